@@ -1,0 +1,27 @@
+"""A simulator and trainer for multi-asset trading, whole on the device."""
+
+from ploutos_jax.env.observation import ACCOUNT_FIELDS as ACCOUNT_FIELDS
+from ploutos_jax.env.observation import ASSET_FIELDS as ASSET_FIELDS
+from ploutos_jax.env.trading import TradingEnv as TradingEnv
+from ploutos_jax.env.types import EnvConfig as EnvConfig
+from ploutos_jax.env.types import EnvParams as EnvParams
+from ploutos_jax.env.types import EnvState as EnvState
+from ploutos_jax.env.types import Observation as Observation
+from ploutos_jax.evaluate.backtest import backtest as backtest
+from ploutos_jax.evaluate.backtest import baselines as baselines
+from ploutos_jax.evaluate.ledger import Ledger as Ledger
+from ploutos_jax.evaluate.metrics import summarize as summarize
+from ploutos_jax.evaluate.report import write_report as write_report
+from ploutos_jax.market.causality import check_causal as check_causal
+from ploutos_jax.market.features import build_market as build_market
+from ploutos_jax.market.files import load_panel as load_panel
+from ploutos_jax.market.panel import Market as Market
+from ploutos_jax.market.panel import Panel as Panel
+from ploutos_jax.market.synthetic import synthetic_panel as synthetic_panel
+from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
+from ploutos_jax.train.agent import Agent as Agent
+from ploutos_jax.train.checkpoint import restore as restore
+from ploutos_jax.train.config import TrainConfig as TrainConfig
+from ploutos_jax.train.loop import train as train
+
+__version__ = "0.1.0"

@@ -1,0 +1,256 @@
+"""Ledger: what one strategy did in one account, bar by bar and fill by fill, as host data."""
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+FILL_COLUMNS = ("bar", "date", "ticker", "side", "shares", "price", "reference_price", "fee", "reason")
+FILL_REASONS = ("order", "stop", "target", "delisted")
+TRADE_COLUMNS = (
+    "ticker",
+    "entry_date",
+    "exit_date",
+    "shares",
+    "entry_price",
+    "exit_price",
+    "pnl",
+    "cost",
+    "exit_reason",
+    "bars",
+)
+OPEN = "open"
+"""`exit_reason` of a position that is still held at the end."""
+
+FLAT_TOLERANCE = 1e-5
+"""A position below this share of what was bought counts as flat.
+
+The simulator adds up shares in float32, the ledger in float64: after hundreds of partial fills the two differ in the
+sixth digit, and a position that the simulator closed must not live on here as dust.
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ledger:
+    """One strategy's account over N bars; row 0 is the bar at whose close the first decision was made.
+
+    Row t is known at the close of bar t. Money is in dollars. The arrays come out as float64 whatever goes in.
+
+    Attributes:
+        name: the strategy, as pictures and tables call it.
+        times: `[N+1]` datetime64[ns] bar dates.
+        equity: `[N+1]` cash plus positions at the close.
+        cash: `[N+1]`.
+        gross_exposure: `[N+1]` sum over assets of |shares * close|.
+        turnover: `[N+1]` value traded in the bar (buys plus sells) over the equity before it; 0 in row 0.
+        cost: `[N+1]` fees, spread and slippage paid in the bar; 0 in row 0.
+        initial_cash: dollars at the start.
+        fills: one row per fill in order of execution: `bar` (1..N), `date`, `ticker`, `side` (buy or sell),
+            `shares` (above 0, as traded), `price`, `reference_price` (the market's price before spread and
+            slippage), `fee` and `reason` (order, stop, target or delisted).
+        symbols: A tickers, the columns of `close`; every ticker in `fills` is among them.
+        close: `[N+1, A]` prices as traded; marks positions that are open at the end.
+        split: `[N+1, A]` new shares per old share at the open of the bar (1 = no split), or None for none.
+
+    Raises:
+        ValueError: if shapes disagree, a number is not finite, or the fills do not fit the bars and tickers.
+    """
+
+    name: str
+    times: np.ndarray
+    equity: np.ndarray
+    cash: np.ndarray
+    gross_exposure: np.ndarray
+    turnover: np.ndarray
+    cost: np.ndarray
+    initial_cash: float
+    fills: pd.DataFrame
+    symbols: tuple[str, ...] = ()
+    close: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
+    split: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.times).astype("datetime64[ns]")
+        object.__setattr__(self, "times", times)
+        for name in ("equity", "cash", "gross_exposure", "turnover", "cost"):
+            values = np.asarray(getattr(self, name), np.float64)
+            object.__setattr__(self, name, values)
+            if values.shape != times.shape or values.ndim != 1 or values.size == 0:
+                raise ValueError(f"Ledger {self.name!r}: {name} has shape {values.shape}, times has {times.shape}.")
+            if not np.isfinite(values).all():
+                row = int(np.flatnonzero(~np.isfinite(values))[0])
+                raise ValueError(f"Ledger {self.name!r}: {name} is {values[row]} in bar {row} ({times[row]}).")
+        if not self.equity[0] > 0:
+            raise ValueError(f"Ledger {self.name!r} starts with equity {self.equity[0]}; it must be above 0 dollars.")
+        if self.symbols and np.shape(self.close) != (times.size, len(self.symbols)):
+            raise ValueError(
+                f"Ledger {self.name!r}: close has shape {np.shape(self.close)}, expected (bars, symbols) ="
+                f" {(times.size, len(self.symbols))}."
+            )
+        if self.split is not None and np.shape(self.split) != np.shape(self.close):
+            raise ValueError(f"Ledger {self.name!r}: split has shape {np.shape(self.split)}, expected that of close.")
+        _check_fills(self)
+
+    @cached_property
+    def returns(self) -> np.ndarray:
+        """`[N]` simple return of each bar."""
+        return simple_returns(self.equity)
+
+    @cached_property
+    def drawdown(self) -> np.ndarray:
+        """`[N+1]` equity over its highest value so far, minus 1; never above 0."""
+        return self.equity / np.maximum.accumulate(self.equity) - 1.0
+
+    @cached_property
+    def split_factor(self) -> np.ndarray | None:
+        """`[N+1, A]` shares at the close of the bar that one share of row 0 has become; None without splits."""
+        if self.split is None:
+            return None
+        return np.cumprod(np.asarray(self.split, np.float64), axis=0)
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """Round trips at average cost, one row per spell from flat to flat, sorted by entry.
+
+        Columns are `TRADE_COLUMNS`. `entry_price` and `exit_price` are averages over the fills of the spell weighted
+        by shares, in shares of the exit date where a split fell into the spell; `exit_date` and `exit_reason` are
+        those of the last sell; `bars` counts from the first buy to the last sell. `pnl` is net of `cost` (fees,
+        spread, slippage) and without dividends. A position still held is marked at the last close, with
+        `exit_reason` "open" and no `exit_date`; its `shares` are all that were bought.
+
+        Raises:
+            ValueError: if the fills sell more of a ticker than is held.
+        """
+        if self.fills.empty:
+            return _empty_trades()
+        columns = pd.Index(self.symbols).get_indexer(pd.Index(self.fills["ticker"]))
+        order = np.argsort(columns, kind="stable")
+        asset = columns[order]
+        bar = self.fills["bar"].to_numpy(np.int64)[order]
+        buy = (self.fills["side"] == "buy").to_numpy(bool)[order]
+        shares, price, reference, fee = (
+            self.fills[name].to_numpy(np.float64)[order] for name in ("shares", "price", "reference_price", "fee")
+        )
+        factor = np.ones(len(bar)) if self.split_factor is None else self.split_factor[bar, asset]
+        units = shares / factor
+        trip, held = _follow_positions(self, asset, np.where(buy, units, -units), bar)
+
+        first = np.flatnonzero(np.diff(trip, prepend=-1))
+        last = np.append(first[1:], len(trip)) - 1
+        is_open = held[last] > 0
+        end = np.where(is_open, self.times.size - 1, bar[last])
+        end_factor = 1.0 if self.split_factor is None else self.split_factor[end, asset[last]]
+        bought = np.bincount(trip, np.where(buy, units, 0.0)) * end_factor
+        sold = np.bincount(trip, np.where(buy, 0.0, units)) * end_factor
+        paid = np.bincount(trip, np.where(buy, shares * price, 0.0))
+        received = np.bincount(trip, np.where(buy, 0.0, shares * price))
+        fees = np.bincount(trip, fee)
+        slippage = np.bincount(trip, np.where(buy, price - reference, reference - price) * shares)
+        last_close = np.asarray(self.close)[-1, asset[last]].astype(np.float64)
+        marked = np.where(is_open, held[last] * end_factor * last_close, 0.0)
+        reason = self.fills["reason"].to_numpy(object)[order][last]
+        trades = pd.DataFrame(
+            {
+                "ticker": np.array(self.symbols, object)[asset[first]],
+                "entry_date": self.times[bar[first]],
+                "exit_date": np.where(is_open, np.datetime64("NaT", "ns"), self.times[end]),
+                "shares": np.where(is_open, bought, sold),
+                "entry_price": paid / bought,
+                "exit_price": np.where(is_open, last_close, received / np.where(is_open, 1.0, sold)),
+                "pnl": received + marked - paid - fees,
+                "cost": fees + slippage,
+                "exit_reason": np.where(is_open, OPEN, reason),
+                "bars": end - bar[first],
+            },
+            columns=list(TRADE_COLUMNS),
+        )
+        return trades.iloc[np.argsort(bar[first], kind="stable")].reset_index(drop=True)
+
+    def equity_frame(self) -> pd.DataFrame:
+        """Return the account by bar: `date, equity, return, drawdown, cash, gross_exposure, turnover, cost`.
+
+        `return` is missing in row 0, where no bar has passed yet.
+        """
+        return pd.DataFrame(
+            {
+                "date": self.times,
+                "equity": self.equity,
+                "return": np.append(np.nan, self.returns),
+                "drawdown": self.drawdown,
+                "cash": self.cash,
+                "gross_exposure": self.gross_exposure,
+                "turnover": self.turnover,
+                "cost": self.cost,
+            }
+        )
+
+
+def simple_returns(equity: np.ndarray) -> np.ndarray:
+    """Return `equity[t] / equity[t-1] - 1`; 0 once the equity is gone, so that a total loss stays one.
+
+    Args:
+        equity: `[N+1]` dollars, above 0 in row 0.
+    """
+    before = equity[:-1]
+    alive = np.minimum.accumulate(before) > 0
+    return np.where(alive, equity[1:] / np.where(alive, before, 1.0) - 1.0, 0.0)
+
+
+def _follow_positions(
+    ledger: Ledger, asset: np.ndarray, quantity: np.ndarray, bar: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each fill (grouped by asset, in time order) its round trip's number and the shares held after it."""
+    trips, holdings = [], []
+    current, trip, held, bought = -1, -1, 0.0, 0.0
+    for i, (column, change) in enumerate(zip(asset.tolist(), quantity.tolist(), strict=True)):
+        if column != current:
+            current, held, bought = column, 0.0, 0.0
+        if change > 0 and held == 0.0:
+            trip, bought = trip + 1, 0.0
+        bought += max(change, 0.0)
+        tolerance = FLAT_TOLERANCE * bought
+        if held + change < -tolerance:
+            raise ValueError(
+                f"Ledger {ledger.name!r} sells {-change:g} {ledger.symbols[column]} in bar {int(bar[i])}"
+                f" ({ledger.times[bar[i]]}), but {held:g} are held. If a split fell into the position, pass the"
+                " ratios as split=."
+            )
+        held = held + change if held + change > tolerance else 0.0
+        trips.append(trip)
+        holdings.append(held)
+    return np.array(trips, np.int64), np.array(holdings, np.float64)
+
+
+def _check_fills(ledger: Ledger) -> None:
+    fills, where = ledger.fills, f"Ledger {ledger.name!r}: fills"
+    missing = [column for column in FILL_COLUMNS if column not in fills.columns]
+    if missing:
+        raise ValueError(f"{where} lack the column {missing[0]!r}; they need {', '.join(FILL_COLUMNS)}.")
+    if fills.empty:
+        return
+    bar = fills["bar"].to_numpy(np.int64)
+    if (np.diff(bar) < 0).any():
+        raise ValueError(f"{where} are not sorted by bar; keep them in order of execution.")
+    if bar[0] < 1 or bar[-1] >= ledger.times.size:
+        raise ValueError(f"{where} name bars {bar[0]} to {bar[-1]}, but must lie in 1 to {ledger.times.size - 1}.")
+    known = {"ticker": ledger.symbols, "side": ("buy", "sell"), "reason": FILL_REASONS}
+    for column, allowed in known.items():
+        strange = fills.loc[~fills[column].isin(list(allowed)), column]
+        if len(strange):
+            few = ", ".join(allowed[:5]) + (", …" if len(allowed) > 5 else "")
+            raise ValueError(f"{where} have {column} {strange.iloc[0]!r} in row {strange.index[0]}; known: {few}.")
+    for column in ("shares", "price", "reference_price", "fee"):
+        values = fills[column].to_numpy(np.float64)
+        bad = ~np.isfinite(values) | ((values <= 0) if column == "shares" else (values < 0))
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            rule = "must be above 0" if column == "shares" else "must not be negative"
+            raise ValueError(f"{where} have {column} {values[row]} in row {row}; it {rule}.")
+
+
+def _empty_trades() -> pd.DataFrame:
+    types = {"ticker": "str", "entry_date": "datetime64[ns]", "exit_date": "datetime64[ns]", "exit_reason": "str"}
+    return pd.DataFrame(
+        {c: pd.Series(dtype=types.get(c, "int64" if c == "bars" else "float64")) for c in TRADE_COLUMNS}
+    )

@@ -1,0 +1,210 @@
+"""Ledger to a report folder: JSON, Parquet, pictures and one HTML page; and to a table in the terminal."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from ploutos_jax.evaluate.canvas import DARK, LIGHT, on_phone, to_png
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.metrics import summarize
+from ploutos_jax.evaluate.page import COLUMNS, build_page, embed_picture, show
+from ploutos_jax.evaluate.pictures import draw_equity, draw_trades
+
+METRICS_FILE = "metrics.json"
+REPORT_FILES = (
+    METRICS_FILE,
+    "equity.parquet",
+    "trades.parquet",
+    "report.html",
+    "backtest_equity.png",
+    "backtest_trades_*.png",
+)
+"""What a report consists of, as patterns; replacing a report removes these files and no others."""
+
+TERMINAL_COLUMNS = {
+    "total_return": "Total\nreturn",
+    "annual_return": "Annual\nreturn",
+    "annual_volatility": "Vola-\ntility",
+    "sharpe": "Sharpe",
+    "max_drawdown": "Max\ndrawdown",
+    "turnover": "Turnover\n/ year",
+    "num_trades": "Trades",
+    "win_rate": "Win\nrate",
+    "total_cost": "Total\ncost",
+}
+
+
+def write_report(
+    folder: str | os.PathLike[str],
+    ledger: Ledger,
+    baselines: Mapping[str, Ledger],
+    *,
+    benchmark: Ledger | None = None,
+    tickers_to_plot: int = 4,
+    title: str = "",
+    facts: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write the report of one backtest and return what `metrics.json` holds.
+
+    The folder gets `metrics.json` (the figures of `ledger` on top, those of the others under `baselines` and
+    `benchmark`; null where a figure is not defined), `equity.parquet`, `trades.parquet`, `backtest_equity.png`,
+    `backtest_trades_TICKER.png` for the most traded tickers (characters that a file name or a link cannot hold as
+    %XX) and `report.html`, which needs none of the others. All is written beside the folder first and moved in at
+    the end, so that a failure leaves nothing half-written.
+
+    Args:
+        folder: created if it is missing; other files in it stay.
+        ledger: the strategy under test.
+        baselines: other strategies over the same bars, by the name to show.
+        benchmark: an index or one stock held over the same bars, if any.
+        tickers_to_plot: how many tickers get a picture of their trades.
+        title: heading of page and picture; by default the name of the ledger.
+        facts: what a reader should know about the run (data, checkpoint, seed, ...), shown on the page and kept in
+            `metrics.json`. `out_of_sample` is a sentence on how the bars relate to those of training.
+        overwrite: replace the report that the folder holds.
+
+    Raises:
+        ValueError: if the folder holds a report and `overwrite` is False, if it is not a folder, or if a ledger
+            covers other bars than `ledger`.
+    """
+    folder = Path(folder)
+    check_report_folder(folder, overwrite=overwrite)
+    others = dict(baselines) | ({benchmark.name: benchmark} if benchmark is not None else {})
+    _check_spans(ledger, others, len(baselines) + (benchmark is not None))
+    facts = dict(facts or {})
+    figures = {name: summarize(one) for name, one in ({ledger.name: ledger} | others).items()}
+    content: dict[str, Any] = {"name": ledger.name, **figures[ledger.name]}
+    content["baselines"] = {name: figures[name] for name in baselines}
+    if benchmark is not None:
+        content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
+    content["facts"] = facts
+    content = _strict(content)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+        # A folder inside the temporary one: it gets the user's ordinary permissions, not those of a private file.
+        draft = Path(beside) / "report"
+        draft.mkdir()
+        ledger.equity_frame().to_parquet(draft / "equity.parquet", index=False)
+        ledger.trades.to_parquet(draft / "trades.parquet", index=False)
+        equity_picture = _write_equity_picture(draft, ledger, baselines, benchmark, title)
+        trade_pictures = [_write_trades_picture(draft, ledger, t) for t in most_traded(ledger, tickers_to_plot)]
+        page = build_page(
+            {ledger.name: ledger} | others,
+            figures,
+            title=title or f"Backtest of {ledger.name}",
+            facts=facts,
+            equity_picture=equity_picture,
+            trade_pictures=trade_pictures,
+        )
+        (draft / "report.html").write_text(page, encoding="utf-8")
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        (draft / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+        _move_in(draft, folder)
+    return content
+
+
+def metrics_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return a table for the terminal, one strategy a row, the first one bold; at most 100 columns wide.
+
+    Args:
+        rows: figures as from `summarize` by the name to show, the strategy under test first.
+    """
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    table.add_column("Strategy", no_wrap=True, max_width=20, overflow="ellipsis", vertical="bottom")
+    for label in TERMINAL_COLUMNS.values():
+        table.add_column(label, justify="right", no_wrap=True, vertical="bottom")
+    write = {key: function for _, key, function in COLUMNS}
+    for i, (name, row) in enumerate(rows.items()):
+        cells = [show(row, key, write[key]) for key in TERMINAL_COLUMNS]
+        table.add_row(Text(name), *cells, style="bold" if i == 0 else None)
+    return table
+
+
+def most_traded(ledger: Ledger, number: int) -> list[str]:
+    """Return the tickers with the most round trips, most first; of equals, the one with the larger traded value."""
+    if ledger.trades.empty:
+        return []
+    traded = ledger.fills["shares"] * ledger.fills["price"]
+    value = traded.groupby(ledger.fills["ticker"]).agg("sum").to_dict()
+    trips = ledger.trades["ticker"].value_counts().to_dict()
+    return sorted(trips, key=lambda ticker: (-trips[ticker], -value[ticker], ticker))[:number]
+
+
+def _write_equity_picture(
+    draft: Path, ledger: Ledger, baselines: Mapping[str, Ledger], benchmark: Ledger | None, title: str
+) -> str:
+    pngs = [
+        to_png(draw_equity(ledger, baselines, benchmark=benchmark, title=title, look=look))
+        for look in (LIGHT, DARK, on_phone(LIGHT), on_phone(DARK))
+    ]
+    (draft / "backtest_equity.png").write_bytes(pngs[0])
+    words = f"Equity, drawdown, exposure and turnover of {ledger.name}, with {len(baselines)} baselines"
+    return embed_picture(pngs[0], pngs[1], pngs[2], pngs[3], words)
+
+
+def _write_trades_picture(draft: Path, ledger: Ledger, ticker: str) -> str:
+    looks = (LIGHT, DARK, on_phone(LIGHT), on_phone(DARK))
+    pngs = [to_png(draw_trades(ledger, ticker, look=look)) for look in looks]
+    (draft / f"backtest_trades_{quote(ticker, safe='')}.png").write_bytes(pngs[0])
+    return embed_picture(pngs[0], pngs[1], pngs[2], pngs[3], f"Close of {ticker} with every buy and sell")
+
+
+def check_report_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Make sure that a report can be written to a folder without harm to another.
+
+    Raises:
+        ValueError: if the folder is a file, or holds a report and `overwrite` is False.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"The report folder {folder} is a file; give the path of a folder.")
+    if (folder / METRICS_FILE).exists() and not overwrite:
+        raise ValueError(
+            f"The folder {folder} already holds a report ({METRICS_FILE}); give another folder, or overwrite to"
+            " replace it."
+        )
+
+
+def _check_spans(ledger: Ledger, others: Mapping[str, Ledger], number: int) -> None:
+    if ledger.name in others or len(others) < number:
+        names = ", ".join(repr(name) for name in (ledger.name, *others))
+        raise ValueError(f"Two strategies of the report share a name: {names}. Give each its own.")
+    for name, other in others.items():
+        if not np.array_equal(other.times, ledger.times):
+            spans = [f"{one.times[0]} to {one.times[-1]} ({one.times.size} bars)" for one in (other, ledger)]
+            raise ValueError(
+                f"The ledger of {name!r} covers {spans[0]}, but that of {ledger.name!r} {spans[1]}: run both over the"
+                " same bars."
+            )
+
+
+def _strict(value: Any) -> Any:
+    """Return the value with what JSON cannot say (NaN, infinity) as None."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _move_in(draft: Path, folder: Path) -> None:
+    """Make the draft the report of the folder; `metrics.json`, which says that there is a report, goes last."""
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    if (folder / METRICS_FILE).exists():
+        for old in [path for pattern in REPORT_FILES for path in folder.glob(pattern)]:
+            old.unlink()
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == METRICS_FILE):
+        os.replace(path, folder / path.name)

@@ -1,0 +1,310 @@
+"""Panel and Market: what prices did, as arrays on one grid of bars and assets.
+
+Letters: T bars, A assets, F features; time comes first. Both classes are pytrees of arrays only. Symbols, sectors
+and dates are host-side `labels` beside the arrays: JAX drops them when an object passes through a transformation, so
+they can neither cause a recompilation nor come back stale from a compiled function's cache.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+UNKNOWN_SECTOR = "Unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Names of the rows and columns of a panel; never seen by compiled code.
+
+    Attributes:
+        symbols: A ticker names, in the order of the asset axis.
+        sectors: A sector names; `UNKNOWN_SECTOR` where none is known.
+        times: `[T]` datetime64[ns], the bar's date (daily) or start in UTC (intraday).
+        notes: what a loader repaired or left out, one sentence each.
+    """
+
+    symbols: tuple[str, ...]
+    sectors: tuple[str, ...]
+    times: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def rows(self, window: slice) -> "Labels":
+        return dataclasses.replace(self, times=self.times[window])
+
+
+class _Labelled:
+    """Access to labels, shared by `Panel` and `Market`."""
+
+    labels: Labels | None
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """A ticker names."""
+        return self._known_labels().symbols
+
+    @property
+    def sectors(self) -> tuple[str, ...]:
+        """A sector names."""
+        return self._known_labels().sectors
+
+    @property
+    def times(self) -> np.ndarray:
+        """`[T]` datetime64[ns] bar dates."""
+        return self._known_labels().times
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the loader repaired or left out."""
+        return self._known_labels().notes
+
+    def _known_labels(self) -> Labels:
+        if self.labels is None:
+            raise ValueError(
+                f"This {type(self).__name__} has no labels: JAX transformations return arrays only. Take symbols and"
+                " times from the object that went in, or put them back with .replace(labels=original.labels)."
+            )
+        return self.labels
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed; labels stay."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def find_rows(self, start: Any = None, end: Any = None) -> slice:
+        """Return the rows of a span given by dates (both ends included) or by row numbers (end excluded).
+
+        Args:
+            start: first date (anything NumPy reads as a date), first row (int), or None for the first bar.
+            end: last date, row after the last (int), or None for the last bar. A date without a time of day stands
+                for the whole day.
+
+        Raises:
+            ValueError: if the span is not a date, is the wrong way round or holds no bar.
+        """
+        num_bars = self.close.shape[0]  # type: ignore[attr-defined]
+        lo = _row_of(self, start, 0, "start", side="left")
+        hi = _row_of(self, end, num_bars, "end", side="right")
+        if lo >= hi:
+            span = f"{self.times[0]} to {self.times[-1]}" if self.labels is not None else f"rows 0 to {num_bars}"
+            raise ValueError(
+                f"The span start={start!s}, end={end!s} holds no bar; the data covers {span}."
+                " Give a start before the end, inside the data."
+            )
+        return slice(lo, hi)
+
+
+def _row_of(labelled: _Labelled, value: Any, default: int, name: str, side: str) -> int:
+    if value is None:
+        return default
+    if isinstance(value, int | np.integer):
+        return int(value)
+    try:
+        moment = np.datetime64(value)
+    except ValueError:
+        raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.") from None
+    times = labelled.times
+    if side == "right" and np.datetime_data(moment)[0] in ("Y", "M", "W", "D"):
+        moment = (moment + 1).astype("datetime64[ns]") - np.timedelta64(1, "ns")
+    return int(np.searchsorted(times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["open", "high", "low", "close", "volume", "tradable", "sessions", "dividend", "split", "signals"],
+    meta_fields=[],
+    drop_fields=["labels"],
+)
+@dataclasses.dataclass(frozen=True)
+class Panel(_Labelled):
+    """Bars of A assets on one time grid, as a file or a generator gives them.
+
+    A missing bar (not listed yet, delisted, halted, no print) is NaN in the four prices, 0 in volume and False in
+    `tradable`: it is never filled from another time or another asset. Row t is known at the close of bar t, except
+    `open[t]`, known at its open.
+
+    Attributes:
+        open, high, low, close: `[T, A]` prices as traded (dollars per share), NaN where there is no bar.
+        volume: `[T, A]` shares traded in the bar.
+        tradable: `[T, A]` bool; False means that nothing fills in this bar: no bar, no volume, halted, or outside
+            the universe.
+        sessions: `[T]` int32, the bar's trading day as days since 1970-01-01 in the exchange's time zone.
+        dividend: `[T, A]` cash per share paid to holders over the open of bar t (its ex-date), or None for none.
+        split: `[T, A]` new shares per old share at the open of bar t (1 = no split), or None for none.
+        signals: extra columns of the user's file by name, each `[T, A]`, NaN where missing; known at close t.
+        labels: symbols, sectors and dates (host only).
+    """
+
+    open: Array
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+    tradable: Array
+    sessions: Array
+    dividend: Array | None = None
+    split: Array | None = None
+    signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    labels: Labels | None = None
+
+    @property
+    def num_bars(self) -> int:
+        return self.close.shape[0]
+
+    @property
+    def num_assets(self) -> int:
+        return self.close.shape[1]
+
+    def window(self, start: Any = None, end: Any = None) -> "Panel":
+        """Return the rows of a span; see `find_rows` for the arguments."""
+        rows = self.find_rows(start, end)
+        labels = self.labels.rows(rows) if self.labels is not None else None
+        return jax.tree.map(lambda x: x[rows], self).replace(labels=labels)
+
+    def select(self, symbols: list[str] | tuple[str, ...]) -> "Panel":
+        """Return the panel of some tickers, in the order given.
+
+        Raises:
+            ValueError: if a ticker is not in the panel; the message names it.
+        """
+        place = {symbol: i for i, symbol in enumerate(self.symbols)}
+        missing = [symbol for symbol in symbols if symbol not in place]
+        if missing:
+            shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+            raise ValueError(f"Unknown ticker: {shown}. The data has {len(place)} tickers, such as {_few(place)}.")
+        columns = np.array([place[symbol] for symbol in symbols], np.int64)
+        labels = dataclasses.replace(
+            self._known_labels(), symbols=tuple(symbols), sectors=tuple(self.sectors[i] for i in columns)
+        )
+        picked = jax.tree.map(lambda x: x[:, columns] if x.ndim == 2 else x, self)
+        return picked.replace(labels=labels)
+
+    def validate(self) -> "Panel":
+        """Return the panel if it is consistent.
+
+        Raises:
+            ValueError: naming the field, date and ticker of the first inconsistency.
+        """
+        shape = self.close.shape
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"A panel needs at least one bar and one asset; close has shape {shape}.")
+        for name in ("open", "high", "low", "volume", "tradable", "dividend", "split"):
+            field = getattr(self, name)
+            if field is not None and field.shape != shape:
+                raise ValueError(f"panel.{name} has shape {field.shape}, but panel.close has {shape}.")
+        for name, signal in self.signals.items():
+            if signal.shape != shape:
+                raise ValueError(f"Signal {name!r} has shape {signal.shape}, but panel.close has {shape}.")
+        if self.sessions.shape != shape[:1]:
+            raise ValueError(f"panel.sessions has shape {self.sessions.shape}, expected {shape[:1]}.")
+        self._validate_prices()
+        return self
+
+    def _validate_prices(self) -> None:
+        opens, high, low, close = (np.asarray(x) for x in (self.open, self.high, self.low, self.close))
+        tradable = np.asarray(self.tradable)
+        with np.errstate(invalid="ignore"):
+            bad_price = ~(np.isfinite(opens) & np.isfinite(high) & np.isfinite(low) & np.isfinite(close) & (low > 0))
+            bad_range = (low > np.minimum(opens, close)) | (high < np.maximum(opens, close))
+            bad_volume = ~(np.asarray(self.volume) >= 0)
+        self._reject(bad_price & tradable, "a price that is missing or not above 0 in a tradable bar")
+        self._reject(bad_range, "open or close outside [low, high]")
+        self._reject(bad_volume, "a volume that is negative or missing")
+        if self.split is not None:
+            self._reject(~(np.asarray(self.split) > 0), "a split ratio that is not above 0")
+        if self.dividend is not None:
+            self._reject(~np.isfinite(np.asarray(self.dividend)), "a dividend that is not finite")
+
+    def _reject(self, bad: np.ndarray, what: str) -> None:
+        if not bad.any():
+            return
+        t, a = (int(i[0]) for i in np.nonzero(bad))
+        where = f"bar {t}, asset {a}" if self.labels is None else f"{self.times[t]} {self.symbols[a]}"
+        values = {n: float(np.asarray(getattr(self, n))[t, a]) for n in ("open", "high", "low", "close", "volume")}
+        raise ValueError(f"The panel has {what} at {where}: {values} ({int(bad.sum())} such bars in all).")
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "tradable",
+        "delisted",
+        "sessions",
+        "path_end",
+        "features",
+        "dividend",
+        "split",
+    ],
+    meta_fields=[],
+    drop_fields=["labels", "feature_names"],
+)
+@dataclasses.dataclass(frozen=True)
+class Market(_Labelled):
+    """A panel made ready for the simulator: broker-ready prices and the table of causal features.
+
+    Row t is known at the close of bar t, except `open[t]`, known at its open. Several paths may lie end to end
+    along T; nothing that looks along time crosses `path_end`.
+
+    Attributes:
+        open, high, low, close: `[T, A]` prices as traded; a missing bar carries the last close known, and a bar
+            before the first listing 0: such bars are never tradable, the price only marks positions.
+        volume: `[T, A]` shares, 0 where there is no bar.
+        tradable: `[T, A]` bool; see `Panel`.
+        delisted: `[T, A]` bool, True in the one bar in which the broker closes what is left of an asset that never
+            trades again on its path (at the last close); None where no asset ends early.
+        sessions: `[T]` int32 trading days since 1970-01-01.
+        path_end: `[T]` int32, the last row of the path that row t belongs to.
+        features: `[T, A, F]` in network form (scale-free), finite everywhere; 0 where not known yet, which the
+            `known` feature tells apart.
+        dividend, split: see `Panel`; None where there is none.
+        labels: symbols, sectors and dates (host only).
+        feature_names: F names (host only).
+    """
+
+    open: Array
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+    tradable: Array
+    delisted: Array | None
+    sessions: Array
+    path_end: Array
+    features: Array
+    dividend: Array | None = None
+    split: Array | None = None
+    labels: Labels | None = None
+    feature_names: tuple[str, ...] = ()
+
+    @property
+    def num_bars(self) -> int:
+        return self.close.shape[0]
+
+    @property
+    def num_assets(self) -> int:
+        return self.close.shape[1]
+
+    @property
+    def num_features(self) -> int:
+        return self.features.shape[2]
+
+    def window(self, start: Any = None, end: Any = None) -> "Market":
+        """Return the rows of a span, features as computed on the whole history; see `find_rows`."""
+        rows = self.find_rows(start, end)
+        labels = self.labels.rows(rows) if self.labels is not None else None
+        cut = jax.tree.map(lambda x: x[rows], self)
+        path_end = (cut.path_end - rows.start).clip(0, rows.stop - rows.start - 1)
+        return cut.replace(path_end=path_end, labels=labels, feature_names=self.feature_names)
+
+
+def _few(names: Mapping[str, Any]) -> str:
+    return ", ".join(list(names)[:5])

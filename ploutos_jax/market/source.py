@@ -1,0 +1,124 @@
+"""From one description of the data to the market: a file, a folder, or made data."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import jax
+import numpy as np
+
+from ploutos_jax.market.feature_set import FEATURE_SETS
+from ploutos_jax.market.features import build_market
+from ploutos_jax.market.files import load_panel
+from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.market.synthetic import synthetic_panel
+
+SYNTHETIC = "synthetic"
+_MIN_HELD_OUT_BARS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which bars to use.
+
+    Attributes:
+        data: a CSV, Parquet or Feather file, a folder of them, or `synthetic` (30 made assets; `synthetic:100` for
+            100).
+        start: first date to train on.
+        end: last date to train on; later bars are kept for scoring.
+        holdout: share of the last bars kept for scoring when `end` is not given.
+        tickers: use these only.
+        universe: CSV of ticker, start, end: a ticker trades only while it is a member.
+        sectors: CSV of ticker and sector.
+        features: name of the feature set.
+        exchange_timezone: whose calendar day is the trading day of intraday bars.
+    """
+
+    data: str = SYNTHETIC
+    start: str | None = None
+    end: str | None = None
+    holdout: float = 0.2
+    tickers: tuple[str, ...] = ()
+    universe: str | None = None
+    sectors: str | None = None
+    features: str = "standard"
+    exchange_timezone: str = "America/New_York"
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and _as_date(value) is None:
+                raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.")
+        if self.start is not None and self.end is not None and _as_date(self.start) > _as_date(self.end):  # type: ignore[operator]
+            raise ValueError(f"start={self.start} lies after end={self.end}; exchange them.")
+        if not 0 <= self.holdout < 1:
+            raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
+        if self.features not in FEATURE_SETS:
+            near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
+            raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
+        if self.is_synthetic:
+            _num_synthetic_assets(self.data)
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.data == SYNTHETIC or self.data.startswith(SYNTHETIC + ":")
+
+
+def read_panel(config: DataConfig) -> Panel:
+    """Return the whole panel of a description, `start` and `end` not applied, so that features have their history.
+
+    Raises:
+        ValueError: naming what cannot be read; see `files.load_panel`.
+    """
+    if config.is_synthetic:
+        panel = synthetic_panel(jax.random.key(0), num_assets=_num_synthetic_assets(config.data))
+        return panel.select(config.tickers) if config.tickers else panel
+    return load_panel(
+        config.data,
+        tickers=config.tickers or None,
+        universe=config.universe,
+        sectors=config.sectors,
+        exchange_timezone=config.exchange_timezone,
+    )
+
+
+def read_market(config: DataConfig, features: Any = None) -> Market:
+    """Return the market of a description over its whole history.
+
+    Args:
+        config: the description.
+        features: feature names instead of `config.features`, those of an agent say.
+    """
+    return build_market(read_panel(config), config.features if features is None else features)
+
+
+def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | None]:
+    """Return the bars to train on and the later ones kept for scoring, or None where too few are left.
+
+    The part kept for scoring begins at the last training bar: its close is when the first decision is made.
+
+    Raises:
+        ValueError: if no bar lies between `start` and `end`.
+    """
+    rows = market.find_rows(config.start, config.end)
+    stop = rows.stop
+    if config.end is None and config.holdout > 0:
+        stop = max(rows.start + 1, round(rows.stop - config.holdout * (rows.stop - rows.start)))
+    held_out = market.window(stop - 1, None) if market.num_bars - stop >= _MIN_HELD_OUT_BARS else None
+    return market.window(rows.start, stop), held_out
+
+
+def _as_date(text: str) -> np.datetime64 | None:
+    try:
+        return np.datetime64(text)
+    except ValueError:
+        return None
+
+
+def _num_synthetic_assets(data: str) -> int:
+    number = data.partition(":")[2]
+    if number == "" and data == SYNTHETIC:
+        return 30
+    if not number.isdigit() or int(number) < 1:
+        raise ValueError(f"data={data!r}: write synthetic:N with the number of assets, such as synthetic:100.")
+    return int(number)

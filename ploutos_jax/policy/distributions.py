@@ -1,0 +1,91 @@
+"""Action distributions per asset. The only importer of distrax.
+
+Both heads treat assets as independent given the observation: probabilities, entropies and divergences come back per
+asset, and the learner decides whether to join them.
+"""
+
+import dataclasses
+
+import distrax
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+NUM_CHOICES = 3
+"""Hold, buy, sell."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscreteHead:
+    """Hold, buy or sell of each asset: categorical with logits `[..., A, 3]`, actions int8 `[..., A]`."""
+
+    num_outputs: int = NUM_CHOICES
+    action_dtype = jnp.int8
+
+    def sample(self, key: Array, logits: Array) -> Array:
+        """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
+        cumulative = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
+        uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
+        return (uniform[..., None] > cumulative[..., :-1]).sum(axis=-1, dtype=jnp.int8)
+
+    def mode(self, logits: Array) -> Array:
+        """Return the likeliest action of each asset."""
+        return jnp.argmax(logits, axis=-1).astype(jnp.int8)
+
+    def log_prob(self, logits: Array, action: Array) -> Array:
+        """Return `[..., A]` log-probabilities."""
+        return distrax.Categorical(logits=logits).log_prob(action)
+
+    def entropy(self, logits: Array) -> Array:
+        """Return `[..., A]` entropies in nats."""
+        return distrax.Categorical(logits=logits).entropy()
+
+    def to_env(self, action: Array) -> Array:
+        """Return what `TradingEnv.step` takes."""
+        return action
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsHead:
+    """Target weights: a normal score per asset, `[..., A, 2]` mean and log deviation, actions float32 `[..., A]`.
+
+    The environment gets `softmax([scores, 0])`, cash being the asset with score 0. Probabilities are those of the
+    scores, so the learner needs no Jacobian.
+    """
+
+    num_outputs: int = 2
+    action_dtype = jnp.float32
+
+    def _normal(self, outputs: Array) -> distrax.Normal:
+        return distrax.Normal(outputs[..., 0], jnp.exp(jnp.clip(outputs[..., 1], -5, 1)))
+
+    def sample(self, key: Array, outputs: Array) -> Array:
+        """Draw scores."""
+        normal = self._normal(outputs)
+        return normal.loc + normal.scale * jax.random.normal(key, normal.loc.shape, normal.loc.dtype)
+
+    def mode(self, outputs: Array) -> Array:
+        """Return the mean scores."""
+        return outputs[..., 0]
+
+    def log_prob(self, outputs: Array, action: Array) -> Array:
+        """Return `[..., A]` log-densities of the scores."""
+        return self._normal(outputs).log_prob(action)
+
+    def entropy(self, outputs: Array) -> Array:
+        """Return `[..., A]` differential entropies in nats."""
+        return self._normal(outputs).entropy()
+
+    def to_env(self, action: Array) -> Array:
+        """Return `[..., A]` target weights; cash is the rest."""
+        cash_score = jnp.zeros_like(action[..., :1])
+        return jax.nn.softmax(jnp.concatenate([action, cash_score], axis=-1), axis=-1)[..., :-1]
+
+
+Head = DiscreteHead | WeightsHead
+
+
+def head_for(action: str) -> Head:
+    """Return the head of an environment's action form, `discrete` or `weights`."""
+    return DiscreteHead() if action == "discrete" else WeightsHead()

@@ -1,0 +1,104 @@
+"""Market and account encoders: a table of the market, one row per bar, and a cheap second stage per sample.
+
+`encode` sees rows of the market only, so it runs once per row however many accounts stand at that bar; `act` adds the
+account to a row of the table. Both torsos are exact networks over the joined input `[market; account]`, because their
+first layer is linear in it: `W·[market; account] = W_m·market + W_a·account`.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+_HIDDEN_INIT = nn.initializers.orthogonal(2**0.5)
+
+
+def dense(features: int, *, bias: bool = True, scale: float | None = None) -> nn.Dense:
+    """Return a dense layer, orthogonal with gain √2 (or `scale`), zero bias."""
+    init = _HIDDEN_INIT if scale is None else nn.initializers.orthogonal(scale)
+    return nn.Dense(features, use_bias=bias, kernel_init=init)
+
+
+def masked_mean(x: Array, mask: Array) -> Array:
+    """Return the mean over assets, `[..., A, D]` to `[..., D]`, of those where `mask [..., A]` is True."""
+    weight = mask.astype(x.dtype)
+    return jnp.einsum("...ad,...a->...d", x, weight) / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
+
+
+class SharedTorso(nn.Module):
+    """One network for all assets, with a summary of the cross-section beside each: few weights, learns what lasts.
+
+    Attributes:
+        hidden: widths of the market stage, per asset.
+        width: width of the account stage, per asset; also the row size of the table per asset.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    width: int = 32
+
+    def setup(self) -> None:
+        self.market_layers = [dense(size) for size in self.hidden]
+        self.summary_layer = dense(self.hidden[-1], bias=False)
+        self.to_actor = dense(self.width)
+        self.to_critic = dense(2 * self.width)
+        self.asset_in = dense(self.width, bias=False)
+        self.account_in = dense(self.width, bias=False)
+        self.actor_layer = dense(self.width)
+        self.critic_positions = dense(2 * self.width, bias=False)
+        self.critic_account = dense(2 * self.width, bias=False)
+
+    def encode(self, features: Array, mask: Array) -> dict[str, Array]:
+        """Return the table rows of `features [..., A, F]`; `mask [..., A]` says which assets trade."""
+        x = features
+        for layer in self.market_layers[:-1]:
+            x = nn.tanh(layer(x))
+        summary = self.summary_layer(masked_mean(x, mask))
+        x = nn.tanh(self.market_layers[-1](x) + summary[..., None, :])
+        return {"actor": self.to_actor(x), "critic": self.to_critic(masked_mean(x, mask))}
+
+    def act(self, row: dict[str, Array], mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
+        """Return actor features `[..., A, width]` and critic features `[..., 2·width]`."""
+        joined = row["actor"] + self.asset_in(assets) + self.account_in(account)[..., None, :]
+        actor = nn.tanh(self.actor_layer(nn.tanh(joined)))
+        critic = row["critic"] + self.critic_positions(masked_mean(actor, mask)) + self.critic_account(account)
+        return actor, nn.tanh(critic)
+
+
+class FlatTorso(nn.Module):
+    """One dense network over the whole observation, actor and critic apart, as older systems had it.
+
+    Attributes:
+        hidden: widths of the layers; the first is split into a market and an account part.
+    """
+
+    hidden: tuple[int, ...] = (256, 256)
+
+    def setup(self) -> None:
+        first = self.hidden[0]
+        self.market_in = {"actor": dense(first), "critic": dense(first)}
+        self.account_in = {"actor": dense(first, bias=False), "critic": dense(first, bias=False)}
+        self.layers = {
+            "actor": [dense(size) for size in self.hidden[1:]],
+            "critic": [dense(size) for size in self.hidden[1:]],
+        }
+
+    def encode(self, features: Array, mask: Array) -> dict[str, Array]:
+        """Return the market part of the first layer for rows `features [..., A, F]`."""
+        del mask  # a missing bar is 0 in every feature, `known` included
+        row = features.reshape(*features.shape[:-2], -1)
+        return {name: layer(row) for name, layer in self.market_in.items()}
+
+    def act(self, row: dict[str, Array], mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
+        """Return actor and critic features, `[..., hidden[-1]]` each."""
+        del mask
+        flat = jnp.concatenate([assets.reshape(*assets.shape[:-2], -1), account], axis=-1)
+        out: dict[str, Any] = {}
+        for name in ("actor", "critic"):
+            x = nn.tanh(row[name] + self.account_in[name](flat))
+            for layer in self.layers[name]:
+                x = nn.tanh(layer(x))
+            out[name] = x
+        return out["actor"], out["critic"]

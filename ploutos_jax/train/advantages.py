@@ -1,0 +1,59 @@
+"""Generalised advantage estimation with terminated and truncated episodes kept apart."""
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def next_values(values: Array, last_value: Array, truncated: Array, boundary_values: Array) -> Array:
+    """Return the value of the state that each step truly led to, `[S, E]`.
+
+    After a truncation the following observation belongs to a new episode; the value of the true last one is taken
+    from the rollout's boundary slots.
+
+    Args:
+        values: `[S, E]` V of the states acted in.
+        last_value: `[E]` V of the state after the last step.
+        truncated: `[S, E]` bool.
+        boundary_values: `[E, N]` V of the true last states, in order of the truncations.
+    """
+    following = jnp.concatenate([values[1:], last_value[None]])
+    slot = jnp.clip(jnp.cumsum(truncated, axis=0) - 1, 0)
+    bootstrap = jnp.take_along_axis(boundary_values, slot.T, axis=1).T
+    return jnp.where(truncated, bootstrap, following)
+
+
+def gae(
+    rewards: Array,
+    values: Array,
+    following: Array,
+    terminated: Array,
+    truncated: Array,
+    gamma: Array,
+    gae_lambda: Array,
+) -> Array:
+    """Return advantages `[S, E]`.
+
+    `δ_t = r_t + γ·(1 − terminated_t)·V(s_{t+1}) − V(s_t)`, `A_t = δ_t + γλ·(1 − done_t)·A_{t+1}`. Only a
+    termination zeroes the bootstrap; both kinds of end cut the trace. The recursion is linear, so it runs as an
+    associative scan of depth log S.
+
+    Source: Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation".
+
+    Args:
+        rewards: `[S, E]`.
+        values: `[S, E]` V(s_t).
+        following: `[S, E]` V(s_{t+1}) of the true next state, see `next_values`.
+        terminated, truncated: `[S, E]` bool.
+        gamma, gae_lambda: scalars.
+    """
+    delta = rewards + gamma * jnp.where(terminated, 0, following) - values
+    decay = gamma * gae_lambda * (1 - (terminated | truncated).astype(values.dtype))
+
+    def join(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:
+        later_decay, later_sum = later
+        earlier_decay, earlier_sum = earlier
+        return later_decay * earlier_decay, earlier_sum + earlier_decay * later_sum
+
+    return jax.lax.associative_scan(join, (decay, delta), reverse=True)[1]

@@ -1,0 +1,186 @@
+"""Agent: a network, its parameters and the scaling of its inputs; everything needed to act."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.types import Array, EnvConfig, EnvParams, Observation
+from ploutos_jax.market.panel import Market
+from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
+from ploutos_jax.policy.distributions import Head, head_for
+from ploutos_jax.train.normalize import ObservationScaling
+
+
+class AgentParams(struct.PyTreeNode):
+    """What training changes: network parameters and input scaling."""
+
+    network: Any
+    scaling: ObservationScaling
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The two-stage network on raw inputs: scaling, table of the market, action. Static, so functions can close over.
+
+    Attributes:
+        model: the Flax module.
+        head: the action distribution.
+        chunk_bytes: budget of one intermediate array in `encode`.
+    """
+
+    model: ActorCritic
+    head: Head
+    chunk_bytes: int
+
+    @classmethod
+    def create(cls, policy: PolicyConfig, action: str, num_assets: int, chunk_bytes: int) -> "Network":
+        head = head_for(action)
+        return cls(model=ActorCritic(policy, num_assets, head.num_outputs), head=head, chunk_bytes=chunk_bytes)
+
+    def init(self, key: Array, num_features: int) -> Any:
+        """Return fresh parameters."""
+        return self.model.init(
+            key,
+            jnp.zeros((1, self.model.num_assets, num_features)),
+            jnp.ones((1, self.model.num_assets), bool),
+            jnp.zeros((1, self.model.num_assets, len(ASSET_FIELDS))),
+            jnp.zeros((1, len(ACCOUNT_FIELDS))),
+        )
+
+    def row_bytes(self, num_features: int) -> int:
+        """Return the bytes of the widest intermediate array per market row in `encode`."""
+        widest = max(num_features, *self.model.config.hidden, self.model.config.width)
+        if self.model.config.torso == "flat":
+            widest = num_features
+        return 4 * self.model.num_assets * widest
+
+    def sample_bytes(self) -> int:
+        """Return the bytes of the widest intermediate array per sample in `act`."""
+        if self.model.config.torso == "flat":
+            return 4 * max(max(self.model.config.hidden), self.model.num_assets * self.head.num_outputs)
+        return 4 * self.model.num_assets * self.model.config.width
+
+    def encode(self, params: Any, scaling: ObservationScaling, features: Array, mask: Array) -> Table:
+        """Return table rows of `features [N, A, F]`, `mask [N, A]`, in chunks that keep within `chunk_bytes`.
+
+        Each chunk is recomputed in the backward pass, so that only its inputs are kept.
+        """
+
+        def rows(features: Array, mask: Array) -> Table:
+            return self.model.apply(params, scaling.features(features), mask, method="encode")
+
+        num_rows = features.shape[0]
+        chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
+        num_chunks = -(-num_rows // chunk)
+        if num_chunks == 1:
+            return rows(features, mask)
+        chunk = -(-num_rows // num_chunks)
+        padding = num_chunks * chunk - num_rows
+
+        def split(x: Array) -> Array:
+            padded = jnp.pad(x, ((0, padding), *((0, 0) for _ in x.shape[1:])))
+            return padded.reshape(num_chunks, chunk, *x.shape[1:])
+
+        table = jax.lax.map(jax.checkpoint(lambda inputs: rows(*inputs)), (split(features), split(mask)))
+        return jax.tree.map(lambda x: x.reshape(num_chunks * chunk, *x.shape[2:])[:num_rows], table)
+
+    def act(
+        self, params: Any, scaling: ObservationScaling, row: Table, mask: Array, assets: Array, account: Array
+    ) -> tuple[Array, Array]:
+        """Return distribution outputs `[n, A, ...]` and values `[n]` from table rows and raw account observations."""
+        return self.model.apply(params, row, mask, scaling.assets(assets), scaling.account(account), method="act")
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """A trained agent. It remembers the environment and the features it was trained with.
+
+    Attributes:
+        params: network parameters and scaling.
+        network: shapes.
+        env_config: rules and costs of the environment it was trained in.
+        feature_names: F features that a market must have, in order.
+        symbols: A tickers it was trained on.
+        trained_from, trained_to: first and last date of the training bars, YYYY-MM-DD; empty if not known.
+        step: update at which it was taken.
+    """
+
+    params: AgentParams
+    network: Network
+    env_config: EnvConfig
+    feature_names: tuple[str, ...]
+    symbols: tuple[str, ...]
+    trained_from: str
+    trained_to: str
+    step: int
+
+    def known_tickers(self, symbols: Sequence[str]) -> list[str]:
+        """Return those of the agent's tickers that the data has, in the agent's order.
+
+        Raises:
+            ValueError: if it has none of them, or a flat network lacks one.
+        """
+        have = set(symbols)
+        known = [symbol for symbol in self.symbols if symbol in have]
+        missing = [symbol for symbol in self.symbols if symbol not in have]
+        if not known or (missing and self.network.model.config.torso == "flat"):
+            raise ValueError(
+                f"The data lacks {len(missing)} of the agent's {len(self.symbols)} tickers, such as"
+                f" {', '.join(missing[:5])}. Give data with the tickers of the training."
+            )
+        return known
+
+    def describe_span(self, first: Any, last: Any) -> str:
+        """Return one sentence on how a span of dates relates to the training bars."""
+        begin, end = str(first)[:10], str(last)[:10]
+        if not self.trained_to:
+            return "It is not known which bars the agent was trained on."
+        trained = f"training ran from {self.trained_from} to {self.trained_to}"
+        if begin >= self.trained_to:
+            return f"Out of sample: {trained}."
+        if end <= self.trained_from:
+            return f"Before the training bars: {trained}."
+        return f"In sample, so the figures prove nothing: {trained}."
+
+    def check_market(self, market: Market) -> None:
+        """Make sure that the agent can act in a market.
+
+        Raises:
+            ValueError: if the features, or for a flat network the assets, are not those it was trained with.
+        """
+        if tuple(market.feature_names) != self.feature_names:
+            different = sorted(set(market.feature_names) ^ set(self.feature_names)) or ["the order"]
+            raise ValueError(
+                f"The market has other features than the agent was trained with; they differ in {', '.join(different)}."
+                " Build it with features=list(agent.feature_names)."
+            )
+        if self.network.model.config.torso == "flat" and market.num_assets != self.network.model.num_assets:
+            raise ValueError(
+                f"A flat network is bound to its assets: trained on {self.network.model.num_assets}, the market has"
+                f" {market.num_assets}. Select the tickers agent.symbols."
+            )
+
+    def act(self, observation: Observation, params: EnvParams, key: Array | None = None) -> Array:
+        """Return the action for one observation, `[A]`; without a key the likeliest one, with a key a drawn one."""
+        batch = jax.tree.map(lambda x: x[None], observation)
+        keys = None if key is None else key[None]
+        return self.act_batch(batch, params, keys)[0]
+
+    def act_batch(self, observation: Observation, params: EnvParams, keys: Array | None = None) -> Array:
+        """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them."""
+        market, network = params.market, self.network
+        mask = market.tradable[observation.t]
+        row = network.encode(self.params.network, self.params.scaling, market.features[observation.t], mask)
+        outputs, _ = network.act(
+            self.params.network, self.params.scaling, row, mask, observation.assets, observation.account
+        )
+        if keys is None:
+            action = network.head.mode(outputs)
+        else:
+            action = jax.vmap(network.head.sample)(keys, outputs)
+        return network.head.to_env(action)

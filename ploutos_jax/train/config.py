@@ -1,0 +1,139 @@
+"""Settings of the learner, and the presets of the command line."""
+
+import dataclasses
+from typing import Literal
+
+from flax import struct
+
+from ploutos_jax.policy.actor_critic import PolicyConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of PPO and of the training run.
+
+    Attributes:
+        num_envs: environments that step side by side.
+        total_timesteps: environment steps of the whole run, over all environments; rounded up to whole updates.
+        rollout_length: steps per environment between updates; None picks a power of two from 8 to 128 that gives
+            the run about 50 updates.
+        num_minibatches: gradient steps per epoch.
+        num_epochs: passes over a rollout.
+        learning_rate: of Adam, at the start.
+        learning_rate_schedule: `linear` falls to 0 over the run.
+        gamma: discount per bar.
+        gae_lambda: λ of generalised advantage estimation.
+        clip_range: ε of the clipped surrogate.
+        entropy_coef: weight of the mean entropy per asset.
+        value_coef: weight of the value loss.
+        max_grad_norm: global norm to which gradients are clipped.
+        target_kl: mean KL per asset at which the epochs of an update stop; None never stops.
+        ratio: probability ratio `per_asset`, or `joint` over all assets.
+        seed: of everything random.
+        chunk_megabytes: largest intermediate array; larger minibatches are worked through in chunks, same result.
+        policy: shape of the network.
+    """
+
+    num_envs: int = 256
+    total_timesteps: int = 2_000_000
+    rollout_length: int | None = None
+    num_minibatches: int = 4
+    num_epochs: int = 4
+    learning_rate: float = 1e-3
+    learning_rate_schedule: Literal["linear", "constant"] = "linear"
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    entropy_coef: float = 0.01
+    value_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    target_kl: float | None = None
+    ratio: Literal["joint", "per_asset"] = "per_asset"
+    seed: int = 0
+    chunk_megabytes: float = 256.0
+    policy: PolicyConfig = PolicyConfig()
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.rollout_length is not None and self.rollout_length < 1:
+            raise ValueError(f"rollout_length={self.rollout_length} must be at least 1, or None.")
+        for name in ("learning_rate", "max_grad_norm", "clip_range", "chunk_megabytes"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
+        if self.ratio not in ("joint", "per_asset"):
+            raise ValueError(f"ratio={self.ratio!r} is unknown; use 'joint' or 'per_asset'.")
+        if self.learning_rate_schedule not in ("linear", "constant"):
+            raise ValueError(
+                f"learning_rate_schedule={self.learning_rate_schedule!r} is unknown; use 'linear' or 'constant'."
+            )
+        num_pairs = self.num_envs * (self.steps_per_rollout // self.steps_per_chunk)
+        if num_pairs % self.num_minibatches:
+            raise ValueError(
+                f"num_minibatches={self.num_minibatches} does not divide the {num_pairs} pieces of a rollout"
+                f" (num_envs={self.num_envs} x {self.steps_per_rollout // self.steps_per_chunk} stretches of"
+                f" {self.steps_per_chunk} bars). Use a num_envs that is a multiple of {self.num_minibatches}."
+            )
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """S, steps per environment between updates."""
+        if self.rollout_length is not None:
+            return self.rollout_length
+        wanted = self.total_timesteps // (50 * self.num_envs)
+        return min(128, max(8, 1 << max(wanted, 1).bit_length() - 1))
+
+    @property
+    def steps_per_chunk(self) -> int:
+        """Contiguous steps of one environment that stay together in a minibatch."""
+        return next(size for size in (8, 4, 2, 1) if self.steps_per_rollout % size == 0)
+
+    @property
+    def timesteps_per_update(self) -> int:
+        return self.num_envs * self.steps_per_rollout
+
+    @property
+    def num_updates(self) -> int:
+        return -(-self.total_timesteps // self.timesteps_per_update)
+
+    def hyper(self) -> "Hyper":
+        """Return the numbers that the compiled update reads."""
+        return Hyper(
+            learning_rate=self.learning_rate,
+            decay=1.0 if self.learning_rate_schedule == "linear" else 0.0,
+            num_updates=float(self.num_updates),
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            clip_range=self.clip_range,
+            entropy_coef=self.entropy_coef,
+            value_coef=self.value_coef,
+            max_grad_norm=self.max_grad_norm,
+            target_kl=float("inf") if self.target_kl is None else self.target_kl,
+        )
+
+
+class Hyper(struct.PyTreeNode):
+    """Numbers of PPO as leaves, so that one compiled program serves every value; see `TrainConfig`."""
+
+    learning_rate: float
+    decay: float
+    num_updates: float
+    gamma: float
+    gae_lambda: float
+    clip_range: float
+    entropy_coef: float
+    value_coef: float
+    max_grad_norm: float
+    target_kl: float
+
+
+PRESETS: dict[str, dict[str, object]] = {
+    "default": {},
+    "quick": {"num_envs": 64, "total_timesteps": 100_000},
+    "gpu": {"num_envs": 4096, "total_timesteps": 100_000_000, "chunk_megabytes": 2048.0},
+}
+"""Changes to `TrainConfig` by preset name."""

@@ -1,0 +1,35 @@
+"""Where JAX runs and what it keeps: device, determinism, cache of compiled programs. To be set before JAX starts."""
+
+import os
+from pathlib import Path
+
+import jax
+
+_DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
+
+
+def configure(device: str = "auto", *, deterministic: bool = False) -> None:
+    """Choose the device and switch on the persistent cache of compiled programs.
+
+    The cache lies in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`); `JAX_COMPILATION_CACHE_DIR` overrides
+    the place, and JAX's own settings switch it off.
+
+    Args:
+        device: `auto` takes what JAX finds, `cpu` or `gpu` insist.
+        deterministic: ask XLA for GPU kernels whose results repeat bit for bit.
+
+    Raises:
+        ValueError: if a GPU is asked for and JAX finds none.
+    """
+    if deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DETERMINISTIC_FLAG}".strip()
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "ploutos_jax" / "programs"))
+    if device == "gpu" and jax.default_backend() != "gpu":
+        raise ValueError(
+            "device=gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"
+            " and check nvidia-smi, or use --device cpu."
+        )

@@ -1,0 +1,136 @@
+"""Scaling of features, account observations and rewards. The first two are part of the agent."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+Array = jax.Array
+
+_CLIP = 5.0
+_MAX_COUNT = 1e8
+"""Beyond this many samples statistics move like an exponential average; float32 counts stay exact enough."""
+_MAX_FIT_VALUES = 2_000_000
+
+
+class FeatureScaling(struct.PyTreeNode):
+    """Centre and spread of each market feature, fitted on training rows; `[F]` each."""
+
+    centre: Array
+    spread: Array
+
+    def __call__(self, features: Array) -> Array:
+        """Return `clip((x − centre) / spread, ±5)` of `[..., F]`."""
+        return jnp.clip((features - self.centre) / self.spread, -_CLIP, _CLIP)
+
+
+def fit_features(features: Array, mask: Array) -> FeatureScaling:
+    """Fit the scaling on the rows given: median, and half the distance of the 16th and 84th percentiles.
+
+    Both are robust to outliers and equal mean and standard deviation for normal data. A feature with no spread
+    (a flag) keeps centre 0 and spread 1.
+
+    Args:
+        features: `[T, A, F]` training rows only.
+        mask: `[T, A]` bool, bars that exist.
+    """
+    values = np.asarray(features)[np.asarray(mask)]
+    if len(values) == 0:
+        raise ValueError("No asset is tradable in the training rows; widen --start/--end or check the universe file.")
+    values = values[:: -(-len(values) // _MAX_FIT_VALUES)]
+    low, centre, high = np.percentile(values, [15.865525, 50, 84.134475], axis=0)
+    spread = (high - low) / 2
+    flat = ~(spread > 1e-12 * np.maximum(np.abs(centre), 1))
+    fallback = values.std(axis=0)
+    spread = np.where(flat, fallback, spread)
+    still = ~(spread > 1e-12)
+    centre, spread = np.where(flat, 0, centre), np.where(still | (flat & (spread <= 1e-12)), 1, spread)
+    dtype = np.asarray(features).dtype
+    return FeatureScaling(centre=jnp.asarray(centre, dtype), spread=jnp.asarray(spread, dtype))
+
+
+class RunningMoments(struct.PyTreeNode):
+    """Mean and variance of a stream, merged batch by batch; frozen while a rollout and its updates run.
+
+    Source: Chan, Golub, LeVeque 1979 (merging of means and sums of squares).
+    """
+
+    count: Array
+    mean: Array
+    square: Array
+
+    @classmethod
+    def create(cls, size: int) -> "RunningMoments":
+        """Start with mean 0 and variance 1, to be forgotten with the first batch."""
+        return cls(count=jnp.asarray(1e-4), mean=jnp.zeros(size), square=jnp.ones(size) * 1e-4)
+
+    def __call__(self, x: Array) -> Array:
+        """Return `clip((x − mean) / deviation, ±5)` in float32."""
+        deviation = jnp.sqrt(self.square / self.count + 1e-8)
+        return jnp.clip((x.astype(jnp.float32) - self.mean) / deviation, -_CLIP, _CLIP)
+
+    def merge(self, count: Array | float, mean: Array, variance: Array) -> "RunningMoments":
+        """Return the moments with a batch of `count` samples joined."""
+        total = self.count + count
+        delta = mean - self.mean
+        square = self.square + variance * count + jnp.square(delta) * self.count * count / total
+        kept = jnp.minimum(total, _MAX_COUNT)
+        return RunningMoments(count=kept, mean=self.mean + delta * count / total, square=square * kept / total)
+
+
+class ReturnScaling(struct.PyTreeNode):
+    """Scale of rewards: rewards are divided by the standard deviation of their discounted sum.
+
+    Attributes:
+        moments: of the discounted sums, one number.
+        running: `[E]` the discounted sum of each environment's episode so far.
+    """
+
+    moments: RunningMoments
+    running: Array
+
+    @classmethod
+    def create(cls, num_envs: int) -> "ReturnScaling":
+        return cls(moments=RunningMoments.create(1), running=jnp.zeros(num_envs))
+
+    @property
+    def deviation(self) -> Array:
+        """Standard deviation of discounted sums, a scalar."""
+        return jnp.sqrt(self.moments.square[0] / self.moments.count + 1e-8)
+
+    def observe(self, rewards: Array, done: Array, gamma: Array) -> "ReturnScaling":
+        """Return the statistics after a rollout of `rewards [S, E]` with episode ends `done [S, E]`."""
+
+        def step(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+            reward, end = inputs
+            total = total * gamma + reward
+            return jnp.where(end, 0, total), total
+
+        running, sums = jax.lax.scan(step, self.running, (rewards.astype(jnp.float32), done))
+        moments = self.moments.merge(float(sums.size), sums.mean()[None], sums.var()[None])
+        return ReturnScaling(moments=moments, running=running)
+
+
+class ObservationScaling(struct.PyTreeNode):
+    """All that turns raw observations into network inputs; saved with the agent."""
+
+    features: FeatureScaling
+    assets: RunningMoments
+    account: RunningMoments
+
+    def observe(self, assets: Array, account: Array) -> "ObservationScaling":
+        """Return the scaling with the account observations `[..., K]` and `[..., G]` of a rollout joined."""
+        return self.replace(assets=_merge_batch(self.assets, assets), account=_merge_batch(self.account, account))
+
+
+def _merge_batch(moments: RunningMoments, batch: Array) -> RunningMoments:
+    mean = _mean_by_axis(batch.astype(jnp.float32))
+    variance = _mean_by_axis(jnp.square(batch.astype(jnp.float32) - mean))
+    return moments.merge(float(np.prod(batch.shape[:-1])), mean, variance)
+
+
+def _mean_by_axis(x: Array) -> Array:
+    """Average all but the last axis, one at a time: a single float32 sum over 10^8 values would stop growing."""
+    while x.ndim > 1:
+        x = x.mean(axis=-2)
+    return x

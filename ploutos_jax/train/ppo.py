@@ -1,0 +1,308 @@
+"""PPO: one compiled program of rollout, advantages and epochs of minibatches, repeated on the device.
+
+The market is a table on the device and an observation is an index into it, so a rollout stores the bar and a compact
+account per step, never features. The network's market stage runs over the table's rows: once per rollout and once
+per gradient step, inside the gradient.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_runner
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import Array, EnvParams, Observation
+from ploutos_jax.train.advantages import gae, next_values
+from ploutos_jax.train.agent import AgentParams, Network
+from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.gradients import Samples, TableMode, minibatch_gradients
+from ploutos_jax.train.losses import LossSums, joined_log_prob
+from ploutos_jax.train.normalize import (
+    ObservationScaling,
+    ReturnScaling,
+    RunningMoments,
+    fit_features,
+)
+
+Metrics = dict[str, Array]
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a run carries from update to update; saved whole, it continues bit for bit.
+
+    Attributes:
+        agent: parameters and input scaling.
+        optimizer: state of Adam.
+        returns: scale of rewards.
+        runner: the environments, their observations and keys.
+        key: of the learner's own random numbers.
+        update: int32 updates done.
+        skipped: int32 gradient steps skipped because loss or gradient was not finite.
+    """
+
+    agent: AgentParams
+    optimizer: Any
+    returns: ReturnScaling
+    runner: Runner
+    key: Array
+    update: Array
+    skipped: Array
+
+
+class Stored(struct.PyTreeNode):
+    """What a rollout keeps of each step, `[S, E, ...]`: at most 16 bytes per asset."""
+
+    observation: Observation
+    action: Array
+    log_prob: Array
+    value: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """PPO for one environment and one network; static, its methods are pure functions.
+
+    Attributes:
+        config: sizes and kinds (numbers are in `Hyper`).
+        env: the environment.
+        network: the two-stage network.
+    """
+
+    config: TrainConfig
+    env: TradingEnv
+    network: Network
+
+    def init(self, key: Array, params: EnvParams) -> TrainState:
+        """Return the state before the first update; feature scaling is fitted on all rows of the market."""
+        market = params.market
+        features = fit_features(market.features, market.tradable)
+        scaling = ObservationScaling(
+            features=features,
+            assets=RunningMoments.create(len(ASSET_FIELDS)),
+            account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+        )
+        network_key, env_key, learner_key = jax.random.split(key, 3)
+        network = self.network.init(network_key, market.num_features)
+        runner = jax.jit(start_runner, static_argnums=(0, 3), static_argnames="staggered")(
+            self.env, params, env_key, self.config.num_envs, staggered=True
+        )
+        return TrainState(
+            agent=AgentParams(network=network, scaling=scaling),
+            optimizer=_ADAM.init(network),
+            returns=ReturnScaling.create(self.config.num_envs),
+            runner=runner,
+            key=learner_key,
+            update=jnp.zeros((), jnp.int32),
+            skipped=jnp.zeros((), jnp.int32),
+        )
+
+    def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
+        runner, ends, (stored, trading) = self._rollout(state, params)
+        samples, explained = self._samples(state, params, hyper, runner, ends, stored)
+        key, epoch_key = jax.random.split(state.key)
+        learned, losses = self._epochs(state, params, hyper, samples, epoch_key)
+        done = stored.terminated | stored.truncated
+        agent = AgentParams(
+            network=learned.agent.network,
+            scaling=state.agent.scaling.observe(stored.observation.assets, stored.observation.account),
+        )
+        returns = state.returns.observe(stored.reward, done, hyper.gamma)
+        metrics = {
+            **losses,
+            **trading,
+            "explained_variance": explained,
+            "learning_rate": _learning_rate(hyper, state.update),
+            "skipped_steps": learned.skipped,
+        }
+        moved = learned.replace(agent=agent, returns=returns, runner=runner, key=key, update=state.update + 1)
+        return moved, metrics
+
+    def _table(self, agent: AgentParams, params: EnvParams, mode: TableMode) -> Any:
+        market = params.market
+        if mode == "gather":
+            return None
+        return self.network.encode(agent.network, agent.scaling, market.features, market.tradable)
+
+    def _act(self, agent: AgentParams, params: EnvParams, table: Any, obs: Observation) -> tuple[Array, Array]:
+        """Return outputs and values for `[n]` observations, in chunks that keep within the byte budget."""
+
+        def act(obs: Observation) -> tuple[Array, Array]:
+            market = params.market
+            mask = market.tradable[obs.t]
+            if table is None:
+                features = market.features[obs.t][None]
+                row = jax.tree.map(
+                    lambda x: x[0], self.network.encode(agent.network, agent.scaling, features, mask[None])
+                )
+            else:
+                row = jax.tree.map(lambda x: x[obs.t], table)
+            return self.network.act(agent.network, agent.scaling, row, mask, obs.assets, obs.account)
+
+        sample_bytes = self.network.sample_bytes()
+        if table is None:
+            sample_bytes = max(sample_bytes, self.network.row_bytes(params.market.num_features))
+        return _map_in_chunks(act, obs, max(1, self.network.chunk_bytes // sample_bytes))
+
+    def _rollout(self, state: TrainState, params: EnvParams) -> tuple[Runner, Boundaries, tuple[Stored, Metrics]]:
+        config, head = self.config, self.network.head
+        samples = config.num_envs * config.steps_per_rollout
+        table = self._table(state.agent, params, "table" if params.market.num_bars <= samples else "gather")
+
+        def policy(keys: Array, obs: Observation) -> tuple[Array, tuple[Array, Array, Array]]:
+            outputs, value = self._act(state.agent, params, table, obs)
+            action = jax.vmap(head.sample)(keys, outputs)
+            log_prob = joined_log_prob(head.log_prob(outputs, action), params.market.tradable[obs.t], config.ratio)
+            return head.to_env(action), (action, log_prob, value)
+
+        def record(step: Step) -> tuple[Stored, Metrics]:
+            action, log_prob, value = step.extra
+            stored = Stored(
+                observation=step.observation,
+                action=action,
+                log_prob=log_prob,
+                value=value,
+                reward=step.reward.astype(jnp.float32),
+                terminated=step.terminated,
+                truncated=step.truncated,
+            )
+            return stored, _trading_sums(step)
+
+        runner, ends, (stored, sums) = rollout(self.env, params, policy, state.runner, config.steps_per_rollout, record)
+        return runner, ends, (stored, _trading_metrics(sums, samples))
+
+    def _samples(
+        self, state: TrainState, params: EnvParams, hyper: Hyper, runner: Runner, ends: Boundaries, stored: Stored
+    ) -> tuple[Samples, Array]:
+        """Return the rollout with advantages and value targets, and the explained variance of the values."""
+        num_envs = self.config.num_envs
+        flat_ends = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ends.observation)
+        last = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), runner.observation, flat_ends)
+        # One row each: the table is not worth building for the few states at the rollout's borders.
+        _, values = self._act(state.agent, params, None, last)
+        following = next_values(
+            stored.value, values[:num_envs], stored.truncated, values[num_envs:].reshape(num_envs, -1)
+        )
+        reward = stored.reward / state.returns.deviation
+        advantage = gae(
+            reward, stored.value, following, stored.terminated, stored.truncated, hyper.gamma, hyper.gae_lambda
+        )
+        target = advantage + stored.value
+        explained = 1 - advantage.var() / jnp.maximum(target.var(), 1e-12)
+        samples = Samples(
+            observation=stored.observation,
+            action=stored.action,
+            log_prob=stored.log_prob,
+            advantage=advantage,
+            target=target,
+        )
+        return samples, explained
+
+    def _epochs(
+        self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, key: Array
+    ) -> tuple[TrainState, Metrics]:
+        config = self.config
+        num_pairs = config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
+        minibatch = num_pairs // config.num_minibatches
+        learning_rate = _learning_rate(hyper, state.update)
+        mode: TableMode = "table" if params.market.num_bars <= minibatch * config.steps_per_chunk else "gather"
+
+        def step(state: TrainState, pairs: Array) -> tuple[TrainState, tuple[LossSums, Array]]:
+            grads, losses = minibatch_gradients(
+                self.network, state.agent, params.market, samples, pairs, hyper, config, mode
+            )
+            norm = optax.global_norm(grads)
+            scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
+            changes, optimizer = _ADAM.update(jax.tree.map(lambda g: g * scale, grads), state.optimizer)
+            network = jax.tree.map(lambda p, c: p - learning_rate * c, state.agent.network, changes)
+            finite = jnp.isfinite(norm)
+            keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)  # noqa: E731
+            state = state.replace(
+                agent=state.agent.replace(network=keep(network, state.agent.network)),
+                optimizer=keep(optimizer, state.optimizer),
+                skipped=state.skipped + ~finite,
+            )
+            return state, (losses, norm)
+
+        def epoch(carry: tuple[TrainState, Array], key: Array) -> tuple[tuple[TrainState, Array], Any]:
+            state, stopped = carry
+            order = jax.random.permutation(key, num_pairs).reshape(config.num_minibatches, minibatch)
+
+            def run(state: TrainState) -> tuple[TrainState, Any]:
+                return jax.lax.scan(step, state, order)
+
+            def skip(state: TrainState) -> tuple[TrainState, Any]:
+                nothing = jnp.full(config.num_minibatches, jnp.nan)
+                return state, (LossSums(nothing, nothing, nothing, nothing, nothing), nothing)
+
+            state, (losses, norm) = jax.lax.cond(stopped, skip, run, state)
+            return (state, stopped | (losses.kl.mean() > hyper.target_kl)), (losses, norm)
+
+        keys = jax.random.split(key, config.num_epochs)
+        (state, _), (losses, norm) = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
+        return state, {
+            "policy_loss": jnp.nanmean(losses.policy),
+            "value_loss": jnp.nanmean(losses.value),
+            "entropy": jnp.nanmean(losses.entropy),
+            "approx_kl": jnp.nanmean(losses.kl),
+            "clip_fraction": jnp.nanmean(losses.clipped),
+            "grad_norm": jnp.nanmean(norm),
+            "first_kl": losses.kl[0, 0],
+        }
+
+
+_ADAM = optax.scale_by_adam(eps=1e-5)
+
+
+def _learning_rate(hyper: Hyper, update: Array) -> Array:
+    done = jnp.minimum(update / hyper.num_updates, 1.0)
+    return hyper.learning_rate * (1 - hyper.decay * done)
+
+
+def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:
+    """Apply a function of one sample to `[n]` samples, at most `chunk` at once."""
+    num_samples = jax.tree.leaves(inputs)[0].shape[0]
+    if num_samples <= chunk:
+        return jax.vmap(function)(inputs)
+    return jax.lax.map(function, inputs, batch_size=chunk)
+
+
+def _trading_sums(step: Step) -> Metrics:
+    info = step.info
+    done = step.terminated | step.truncated
+    return {
+        "episodes": done.sum(dtype=jnp.float32),
+        "episode_return": jnp.where(done, info["episode_return"], 0).sum(dtype=jnp.float32),
+        "terminated": step.terminated.sum(dtype=jnp.float32),
+        "cost": (info["cost"] / info["equity"]).sum(dtype=jnp.float32),
+        "turnover": info["turnover"].sum(dtype=jnp.float32),
+        "invested": (1 - info["cash"] / info["equity"]).sum(dtype=jnp.float32),
+        "reward": step.reward.sum(dtype=jnp.float32),
+        **{
+            name: info[name].sum(dtype=jnp.float32)
+            for name in ("num_trades", "rejected_orders", "exit_stop", "exit_target")
+        },
+    }
+
+
+def _trading_metrics(sums: Metrics, samples: int) -> Metrics:
+    total = {name: value.sum() for name, value in sums.items()}
+    per_step = {
+        f"{name}_per_step": total[name] / samples
+        for name in ("reward", "cost", "turnover", "num_trades", "rejected_orders", "exit_stop", "exit_target")
+    }
+    return {
+        "episodes": total["episodes"],
+        "episode_return_mean": total["episode_return"] / total["episodes"],
+        "terminated_episodes": total["terminated"],
+        "invested": total["invested"] / samples,
+        **per_step,
+    }

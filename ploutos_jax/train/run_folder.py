@@ -1,0 +1,128 @@
+"""The folder of a training run: configuration, figures per update, summary."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tensorboardX import SummaryWriter
+
+CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
+
+
+class RunFolder:
+    """Writer of a run folder. Use as a context manager.
+
+    Args:
+        path: the folder; made if it is not there.
+        settings: written to `config.yaml`; enough to run again.
+        resume: go on in a folder that holds a run.
+
+    Raises:
+        ValueError: if the folder holds a run and `resume` is not set, or holds none and it is.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+        check_output(path, resume=resume)
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        if not resume:
+            text = yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+            (path / CONFIG_FILE).write_text(text, encoding="utf-8")
+        self._metrics = (path / METRICS_FILE).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(path / "tensorboard"))
+        self._last: dict[str, Any] = {}
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._metrics.close()
+        self._board.close()
+        if self._last:
+            write_json(self.path / SUMMARY_FILE, self._last)
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows of figures, one per update."""
+        for row in rows:
+            self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
+            for name, value in row.items():
+                if name not in ("update", "timesteps") and value is not None:
+                    self._board.add_scalar(name, value, row["timesteps"])
+            self._last = dict(row)
+        self._metrics.flush()
+
+    def cut_back(self, update: int) -> None:
+        """Drop figures of updates after `update`: those that a resumed run will make again."""
+        self._metrics.close()
+        path = self.path / METRICS_FILE
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _update_of(line) <= update]
+        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self._metrics = path.open("a", encoding="utf-8")
+
+
+def choose_output(output: str | None, *, resume: bool) -> Path:
+    """Return the run folder of a command: the one given, else the next free (or, to resume, the newest) default one.
+
+    Raises:
+        ValueError: as `check_output` does.
+    """
+    if output is not None:
+        path = Path(output)
+    else:
+        taken = 0
+        while _holds_run(_default_folder(taken + 1)):
+            taken += 1
+        path = _default_folder(max(taken, 1) if resume else taken + 1)
+    check_output(path, resume=resume)
+    return path
+
+
+def _default_folder(number: int) -> Path:
+    return Path("checkpoints") / f"run-{number}"
+
+
+def _holds_run(path: Path) -> bool:
+    return (path / CONFIG_FILE).exists() or (path / METRICS_FILE).exists()
+
+
+def check_output(path: Path, *, resume: bool) -> None:
+    """Make sure that a run can be written to a folder without harm to another.
+
+    Raises:
+        ValueError: if the folder holds a run and `resume` is not set, holds none and it is, or is a file.
+    """
+    if path.is_file():
+        raise ValueError(f"The output {path} is a file; give a folder.")
+    if _holds_run(path) and not resume:
+        raise ValueError(
+            f"The output folder {path} already holds a run. Give another --output, or --resume to continue that run."
+        )
+    if resume and not _holds_run(path):
+        raise ValueError(f"There is no run to resume in {path}: it has no {CONFIG_FILE}.")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON."""
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _update_of(line: str) -> float:
+    """Return the update of a line of figures; a line cut short by a crash counts as after everything."""
+    try:
+        return json.loads(line)["update"]
+    except (json.JSONDecodeError, KeyError):
+        return float("inf")
+
+
+def _plain(value: Any) -> Any:
+    """Return settings as YAML can hold them: mappings, lists, numbers, text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    return str(getattr(value, "__name__", value))

@@ -1,0 +1,119 @@
+"""What a person at the terminal sees of a run: a progress bar, an interruption that loses nothing, clear errors."""
+
+import contextlib
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ploutos_jax.train.loop import Progress as Figures
+
+
+class ProgressBar:
+    """Progress bar over timesteps with speed and the latest mean return per episode. Use as a context manager."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            disable=quiet,
+        )
+        self._task = self._bar.add_task("compiling", total=None, figures="")
+        self._episode_return = "–"
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, figures: Figures) -> None:
+        """Show new figures; an observer of `train`."""
+        means = [row["episode_return_mean"] for row in figures.rows if row["episode_return_mean"] is not None]
+        if means:
+            self._episode_return = f"{means[-1]:+.3f}"
+        last = figures.rows[-1]
+        text = f"{_short(last['steps_per_second'])} steps/s  episode return {self._episode_return}"
+        self._bar.update(
+            self._task,
+            description="training",
+            total=figures.total_timesteps,
+            completed=figures.done_timesteps,
+            figures=text,
+        )
+
+
+class Interruption:
+    """Answer to Ctrl+C and SIGTERM: the first asks the run to stop after its current call, the second ends at once.
+
+    Use as a context manager in the main thread; `should_stop` also becomes True when `minutes` have passed.
+    """
+
+    def __init__(self, minutes: float | None = None) -> None:
+        self.interrupted = False
+        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Interruption":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def should_stop(self) -> bool:
+        """Return whether the run is asked to stop."""
+        return self.interrupted or (self._deadline is not None and time.monotonic() >= self._deadline)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        Console(stderr=True).print("Stopping after this call; a checkpoint will be written. Again to stop at once.")
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn bad input into one message and exit code 2, an interruption into 130.
+
+    A `ValueError` counts as bad input if this package raised it; one from deep inside a library is a defect and keeps
+    its traceback.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) and not _is_ours(error):
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+
+
+def _is_ours(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    package = Path(__file__).resolve().parents[1]
+    origin = Path(frames[-1].filename).resolve()
+    return package in origin.parents or origin.parent == package.parent / "scripts"
+
+
+def _short(number: float) -> str:
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{number:.0f}"

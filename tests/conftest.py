@@ -1,0 +1,41 @@
+"""Settings of the whole test run: where JAX computes, where it keeps compiled programs, where market data lies."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+DATA_DIR = Path(__file__).resolve().parents[2] / "shared" / "data"
+NO_DATA = "market data for tests is absent: there is no folder shared/data beside the repository"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set up JAX through the environment, so that subprocesses started by tests follow."""
+    # JAX reads these when it is imported: later they would silently do nothing.
+    if "jax" in sys.modules:
+        raise pytest.UsageError("jax was imported before tests/conftest.py; a pytest plugin must not import it.")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if hasattr(config, "cache"):  # absent under -p no:cacheprovider
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot run."""
+    if item.get_closest_marker("realdata") and not DATA_DIR.is_dir():
+        pytest.skip(NO_DATA)
+    if item.get_closest_marker("gpu"):
+        import jax
+
+        if jax.default_backend() != "gpu":
+            pytest.skip("no GPU: set JAX_PLATFORMS=cuda,cpu on a machine that has one")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real market data beside the repository; skips the test where there is none."""
+    if not DATA_DIR.is_dir():
+        pytest.skip(NO_DATA)
+    return DATA_DIR
