@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from rich.console import Console
 
 from ploutos_jax.evaluate.backtest import backtest, baselines, hold
 from ploutos_jax.evaluate.metrics import summarize
@@ -20,7 +19,7 @@ from ploutos_jax.market.source import read_panel, split_market
 from ploutos_jax.train.checkpoint import restore
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.settings import data_of_run
-from ploutos_jax.train.terminal import exit_codes
+from ploutos_jax.train.terminal import exit_codes, result_console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ def main(args: list[str]) -> int:
     }
     write_report(wanted.output, ledger, others, benchmark=benchmark, facts=facts, overwrite=wanted.overwrite)
     shown = {"agent": ledger, **others} | ({benchmark.name: benchmark} if benchmark is not None else {})
-    console = Console(highlight=False, soft_wrap=True)
+    console = result_console()
     console.print(f"{facts['out_of_sample']} Net of costs, {str(span.times[0])[:10]} to {str(span.times[-1])[:10]}:")
     console.print(metrics_table({name: summarize(each) for name, each in shown.items()}))
     console.print(f"\nReport: {Path(wanted.output) / 'report.html'}")

@@ -20,7 +20,7 @@ from ploutos_jax.train.device import configure
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.run_folder import choose_output
 from ploutos_jax.train.settings import differences, parse_settings
-from ploutos_jax.train.terminal import Interruption, ProgressBar, exit_codes
+from ploutos_jax.train.terminal import Interruption, ProgressBar, exit_codes, result_console
 
 
 def main(args: list[str]) -> int:
@@ -59,7 +59,7 @@ def main(args: list[str]) -> int:
     rows = {"agent": summarize(backtest(agent, span))}
     rows |= {name: summarize(ledger) for name, ledger in baselines(span, settings.env).items()}
     seen = "the training bars (in sample, proves nothing)" if held_out is None else "bars never trained on"
-    final = Console(highlight=False, soft_wrap=True)
+    final = result_console()
     final.print(f"\nScore on {seen}, {_day(span, 0)} to {_day(span, -1)}, net of costs:")
     final.print(metrics_table(rows))
     final.print(f"\nNext: python scripts/evaluate.py --checkpoint {output} --output {output / 'report'}")

@@ -120,10 +120,11 @@ class TradingEnv:
     def step_env(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
         """Advance one bar without starting a new episode after the last; see `step`.
 
-        `info` describes the bar t+1: `equity`, `cash` and `episode_return` after it, and of the bar itself `cost` (dollars of fees,
-        spread and slippage), `turnover` (traded value over equity at close t), `num_trades`, `rejected_orders`,
-        `exit_stop`, `exit_target` (counts), `profit` (`[A]` dollars, net) and `fills` (the sale or protective exit
-        at the open, the buy at the open, the exit inside the bar; each a `Fill`), with `reasons` beside them.
+        `info` describes the bar t+1: `equity`, `cash` and `episode_return` after it, and of the bar itself `cost`
+        (dollars of fees, spread and slippage), `turnover` (traded value over equity at close t), `num_trades`,
+        `rejected_orders`, `exit_stop`, `exit_target` (counts), `profit` (`[A]` dollars, net) and `fills` (the sale
+        or protective exit at the open, the buy at the open, the exit inside the bar; each a `Fill`), with `reasons`
+        beside them.
         """
         del key  # this broker draws nothing at random
         after, reward, info = self._trade(state, action, params)

@@ -233,7 +233,7 @@ def _costs_table(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) 
                 (name, "" if rows else " class='strong'"),
                 show(row, "gross_return", signed),
                 show(row, "total_return", signed),
-                signed(row["total_return"] - row["gross_return"]),
+                signed(row["total_return"] - row["gross_return"]).replace("%", " points"),
                 dollars(row["total_cost"]),
                 dollars(fees),
                 dollars(row["total_cost"] - fees),

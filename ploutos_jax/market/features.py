@@ -68,7 +68,8 @@ def build_market(
     built_in = tuple(column for column in columns.values() if isinstance(column, Feature))
     table = compute_features(total_return(panel, num_paths), built_in, num_paths)
     prices = {name: jnp.asarray(getattr(panel, name), float) for name in ("open", "high", "low", "close", "volume")}
-    bars, delisted = _fill_forward(prices, jnp.asarray(panel.tradable), num_paths)
+    split = jnp.ones(prices["close"].shape) if panel.split is None else jnp.asarray(panel.split, float)
+    bars, delisted = _fill_forward(prices, jnp.asarray(panel.tradable), split, num_paths)
     return Market(
         **bars,
         delisted=delisted if is_traced(panel) or bool(delisted.any()) else None,
@@ -117,22 +118,29 @@ def _compute_table(
 
 @partial(jax.jit, static_argnames="num_paths")
 def _fill_forward(
-    bars: dict[str, jax.Array], tradable: jax.Array, num_paths: int
+    bars: dict[str, jax.Array], tradable: jax.Array, split: jax.Array, num_paths: int
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Carry the last close through missing bars; also mark the bar after each asset's final tradable one."""
+    """Carry the last close through missing bars; also mark the bar after each asset's final tradable one.
 
-    def fill_path(bars: dict[str, jax.Array], tradable: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+    A split inside a gap divides the price that is carried, as it multiplies the shares held.
+    """
+
+    def fill_path(
+        bars: dict[str, jax.Array], tradable: jax.Array, split: jax.Array
+    ) -> tuple[dict[str, jax.Array], jax.Array]:
         exists = bar_exists(bars["open"], bars["high"], bars["low"], bars["close"])
         row = jnp.arange(exists.shape[0])[:, None]
         last_row = jax.lax.cummax(jnp.where(exists, row, -1))
         last_close = jnp.take_along_axis(bars["close"], jnp.maximum(last_row, 0), axis=0)
-        last_close = jnp.where(last_row >= 0, last_close, 0)
+        ratio = jnp.cumprod(split, axis=0)
+        since = ratio / jnp.take_along_axis(ratio, jnp.maximum(last_row, 0), axis=0)
+        last_close = jnp.where(last_row >= 0, last_close / since, 0)
         filled = {name: jnp.where(exists, x, 0 if name == "volume" else last_close) for name, x in bars.items()}
         tradable = tradable & exists
         final_row = jnp.max(jnp.where(tradable, row, -1), axis=0)
         return {**filled, "tradable": tradable}, (row == final_row + 1) & (final_row >= 0)
 
-    by_path = jax.vmap(fill_path)(*_split_paths((bars, tradable), num_paths))
+    by_path = jax.vmap(fill_path)(*_split_paths((bars, tradable, split), num_paths))
     return jax.tree.map(lambda x: x.reshape(tradable.shape), by_path)
 
 
@@ -165,7 +173,7 @@ def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel)
     if isinstance(features, str):
         if features not in FEATURE_SETS:
             hint = " A single feature goes in a list." if features in sources else ""
-            raise ValueError(f"Unknown feature set {features!r}; {_suggest(features, FEATURE_SETS)}.{hint}")
+            raise ValueError(f"Unknown feature set {features!r}; {_suggest(features, FEATURE_SETS)}{hint}")
         features = FEATURE_SETS[features]
     columns: dict[str, Column] = {}
     for item in features:
@@ -181,7 +189,7 @@ def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel)
 def _resolve_column(item: str | UserFunction, sources: dict[str, Column]) -> tuple[str, Column]:
     if isinstance(item, str):
         if item not in sources:
-            raise ValueError(f"Unknown feature {item!r}; {_suggest(item, sources)}.")
+            raise ValueError(f"Unknown feature {item!r}; {_suggest(item, sources)}")
         return item, sources[item]
     name = getattr(item, "__name__", None)
     if not callable(item) or not isinstance(name, str):
@@ -193,7 +201,7 @@ def _resolve_column(item: str | UserFunction, sources: dict[str, Column]) -> tup
 
 def _suggest(name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}."
 
 
 def _join_own_columns(table: jax.Array, columns: dict[str, Column], panel: Panel, num_paths: int) -> jax.Array:

@@ -11,7 +11,6 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,51 +22,16 @@ import pyarrow.feather
 import pyarrow.parquet
 from pyarrow import ArrowException
 
+from ploutos_jax.market.columns import ROLES, Source, find_columns, normalize
+from ploutos_jax.market.grid import PRICES, Table, lay_out, name_few, relabel
 from ploutos_jax.market.panel import Panel
-from ploutos_jax.market.universe import (
-    PRICES,
-    TICKER_NAMES,
-    Table,
-    keep_members,
-    keep_tickers,
-    lay_out,
-    load_sectors,
-    name_few,
-    relabel,
-)
+from ploutos_jax.market.universe import keep_members, keep_tickers, load_sectors
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
-ACCEPTED_NAMES = {
-    "ticker": TICKER_NAMES,
-    "date": ("date", "datetime", "timestamp", "time"),
-    "open": ("open",),
-    "high": ("high",),
-    "low": ("low",),
-    "close": ("close",),
-    "volume": ("volume",),
-    "adj_close": ("adj_close", "adjclose", "adjusted_close"),
-    "dividend": ("dividend", "dividends"),
-    "split": ("split", "splits", "stock_splits"),
-    "sector": ("sector",),
-}
-ROLES = {name: role for role, names in ACCEPTED_NAMES.items() for name in names}
-REQUIRED = ("date", *PRICES, "volume")
 TEXTS = ("ticker", "date", "sector")
 NUMBERS = (*PRICES, "volume", "adj_close", "dividend", "split")
 WIDE_CORNERS = ("", "price", "ticker", "attributes", "symbols")
 MISSING = ("", "-", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "none")
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A file, in messages."""
-
-    name: str
-    header_lines: int = 0
-
-    def place(self, column: str, row: Any) -> str:
-        line = f" (line {row + 1 + self.header_lines})" if self.header_lines else ""
-        return f"{self.name}, column {column!r}, row {row + 1}{line}"
 
 
 def load_panel(
@@ -172,7 +136,7 @@ def _read_table(path: Path, zone: ZoneInfo) -> Table:
     if not suffix:
         raise ValueError(f"{path} is of no known kind; its name must end in {', '.join(SUFFIXES)}.")
     source, frame = _read_csv(path) if ".csv" in suffix else _read_arrow(path)
-    columns = _find_columns(list(frame.columns), source)
+    columns = find_columns(list(frame.columns), source)
     if frame.empty:
         raise ValueError(f"{path} holds no rows below its header.")
     cells = {role: pd.Series(frame[column]) for role, column in columns.items()}
@@ -200,20 +164,20 @@ def _read_table(path: Path, zone: ZoneInfo) -> Table:
     )
 
 
-def _read_arrow(path: Path) -> tuple[_Source, pd.DataFrame]:
-    source = _Source(str(path))
+def _read_arrow(path: Path) -> tuple[Source, pd.DataFrame]:
+    source = Source(str(path))
     with _reading(path):
         if _find_suffix(path) == ".parquet":
             with pyarrow.parquet.ParquetFile(path) as file:
                 table = file.read()
         else:
             table = pyarrow.feather.read_table(path)
-    _find_columns(table.column_names, source)
+    find_columns(table.column_names, source)
     # The metadata would turn a saved date or ticker index back into an index; here it is a column like any other.
     return source, table.to_pandas(ignore_metadata=True)
 
 
-def _read_csv(path: Path) -> tuple[_Source, pd.DataFrame]:
+def _read_csv(path: Path) -> tuple[Source, pd.DataFrame]:
     opener = gzip.open if _find_suffix(path) == ".csv.gz" else open
     with _reading(path), opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
         head = [[cell.strip() for cell in line] for line in islice(csv.reader(stream), 2)]
@@ -221,10 +185,10 @@ def _read_csv(path: Path) -> tuple[_Source, pd.DataFrame]:
         raise ValueError(f"{path} is empty: its first line must name the columns.")
     wide = _find_wide_columns(head)
     if wide:
-        return _Source(str(path), header_lines=2), _read_wide(path, wide)
+        return Source(str(path), header_lines=2), _read_wide(path, wide)
     header = [cell or f"Unnamed: column {place + 1}" for place, cell in enumerate(head[0])]
-    source = _Source(str(path), header_lines=1)
-    columns = _find_columns(header, source)
+    source = Source(str(path), header_lines=1)
+    columns = find_columns(header, source)
     texts = [columns[role] for role in TEXTS if role in columns]
     frame = _read_lines(path, header, texts, skip=1)
     blank = frame[texts].isin(["", None]).all(axis=1)
@@ -255,7 +219,7 @@ def _find_wide_columns(head: list[list[str]]) -> list[tuple[str, str]]:
     if len(head) < 2 or len(head[0]) != len(head[1]) or head[1][0].lower() not in WIDE_CORNERS:
         return []
     for fields, tickers in (head, reversed(head)):
-        named = {_normalize(field) for field in fields[1:]}
+        named = {normalize(field) for field in fields[1:]}
         if named.issuperset(PRICES) and all(cell and not _is_number(cell) for cell in tickers[1:]):
             return list(zip(fields[1:], tickers[1:], strict=True))
     return []
@@ -291,30 +255,7 @@ def _read_wide(path: Path, columns: list[tuple[str, str]]) -> pd.DataFrame:
     return table.loc[filled | ~table["ticker"].isin(known)]
 
 
-def _normalize(name: str) -> str:
-    return re.sub(r"[\s._-]+", "_", name.strip().lower())
-
-
-def _find_columns(header: Sequence[str], source: _Source) -> dict[str, str]:
-    """Return the column of each role that the file has."""
-    named: dict[str, str] = {}
-    for column in header:
-        name = _normalize(column)
-        if name in named and (name in ROLES or column == named[name]):
-            raise ValueError(f"{source.name} has two columns named {column.strip()!r}; rename or remove one.")
-        named[name] = column
-    columns = {}
-    for role, names in ACCEPTED_NAMES.items():
-        found = [named[name] for name in names if name in named]
-        if found:
-            columns[role] = found[0]
-        elif role in REQUIRED:
-            listed = ", ".join(repr(column) for column in islice(header, 20))
-            raise ValueError(f"{source.name} has no {role} column: found {listed}. Accepted names: {', '.join(names)}.")
-    return columns
-
-
-def _parse_times(column: pd.Series, source: _Source, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarray]:
+def _parse_times(column: pd.Series, source: Source, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarray]:
     """Return the dates (daily bars: midnight; intraday bars: UTC) and each row's place in them."""
     codes, values = pd.factorize(column)
     if isinstance(values, pd.DatetimeIndex):
@@ -334,7 +275,7 @@ def _parse_times(column: pd.Series, source: _Source, zone: ZoneInfo) -> tuple[np
     return (daily or [utc])[0].to_numpy("datetime64[ns]"), codes
 
 
-def _parse_texts(texts: list[str], source: _Source, column: Any) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
+def _parse_texts(texts: list[str], source: Source, column: Any) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
     """Return texts as UTC and as the wall clock written, NaT where they are no dates."""
     utc = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce").tz_localize(None)
     if not utc.isna().any():
@@ -355,7 +296,7 @@ def _parse_texts(texts: list[str], source: _Source, column: Any) -> tuple[pd.Dat
     return (readings[0], readings[0]) if readings else (utc, utc)
 
 
-def _parse_symbols(column: pd.Series, source: _Source) -> tuple[list[str], np.ndarray]:
+def _parse_symbols(column: pd.Series, source: Source) -> tuple[list[str], np.ndarray]:
     codes, values = pd.factorize(column)
     symbols = [str(value).strip() for value in values]
     bad = ~np.array([*map(bool, symbols), False])[codes]
@@ -371,7 +312,7 @@ def _parse_sectors(column: pd.Series) -> tuple[list[str], np.ndarray]:
     return sectors, np.where(known[codes], codes, -1)
 
 
-def _parse_numbers(column: pd.Series, source: _Source) -> np.ndarray:
+def _parse_numbers(column: pd.Series, source: Source) -> np.ndarray:
     numbers, bad = _to_numbers(column)
     if bad.any():
         raise ValueError(f"{_find_first(column, bad, source)} is not a number; correct it or leave it blank.")
@@ -387,7 +328,7 @@ def _to_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return numbers, np.isnan(numbers) & ~texts.isin(MISSING).to_numpy(bool)
 
 
-def _find_first(column: pd.Series, bad: np.ndarray, source: _Source) -> str:
+def _find_first(column: pd.Series, bad: np.ndarray, source: Source) -> str:
     first = int(np.argmax(bad))
     return f"{source.place(str(column.name), column.index[first])}: {str(column.iloc[first])!r}"
 
@@ -405,12 +346,12 @@ def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> list[str]:
 
 
 def _parse_signals(
-    frame: pd.DataFrame, columns: dict[str, str], source: _Source, notes: list[str]
+    frame: pd.DataFrame, columns: dict[str, str], source: Source, notes: list[str]
 ) -> dict[str, np.ndarray]:
     """Return the numeric columns without a role by signal name; note what is left out."""
     signals: dict[str, np.ndarray] = {}
     for column in frame.columns:
-        role = ROLES.get(_normalize(column))
+        role = ROLES.get(normalize(column))
         if column in columns.values() or re.fullmatch(r"(unnamed: .*|__index_level_\d+__|)", column.strip().lower()):
             continue
         if role:

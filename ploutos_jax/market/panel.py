@@ -109,7 +109,8 @@ def _row_of(labelled: _Labelled, value: Any, default: int, name: str, side: str)
         raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.") from None
     times = labelled.times
     if side == "right" and np.datetime_data(moment)[0] in ("Y", "M", "W", "D"):
-        moment = (moment + 1).astype("datetime64[ns]") - np.timedelta64(1, "ns")
+        after = moment + np.timedelta64(1, np.datetime_data(moment)[0])
+        moment = after.astype("datetime64[ns]") - np.timedelta64(1, "ns")
     return int(np.searchsorted(times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
 
 
@@ -210,10 +211,10 @@ class Panel(_Labelled):
         with np.errstate(invalid="ignore"):
             bad_price = ~(np.isfinite(opens) & np.isfinite(high) & np.isfinite(low) & np.isfinite(close) & (low > 0))
             bad_range = (low > np.minimum(opens, close)) | (high < np.maximum(opens, close))
-            bad_volume = ~(np.asarray(self.volume) >= 0)
+            bad_volume = ~((np.asarray(self.volume) >= 0) & np.isfinite(np.asarray(self.volume)))
         self._reject(bad_price & tradable, "a price that is missing or not above 0 in a tradable bar")
         self._reject(bad_range, "open or close outside [low, high]")
-        self._reject(bad_volume, "a volume that is negative or missing")
+        self._reject(bad_volume, "a volume that is negative or not finite")
         if self.split is not None:
             self._reject(~(np.asarray(self.split) > 0), "a split ratio that is not above 0")
         if self.dividend is not None:
@@ -270,18 +271,18 @@ class Market(_Labelled):
         feature_names: F names (host only).
     """
 
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    volume: Array
-    tradable: Array
-    delisted: Array | None
-    sessions: Array
-    path_end: Array
-    features: Array
-    dividend: Array | None = None
-    split: Array | None = None
+    open: jax.Array
+    high: jax.Array
+    low: jax.Array
+    close: jax.Array
+    volume: jax.Array
+    tradable: jax.Array
+    delisted: jax.Array | None
+    sessions: jax.Array
+    path_end: jax.Array
+    features: jax.Array
+    dividend: jax.Array | None = None
+    split: jax.Array | None = None
     labels: Labels | None = None
     feature_names: tuple[str, ...] = ()
 

@@ -96,7 +96,7 @@ def synthetic_panel(
 @partial(jax.jit, static_argnums=(2, 3))
 def _draw(key: jax.Array, params: SyntheticParams, num_assets: int, num_bars: int) -> tuple[Array, ...]:
     names = ("volatility", "market", "sector", "asset", "beta", "scale", "price", "overnight", "bridge", "volume")
-    keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
+    keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     num_sectors = len(GICS_SECTORS)
 
     def shocks(name: str, columns: int) -> Array:

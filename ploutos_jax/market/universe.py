@@ -1,256 +1,21 @@
-"""Which ticker has a usable bar when: all rows read on one grid, faulty bars masked, membership, sectors.
-
-Letters: T bars, A assets, N rows of one file.
-"""
+"""Which tickers are kept: by name, by membership in an index over time; and their sectors."""
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from ploutos_jax.market.panel import UNKNOWN_SECTOR, Labels, Panel
+from ploutos_jax.market.grid import count, name_few, relabel
+from ploutos_jax.market.panel import Panel
 
-PRICES = ("open", "high", "low", "close")
 TICKER_NAMES = ("ticker", "symbol", "name", "tic")
-
-# Smaller splits (as |ln ratio|) drown in a day's price change and cannot tell adjusted prices from raw ones.
-CLEAR_SPLIT = 0.2
 
 EPOCH = date(1970, 1, 1).toordinal()
 
 Intervals = dict[str, list[tuple[int | None, int | None]]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of one file, one per date and ticker, in any order.
-
-    Attributes:
-        name: the file's name.
-        times, time_codes: dates (datetime64[ns], any order) and each row's `[N]` place in them.
-        symbols, symbol_codes: tickers (may repeat) and each row's `[N]` place in them.
-        columns: `[N]` float64 by name (prices, volume and perhaps dividend and split), NaN where missing.
-        signals: `[N]` float64 by name, NaN where missing.
-        sectors, sector_codes: sectors and each row's `[N]` place in them, -1 where missing.
-        notes: what the reader changed or left out.
-    """
-
-    name: str
-    times: np.ndarray
-    time_codes: np.ndarray
-    symbols: Sequence[str]
-    symbol_codes: np.ndarray
-    columns: Mapping[str, np.ndarray]
-    signals: Mapping[str, np.ndarray]
-    sectors: Sequence[str]
-    sector_codes: np.ndarray
-    notes: Sequence[str]
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """The common grid: T times, A symbols, and for each table the places of its rows in a flattened `[T, A]`."""
-
-    times: np.ndarray
-    symbols: tuple[str, ...]
-    places: tuple[np.ndarray, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.times), len(self.symbols)
-
-    def name_bar(self, place: int) -> str:
-        row, column = divmod(int(place), len(self.symbols))
-        return f"{self.symbols[column]} {str(self.times[row]).removesuffix('T00:00:00.000000000')}"
-
-    def describe(self, mask: np.ndarray, unit: str, what: str) -> str:
-        """Return a sentence that counts the bars of a `[T, A]` mask and names the first."""
-        places = np.flatnonzero(mask)
-        one = len(places) == 1
-        words = {"s": "s", "have": "has", "are": "is"} if one else {"s": "", "have": "have", "are": "are"}
-        return f"{count(len(places), unit)} {what.format(**words)} (first: {self.name_bar(places[0])})."
-
-
-def lay_out(tables: Sequence[Table], times: np.ndarray, sessions: np.ndarray) -> tuple[Panel, np.ndarray]:
-    """Return the panel of all rows, and `[T, A]` where there is a row, be its bar usable or not.
-
-    Args:
-        tables: what was read; no date and ticker may occur twice.
-        times: `[T]` ascending union of all dates.
-        sessions: `[T]` int32 trading days.
-
-    Raises:
-        ValueError: naming the first repeated bar, or if no row holds a usable bar.
-    """
-    symbols = tuple(sorted({symbol for table in tables for symbol in table.symbols}))
-    grid = _Grid(times, symbols, tuple(_find_places(table, times, symbols) for table in tables))
-    present = _find_rows(tables, grid)
-    notes = _merge_notes(tables)
-    prices = {name: _spread(tables, grid, name, np.nan) for name in PRICES}
-    valid = _mask_bars(prices, present, grid, notes)
-    if not valid.any():
-        raise ValueError(f"No usable bar in {name_few([table.name for table in tables])}: {' '.join(notes)}")
-    volume = _spread(tables, grid, "volume", 0.0)
-    tradable = _mask_volume(volume, valid, present, grid, notes)
-    dividend = _spread(tables, grid, "dividend", 0.0)
-    dividend[np.isnan(dividend)] = 0.0
-    split = _spread(tables, grid, "split", 1.0)
-    split[np.isnan(split) | (split == 0)] = 1.0
-    _drop_adjusted_splits(split, prices["close"], tables, grid, notes)
-    signals = sorted({name for table in tables for name in table.signals})
-    panel = Panel(
-        **prices,
-        volume=volume,
-        tradable=tradable,
-        sessions=sessions,
-        dividend=dividend if dividend.any() else None,
-        split=split if (split != 1).any() else None,
-        signals={name: _spread(tables, grid, name, np.nan) for name in signals},
-        labels=Labels(symbols, _last_sectors(tables, symbols), times, tuple(notes)),
-    )
-    return panel, present
-
-
-def _find_places(table: Table, times: np.ndarray, symbols: tuple[str, ...]) -> np.ndarray:
-    columns = {symbol: column for column, symbol in enumerate(symbols)}
-    column = np.array([columns[symbol] for symbol in table.symbols], np.int64)
-    row = np.searchsorted(times, table.times)
-    return row[table.time_codes] * len(symbols) + column[table.symbol_codes]
-
-
-def _spread(tables: Sequence[Table], grid: _Grid, name: str, fill: float) -> np.ndarray:
-    """Return a column as `[T, A]`, `fill` where no row has it."""
-    spread = np.full(grid.shape, fill)
-    for table, places in zip(tables, grid.places, strict=True):
-        values = table.columns.get(name, table.signals.get(name))
-        if values is not None:
-            spread.reshape(-1)[places] = values
-    return spread
-
-
-def _find_rows(tables: Sequence[Table], grid: _Grid) -> np.ndarray:
-    present = np.zeros(grid.shape, bool)
-    for places in grid.places:
-        present.reshape(-1)[places] = True
-    if present.sum() == sum(len(places) for places in grid.places):
-        return present
-    places, repeats = np.unique(np.concatenate(grid.places), return_counts=True)
-    first = places[np.argmax(repeats > 1)]
-    files = [table.name for table, own in zip(tables, grid.places, strict=True) if (own == first).any()]
-    raise ValueError(
-        f"More than one row for {grid.name_bar(first)} in {name_few(files)};"
-        f" {count(int((repeats > 1).sum()), 'bar')} in all repeat. Keep one row per date and ticker."
-    )
-
-
-def _mask_bars(prices: dict[str, np.ndarray], present: np.ndarray, grid: _Grid, notes: list[str]) -> np.ndarray:
-    """Mask faulty bars and widen ranges, in place; return `[T, A]` where there is a bar."""
-    opens, high, low, close = prices.values()
-    missing = {name: present & ~np.isfinite(price) for name, price in prices.items()}
-    lacked = " or ".join(", ".join(name for name, mask in missing.items() if mask.any()).rsplit(", ", 1))
-    faults = {
-        f"lack{{s}} {lacked} and count{{s}} as no bar": np.logical_or.reduce(list(missing.values())),
-        "{have} a price that is not above 0 and count{s} as no bar": np.minimum.reduce([opens, high, low, close]) <= 0,
-        "{have} high below low and count{s} as no bar": high < low,
-    }
-    valid = present.copy()
-    for what, fault in faults.items():
-        bad = valid & fault
-        valid &= ~bad
-        if bad.any():
-            notes.append(grid.describe(bad, "row", what))
-    for price in prices.values():
-        price[~valid] = np.nan
-    outside = (high < np.maximum(opens, close)) | (low > np.minimum(opens, close))
-    if outside.any():
-        what = "{have} open or close outside [low, high]; the range is widened to hold them"
-        notes.append(grid.describe(outside, "bar", what))
-    prices["high"] = np.maximum.reduce([high, opens, close])
-    prices["low"] = np.minimum.reduce([low, opens, close])
-    return valid
-
-
-def _mask_volume(
-    volume: np.ndarray, valid: np.ndarray, present: np.ndarray, grid: _Grid, notes: list[str]
-) -> np.ndarray:
-    """Set volume to 0 where nothing traded, in place; return `[T, A]` where orders can fill."""
-    traded = present & np.isfinite(volume) & (volume > 0)
-    volume[~(traded & valid)] = 0.0
-    index = valid.any(axis=0) & ~traded.any(axis=0)
-    if index.any():
-        which = name_few([grid.symbols[column] for column in np.flatnonzero(index)])
-        notes.append(f"{count(int(index.sum()), 'ticker')} without any volume kept tradable at volume 0: {which}.")
-    idle = valid & ~traded & ~index
-    if idle.any():
-        notes.append(grid.describe(idle, "bar", "{have} no volume and {are} not tradable"))
-    return valid & ~idle
-
-
-def _drop_adjusted_splits(
-    split: np.ndarray, close: np.ndarray, tables: Sequence[Table], grid: _Grid, notes: list[str]
-) -> None:
-    """Set the splits of a file to 1, in place, if its prices do not jump at them.
-
-    At a split of k new shares per old one, a price as traded falls by ln k and an adjusted one stays: the median over
-    the file's clear splits of -ln(close_t / last close before t) / ln k is near 1 or near 0.
-    """
-    bars = np.where(np.isfinite(close), np.arange(len(close))[:, None], -1)
-    before = np.maximum.accumulate(np.vstack([np.full_like(bars[:1], -1), bars[:-1]]), axis=0)
-    adjusted = {}
-    for table, places in zip(tables, grid.places, strict=True):
-        events = places[split.reshape(-1)[places] != 1] if "split" in table.columns else places[:0]
-        t, a = np.divmod(events, len(grid.symbols))
-        usable = (bars[t, a] >= 0) & (before[t, a] >= 0) & (split[t, a] > 0)
-        t, a = t[usable], a[usable]
-        sizes = np.log(split[t, a])
-        clear = np.abs(sizes) > CLEAR_SPLIT
-        falls = -np.log(close[t, a] / close[before[t, a], a]) / sizes
-        if clear.any() and np.median(falls[clear]) < 0.5:
-            split.reshape(-1)[events] = 1.0
-            adjusted[table.name] = len(events)
-    if adjusted:
-        notes.append(
-            f"{count(sum(adjusted.values()), 'split')} listed in {name_few(adjusted)} ignored: the prices are already"
-            " adjusted for them. Where such prices are adjusted for dividends too, listed dividends count twice."
-        )
-
-
-def _last_sectors(tables: Sequence[Table], symbols: tuple[str, ...]) -> tuple[str, ...]:
-    """Return for each ticker the last sector, by date, that any table gives it."""
-    latest: dict[str, tuple[np.datetime64, str]] = {}
-    for table in tables:
-        given = np.flatnonzero(table.sector_codes >= 0)
-        ordered = given[np.argsort(table.times[table.time_codes[given]], kind="stable")]
-        last = np.full(len(table.symbols), -1)
-        last[table.symbol_codes[ordered]] = ordered
-        for symbol, row in zip(table.symbols, last.tolist(), strict=True):
-            if row >= 0:
-                entry = table.times[int(table.time_codes[row])], table.sectors[int(table.sector_codes[row])]
-                latest[symbol] = max(entry, latest.get(symbol, entry))
-    return tuple(latest[symbol][1] if symbol in latest else UNKNOWN_SECTOR for symbol in symbols)
-
-
-def _merge_notes(tables: Sequence[Table]) -> list[str]:
-    files: dict[str, list[str]] = {}
-    for table in tables:
-        for note in table.notes:
-            files.setdefault(note, []).append(table.name)
-    return [f"{name_few(names)}: {note}" for note, names in files.items()]
-
-
-def count(number: int, unit: str) -> str:
-    return f"{number:,} {unit}{'' if number == 1 else 's'}"
-
-
-def name_few(names: Collection[str]) -> str:
-    """Return the first names of a collection, and how many there are if not all are named."""
-    shown = ", ".join(list(names)[:5])
-    return shown if len(names) <= 5 else f"{shown}, … ({len(names)} in all)"
 
 
 def keep_tickers(panel: Panel, present: np.ndarray, symbols: Sequence[str]) -> tuple[Panel, np.ndarray]:
@@ -295,13 +60,6 @@ def keep_members(panel: Panel, present: np.ndarray, path: str | Path) -> Panel:
         panel = relabel(panel, note)
     member = membership_mask(intervals, panel.symbols, np.asarray(panel.sessions))
     return panel.replace(tradable=panel.tradable & member)
-
-
-def relabel(panel: Panel, note: str = "", **changes: Any) -> Panel:
-    """Return the panel with a note more and some of its labels changed."""
-    old = panel.labels.notes if panel.labels else ()
-    labels = Labels(panel.symbols, panel.sectors, panel.times, (*old, note) if note else old)
-    return panel.replace(labels=replace(labels, **changes))
 
 
 def load_membership(path: str | Path) -> Intervals:

@@ -35,11 +35,11 @@ class DiscreteHead:
 
     def log_prob(self, logits: Array, action: Array) -> Array:
         """Return `[..., A]` log-probabilities."""
-        return distrax.Categorical(logits=logits).log_prob(action)
+        return jnp.asarray(distrax.Categorical(logits=logits).log_prob(action))
 
     def entropy(self, logits: Array) -> Array:
         """Return `[..., A]` entropies in nats."""
-        return distrax.Categorical(logits=logits).entropy()
+        return jnp.asarray(distrax.Categorical(logits=logits).entropy())
 
     def to_env(self, action: Array) -> Array:
         """Return what `TradingEnv.step` takes."""
@@ -63,7 +63,8 @@ class WeightsHead:
     def sample(self, key: Array, outputs: Array) -> Array:
         """Draw scores."""
         normal = self._normal(outputs)
-        return normal.loc + normal.scale * jax.random.normal(key, normal.loc.shape, normal.loc.dtype)
+        noise = jax.random.normal(key, outputs.shape[:-1], outputs.dtype)
+        return jnp.asarray(normal.loc + normal.scale * noise)
 
     def mode(self, outputs: Array) -> Array:
         """Return the mean scores."""
@@ -71,11 +72,11 @@ class WeightsHead:
 
     def log_prob(self, outputs: Array, action: Array) -> Array:
         """Return `[..., A]` log-densities of the scores."""
-        return self._normal(outputs).log_prob(action)
+        return jnp.asarray(self._normal(outputs).log_prob(action))
 
     def entropy(self, outputs: Array) -> Array:
         """Return `[..., A]` differential entropies in nats."""
-        return self._normal(outputs).entropy()
+        return jnp.asarray(self._normal(outputs).entropy())
 
     def to_env(self, action: Array) -> Array:
         """Return `[..., A]` target weights; cash is the rest."""

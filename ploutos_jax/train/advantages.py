@@ -30,8 +30,8 @@ def gae(
     following: Array,
     terminated: Array,
     truncated: Array,
-    gamma: Array,
-    gae_lambda: Array,
+    gamma: Array | float,
+    gae_lambda: Array | float,
 ) -> Array:
     """Return advantages `[S, E]`.
 

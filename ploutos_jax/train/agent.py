@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ class Network:
         """
 
         def rows(features: Array, mask: Array) -> Table:
-            return self.model.apply(params, scaling.features(features), mask, method="encode")
+            return cast(Table, self.model.apply(params, scaling.features(features), mask, method="encode"))
 
         num_rows = features.shape[0]
         chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
@@ -93,7 +93,8 @@ class Network:
         self, params: Any, scaling: ObservationScaling, row: Table, mask: Array, assets: Array, account: Array
     ) -> tuple[Array, Array]:
         """Return distribution outputs `[n, A, ...]` and values `[n]` from table rows and raw account observations."""
-        return self.model.apply(params, row, mask, scaling.assets(assets), scaling.account(account), method="act")
+        scaled = scaling.assets(assets), scaling.account(account)
+        return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, method="act"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,8 +180,5 @@ class Agent:
         outputs, _ = network.act(
             self.params.network, self.params.scaling, row, mask, observation.assets, observation.account
         )
-        if keys is None:
-            action = network.head.mode(outputs)
-        else:
-            action = jax.vmap(network.head.sample)(keys, outputs)
+        action = network.head.mode(outputs) if keys is None else jax.vmap(network.head.sample)(keys, outputs)
         return network.head.to_env(action)

@@ -155,9 +155,10 @@ class _Run:
             self._tell(rows, done, folder)
             per_call = _calls_for(count, now - call_began)
             stopping = self.should_stop()
-            if checkpoints is not None and (done - last_saved >= save_every or stopping or done == config.num_updates):
-                checkpoints.save(done, state)
+            if done - last_saved >= save_every or stopping or done == config.num_updates:
                 last_saved = done
+                if checkpoints is not None:
+                    checkpoints.save(done, state)
             if stopping:
                 break
         return state

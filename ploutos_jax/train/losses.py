@@ -41,7 +41,7 @@ def joined_log_prob(log_prob: Array, mask: Array, ratio: RatioKind) -> Array:
 
 
 def surrogate(
-    new_log_prob: Array, old_log_prob: Array, advantage: Array, mask: Array, clip_range: Array
+    new_log_prob: Array, old_log_prob: Array, advantage: Array, mask: Array, clip_range: Array | float
 ) -> tuple[Array, Array, Array]:
     """Return per sample, `[n]` each: the clipped surrogate (to minimise), the KL estimate, the clipped share.
 

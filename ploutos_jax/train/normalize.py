@@ -98,7 +98,7 @@ class ReturnScaling(struct.PyTreeNode):
         """Standard deviation of discounted sums, a scalar."""
         return jnp.sqrt(self.moments.square[0] / self.moments.count + 1e-8)
 
-    def observe(self, rewards: Array, done: Array, gamma: Array) -> "ReturnScaling":
+    def observe(self, rewards: Array, done: Array, gamma: Array | float) -> "ReturnScaling":
         """Return the statistics after a rollout of `rewards [S, E]` with episode ends `done [S, E]`."""
 
         def step(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -219,7 +219,7 @@ class Learner:
             grads, losses = minibatch_gradients(
                 self.network, state.agent, params.market, samples, pairs, hyper, config, mode
             )
-            norm = optax.global_norm(grads)
+            norm = optax.tree.norm(grads)
             scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
             changes, optimizer = _ADAM.update(jax.tree.map(lambda g: g * scale, grads), state.optimizer)
             network = jax.tree.map(lambda p, c: p - learning_rate * c, state.agent.network, changes)

@@ -6,6 +6,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -190,7 +191,7 @@ def _convert(value: Any, wanted: Any) -> Any:
         return _WRONG if _WRONG in items else items
     if wanted is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         return _to_float(value)
-    if wanted is str and hasattr(value, "isoformat"):
+    if wanted is str and isinstance(value, date | datetime):
         return value.isoformat()  # YAML reads 2017-01-01 as a date
     is_match = isinstance(wanted, type) and type(value) is wanted
     return value if is_match else _WRONG

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ploutos_jax.train.loop import Progress as Figures
 
+_TABLE_WIDTH = 100
+
 
 class ProgressBar:
     """Progress bar over timesteps with speed and the latest mean return per episode. Use as a context manager."""
@@ -85,6 +87,13 @@ class Interruption:
             raise KeyboardInterrupt
         self.interrupted = True
         Console(stderr=True).print("Stopping after this call; a checkpoint will be written. Again to stop at once.")
+
+
+def result_console() -> Console:
+    """Return a console for result tables: at least 100 columns, so that a pipe or a narrow window keeps them whole."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, _TABLE_WIDTH)
+    return console
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ def test_page_shows_months_drawdowns_and_costs():
     assert re.findall(r"rgb[^>]*>([^<]*)", page) == ["+10.0%", "−10.0%", "+22.2%"]
     assert re.findall(r"class='total'>([^<]*)", page) == ["+10.0%", "+10.0%"]
     assert "2019-12-31</th><td>−20.0%</td><td>2020-01-15</td><td>2020-02-03</td><td>3</td>" in page
-    assert "<td>+22.1%</td><td>+21.0%</td><td>−1.1%</td><td>$1</td>" in page
+    assert "<td>+22.1%</td><td>+21.0%</td><td>−1.1 points</td><td>$1</td>" in page
     falling = dataclasses.replace(ledger, equity=np.array([100.0, 90, 80, 85, 85]))
     assert "2019-12-30</th><td>−20.0%</td><td>2020-01-15</td><td>not yet</td><td>4</td>" in page_of(falling)
 

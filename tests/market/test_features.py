@@ -54,6 +54,15 @@ def test_columns_of_a_set(panel):
     assert market.split is None
 
 
+def test_features_see_total_returns(ragged):
+    market = build_market(ragged, ["log_return_1"])
+    split, dividend = ragged.split[1:], ragged.dividend[1:]
+    returns = np.log((ragged.close[1:] + dividend) * split / ragged.close[:-1])
+    for t, asset in ((100, 0), (150, 2)):
+        assert (split[t - 1, asset] != 1) or (dividend[t - 1, asset] != 0)
+        np.testing.assert_allclose(market.features[t, asset, 0], returns[t - 1, asset], rtol=1e-4)
+
+
 def test_a_window_keeps_features_of_the_whole_history(panel):
     market = build_market(panel, "minimal")
     window = market.window(200, 260)

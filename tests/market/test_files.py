@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ploutos_jax.market.files import load_panel
+from ploutos_jax.market.grid import PRICES
 from ploutos_jax.market.panel import UNKNOWN_SECTOR, Panel
-from ploutos_jax.market.universe import PRICES, load_membership, load_sectors, membership_mask
+from ploutos_jax.market.universe import load_membership, load_sectors, membership_mask
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 HEADER = "date,ticker,open,high,low,close,volume"
@@ -445,6 +446,8 @@ def test_tickers_stay_as_written(tmp_path):
     frame.to_parquet(tmp_path / "x.parquet")
     assert load_panel(write(tmp_path / "x.csv", frame)).symbols == expected
     assert load_panel(tmp_path / "x.parquet").symbols == expected
+    numbers = bars(2, ("000001", "000002"))
+    assert load_panel(write(tmp_path / "y.csv", numbers)).symbols == ("000001", "000002")
 
 
 def test_numeric_columns_become_signals(tmp_path):
@@ -590,6 +593,11 @@ def test_splits_are_judged_against_the_last_bar_before(tmp_path):
     assert panel.split is not None and panel.split[3, 0] == 2
 
 
+def test_small_splits_alone_are_no_evidence(tmp_path):
+    panel = load_panel(split_file(tmp_path / "x.csv", [100, 101, 102], [0, 0, 1.05]))
+    assert panel.split is not None and panel.split[2, 0] == 1.05
+
+
 def test_split_on_the_first_bar_or_without_a_bar_is_no_evidence(tmp_path):
     panel = load_panel(split_file(tmp_path / "x.csv", [100, 101, 0], [2, 0, 3]))
     assert panel.split is not None
@@ -647,6 +655,7 @@ def test_times_with_a_zone_become_utc_across_a_clock_change(tmp_path):
         ["2024-03-08 00:00:00-05:00", "2024-03-11 00:00:00-04:00"],
         ["2024-03-08T05:00:00Z", "2024-03-11T04:00:00Z"],
         ["2024-03-08 00:00:00.000-05", "2024-03-11 00:00-0400"],
+        ["2024-03-08 00:00:00+09:00", "2024-03-11 00:00:00+09:00"],
         ["2024-03-08 00:00", "2024-03-11 00:00"],
         ["20240308", "20240311"],
         ["03/08/2024", "3/11/2024"],
