@@ -156,7 +156,8 @@ def percent_axis(axes: Axes, lowest: float, highest: float) -> None:
     """Fit the vertical axis to shares of one."""
     axes.set_ylim(lowest, highest)
     axes.yaxis.set_major_locator(mticker.MaxNLocator(4))
-    axes.yaxis.set_major_formatter(mticker.PercentFormatter(1.0, decimals=0 if highest - lowest > 0.04 else 2))
+    # `%g` of the percentage keeps 2.5 % from reading as 2 %.
+    axes.yaxis.set_major_formatter(mticker.FuncFormatter(lambda value, _: f"{100 * value:.4g}%".replace("-", "−")))
 
 
 def add_legend(axes: Axes, handles: Sequence[Artist], look: Look, *, columns: int = 1, beside: bool = False) -> None:

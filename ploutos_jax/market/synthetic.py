@@ -1,8 +1,9 @@
 """Made markets: a random key becomes a panel with correlated returns, clustered volatility and consistent bars.
 
 Log return of asset i: `β_i·market + sector + idiosyncratic`, each with Student-t shocks; the market's volatility
-follows a persistent process that also moves the others'. There is no predictable part: what can be learned here is
-exposure, risk and the saving of costs, never a price pattern.
+follows a persistent process that also moves the others'. But for the drift, prices are a martingale, inside a bar
+too, so that no rule earns anything before costs, a stop or a target no more than a pattern: what can be learned here
+is exposure, risk and the saving of costs.
 """
 
 from functools import partial
@@ -35,15 +36,15 @@ class SyntheticParams(struct.PyTreeNode):
     """Numbers of the generator, per bar (a trading day); every field is a leaf.
 
     Attributes:
-        drift: mean log return of the market.
+        drift: mean simple return of the market; an asset's is beta times this.
         market_volatility, sector_volatility, asset_volatility: standard deviations of log returns.
         volatility_persistence, volatility_of_volatility: of the market's log volatility.
         beta_spread: standard deviation of betas around 1.
         tail: degrees of freedom of the shocks.
-        overnight_share: share of a day's variance between close and open.
+        overnight_share: share of a day's drift and variance between close and open.
     """
 
-    drift: float = 0.0003
+    drift: float = 0.0004
     market_volatility: float = 0.0095
     sector_volatility: float = 0.006
     asset_volatility: float = 0.012
@@ -95,23 +96,44 @@ def synthetic_panel(
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _draw(key: jax.Array, params: SyntheticParams, num_assets: int, num_bars: int) -> tuple[Array, ...]:
-    names = ("volatility", "market", "sector", "asset", "beta", "scale", "price", "overnight", "bridge", "volume")
+    names = ("volatility", "market", "sector", "asset", "beta", "scale", "price", "middle", "bridge", "volume")
     keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     num_sectors = len(GICS_SECTORS)
-
-    def shocks(name: str, columns: int) -> Array:
-        t = jax.random.t(keys[name], params.tail, (num_bars, columns))
-        return t * jnp.sqrt((params.tail - 2) / params.tail)
-
+    sector_of = jnp.arange(num_assets) % num_sectors
     level = _volatility_level(keys["volatility"], params, num_bars)[:, None]
     beta = jnp.clip(1 + params.beta_spread * jax.random.normal(keys["beta"], (num_assets,)), 0.3, 2.0)
-    market = params.market_volatility * level * shocks("market", 1)
-    sector = params.sector_volatility * jnp.sqrt(level) * shocks("sector", num_sectors)
     scale = params.asset_volatility * jnp.exp(0.3 * jax.random.normal(keys["scale"], (num_assets,)))
-    own = scale * jnp.sqrt(level) * shocks("asset", num_assets)
-    returns = beta * (params.drift + market) + sector[:, jnp.arange(num_assets) % num_sectors] + own
-    sigma = jnp.sqrt((beta * params.market_volatility) ** 2 + params.sector_volatility**2 + scale**2) * level
-    return _bars(keys, params, returns, sigma)
+
+    market, market_variance = _moves(keys["market"], params, params.market_volatility * level)
+    by_sector = jnp.full(num_sectors, params.sector_volatility)
+    sector, sector_variance = _moves(keys["sector"], params, by_sector * jnp.sqrt(level))
+    own, own_variance = _moves(keys["asset"], params, scale * jnp.sqrt(level))
+    variance = beta**2 * market_variance + sector_variance[:, sector_of] + own_variance
+    # Half the variance is what the logarithm of a price loses against the price.
+    trend = _day_parts(params) * (beta * params.drift - variance / 2)
+    overnight, inside = trend + beta * market + sector[..., sector_of] + own
+    opens, high, low, close = _prices(keys, overnight, inside, (1 - params.overnight_share) * variance)
+    usual = (beta * params.market_volatility) ** 2 + params.sector_volatility**2 + scale**2
+    activity = 0.35 * jax.random.normal(keys["volume"], close.shape) + 0.25 * jnp.log(variance / usual)
+    return opens, high, low, close, jnp.round(2e8 / close[0] * jnp.exp(activity))
+
+
+def _moves(key: jax.Array, params: SyntheticParams, volatility: Array) -> tuple[Array, Array]:
+    """Return `[2, T, N]` log moves overnight and inside the bar, and the bar's variance `[T, N]`.
+
+    The variance is drawn, inverse gamma around `volatility**2`, which makes the sum of the moves Student-t. Given the
+    variance they are normal and independent: a path inside the bar can then be a Brownian one, which says nothing of
+    its own future. Around a Student-t return drawn at once it could not be, and stops would pay or cost for nothing.
+    """
+    variance_key, key = jax.random.split(key)
+    shape = params.tail / 2
+    variance = volatility**2 * (shape - 1) / jax.random.gamma(variance_key, shape, volatility.shape)
+    return jnp.sqrt(_day_parts(params) * variance) * jax.random.normal(key, (2, *volatility.shape)), variance
+
+
+def _day_parts(params: SyntheticParams) -> Array:
+    """Return `[2, 1, 1]` shares of the day overnight and inside the bar."""
+    return jnp.stack([params.overnight_share, 1 - params.overnight_share])[:, None, None]
 
 
 def _volatility_level(key: jax.Array, params: SyntheticParams, num_bars: int) -> Array:
@@ -127,25 +149,27 @@ def _volatility_level(key: jax.Array, params: SyntheticParams, num_bars: int) ->
     return jnp.exp(log_level - (params.volatility_of_volatility * spread) ** 2)
 
 
-def _bars(keys: dict[str, jax.Array], params: SyntheticParams, returns: Array, sigma: Array) -> tuple[Array, ...]:
-    """Return open, high, low, close and volume; extremes by the law of a Brownian bridge between open and close.
+def _prices(keys: dict[str, jax.Array], overnight: Array, inside: Array, inside_variance: Array) -> tuple[Array, ...]:
+    """Return open, high, low and close; extremes by the law of a Brownian bridge between open and close.
+
+    The bridge is drawn in two halves. Over a whole bar high and low depend on each other: drawn apart, one bar would
+    reach a stop and a target two or three times too often.
 
     Source: the maximum of a bridge from 0 to x with variance s² is `(x + √(x² − 2s²·ln U)) / 2`, U uniform
     (Karatzas & Shreve, section 4.3); the minimum mirrors it.
     """
-    shape = returns.shape
-    share = params.overnight_share
-    overnight = share * returns + jnp.sqrt(share * (1 - share)) * sigma * jax.random.normal(keys["overnight"], shape)
-    inside = returns - overnight
-    first = jnp.exp(jax.random.uniform(keys["price"], shape[1:], minval=jnp.log(15.0), maxval=jnp.log(300.0)))
-    log_close = jnp.log(first) + jnp.cumsum(returns, axis=0)
+    first = jnp.exp(jax.random.uniform(keys["price"], inside.shape[1:], minval=jnp.log(15.0), maxval=jnp.log(300.0)))
+    log_close = jnp.log(first) + jnp.cumsum(overnight + inside, axis=0)
     log_open = log_close - inside
-    tiny = jnp.finfo(returns.dtype).tiny
-    uniform = jax.random.uniform(keys["bridge"], (2, *shape), minval=tiny)
-    reach = jnp.sqrt(inside**2 - 2 * (1 - share) * sigma**2 * jnp.log(uniform))
+    middle = inside / 2 + jnp.sqrt(inside_variance) / 2 * jax.random.normal(keys["middle"], inside.shape)
+    starts, moves = jnp.stack([jnp.zeros_like(middle), middle]), jnp.stack([middle, inside - middle])
+    tiny = jnp.finfo(inside.dtype).tiny
+    uniform = jax.random.uniform(keys["bridge"], (2, *moves.shape), minval=tiny)
+    reach = jnp.sqrt(moves**2 - inside_variance * jnp.log(uniform))
+    highest = (starts + (moves + reach[0]) / 2).max(axis=0)
+    lowest = (starts + (moves - reach[1]) / 2).min(axis=0)
     opens, close = jnp.exp(log_open), jnp.exp(log_close)
-    high = jnp.maximum(jnp.exp(log_open + (inside + reach[0]) / 2), jnp.maximum(opens, close))
-    low = jnp.minimum(jnp.exp(log_open + (inside - reach[1]) / 2), jnp.minimum(opens, close))
-    activity = 0.35 * jax.random.normal(keys["volume"], shape) + 0.2 * (jnp.abs(returns) / sigma - 0.8)
-    volume = jnp.round(jnp.exp(jnp.log(2e8 / first) + activity))
-    return opens, high, low, close, volume
+    # Rounding may leave an extreme an ulp inside the open or the close.
+    high = jnp.maximum(jnp.exp(log_open + highest), jnp.maximum(opens, close))
+    low = jnp.minimum(jnp.exp(log_open + lowest), jnp.minimum(opens, close))
+    return opens, high, low, close

@@ -54,16 +54,18 @@ class Network:
 
     def row_bytes(self, num_features: int) -> int:
         """Return the bytes of the widest intermediate array per market row in `encode`."""
-        widest = max(num_features, *self.model.config.hidden, self.model.config.width)
-        if self.model.config.torso == "flat":
-            widest = num_features
-        return 4 * self.model.num_assets * widest
+        policy, num_assets = self.model.config, self.model.num_assets
+        if policy.torso == "flat":
+            return 4 * max(num_assets * num_features, policy.hidden[0])
+        return 4 * num_assets * max(num_features, *policy.hidden, policy.width)
 
     def sample_bytes(self) -> int:
         """Return the bytes of the widest intermediate array per sample in `act`."""
-        if self.model.config.torso == "flat":
-            return 4 * max(max(self.model.config.hidden), self.model.num_assets * self.head.num_outputs)
-        return 4 * self.model.num_assets * self.model.config.width
+        policy, num_assets = self.model.config, self.model.num_assets
+        per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
+        if policy.torso == "flat":
+            return 4 * max(*policy.hidden, num_assets * per_asset + len(ACCOUNT_FIELDS))
+        return 4 * num_assets * max(policy.width, per_asset)
 
     def encode(self, params: Any, scaling: ObservationScaling, features: Array, mask: Array) -> Table:
         """Return table rows of `features [N, A, F]`, `mask [N, A]`, in chunks that keep within `chunk_bytes`.

@@ -35,7 +35,7 @@ class TrainConfig:
     """
 
     num_envs: int = 256
-    total_timesteps: int = 2_000_000
+    total_timesteps: int = 500_000
     rollout_length: int | None = None
     num_minibatches: int = 4
     num_epochs: int = 4
@@ -44,7 +44,7 @@ class TrainConfig:
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip_range: float = 0.2
-    entropy_coef: float = 0.01
+    entropy_coef: float = 0.001
     value_coef: float = 0.5
     max_grad_norm: float = 0.5
     target_kl: float | None = None
@@ -62,6 +62,11 @@ class TrainConfig:
         for name in ("learning_rate", "max_grad_norm", "clip_range", "chunk_megabytes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
+        for name in ("entropy_coef", "value_coef"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative; 0 switches the term off.")
+        if self.target_kl is not None and not self.target_kl > 0:
+            raise ValueError(f"target_kl={self.target_kl} must be above 0, such as 0.02, or None to never stop early.")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")

@@ -62,4 +62,6 @@ def surrogate(
     gain = advantage[:, None]
     objective = jnp.minimum(ratio * gain, jnp.clip(ratio, 1 - clip_range, 1 + clip_range) * gain)
     clipped = (jnp.abs(ratio - 1) > clip_range).astype(ratio.dtype)
-    return -asset_mean(objective, mask), asset_mean(ratio - 1 - log_ratio, mask), asset_mean(clipped, mask)
+    # expm1 keeps the digits that ratio - 1 loses near 1, where they are all there is.
+    divergence = jnp.expm1(log_ratio) - log_ratio
+    return -asset_mean(objective, mask), asset_mean(divergence, mask), asset_mean(clipped, mask)

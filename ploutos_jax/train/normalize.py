@@ -27,8 +27,9 @@ class FeatureScaling(struct.PyTreeNode):
 def fit_features(features: Array, mask: Array) -> FeatureScaling:
     """Fit the scaling on the rows given: median, and half the distance of the 16th and 84th percentiles.
 
-    Both are robust to outliers and equal mean and standard deviation for normal data. A feature with no spread
-    (a flag) keeps centre 0 and spread 1.
+    Both are robust to outliers and equal mean and standard deviation for normal data. A feature whose percentiles
+    coincide (a flag, a rare signal, a constant) keeps centre 0; its spread is the root mean square of its values
+    other than 0, so that a flag stays as it is.
 
     Args:
         features: `[T, A, F]` training rows only.
@@ -37,14 +38,15 @@ def fit_features(features: Array, mask: Array) -> FeatureScaling:
     values = np.asarray(features)[np.asarray(mask)]
     if len(values) == 0:
         raise ValueError("No asset is tradable in the training rows; widen --start/--end or check the universe file.")
-    values = values[:: -(-len(values) // _MAX_FIT_VALUES)]
+    if len(values) > _MAX_FIT_VALUES:
+        # Drawn, not every n-th: assets lie side by side, and a stride would meet only some of them.
+        values = values[np.random.default_rng(0).integers(0, len(values), _MAX_FIT_VALUES)]
     low, centre, high = np.percentile(values, [15.865525, 50, 84.134475], axis=0)
     spread = (high - low) / 2
     flat = ~(spread > 1e-12 * np.maximum(np.abs(centre), 1))
-    fallback = values.std(axis=0)
-    spread = np.where(flat, fallback, spread)
-    still = ~(spread > 1e-12)
-    centre, spread = np.where(flat, 0, centre), np.where(still | (flat & (spread <= 1e-12)), 1, spread)
+    squares = np.square(values, dtype=np.float64).sum(axis=0)
+    events = np.sqrt(squares / np.maximum((values != 0).sum(axis=0), 1))
+    centre, spread = np.where(flat, 0, centre), np.where(flat, np.where(events > 1e-12, events, 1), spread)
     dtype = np.asarray(features).dtype
     return FeatureScaling(centre=jnp.asarray(centre, dtype), spread=jnp.asarray(spread, dtype))
 
@@ -99,14 +101,18 @@ class ReturnScaling(struct.PyTreeNode):
         return jnp.sqrt(self.moments.square[0] / self.moments.count + 1e-8)
 
     def observe(self, rewards: Array, done: Array, gamma: Array | float) -> "ReturnScaling":
-        """Return the statistics after a rollout of `rewards [S, E]` with episode ends `done [S, E]`."""
+        """Return the statistics after a rollout of `rewards [S, E]` with episode ends `done [S, E]`.
+
+        A reward that is not finite counts as 0: one of them would otherwise make every later scale NaN.
+        """
+        rewards = jnp.where(jnp.isfinite(rewards), rewards, 0).astype(jnp.float32)
 
         def step(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             reward, end = inputs
             total = total * gamma + reward
             return jnp.where(end, 0, total), total
 
-        running, sums = jax.lax.scan(step, self.running, (rewards.astype(jnp.float32), done))
+        running, sums = jax.lax.scan(step, self.running, (rewards, done))
         moments = self.moments.merge(float(sums.size), sums.mean()[None], sums.var()[None])
         return ReturnScaling(moments=moments, running=running)
 

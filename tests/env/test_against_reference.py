@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
@@ -11,11 +10,19 @@ from hypothesis import strategies as st
 
 from ploutos_jax.env.types import EnvConfig
 from ploutos_jax.market.panel import Market
-from tests.env.worlds import Trace, compiled_run, make_params, random_actions, random_market, random_numbers
+from tests.env.worlds import (
+    NUM_ACCOUNTS,
+    NUM_ASSETS,
+    NUM_BARS,
+    Trace,
+    make_config,
+    random_actions,
+    random_market,
+    random_numbers,
+    simulate,
+)
 from tests.reference.broker import ReferenceBroker
 
-NUM_BARS, NUM_ASSETS, NUM_ACCOUNTS = 64, 4, 40
-NUM_STEPS = NUM_BARS - 1
 TOLERANCE = 1e-9
 EXACT = ("num_trades", "rejected_orders", "exit_stop", "exit_target", "entry_bar", "terminated")
 REASONS = {"order": 1, "stop": 2, "target": 3, "delisted": 4}
@@ -36,11 +43,8 @@ class Case:
 
     @property
     def config(self) -> EnvConfig:
-        return EnvConfig(
-            action="discrete" if self.kind == "discrete" else "weights",
-            episode_length=NUM_STEPS,
-            stop_loss=0.02 if self.stop else None,
-            take_profit=0.04 if self.target else None,
+        return make_config(
+            self.kind, NUM_BARS, stop_loss=0.02 if self.stop else None, take_profit=0.04 if self.target else None
         )
 
 
@@ -169,13 +173,10 @@ def worst_difference(name: str, ours: np.ndarray, theirs: np.ndarray, equity: np
 
 def compare(case: Case, seed: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Run many accounts through one market in both; return the worst differences and the reference's account."""
-    with jax.enable_x64(True):
-        market = random_market(seed, NUM_BARS, NUM_ASSETS, np.float64, plain=case.plain)
-        numbers = random_numbers(seed, NUM_ACCOUNTS)
-        actions = random_actions(seed, case.kind, NUM_STEPS, NUM_ACCOUNTS, NUM_ASSETS)
-        params = make_params(case.config, market, numbers)
-        trace = jax.device_get(compiled_run(case.config)(params, actions, np.int32(0)))
-    assert trace.state.equity.dtype == np.float64
+    market = random_market(seed, dtype=np.float64, plain=case.plain)
+    numbers = random_numbers(seed)
+    actions = random_actions(seed, case.kind)
+    trace = simulate(case.config, market, numbers, actions)
     brokers = [make_broker(case, market, numbers, account) for account in range(NUM_ACCOUNTS)]
     rows = [[read_reference(b, a) for b, a in zip(brokers, step, strict=True)] for step in actions]
     theirs = {name: np.array([[account[name] for account in row] for row in rows]) for name in rows[0][0]}

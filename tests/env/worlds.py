@@ -4,6 +4,7 @@ A market here holds what real ones hold: bars that are missing or do not trade, 
 traded and on missing bars, dividends, gaps through stops.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from ploutos_jax.env.types import EnvConfig, EnvParams, EnvState, Info
 from ploutos_jax.market.panel import Market
 
 PRICES = ("open", "high", "low", "close")
+
+NUM_BARS, NUM_ASSETS, NUM_ACCOUNTS = 64, 4, 40
+"""The usual size: tests that keep to it share compiled programs."""
 
 
 def make_market(prices: dict[str, np.ndarray], dtype: Any = np.float32, **fields: Any) -> Market:
@@ -37,7 +41,21 @@ def make_market(prices: dict[str, np.ndarray], dtype: Any = np.float32, **fields
     return Market(**{name: prices[name].astype(dtype) for name in PRICES}, **(settings | fields | floats))
 
 
-def random_market(seed: int, num_bars: int, num_assets: int, dtype: Any = np.float32, plain: bool = False) -> Market:
+def calm_market(close: np.ndarray, **fields: np.ndarray) -> Market:
+    """Return a market whose bars are all at their close, of the same structure as a random one."""
+    shape = close.shape
+    events = {"delisted": np.zeros(shape, bool), "split": np.ones(shape), "dividend": np.zeros(shape)}
+    return make_market(dict.fromkeys(PRICES, close), **(events | fields))
+
+
+def random_market(
+    seed: int,
+    num_bars: int = NUM_BARS,
+    num_assets: int = NUM_ASSETS,
+    dtype: Any = np.float32,
+    *,
+    plain: bool = False,
+) -> Market:
     """Draw a market; a `plain` one has no missing bars and no corporate events (the fields are None).
 
     The asset in the last column is listed late, the one in the column before it is delisted.
@@ -104,7 +122,7 @@ NUMBERS: dict[str, tuple[float, float]] = {
 """The span from which each number of `EnvParams` is drawn, beside `initial_cash`."""
 
 
-def random_numbers(seed: int, num_accounts: int) -> dict[str, np.ndarray]:
+def random_numbers(seed: int, num_accounts: int = NUM_ACCOUNTS) -> dict[str, np.ndarray]:
     """Draw `[N]` values of every number in `EnvParams`; each cost is 0 in a third of the accounts."""
     rng = np.random.default_rng([seed, 1])
     drawn = {name: rng.uniform(*span, num_accounts) for name, span in NUMBERS.items()}
@@ -115,7 +133,13 @@ def random_numbers(seed: int, num_accounts: int) -> dict[str, np.ndarray]:
     return drawn | {"initial_cash": np.exp(rng.uniform(np.log(500), np.log(1e7), num_accounts))}
 
 
-def random_actions(seed: int, kind: str, num_steps: int, num_accounts: int, num_assets: int) -> np.ndarray:
+def random_actions(
+    seed: int,
+    kind: str = "discrete",
+    num_steps: int = NUM_BARS - 1,
+    num_accounts: int = NUM_ACCOUNTS,
+    num_assets: int = NUM_ASSETS,
+) -> np.ndarray:
     """Draw `[S, N, A]` orders, or `[S, N, A]` or `[S, N, A + 1]` weights for `kind` "weights" or "weights+cash".
 
     Weights add up to less or more than 1; some are NaN, 0 or negative.
@@ -147,20 +171,26 @@ ACCOUNT_AXES = EnvParams(market=None, starts=None, **dict.fromkeys((*NUMBERS, "i
 
 @functools.cache
 def compiled_run(config: EnvConfig) -> Any:
-    """Return a compiled `(params with [N] numbers, actions [S, N, ...], first bar) -> Trace`, without resets."""
+    """Return a compiled `(params with [N] numbers, actions [S, N, ...], last bar) -> Trace`, without resets."""
     env = TradingEnv(config)
 
-    def run(params: EnvParams, actions: jax.Array, start: jax.Array) -> Trace:
+    def run(params: EnvParams, actions: jax.Array, end: jax.Array) -> Trace:
         def step(state: EnvState, action: jax.Array) -> tuple[EnvState, Trace]:
             _, state, reward, terminated, truncated, info = jax.vmap(env.step_env, in_axes=(None, 0, 0, ACCOUNT_AXES))(
                 jax.random.key(0), state, action, params
             )
             return state, Trace(state, reward, terminated, truncated, info)
 
-        reset = jax.vmap(lambda p: env.reset_at(start, start + config.episode_length, p)[1], in_axes=(ACCOUNT_AXES,))
+        reset = jax.vmap(lambda p: env.reset_at(0, end, p)[1], in_axes=(ACCOUNT_AXES,))
         return jax.lax.scan(step, reset(params), actions)[1]
 
     return jax.jit(run)
+
+
+def make_config(kind: str = "discrete", num_bars: int = NUM_BARS, **settings: Any) -> EnvConfig:
+    """Return a configuration for actions of `kind` and an episode as long as a market of `num_bars`."""
+    action = "discrete" if kind == "discrete" else "weights"
+    return EnvConfig(action=action, episode_length=num_bars - 1, **settings)
 
 
 def make_params(config: EnvConfig, market: Market, numbers: dict[str, Any]) -> EnvParams:
@@ -168,3 +198,21 @@ def make_params(config: EnvConfig, market: Market, numbers: dict[str, Any]) -> E
     params = TradingEnv(config).default_params(market)
     dtype = params.initial_cash.dtype
     return params.replace(**{name: jnp.asarray(value, dtype) for name, value in numbers.items()})
+
+
+def simulate(config: EnvConfig, market: Market, numbers: dict[str, Any], actions: np.ndarray) -> Trace:
+    """Run N accounts from the first bar, in the precision of the market; arrays come back to the host.
+
+    A number is one for all accounts or `[N]`; what is not given is as in `config`. Actions are `[S, N, ...]`.
+    """
+    with jax.enable_x64(market.close.dtype == np.float64):
+        params = make_params(config, market, numbers)
+        names = (*NUMBERS, "initial_cash")
+        params = params.replace(**{name: jnp.broadcast_to(getattr(params, name), actions.shape[1]) for name in names})
+        if actions.dtype == np.float64:
+            actions = actions.astype(market.close.dtype)
+        # The step reads the episode's end from the state: one program serves all lengths.
+        run = compiled_run(dataclasses.replace(config, episode_length=1))
+        trace = jax.device_get(run(params, actions, np.int32(config.episode_length)))
+    assert trace.state.equity.dtype == market.close.dtype
+    return trace

@@ -1,0 +1,229 @@
+"""Episodes: where they start and end, what follows them; the checks and effects of every setting."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvConfig, EnvParams, EnvState
+from tests.env.worlds import (
+    NUM_ACCOUNTS,
+    NUM_BARS,
+    calm_market,
+    make_config,
+    random_actions,
+    random_market,
+    simulate,
+)
+
+LENGTH, NUM_ENVS = 7, 64
+ENV = TradingEnv(EnvConfig(episode_length=LENGTH))
+INFO_KEYS = {"equity", "cash", "cost", "turnover", "num_trades", "rejected_orders", "exit_stop", "exit_target"}
+
+
+@pytest.fixture(scope="module")
+def params() -> EnvParams:
+    """Two paths end to end: rows 0 to 31 and 32 to 63."""
+    market = random_market(3, plain=True).replace(path_end=np.repeat(np.array([31, 63], np.int32), 32))
+    return ENV.default_params(market)
+
+
+@pytest.fixture(scope="module")
+def reset() -> Any:
+    return jax.jit(jax.vmap(ENV.reset, in_axes=(0, None)))
+
+
+@pytest.fixture(scope="module")
+def step() -> Any:
+    return jax.jit(jax.vmap(ENV.step, in_axes=(0, 0, 0, None)))
+
+
+@pytest.fixture(scope="module")
+def step_env() -> Any:
+    return jax.jit(jax.vmap(ENV.step_env, in_axes=(0, 0, 0, None)))
+
+
+def keys(seed: int) -> jax.Array:
+    return jax.random.split(jax.random.key(seed), NUM_ENVS)
+
+
+def buy_all() -> jax.Array:
+    return jnp.ones((NUM_ENVS, 4), jnp.int32)
+
+
+def test_an_episode_starts_at_a_random_bar_and_stays_on_its_path(params: EnvParams, reset: Any):
+    obs, state = reset(keys(0), params)
+    assert len(np.unique(state.t)) > 10
+    assert (state.end - state.t == LENGTH).all()
+    assert (state.end <= params.market.path_end[state.t]).all()
+    assert set(np.asarray(params.starts)) == {*range(0, 32 - LENGTH), *range(32, 64 - LENGTH)}
+    assert (obs.t == state.t).all()
+    assert (reset(keys(0), params)[1].t == state.t).all()
+    assert (reset(keys(1), params)[1].t != state.t).any()
+
+
+def test_a_new_account_is_empty(params: EnvParams, reset: Any):
+    _, state = reset(keys(0), params)
+    for value in (state.cash, state.equity, state.peak_equity):
+        assert (value == 100_000).all()
+    for value in (state.cash_low, state.cost, state.cost_low, state.episode_return, state.shares, state.entry_price):
+        assert not value.any()
+    assert (state.entry_bar == -1).all()
+
+
+def test_staggered_episodes_start_anywhere_inside_an_episode(params: EnvParams):
+    reset = jax.jit(jax.vmap(ENV.reset_staggered, in_axes=(0, None)))
+    _, state = reset(jax.random.split(jax.random.key(0), 500), params)
+    left = np.asarray(state.end - state.t)
+    assert set(left) == set(range(1, LENGTH + 1))
+    assert (state.end <= params.market.path_end[state.t]).all()
+    assert set(np.asarray(state.end - LENGTH)) <= set(np.asarray(params.starts))
+
+
+def test_episodes_truncate_after_their_length_and_start_anew(params: EnvParams, reset: Any, step: Any, step_env: Any):
+    _, state = reset(keys(0), params)
+    for i in range(1, 2 * LENGTH + 1):
+        before = state
+        obs, state, reward, terminated, truncated, info = step(keys(i), before, buy_all(), params)
+        ends = i % LENGTH == 0
+        assert (truncated == ends).all()
+        assert not terminated.any()
+        last_obs, last_state, *rest = step_env(keys(i), before, buy_all(), params)
+        jax.tree.map(np.testing.assert_array_equal, info.pop("final_observation"), last_obs)
+        jax.tree.map(np.testing.assert_array_equal, (reward, terminated, truncated, info), tuple(rest))
+        if not ends:
+            jax.tree.map(np.testing.assert_array_equal, (obs, state), (last_obs, last_state))
+            continue
+        jax.tree.map(np.testing.assert_array_equal, (obs, state), reset(keys(i), params))
+        assert (last_state.t == before.end).all()
+        assert (last_obs.t == last_state.t).all()
+        assert (last_state.shares != 0).any()
+
+
+def test_step_env_goes_on_with_the_same_account(params: EnvParams, step_env: Any):
+    _, state = jax.vmap(partial(ENV.reset_at, 0, LENGTH), in_axes=None, axis_size=NUM_ENVS)(params)
+    for i in range(LENGTH + 3):
+        _, state, _, _, truncated, _ = step_env(keys(i), state, buy_all(), params)
+        assert (truncated == (i + 1 >= LENGTH)).all()
+        assert (state.t == i + 1).all()
+
+
+def test_ruin_terminates_and_does_not_truncate_as_well():
+    close = np.full((NUM_BARS, 4), 100.0)
+    close[LENGTH:] = 5.0  # ruin falls on the last bar of the episode
+    numbers = {"buy_pct": 0.25, "max_position_pct": 1.0, "stop_loss": 1.0}
+    actions = np.ones((NUM_BARS - 1, NUM_ACCOUNTS, 4), np.int32)
+    trace = simulate(make_config(num_bars=LENGTH + 1), calm_market(close), numbers, actions)
+    assert not trace.terminated[: LENGTH - 1].any()
+    assert trace.terminated[LENGTH - 1].all()
+    assert not trace.truncated[:LENGTH].any()
+    assert (trace.state.equity[LENGTH - 1] < 0.1 * 100_000).all()
+
+
+def test_reward_of_the_users_own_and_reward_by_name():
+    def drawdown(before: EnvState, after: EnvState) -> jax.Array:
+        return after.equity / after.peak_equity - 1
+
+    market, actions = random_market(1), random_actions(1)
+    trace = simulate(make_config(reward=drawdown), market, {}, actions)
+    np.testing.assert_array_equal(trace.reward, trace.state.equity / trace.state.peak_equity - 1)
+    plain = simulate(make_config(), market, {}, actions)
+    np.testing.assert_array_equal(plain.state.equity, trace.state.equity)
+    growth = np.log(plain.state.equity.astype(np.float64) / 100_000)
+    np.testing.assert_allclose(plain.reward.cumsum(axis=0), growth, atol=1e-5)
+    np.testing.assert_allclose(plain.state.episode_return, growth, atol=1e-5)
+
+
+def test_an_unknown_reward_is_refused():
+    env = TradingEnv(EnvConfig(reward="sharpe", episode_length=5))
+    params = env.default_params(random_market(1))
+    with pytest.raises(ValueError, match="'sharpe' is unknown; use 'log_return'"):
+        jax.eval_shape(env.step, jax.random.key(0), env.reset_at(0, 5, params)[1], jnp.zeros(4, jnp.int32), params)
+
+
+def test_info_holds_what_is_promised(params: EnvParams, reset: Any, step: Any):
+    _, state = reset(keys(0), params)
+    info = step(keys(0), state, buy_all(), params)[-1]
+    assert {*INFO_KEYS, "profit", "fills", "reasons", "episode_return", "final_observation"} <= set(info)
+    assert {info[name].shape for name in INFO_KEYS} == {(NUM_ENVS,)}
+    assert info["profit"].shape == (NUM_ENVS, 4)
+
+
+def test_an_episode_that_does_not_fit_is_refused_with_the_longest_that_does():
+    market = random_market(0).replace(path_end=np.repeat(np.array([39, 63], np.int32), (40, 24)))
+    with pytest.raises(ValueError, match="An episode of 40 bars .* has 40 bars. Set episode_length to at most 39"):
+        TradingEnv(EnvConfig(episode_length=40)).default_params(market)
+    assert TradingEnv(EnvConfig(episode_length=39)).default_params(market).starts.tolist() == [0]
+
+
+BAD = {
+    "action": ["short", ""],
+    "episode_length": [0, -3],
+    "initial_cash": [0.0, -1.0, float("nan")],
+    "buy_pct": [0.0, -0.1, 1.5, float("nan")],
+    "max_position_pct": [0.0, 1.01],
+    "stop_loss": [0.0, 1.0, -0.02, float("nan")],
+    "take_profit": [0.0, -0.04, float("nan")],
+    "spread_bps": [-1.0, float("nan")],
+    "slippage_bps": [-1.0],
+    "commission_bps": [-1.0, float("nan")],
+    "commission_per_share": [-0.01],
+    "min_order_cash": [-1.0],
+    "delisting_recovery": [-0.1, 1.1],
+    "ruin_pct": [-0.1, 1.1, float("nan")],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_bad_settings_are_refused_by_name_and_value(name: str, value: Any):
+    with pytest.raises(ValueError, match=f"{name}={value!r}"):
+        EnvConfig(**{name: value})
+
+
+def test_costs_that_leave_no_price_are_refused():
+    with pytest.raises(ValueError, match="must stay below 10,000"):
+        EnvConfig(spread_bps=19_000.0, slippage_bps=600.0)
+
+
+CHANGES = {
+    "episode_length": 50,
+    "initial_cash": 50_000.0,
+    "buy_pct": 0.2,
+    "max_position_pct": 0.15,
+    "stop_loss": 0.03,
+    "take_profit": 0.05,
+    "spread_bps": 5.0,
+    "slippage_bps": 5.0,
+    "commission_bps": 5.0,
+    "commission_per_share": 0.01,
+    "min_order_cash": 5_000.0,
+    "delisting_recovery": 0.5,
+    "ruin_pct": 0.97,
+}
+
+
+def outcome(config: EnvConfig) -> list[np.ndarray]:
+    program = dataclasses.replace(make_config(), episode_length=config.episode_length)
+    market = random_market(2)
+    leaves = dataclasses.asdict(TradingEnv(config).default_params(market).replace(market=None, starts=None))
+    numbers = {name: value for name, value in leaves.items() if value is not None}
+    trace = simulate(program, market, numbers, random_actions(2))
+    return [trace.state.equity, trace.terminated, trace.truncated]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_number_changes_something(name: str):
+    base = make_config()
+    ours, theirs = outcome(base), outcome(dataclasses.replace(base, **{name: CHANGES[name]}))
+    assert any((a != b).any() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_every_number_is_covered_above():
+    numbers = {field.name for field in dataclasses.fields(EnvConfig)} - {"action", "reward"}
+    assert set(CHANGES) == numbers
+    assert set(BAD) == numbers | {"action"}
