@@ -15,7 +15,7 @@ from ploutos_jax.evaluate.backtest import backtest, baselines, hold
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import check_report_folder, metrics_table, write_report
 from ploutos_jax.market.features import build_market
-from ploutos_jax.market.source import read_panel, split_market
+from ploutos_jax.market.source import bars_after, read_panel, split_market
 from ploutos_jax.train.checkpoint import restore
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.settings import data_of_run
@@ -30,7 +30,8 @@ class Evaluation:
         checkpoint: run folder.
         output: report folder, made anew.
         data: market file or folder, or `synthetic`; the data of the run without it.
-        start: first date to score on; without start and end, the bars that the run kept for scoring.
+        start: first date to score on; without start and end, the bars after those of the training (all bars where
+            there are too few).
         end: last date to score on.
         step: update of the checkpoint; the newest without it.
         benchmark: ticker of the data to hold as a further comparison.
@@ -59,21 +60,23 @@ def main(args: list[str]) -> int:
     check_report_folder(wanted.output, overwrite=wanted.overwrite)
     configure(wanted.device)
     agent = restore(wanted.checkpoint, step=wanted.step)
-    of_run = data_of_run(Path(wanted.checkpoint))
     given = {"data": wanted.data, "universe": wanted.universe}
-    data = dataclasses.replace(of_run, **{name: value for name, value in given.items() if value is not None})
-    panel = read_panel(dataclasses.replace(data, tickers=()))
+    changes = {name: value for name, value in given.items() if value is not None}
+    data = data_of_run(Path(wanted.checkpoint), tickers=(), **changes)
+    panel = read_panel(data)
     market = build_market(panel.select(agent.known_tickers(panel.symbols)), list(agent.feature_names))
     span = market.window(wanted.start, wanted.end)
     if wanted.start is None and wanted.end is None:
-        span = split_market(market, data)[1] or market
+        # Another file may hold other dates than the run was split by.
+        unseen = bars_after(market, agent.trained_to) if wanted.data else split_market(market, data)[1]
+        span = market if unseen is None else unseen
 
-    ledger = backtest(agent, span, seed=wanted.seed)
-    others = baselines(span, agent.env_config)
     benchmark = None
     if wanted.benchmark is not None:
         alone = build_market(panel.select([wanted.benchmark]), "minimal").window(span.times[0], span.times[-1])
         benchmark = hold(alone, agent.env_config)
+    ledger = backtest(agent, span, seed=wanted.seed)
+    others = baselines(span, agent.env_config)
     facts = {
         "checkpoint": f"{wanted.checkpoint}, update {agent.step}",
         "data": f"{data.data}, {span.num_assets} tickers",

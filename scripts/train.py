@@ -6,6 +6,7 @@ python scripts/train.py --help                          every setting
 """
 
 import dataclasses
+import shlex
 import sys
 
 from rich.console import Console
@@ -28,18 +29,20 @@ def main(args: list[str]) -> int:
     settings = parse_settings(args)
     output = choose_output(settings.output, resume=settings.resume)
     if settings.resume and (changed := differences(settings, output)):
-        raise ValueError(f"The run in {output} was started with other settings: {'; '.join(changed)}.")
+        raise ValueError(
+            f"The run in {output} was started with other settings: {'; '.join(changed)}. Give the same ones to resume,"
+            " or another --output."
+        )
     configure(settings.device, deterministic=settings.deterministic)
-    console = Console(quiet=settings.quiet)
+    console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
     market = read_market(settings.data)
     for note in market.notes:
-        console.print(f"Data: {note}", style="dim", highlight=False)
+        console.print(f"Data: {note}", style="dim")
     training, held_out = split_market(market, settings.data)
     env = TradingEnv(settings.env)
     console.print(
         f"Training on {training.num_assets} assets, {training.num_bars} bars ({_day(training, 0)} to"
-        f" {_day(training, -1)}), {training.num_features} features.",
-        highlight=False,
+        f" {_day(training, -1)}), {training.num_features} features."
     )
     with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
         agent = train(
@@ -62,7 +65,8 @@ def main(args: list[str]) -> int:
     final = result_console()
     final.print(f"\nScore on {seen}, {_day(span, 0)} to {_day(span, -1)}, net of costs:")
     final.print(metrics_table(rows))
-    final.print(f"\nNext: python scripts/evaluate.py --checkpoint {output} --output {output / 'report'}")
+    run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
+    final.print(f"\nNext: python scripts/evaluate.py --checkpoint {run} --output {report}")
     return 0
 
 

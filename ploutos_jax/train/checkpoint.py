@@ -79,6 +79,44 @@ class Checkpoints:
         return restored["training"].replace(agent=restored["agent"])
 
 
+def check_resumable(run_folder: PathLike, meta: Mapping[str, Any]) -> None:
+    """Make sure, without writing anything, that a run can go on from its newest checkpoint.
+
+    Args:
+        run_folder: folder of the run.
+        meta: what `describe` returns of the run as it is called now.
+
+    Raises:
+        ValueError: if the run has no checkpoint, or was trained on other bars, tickers or features.
+    """
+    steps_folder = Path(run_folder).absolute() / STEPS_FOLDER
+    stored = None
+    if steps_folder.is_dir():
+        with _open_manager(run_folder) as manager:
+            stored = _read_meta(manager, manager.latest_step())
+    if stored is None:
+        raise ValueError(
+            f"There is no checkpoint to resume from in {steps_folder}: the run ended before its first. Start it anew"
+            " in another folder."
+        )
+    for name in ("symbols", "feature_names", "trained_from", "trained_to"):
+        if stored[name] != meta[name]:
+            raise ValueError(
+                f"The run in {run_folder} was trained on other data: {name} was {_shorten(stored[name])}, now it is"
+                f" {_shorten(meta[name])}. Give the same data to resume, or start anew in another folder."
+            )
+
+
+def _read_meta(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any] | None:
+    if step is None:
+        return None
+    return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+
+
+def _shorten(names: str | list[str]) -> str:
+    return names if isinstance(names, str) else f"{len(names)} names ({', '.join(names[:5])} …)"
+
+
 def describe(network: Network, env_config: EnvConfig, market: Market) -> dict[str, Any]:
     """Return the JSON beside the arrays: enough to rebuild the agent in another process."""
     env = dataclasses.asdict(env_config)

@@ -28,8 +28,15 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "ploutos_jax" / "programs"))
-    if device == "gpu" and jax.default_backend() != "gpu":
+    if device == "gpu" and not _finds_gpu():
         raise ValueError(
             "device=gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"
             " and check nvidia-smi, or use --device cpu."
         )
+
+
+def _finds_gpu() -> bool:
+    try:
+        return jax.default_backend() == "gpu"
+    except RuntimeError:  # JAX_PLATFORMS asks for a GPU that JAX cannot start
+        return False

@@ -11,14 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.agent import Agent, Network
-from ploutos_jax.train.checkpoint import Checkpoints, PathLike, describe
+from ploutos_jax.train.checkpoint import Checkpoints, PathLike, check_resumable, describe
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
-from ploutos_jax.train.run_folder import RunFolder
+from ploutos_jax.train.run_folder import RunFolder, check_output
 
 _MAX_UPDATES_PER_CALL = 64
 _SECONDS_PER_CALL = 2.0
@@ -75,14 +76,20 @@ def train(
         The agent after the last update.
 
     Raises:
-        ValueError: if an episode does not fit into the market, `output` holds another run, or there is nothing to
-            resume.
+        ValueError: if an episode does not fit into the market, the reward is unknown, `output` holds another run, or
+            there is nothing to resume or it was trained on other data.
     """
     params = env.default_params(market) if params is None else params
     network = Network.create(config.policy, env.config.action, market.num_assets, int(config.chunk_megabytes * 2**20))
     learner = Learner(config=config, env=env, network=network)
-    state = learner.init(jax.random.key(config.seed), params)
     meta = describe(network, env.config, market)
+    # What can be refused is refused before anything is compiled or written.
+    resolve_reward(env.config.reward)
+    if output is not None:
+        check_output(Path(output), resume=resume)
+        if resume:
+            check_resumable(output, meta)
+    state = learner.init(jax.random.key(config.seed), params)
     run = _Run(learner=learner, params=params, observers=observers, should_stop=should_stop)
     if output is None:
         state = run.go(state, None, None)

@@ -17,6 +17,7 @@ from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import Array, EnvParams, Observation
+from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.advantages import gae, next_values
 from ploutos_jax.train.agent import AgentParams, Network
 from ploutos_jax.train.config import Hyper, TrainConfig
@@ -106,8 +107,9 @@ class Learner:
 
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
-        runner, ends, (stored, trading) = self._rollout(state, params)
-        samples, explained = self._samples(state, params, hyper, runner, ends, stored)
+        table = self._table(state.agent, params)
+        runner, ends, (stored, trading) = self._rollout(state, params, table)
+        samples, explained = self._samples(state, params, hyper, table, runner, ends, stored)
         key, epoch_key = jax.random.split(state.key)
         learned, losses = self._epochs(state, params, hyper, samples, epoch_key)
         done = stored.terminated | stored.truncated
@@ -126,13 +128,14 @@ class Learner:
         moved = learned.replace(agent=agent, returns=returns, runner=runner, key=key, update=state.update + 1)
         return moved, metrics
 
-    def _table(self, agent: AgentParams, params: EnvParams, mode: TableMode) -> Any:
+    def _table(self, agent: AgentParams, params: EnvParams) -> Table | None:
+        """Return the encoded market, or None where it has more rows than a rollout has samples."""
         market = params.market
-        if mode == "gather":
+        if market.num_bars > self.config.timesteps_per_update:
             return None
         return self.network.encode(agent.network, agent.scaling, market.features, market.tradable)
 
-    def _act(self, agent: AgentParams, params: EnvParams, table: Any, obs: Observation) -> tuple[Array, Array]:
+    def _act(self, agent: AgentParams, params: EnvParams, table: Table | None, obs: Observation) -> tuple[Array, Array]:
         """Return outputs and values for `[n]` observations, in chunks that keep within the byte budget."""
 
         def act(obs: Observation) -> tuple[Array, Array]:
@@ -152,10 +155,10 @@ class Learner:
             sample_bytes = max(sample_bytes, self.network.row_bytes(params.market.num_features))
         return _map_in_chunks(act, obs, max(1, self.network.chunk_bytes // sample_bytes))
 
-    def _rollout(self, state: TrainState, params: EnvParams) -> tuple[Runner, Boundaries, tuple[Stored, Metrics]]:
+    def _rollout(
+        self, state: TrainState, params: EnvParams, table: Table | None
+    ) -> tuple[Runner, Boundaries, tuple[Stored, Metrics]]:
         config, head = self.config, self.network.head
-        samples = config.num_envs * config.steps_per_rollout
-        table = self._table(state.agent, params, "table" if params.market.num_bars <= samples else "gather")
 
         def policy(keys: Array, obs: Observation) -> tuple[Array, tuple[Array, Array, Array]]:
             outputs, value = self._act(state.agent, params, table, obs)
@@ -177,17 +180,23 @@ class Learner:
             return stored, _trading_sums(step)
 
         runner, ends, (stored, sums) = rollout(self.env, params, policy, state.runner, config.steps_per_rollout, record)
-        return runner, ends, (stored, _trading_metrics(sums, samples))
+        return runner, ends, (stored, _trading_metrics(sums, config.timesteps_per_update))
 
     def _samples(
-        self, state: TrainState, params: EnvParams, hyper: Hyper, runner: Runner, ends: Boundaries, stored: Stored
+        self,
+        state: TrainState,
+        params: EnvParams,
+        hyper: Hyper,
+        table: Table | None,
+        runner: Runner,
+        ends: Boundaries,
+        stored: Stored,
     ) -> tuple[Samples, Array]:
         """Return the rollout with advantages and value targets, and the explained variance of the values."""
         num_envs = self.config.num_envs
         flat_ends = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ends.observation)
         last = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), runner.observation, flat_ends)
-        # One row each: the table is not worth building for the few states at the rollout's borders.
-        _, values = self._act(state.agent, params, None, last)
+        _, values = self._act(state.agent, params, table, last)
         following = next_values(
             stored.value, values[:num_envs], stored.truncated, values[num_envs:].reshape(num_envs, -1)
         )
@@ -268,11 +277,12 @@ def _learning_rate(hyper: Hyper, update: Array) -> Array:
 
 
 def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:
-    """Apply a function of one sample to `[n]` samples, at most `chunk` at once."""
+    """Apply a function of one sample to `[n]` samples, at most `chunk` at once, in chunks of about equal size."""
     num_samples = jax.tree.leaves(inputs)[0].shape[0]
-    if num_samples <= chunk:
+    num_chunks = -(-num_samples // chunk)
+    if num_chunks == 1:
         return jax.vmap(function)(inputs)
-    return jax.lax.map(function, inputs, batch_size=chunk)
+    return jax.lax.map(function, inputs, batch_size=-(-num_samples // num_chunks))
 
 
 def _trading_sums(step: Step) -> Metrics:

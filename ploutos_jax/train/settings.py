@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,10 @@ class RunSettings:
     env: EnvConfig = EnvConfig()
     train: TrainConfig = TrainConfig()
 
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes={self.minutes} must be above 0.")
+
 
 def parse_settings(args: Sequence[str]) -> RunSettings:
     """Return the settings of a command line.
@@ -66,12 +71,16 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     known, _ = early.parse_known_args(args)
     from_file = read_yaml(known.config) if known.config else {}
     preset = known.preset or from_file.get("preset", "default")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown; {_suggest(str(preset), PRESETS)}")
     base = RunSettings(preset=preset, config=known.config)
     base = merge(base, {"train": PRESETS[preset]}, f"preset {preset}")
     base = merge(base, from_file, known.config or "")
-    return tyro.cli(RunSettings, args=list(args), default=base, config=(tyro.conf.OmitArgPrefixes,))
+    settings = tyro.cli(RunSettings, args=list(args), default=base, config=(tyro.conf.OmitArgPrefixes,))
+    for name, value in _leaves(dataclasses.asdict(settings)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name}={value} is not a finite number; give one, or leave the setting out.")
+    return settings
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -116,8 +125,8 @@ def merge(settings: Any, changes: Mapping[str, Any], source: str) -> Any:
         section = homes[name]
         if section is not None:
             by_section.setdefault(section, {})[name] = value
-        elif dataclasses.is_dataclass(getattr(settings, name)) and isinstance(value, Mapping):
-            by_section.setdefault(name, {}).update(value)
+        elif dataclasses.is_dataclass(getattr(settings, name)):
+            by_section.setdefault(name, {}).update(_of_section(getattr(settings, name), name, value, source))
         else:
             own[name] = _checked(settings, name, value, source)
     for section, inner in by_section.items():
@@ -128,19 +137,28 @@ def merge(settings: Any, changes: Mapping[str, Any], source: str) -> Any:
         raise ValueError(f"{source}: {error}") from None
 
 
-def data_of_run(run_folder: Path) -> DataConfig:
+def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:
     """Return which data a run was trained on.
 
+    Args:
+        run_folder: folder written by a training run.
+        changes: fields of `DataConfig` to have otherwise.
+
     Raises:
-        ValueError: if the folder holds no configuration.
+        ValueError: if the folder holds no configuration, or one without data (a run started from Python) and
+            `changes` names none either.
     """
-    return merge(RunSettings(), read_yaml(str(run_folder / CONFIG_FILE)), CONFIG_FILE).data
+    file = run_folder / CONFIG_FILE
+    stored = read_yaml(str(file))
+    if "data" not in stored and "data" not in changes:
+        raise ValueError(f"{file} does not say which data the run was trained on; name it (--data).")
+    return dataclasses.replace(merge(RunSettings(), stored, str(file)).data, **changes)
 
 
 def differences(settings: RunSettings, run_folder: Path) -> list[str]:
     """Return the settings that differ from those a run was started with, as `name: then -> now`."""
-    stored = read_yaml(str(run_folder / CONFIG_FILE))
-    before = _leaves(dataclasses.asdict(merge(RunSettings(), stored, CONFIG_FILE)))
+    file = str(run_folder / CONFIG_FILE)
+    before = _leaves(dataclasses.asdict(merge(RunSettings(), read_yaml(file), file)))
     now = _leaves(dataclasses.asdict(settings))
     return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in _RUN_ONLY]
 
@@ -153,16 +171,22 @@ def _homes(settings: Any) -> dict[str, str | None]:
         if dataclasses.is_dataclass(value):
             homes.update({inner: field.name for inner in _homes(value)})
     homes.update({field.name: None for field in dataclasses.fields(settings)})
-    # `data` names both the section and the file in it; a plain value means the file.
     return homes
 
 
+def _of_section(section: Any, name: str, value: Any, source: str) -> Mapping[str, Any]:
+    """Return what a file gives for a section as a mapping; a section with nothing below it changes nothing."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return value
+    # `data` names both the section and the file in it; a plain value means the file.
+    if name in {field.name for field in dataclasses.fields(section)}:
+        return {name: value}
+    raise ValueError(f"{source}: {name} is a section; give its settings, found {value!r}.")
+
+
 def _checked(settings: Any, name: str, value: Any, source: str) -> Any:
-    inner = getattr(settings, name)
-    if dataclasses.is_dataclass(inner):
-        if name in {field.name for field in dataclasses.fields(inner)}:
-            return merge(inner, {name: value}, source)
-        raise ValueError(f"{source}: {name} is a section; give its settings, found {value!r}.")
     wanted = typing.get_type_hints(type(settings))[name]
     found = _convert(value, wanted)
     if found is _WRONG:

@@ -91,7 +91,7 @@ class Interruption:
 
 def result_console() -> Console:
     """Return a console for result tables: at least 100 columns, so that a pipe or a narrow window keeps them whole."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.width = max(console.width, _TABLE_WIDTH)
     return console
 
