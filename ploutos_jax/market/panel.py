@@ -76,7 +76,7 @@ class _Labelled:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def find_rows(self, start: Any = None, end: Any = None) -> slice:
-        """Return the rows of a span given by dates (both ends included) or by row numbers (end excluded).
+        """Return the rows of a span given by dates (both ends included) or by row numbers as in a Python slice.
 
         Args:
             start: first date (anything NumPy reads as a date), first row (int), or None for the first bar.
@@ -102,16 +102,32 @@ def _row_of(labelled: _Labelled, value: Any, default: int, name: str, side: str)
     if value is None:
         return default
     if isinstance(value, int | np.integer):
-        return int(value)
-    try:
-        moment = np.datetime64(value)
-    except ValueError:
-        raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.") from None
+        return slice(int(value)).indices(labelled.close.shape[0])[1]  # type: ignore[attr-defined]
+    moment = read_date(value, name)
     times = labelled.times
     if side == "right" and np.datetime_data(moment)[0] in ("Y", "M", "W", "D"):
         after = moment + np.timedelta64(1, np.datetime_data(moment)[0])
         moment = after.astype("datetime64[ns]") - np.timedelta64(1, "ns")
     return int(np.searchsorted(times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
+
+
+def read_date(value: Any, name: str) -> np.datetime64:
+    """Return a date or moment as NumPy reads it.
+
+    Args:
+        value: such as "2017-01-31", "2017-01-31 15:30" or a datetime.
+        name: what the value is, for the message.
+
+    Raises:
+        ValueError: if it is not a date, or none between the years 1700 and 2200: NumPy takes "20170131" for a year.
+    """
+    try:
+        moment = np.datetime64(value)
+    except ValueError:
+        moment = np.datetime64("NaT")
+    if not np.datetime64("1700") <= moment.astype("datetime64[Y]") <= np.datetime64("2200"):
+        raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.")
+    return moment
 
 
 @partial(
@@ -170,13 +186,16 @@ class Panel(_Labelled):
         """Return the panel of some tickers, in the order given.
 
         Raises:
-            ValueError: if a ticker is not in the panel; the message names it.
+            ValueError: if a ticker is not in the panel or is given twice; the message names it.
         """
         place = {symbol: i for i, symbol in enumerate(self.symbols)}
         missing = [symbol for symbol in symbols if symbol not in place]
         if missing:
             shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
             raise ValueError(f"Unknown ticker: {shown}. The data has {len(place)} tickers, such as {_few(place)}.")
+        if len(set(symbols)) < len(symbols):
+            twice = next(symbol for symbol in symbols if list(symbols).count(symbol) > 1)
+            raise ValueError(f"The ticker {twice} is given twice; name each once.")
         columns = np.array([place[symbol] for symbol in symbols], np.int64)
         labels = dataclasses.replace(
             self._known_labels(), symbols=tuple(symbols), sectors=tuple(self.sectors[i] for i in columns)
@@ -202,8 +221,22 @@ class Panel(_Labelled):
                 raise ValueError(f"Signal {name!r} has shape {signal.shape}, but panel.close has {shape}.")
         if self.sessions.shape != shape[:1]:
             raise ValueError(f"panel.sessions has shape {self.sessions.shape}, expected {shape[:1]}.")
+        if self.labels is not None:
+            self._validate_labels(self.labels)
         self._validate_prices()
         return self
+
+    def _validate_labels(self, labels: Labels) -> None:
+        for name, size in (("symbols", self.num_assets), ("sectors", self.num_assets), ("times", self.num_bars)):
+            if len(getattr(labels, name)) != size:
+                raise ValueError(f"labels.{name} holds {len(getattr(labels, name))} entries, but the panel has {size}.")
+        if len(set(labels.symbols)) < len(labels.symbols):
+            twice = next(symbol for symbol in labels.symbols if labels.symbols.count(symbol) > 1)
+            raise ValueError(f"labels.symbols holds {twice!r} twice; each ticker needs a name of its own.")
+        backward = np.flatnonzero(~(np.diff(labels.times) > np.timedelta64(0, "ns")))
+        if backward.size:
+            before, after = labels.times[backward[0] : backward[0] + 2]
+            raise ValueError(f"labels.times must ascend: bar {backward[0] + 1} at {after} follows {before}.")
 
     def _validate_prices(self) -> None:
         opens, high, low, close = (np.asarray(x) for x in (self.open, self.high, self.low, self.close))

@@ -10,7 +10,7 @@ import numpy as np
 from ploutos_jax.market.feature_set import FEATURE_SETS
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.files import load_panel
-from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.market.panel import Market, Panel, read_date
 from ploutos_jax.market.synthetic import synthetic_panel
 
 SYNTHETIC = "synthetic"
@@ -45,11 +45,12 @@ class DataConfig:
     exchange_timezone: str = "America/New_York"
 
     def __post_init__(self) -> None:
-        for name in ("start", "end"):
-            value = getattr(self, name)
-            if value is not None and _as_date(value) is None:
-                raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.")
-        if self.start is not None and self.end is not None and _as_date(self.start) > _as_date(self.end):  # type: ignore[operator]
+        first, last = (
+            None if value is None else read_date(value, name)
+            for name, value in (("start", self.start), ("end", self.end))
+        )
+        # In the unit of the end: an end of 2017 stands for the whole year.
+        if first is not None and last is not None and first.astype(last.dtype) > last:
             raise ValueError(f"start={self.start} lies after end={self.end}; exchange them.")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
@@ -104,15 +105,16 @@ def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | N
     stop = rows.stop
     if config.end is None and config.holdout > 0:
         stop = max(rows.start + 1, round(rows.stop - config.holdout * (rows.stop - rows.start)))
-    held_out = market.window(stop - 1, None) if market.num_bars - stop >= _MIN_HELD_OUT_BARS else None
-    return market.window(rows.start, stop), held_out
+    return market.window(rows.start, stop), _from_row(market, stop - 1)
 
 
-def _as_date(text: str) -> np.datetime64 | None:
-    try:
-        return np.datetime64(text)
-    except ValueError:
-        return None
+def bars_after(market: Market, date: str) -> Market | None:
+    """Return the bars from a date on, that of the last training bar say, or None where too few are left."""
+    return _from_row(market, int(np.searchsorted(market.times, read_date(date, "date"))))
+
+
+def _from_row(market: Market, row: int) -> Market | None:
+    return market.window(row) if market.num_bars - row > _MIN_HELD_OUT_BARS else None
 
 
 def _num_synthetic_assets(data: str) -> int:

@@ -96,7 +96,7 @@ def synthetic_panel(
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _draw(key: jax.Array, params: SyntheticParams, num_assets: int, num_bars: int) -> tuple[Array, ...]:
-    names = ("volatility", "market", "sector", "asset", "beta", "scale", "price", "middle", "bridge", "volume")
+    names = ("volatility", "moves", "beta", "scale", "price", "middle", "bridge", "volume")
     keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(key, len(names)), strict=True))
     num_sectors = len(GICS_SECTORS)
     sector_of = jnp.arange(num_assets) % num_sectors
@@ -104,14 +104,17 @@ def _draw(key: jax.Array, params: SyntheticParams, num_assets: int, num_bars: in
     beta = jnp.clip(1 + params.beta_spread * jax.random.normal(keys["beta"], (num_assets,)), 0.3, 2.0)
     scale = params.asset_volatility * jnp.exp(0.3 * jax.random.normal(keys["scale"], (num_assets,)))
 
-    market, market_variance = _moves(keys["market"], params, params.market_volatility * level)
-    by_sector = jnp.full(num_sectors, params.sector_volatility)
-    sector, sector_variance = _moves(keys["sector"], params, by_sector * jnp.sqrt(level))
-    own, own_variance = _moves(keys["asset"], params, scale * jnp.sqrt(level))
-    variance = beta**2 * market_variance + sector_variance[:, sector_of] + own_variance
+    others = jnp.concatenate([jnp.full(num_sectors, params.sector_volatility), scale]) * jnp.sqrt(level)
+    moves, variances = _moves(
+        keys["moves"], params, jnp.concatenate([params.market_volatility * level, others], axis=1)
+    )
+    market, sector, own = jnp.split(moves, (1, 1 + num_sectors), axis=2)
+    of_market, of_sector, of_own = jnp.split(variances, (1, 1 + num_sectors), axis=1)
+    variance = beta**2 * of_market + of_sector[:, sector_of] + of_own
     # Half the variance is what the logarithm of a price loses against the price.
     trend = _day_parts(params) * (beta * params.drift - variance / 2)
     overnight, inside = trend + beta * market + sector[..., sector_of] + own
+
     opens, high, low, close = _prices(keys, overnight, inside, (1 - params.overnight_share) * variance)
     usual = (beta * params.market_volatility) ** 2 + params.sector_volatility**2 + scale**2
     activity = 0.35 * jax.random.normal(keys["volume"], close.shape) + 0.25 * jnp.log(variance / usual)

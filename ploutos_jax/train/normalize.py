@@ -125,13 +125,14 @@ class ObservationScaling(struct.PyTreeNode):
     account: RunningMoments
 
     def observe(self, assets: Array, account: Array) -> "ObservationScaling":
-        """Return the scaling with the account observations `[..., K]` and `[..., G]` of a rollout joined."""
+        """Return the scaling with the account observations `[S, ..., K]` and `[S, ..., G]` of a rollout joined."""
         return self.replace(assets=_merge_batch(self.assets, assets), account=_merge_batch(self.account, account))
 
 
 def _merge_batch(moments: RunningMoments, batch: Array) -> RunningMoments:
-    mean = _mean_by_axis(batch.astype(jnp.float32))
-    variance = _mean_by_axis(jnp.square(batch.astype(jnp.float32) - mean))
+    # Step by step, so that no float32 copy of a whole float16 rollout is made.
+    mean = jax.lax.map(lambda x: _mean_by_axis(x.astype(jnp.float32)), batch).mean(axis=0)
+    variance = jax.lax.map(lambda x: _mean_by_axis(jnp.square(x.astype(jnp.float32) - mean)), batch).mean(axis=0)
     return moments.merge(float(np.prod(batch.shape[:-1])), mean, variance)
 
 

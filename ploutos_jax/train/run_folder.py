@@ -1,5 +1,6 @@
 """The folder of a training run: configuration, figures per update, summary."""
 
+import fnmatch
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,10 +93,14 @@ def check_output(path: Path, *, resume: bool) -> None:
     """Make sure that a run can be written to a folder without harm to another.
 
     Raises:
-        ValueError: if the folder holds a run and `resume` is not set, holds none and it is, or is a file.
+        ValueError: if the folder holds a run and `resume` is not set, holds none and it is, is a file, or has a path
+            that checkpoints would be lost in.
     """
     if path.is_file():
         raise ValueError(f"The output {path} is a file; give a folder.")
+    # Orbax looks for the parts of a checkpoint with a pattern made from the path, and drops them if it finds none.
+    if not fnmatch.fnmatchcase(str(path.absolute()), str(path.absolute())):
+        raise ValueError(f"The output {path.absolute()} has square brackets in its path; give one without.")
     if _holds_run(path) and not resume:
         raise ValueError(
             f"The output folder {path} already holds a run. Give another --output, or --resume to continue that run."

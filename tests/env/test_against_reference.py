@@ -151,16 +151,16 @@ def read_trace(trace: Trace) -> dict[str, Any]:
     }
 
 
-def worst_difference(name: str, ours: np.ndarray, theirs: np.ndarray, equity: np.ndarray) -> float:
+def worst_difference(name: str, ours: np.ndarray, theirs: np.ndarray, equity: np.ndarray, least: np.ndarray) -> float:
     """Return the largest difference, relative to the number itself or, where it is a sum or difference, to equity.
 
-    Fees above the price of a share can eat an account whole: what is left of less than a cent is rounding.
+    Fees above the price of a share can eat an account whole: below `least` dollars, what is left is rounding.
     """
     scale = np.abs(theirs)
     if name in ("cash", "equity", "cost", "total cost", "profit"):
-        scale = np.maximum(scale, np.maximum(equity, 0.01).reshape(equity.shape + (1,) * (theirs.ndim - 2)))
+        scale = np.maximum(scale, np.maximum(equity, least).reshape(equity.shape + (1,) * (theirs.ndim - 2)))
     if name in ("turnover", "reward"):
-        scale = np.where(equity < 0.01, np.inf, np.maximum(scale, 1))
+        scale = np.where(equity < least, np.inf, np.maximum(scale, 1))
     if name == "fills":  # a fee is compared as a part of what was traded
         scale = scale.copy()
         scale[:, :, 3] = np.abs(theirs[:, :, 0] * theirs[:, :, 1])
@@ -183,8 +183,11 @@ def compare(case: Case, seed: int) -> tuple[dict[str, float], dict[str, np.ndarr
     ours = read_trace(trace)
     for name in EXACT:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    least = 1e-4 * numbers["initial_cash"]
     worst = {
-        name: worst_difference(name, ours[name], theirs[name], theirs["equity"]) for name in theirs if name not in EXACT
+        name: worst_difference(name, ours[name], theirs[name], theirs["equity"], least)
+        for name in theirs
+        if name not in EXACT
     }
     np.testing.assert_array_equal(trace.info["equity"], trace.state.equity)
     np.testing.assert_array_equal(trace.info["cash"], trace.state.cash + trace.state.cash_low)

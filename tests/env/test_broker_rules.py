@@ -116,6 +116,19 @@ def test_levels_touched_exactly_are_reached():
     assert fills(trade([FLAT, FLAT, (98, 99, 98, 99)], [BUY_ONE], stop_loss=0.02), 1) == [near((-100, 98))]
 
 
+def test_a_level_met_by_the_open_exactly_comes_before_the_order():
+    stopped = trade([FLAT, FLAT, (98, 99, 97, 99)], [BUY_ONE, SELL_ONE], stop_loss=0.02)
+    reached = trade([FLAT, FLAT, (104, 105, 103, 104)], [BUY_ONE, SELL_ONE], take_profit=0.04)
+    assert (stopped.info["exit_stop"][1], stopped.info["rejected_orders"][1]) == (1, 1)
+    assert (reached.info["exit_target"][1], reached.info["rejected_orders"][1]) == (1, 1)
+
+
+def test_stop_inside_the_spread_fills_from_the_open_not_above_it():
+    # Bought at 103, the stop is at 100.94, where the asset has not traded since.
+    trace = trade([FLAT, (100, 100.5, 99, 100)], [BUY_ONE], stop_loss=0.02, spread=0.06)
+    assert fills(trace, 0) == [near((10_000 / 103, 103)), near((-10_000 / 103, 97))]
+
+
 def test_stop_wins_when_both_levels_are_touched():
     trace = trade([FLAT, FLAT, (100, 110, 90, 108)], [BUY_ONE], stop_loss=0.02, take_profit=0.04)
     assert fills(trace, 1) == [near((-100, 98))]

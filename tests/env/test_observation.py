@@ -97,12 +97,13 @@ def test_an_account_that_lost_everything_sees_finite_numbers():
 
 def test_flat_vector_holds_market_row_then_assets_then_account():
     params, state = run(0)
-    obs: Observation = jax.tree.map(lambda x: np.asarray(x[777]), see(state, params))
+    place = int(np.argmax((state.shares != 0).sum(axis=1)))
+    obs: Observation = jax.tree.map(lambda x: np.asarray(x[place]), see(state, params))
     vector = flatten(obs, params)
     features = np.asarray(params.market.features)
     assert vector.shape == (NUM_ASSETS * (features.shape[2] + len(ASSET_FIELDS)) + len(ACCOUNT_FIELDS),)
     assert vector.dtype == np.float32
-    row = features[state.t[777]].ravel()
+    row = features[state.t[place]].ravel()
     expected = [row, obs.assets.astype(np.float32).ravel(), obs.account.astype(np.float32)]
     np.testing.assert_array_equal(vector, np.concatenate(expected))
     assert row.any()

@@ -57,6 +57,9 @@ def test_boundaries_are_the_true_last_observations_of_truncated_episodes(episode
     assert (ruin_pct == 0.999) == steps.terminated.any()
     if ruin_pct < 0.5:
         assert ends.count.max() == slots
+    done = steps.truncated | steps.terminated
+    assert (steps.state.equity[done] == 100_000).all()
+    assert not steps.state.shares[done].any()
     for env in range(NUM_ENVS):
         cuts = np.flatnonzero(steps.truncated[:, env])
         used = (env, slice(len(cuts)))

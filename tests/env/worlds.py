@@ -109,8 +109,8 @@ def _carry_closes(prices: dict[str, np.ndarray], exists: np.ndarray, split: np.n
 NUMBERS: dict[str, tuple[float, float]] = {
     "buy_pct": (0.02, 1.0),
     "max_position_pct": (0.05, 1.0),
-    "stop_loss": (0.005, 0.2),
-    "take_profit": (0.005, 0.3),
+    "stop_loss": (0.002, 0.2),
+    "take_profit": (0.002, 0.3),
     "spread": (0.0, 0.01),
     "slippage": (0.0, 0.005),
     "commission": (0.0, 0.01),
@@ -126,6 +126,8 @@ def random_numbers(seed: int, num_accounts: int = NUM_ACCOUNTS) -> dict[str, np.
     """Draw `[N]` values of every number in `EnvParams`; each cost is 0 in a third of the accounts."""
     rng = np.random.default_rng([seed, 1])
     drawn = {name: rng.uniform(*span, num_accounts) for name, span in NUMBERS.items()}
+    # As many small ones as large ones: some lie inside the spread.
+    drawn |= {n: np.exp(rng.uniform(*np.log(NUMBERS[n]), num_accounts)) for n in ("stop_loss", "take_profit")}
     for name in ("spread", "slippage", "commission", "commission_per_share_cash"):
         drawn[name] *= rng.random(num_accounts) < 2 / 3
     # Some brokers cost more per share than a penny stock is worth.

@@ -96,9 +96,7 @@ def test_shared_torso_follows_a_permutation_of_assets():
     features, mask, assets, account = make_inputs()
     order = np.array([3, 0, 4, 2, 1])
     outputs, value = two_stages(model, params, features, mask, assets, account)
-    permuted, permuted_value = two_stages(
-        model, params, features[:, order], mask[:, order], assets[:, order], account
-    )
+    permuted, permuted_value = two_stages(model, params, features[:, order], mask[:, order], assets[:, order], account)
     np.testing.assert_allclose(permuted, outputs[:, order], atol=1e-5)
     np.testing.assert_allclose(permuted_value, value, atol=1e-5)
     assert np.abs(outputs - outputs[:, order]).max() > 0.01, "assets should differ, or the test shows nothing"

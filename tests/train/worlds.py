@@ -1,4 +1,4 @@
-"""Small markets and learners for the tests of training; a compiled update is shared by all that use the same learner."""
+"""Small markets and learners for the tests of training; those that use the same learner share its compiled update."""
 
 import functools
 from typing import Any
@@ -18,6 +18,9 @@ from ploutos_jax.train.ppo import Learner
 FLAT = PolicyConfig(torso="flat", hidden=(16, 8))
 SHARED = PolicyConfig(torso="shared", hidden=(12, 8), width=8)
 TORSOS = {"flat": FLAT, "shared": SHARED}
+
+LITTLE_OPTIMISED = {"xla_backend_optimization_level": 0}
+"""Compiler options for programs that run once: compiling takes half the time."""
 
 
 def random_market(
@@ -64,7 +67,7 @@ def make_learner(config: TrainConfig, market: Market, env: EnvConfig) -> tuple[L
 @functools.cache
 def compiled_update(learner: Learner) -> Any:
     """Return the learner's update, compiled once."""
-    return jax.jit(learner.update)
+    return jax.jit(learner.update, compiler_options=LITTLE_OPTIMISED)
 
 
 def largest_difference(a: Any, b: Any) -> float:

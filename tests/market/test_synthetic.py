@@ -1,0 +1,173 @@
+"""Made markets: consistent bars, the numbers of a real market, and nothing in them that a rule could earn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvConfig
+from ploutos_jax.market.features import build_market
+from ploutos_jax.market.synthetic import GICS_SECTORS, SyntheticParams, synthetic_panel
+
+NUM_PANELS, NUM_ASSETS, NUM_BARS = 4, 30, 2520
+
+
+@pytest.fixture(scope="module")
+def panels():
+    """Four panels of the usual size."""
+    return [synthetic_panel(jax.random.key(seed), NUM_ASSETS, NUM_BARS) for seed in range(NUM_PANELS)]
+
+
+@pytest.fixture(scope="module")
+def returns(panels):
+    """`[T-1, A]` log returns of the four panels."""
+    return [np.diff(np.log(np.asarray(panel.close, np.float64)), axis=0) for panel in panels]
+
+
+def test_bars_are_consistent(panels):
+    for panel in panels:
+        panel.validate()
+        opens, high, low, close, volume = (
+            np.asarray(getattr(panel, name)) for name in ("open", "high", "low", "close", "volume")
+        )
+        assert (high >= np.maximum(opens, close)).all() and (low <= np.minimum(opens, close)).all()
+        assert (low > 0).all() and np.isfinite(high).all()
+        assert (volume > 0).all() and np.array_equal(volume, np.round(volume))
+        assert np.asarray(panel.tradable).all()
+
+
+def test_labels_sessions_and_sectors(panels):
+    panel = panels[0]
+    days = panel.times.astype("datetime64[D]")
+    assert days[0] == np.datetime64("2010-01-04")
+    assert np.is_busday(days).all() and (np.diff(days) > np.timedelta64(0, "D")).all()
+    np.testing.assert_array_equal(np.asarray(panel.sessions), days.astype(np.int64))
+    assert panel.symbols[:2] == ("S001", "S002") and len(set(panel.symbols)) == NUM_ASSETS
+    assert set(panel.sectors) == set(GICS_SECTORS)
+
+
+def test_the_key_decides(panels):
+    again = synthetic_panel(jax.random.key(0), NUM_ASSETS, NUM_BARS)
+    for name in ("open", "high", "low", "close", "volume"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(panels[0], name))
+    assert not np.array_equal(panels[0].close, panels[1].close)
+
+
+def test_volatility_and_correlation_are_those_of_stocks(returns):
+    annual = np.concatenate([each.std(axis=0) for each in returns]) * np.sqrt(252)
+    assert annual.min() > 0.10 and annual.max() < 0.60
+    assert 0.20 < annual.mean() < 0.35
+    apart = ~np.eye(NUM_ASSETS, dtype=bool)
+    correlation = np.mean([np.corrcoef(each.T)[apart].mean() for each in returns])
+    assert 0.2 < correlation < 0.5
+    sector = np.arange(NUM_ASSETS) % len(GICS_SECTORS)
+    same = (sector[:, None] == sector) & apart
+    inside, across = (np.mean([np.corrcoef(each.T)[pairs].mean() for each in returns]) for pairs in (same, apart))
+    assert inside > across + 0.05
+    assert 0.10 < np.mean([each.mean(axis=1).std() for each in returns]) * np.sqrt(252) < 0.22
+
+
+def test_tails_are_fat_and_volatility_clusters(returns):
+    for each in returns:
+        scaled = (each - each.mean(axis=0)) / each.std(axis=0)
+        assert (scaled**4).mean() > 4
+    size = np.concatenate([np.abs(each) for each in returns], axis=1)
+    assert lag_correlation(size).mean() > 0.04
+
+
+def lag_correlation(series):
+    """Correlation of `[T, N]` series with themselves one bar later, `[N]`."""
+    centred = series - series.mean(axis=0)
+    return (centred[1:] * centred[:-1]).mean(axis=0) / (centred**2).mean(axis=0)
+
+
+def test_returns_do_not_foretell_the_next(returns, panels):
+    """Neither for an asset, nor for the whole market, nor from the night to the day."""
+    bound = 4 / np.sqrt(NUM_BARS * NUM_PANELS)
+    market = np.stack([each.mean(axis=1) for each in returns], axis=1)
+    # Fat tails that come in clusters widen the spread of a correlation to about twice that of normal noise.
+    assert abs(lag_correlation(market).mean()) < 2 * bound
+    assert abs(np.mean([lag_correlation(each).mean() for each in returns])) < bound
+    nights, days = [], []
+    for panel in panels:
+        opens, close = (np.log(np.asarray(x, np.float64)) for x in (panel.open, panel.close))
+        nights.append((opens[1:] - close[:-1]).mean(axis=1))
+        days.append((close - opens)[1:].mean(axis=1))
+    night, day = np.concatenate(nights), np.concatenate(days)
+    assert abs(np.corrcoef(night, day)[0, 1]) < 2 * bound
+    assert 0.3 < night.std() / np.hypot(night.std(), day.std()) < 0.7
+
+
+@pytest.fixture(scope="module")
+def simple_returns():
+    """Mean return per bar of holding all assets in equal parts, `[N]`, by rule: without exits and with."""
+    params = SyntheticParams(drift=0.0)
+    markets = [
+        build_market(synthetic_panel(jax.random.key(100 + i), NUM_ASSETS, NUM_BARS, params), "minimal")
+        for i in range(4)
+    ]
+    rules = {"none": (None, None), "stop": (0.02, None), "target": (None, 0.04), "both": (0.02, 0.04)}
+    return {name: np.concatenate([play(*rule, market) for market in markets]) for name, rule in rules.items()}
+
+
+def play(stop_loss, take_profit, market):
+    """Return the `[T-1]` returns of going back to equal weights at every open, with exits between, without costs."""
+    num_bars, num_assets = market.close.shape
+    env = TradingEnv(
+        EnvConfig(
+            action="weights",
+            episode_length=num_bars - 1,
+            max_position_pct=1.0,
+            stop_loss=stop_loss,
+            take_profit=take_profit,
+            spread_bps=0.0,
+            slippage_bps=0.0,
+        )
+    )
+    params = env.default_params(market)
+    return np.asarray(played(env, jnp.full(num_assets, 1 / num_assets), params), np.float64)
+
+
+def run(env, weights, params):
+    def step(state, _):
+        _, after, _, _, _, _ = env.step_env(jax.random.key(0), state, weights, params)
+        return after, after.equity / state.equity - 1
+
+    _, start = env.reset_at(0, env.config.episode_length, params)
+    return jax.lax.scan(step, start, None, length=env.config.episode_length)[1]
+
+
+played = jax.jit(run, static_argnums=0)
+
+
+def test_prices_without_drift_are_a_martingale(simple_returns):
+    plain = simple_returns["none"]
+    assert abs(plain.mean()) < 4 * plain.std() / np.sqrt(plain.size)
+
+
+@pytest.mark.parametrize("rule", ["stop", "target", "both"])
+def test_exits_inside_the_bar_earn_nothing(simple_returns, rule):
+    """Highs and lows are those of a path that does not know where the bar will close."""
+    gain = simple_returns[rule] - simple_returns["none"]
+    error = gain.std() / np.sqrt(gain.size)
+    assert 0 < error < 1e-4
+    assert abs(gain.mean()) < 4 * error
+    # A tenth of a basis point per bar of 30 positions, for the sharper of the rules.
+    assert rule == "both" or abs(gain.mean()) < 5e-5
+
+
+def test_drift_is_what_holders_earn():
+    quiet = SyntheticParams(drift=0.002, market_volatility=1e-4, sector_volatility=1e-4, asset_volatility=0.02)
+    close = np.asarray(synthetic_panel(jax.random.key(5), NUM_ASSETS, NUM_BARS, quiet).close, np.float64)
+    daily = close[1:] / close[:-1] - 1
+    error = daily.std() / np.sqrt(daily.size)
+    assert error < 1e-4
+    # Betas are drawn around 1, 30 of them with a deviation of 0.3.
+    assert daily.mean() == pytest.approx(0.002, abs=4 * (error + 0.002 * 0.3 / np.sqrt(NUM_ASSETS)))
+
+
+@pytest.mark.parametrize(("num_assets", "num_bars"), [(0, 10), (5, 0), (-1, 10)])
+def test_sizes_below_one_are_refused(num_assets, num_bars):
+    with pytest.raises(ValueError, match=f"at least 1 asset and 1 bar, not {num_assets} and {num_bars}"):
+        synthetic_panel(jax.random.key(0), num_assets, num_bars)

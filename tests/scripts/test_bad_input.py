@@ -1,0 +1,180 @@
+"""Bad input to the scripts: exit code 2, one clear message, nothing written or changed."""
+
+import shutil
+
+import pytest
+
+from tests.scripts.command_line import call, snapshot, start, train_args, wait, write_bars
+
+YAML_FILES = {
+    "typo.yaml": "learning_rat: 1e-4\n",
+    "nested_typo.yaml": "train:\n  policy:\n    torzo: flat\n",
+    "wrong_type.yaml": "train:\n  num_envs: many\n",
+    "half.yaml": "num_envs: 8.5\n",
+    "list.yaml": "- num_envs\n- 8\n",
+    "broken.yaml": "train: {num_envs: 8\n",
+    "section.yaml": "env: 5\n",
+    "reward.yaml": "reward: sharp\n",
+    "preset.yaml": "preset: [quick]\n",
+    "choice.yaml": "torso: round\n",
+    "date.yaml": "start: someday\n",
+}
+
+
+@pytest.fixture(scope="module")
+def place(finished, tmp_path_factory):
+    """A folder with a finished run `run`, one without checkpoints, a report, good and bad files."""
+    place = tmp_path_factory.mktemp("bad_input")
+    bars = write_bars(place / "bars.csv")
+    write_bars(place / "others.csv", tickers=("XXX", "YYY", "ZZZ"))
+    lines = bars.read_text().splitlines()
+    (place / "no_close.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in lines))
+    (place / "words.csv").write_text("\n".join([*lines[:40], lines[40].replace(lines[40].split(",")[2], "cheap")]))
+    (place / "empty.csv").write_text("")
+    (place / "header.csv").write_text(lines[0] + "\n")
+    (place / "bars.txt").write_text("no table")
+    (place / "empty_folder").mkdir()
+    (place / "file").write_text("not a folder")
+    (place / "members.csv").write_text("ticker,start,end\nQQQ,2015-01-01,\n")
+    for name, text in YAML_FILES.items():
+        (place / name).write_text(text)
+    for name in ("run", "no_steps"):
+        copy_run(finished, place / name)
+    for step in (place / "no_steps" / "checkpoints").iterdir():
+        shutil.rmtree(step)
+    (place / "report").mkdir()
+    (place / "report" / "metrics.json").write_text("{}")
+    return place
+
+
+def copy_run(finished, folder):
+    """Copy a run as if it had been started beside `bars.csv`."""
+    shutil.copytree(finished.folder, folder)
+    config = (folder / "config.yaml").read_text(encoding="utf-8")
+    (folder / "config.yaml").write_text(config.replace(str(finished.data), "bars.csv"), encoding="utf-8")
+
+
+TRAIN_CASES = {
+    "data file missing": ("--data nowhere.csv", "No such file or folder: nowhere.csv"),
+    "data of no known kind": ("--data bars.txt", "bars.txt is of no known kind"),
+    "data folder empty": ("--data empty_folder", "The folder empty_folder holds no data file"),
+    "column missing": ("--data no_close.csv", "no_close.csv has no close column"),
+    "words for numbers": ("--data words.csv", "words.csv, column 'open', row 40 (line 41)"),
+    "file empty": ("--data empty.csv", "empty.csv is empty"),
+    "file without rows": ("--data header.csv", "header.csv holds no rows"),
+    "ticker unknown": ("--tickers AAA NOPE", "Unknown ticker: NOPE"),
+    "synthetic without assets": ("--data synthetic:0", "synthetic:N"),
+    "universe missing": ("--universe nowhere.csv", "No such file: nowhere.csv"),
+    "universe of others": ("--universe members.csv", "members.csv knows none of the tickers"),
+    "sectors missing": ("--sectors nowhere.csv", "No such file: nowhere.csv"),
+    "time zone unknown": ("--exchange-timezone Mars", "'Mars' is no IANA time zone"),
+    "start after end": ("--start 2016-01-01 --end 2015-06-01", "start=2016-01-01 lies after end=2015-06-01"),
+    "start is no date": ("--start someday", "start='someday' is not a date"),
+    "start as a number": ("--start 20150601", "start='20150601' is not a date"),
+    "no date at all": ("--end NaT", "end='NaT' is not a date"),
+    "span without bars": ("--start 2030-01-01", "holds no bar; the data covers 2015-01-05"),
+    "holdout is no share": ("--holdout 20", "holdout=20.0 must lie in [0, 1)"),
+    "features unknown": ("--features standart", "did you mean 'standard'"),
+    "episode too long": ("--episode-length 5000", "An episode of 5000 bars does not fit"),
+    "preset unknown": ("--preset quik", "preset='quik' is unknown; did you mean 'quick'"),
+    "flag unknown": ("--num-env 8", "--num-env"),
+    "flag of wrong type": ("--num-envs many", "--num-envs"),
+    "flag without value": ("--config", "--config"),
+    "batch not divisible": ("--num-envs 7", "num_minibatches=2 does not divide"),
+    "spread negative": ("--spread-bps -1", "spread_bps=-1.0 must not be negative"),
+    "stop above 1": ("--stop-loss 2", "stop_loss=2.0 must lie in (0, 1)"),
+    "rate not finite": ("--learning-rate inf", "learning_rate=inf is not a finite number"),
+    "no timesteps": ("--total-timesteps 0", "total_timesteps=0 must be at least 1"),
+    "no minutes": ("--minutes 0", "minutes=0.0 must be above 0"),
+    "no GPU": ("--device gpu", "device=gpu, but JAX finds no GPU"),
+    "configuration missing": ("--config nowhere.yaml", "No such configuration file: nowhere.yaml"),
+    "key unknown": ("--config typo.yaml", "typo.yaml: unknown setting 'learning_rat'; did you mean 'learning_rate'"),
+    "nested key unknown": ("--config nested_typo.yaml", "unknown setting 'torzo'; did you mean 'torso'"),
+    "value of wrong type": ("--config wrong_type.yaml", "wrong_type.yaml: num_envs='many' has the wrong type"),
+    "fraction for a count": ("--config half.yaml", "num_envs=8.5 has the wrong type; it takes int"),
+    "value not among choices": ("--config choice.yaml", "torso='round' has the wrong type; it takes one of"),
+    "date that is none": ("--config date.yaml", "date.yaml: start='someday' is not a date"),
+    "list for settings": ("--config list.yaml", "list.yaml must hold settings as `name: value`"),
+    "no YAML": ("--config broken.yaml", "broken.yaml is not a YAML file"),
+    "section of wrong type": ("--config section.yaml", "env is a section"),
+    "reward unknown": ("--config reward.yaml", "reward='sharp' is unknown"),
+    "preset of wrong type": ("--config preset.yaml", "preset=['quick'] is unknown"),
+    "output holds a run": ("--output run", "The output folder run already holds a run"),
+    "output is a file": ("--output file", "The output file is a file; give a folder"),
+    "brackets in the output": ("--output new[1]", "has square brackets in its path"),
+    "nothing to resume": ("--output new --resume", "There is no run to resume in new"),
+    "resume without checkpoint": ("--output no_steps --resume", "There is no checkpoint to resume from"),
+    "resume with other settings": ("--output run --resume --learning-rate 0.5", "learning_rate: 0.001 -> 0.5"),
+    "resume on other data": ("--output run --resume --data others.csv", "data: bars.csv -> others.csv"),
+}
+
+
+@pytest.mark.parametrize(("flags", "said"), TRAIN_CASES.values(), ids=TRAIN_CASES)
+def test_train_refuses(place, flags, said):
+    before = snapshot(place)
+    outcome = call("train", [*train_args("bars.csv", "new", 4), *flags.split()], place)
+    check_refusal(outcome, said)
+    assert snapshot(place) == before
+
+
+EVALUATE_CASES = {
+    "run missing": ("--checkpoint nowhere", "No checkpoint in"),
+    "run without steps": ("--checkpoint no_steps", "No finished checkpoint in"),
+    "step unknown": ("--checkpoint run --step 77", "No checkpoint of step 77"),
+    "no run given": ("", "--checkpoint"),
+    "tickers of others": ("--checkpoint run --data others.csv", "The data lacks 3 of the agent's 3 tickers"),
+    "data missing": ("--checkpoint run --data nowhere.csv", "No such file or folder: nowhere.csv"),
+    "start is no date": ("--checkpoint run --start someday", "start='someday' is not a date"),
+    "start as a number": ("--checkpoint run --start 20150601", "start='20150601' is not a date"),
+    "start after end": ("--checkpoint run --start 2016-05-01 --end 2016-04-01", "holds no bar"),
+    "span without bars": ("--checkpoint run --start 2030-01-01", "holds no bar; the data covers 2015-01-05"),
+    "span of one bar": ("--checkpoint run --start 2016-05-02 --end 2016-05-02", "a backtest needs at least two"),
+    "benchmark unknown": ("--checkpoint run --benchmark NOPE", "Unknown ticker: NOPE"),
+    "universe missing": ("--checkpoint run --universe nowhere.csv", "No such file: nowhere.csv"),
+    "report exists": ("--checkpoint run --output report", "The folder report already holds a report"),
+    "report is a file": ("--checkpoint run --output file", "The report folder file is a file"),
+    "flag unknown": ("--checkpoint run --stepp 3", "--stepp"),
+    "no GPU": ("--checkpoint run --device gpu", "device=gpu, but JAX finds no GPU"),
+}
+
+
+@pytest.mark.parametrize(("flags", "said"), EVALUATE_CASES.values(), ids=EVALUATE_CASES)
+def test_evaluate_refuses(place, flags, said):
+    before = snapshot(place)
+    outcome = call("evaluate", ["--output", "new", *flags.split()], place)
+    check_refusal(outcome, said)
+    assert snapshot(place) == before
+
+
+def check_refusal(outcome, said):
+    assert outcome.code == 2, outcome
+    assert said in outcome.message, outcome.err
+    assert "Error" not in outcome.out and "Score" not in outcome.out
+    assert "Traceback" not in outcome.err
+    assert outcome.message.count("Error: ") + outcome.message.lower().startswith(("usage", "value error")) <= 1
+
+
+def test_resume_refuses_changed_data(finished, tmp_path):
+    copy_run(finished, tmp_path / "run")
+    write_bars(tmp_path / "bars.csv", tickers=("AAA", "BBB", "DDD"))
+    before = snapshot(tmp_path)
+    outcome = call("train", train_args("bars.csv", "run", 4, "--resume"), tmp_path)
+    check_refusal(outcome, "symbols was 3 names (AAA, BBB, CCC")
+    assert snapshot(tmp_path) == before
+
+
+def test_run_from_python_does_not_name_its_data(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text("train:\n  num_envs: 8\n")
+    before = snapshot(tmp_path)
+    outcome = call("evaluate", ["--checkpoint", "run", "--output", "new"], tmp_path)
+    check_refusal(outcome, "does not say which data the run was trained on")
+    assert snapshot(tmp_path) == before
+
+
+def test_a_process_ends_with_code_2(place):
+    before = snapshot(place)
+    outcome = wait(start("train", ["--data", "nowhere.csv", "--output", "new"], place))
+    check_refusal(outcome, "Error: No such file or folder: nowhere.csv")
+    assert len(outcome.err.splitlines()) == 1
+    assert snapshot(place) == before

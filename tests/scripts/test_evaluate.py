@@ -1,0 +1,127 @@
+"""scripts/evaluate.py: the report of a run, from the very command that training prints."""
+
+import json
+import math
+import shlex
+
+import pandas as pd
+import pytest
+
+from tests.scripts.command_line import NUM_HELD_OUT, ROOT, TICKERS, call, start, wait, write_bars
+
+FIGURES = (
+    *("total_return", "annual_return", "annual_volatility", "sharpe", "sortino", "calmar", "max_drawdown"),
+    *("max_drawdown_bars", "var_95", "cvar_95", "win_rate", "profit_factor", "turnover", "num_trades"),
+    *("average_trade_bars", "total_cost", "exposure"),
+)
+EQUITY_COLUMNS = ["date", "equity", "return", "drawdown", "cash", "gross_exposure", "turnover", "cost"]
+TRADE_COLUMNS = [
+    *("ticker", "entry_date", "exit_date", "shares", "entry_price", "exit_price", "pnl", "cost", "exit_reason"),
+    "bars",
+]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def evaluate(run, folder, *more):
+    """Score a run into `folder / "report"`; return its figures, its equity by bar, and what was printed."""
+    outcome = call("evaluate", ["--checkpoint", str(run), "--output", "report", *more], folder)
+    assert outcome.code == 0, outcome.err
+    metrics = json.loads((folder / "report" / "metrics.json").read_text(encoding="utf-8"))
+    return metrics, pd.read_parquet(folder / "report" / "equity.parquet"), outcome.out
+
+
+@pytest.fixture(scope="module")
+def printed(finished):
+    """What the command that training printed says; its report lies where the command puts it."""
+    command = shlex.split(finished.outcome.out.splitlines()[-1].removeprefix("Next: "))
+    assert command[:2] == ["python", "scripts/evaluate.py"]
+    return wait(start("evaluate", command[2:], ROOT)), finished.folder / "report"
+
+
+def test_printed_command_works(printed, finished):
+    outcome, report = printed
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    assert outcome.out.splitlines()[-1] == f"Report: {report / 'report.html'}"
+    assert "Out of sample" in outcome.out
+    # The table is the one that training has shown.
+    for name in ("agent", "buy and hold", "equal weight", "random"):
+        rows = [
+            line for text in (outcome.out, finished.outcome.out) for line in text.splitlines() if line.startswith(name)
+        ]
+        assert len(rows) == 2 and rows[0] == rows[1], name
+
+
+def test_metrics_hold_every_figure(printed):
+    report = printed[1]
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["baselines"]) == {"buy and hold", "equal weight", "random"}
+    for figures in (metrics, *metrics["baselines"].values()):
+        assert set(figures) >= set(FIGURES)
+        assert all(figures[name] is None or math.isfinite(figures[name]) for name in FIGURES)
+    assert metrics["baselines"]["buy and hold"]["exposure"] > 0.9
+    assert metrics["facts"]["out_of_sample"].startswith("Out of sample")
+    assert metrics["facts"]["checkpoint"].endswith("update 4")
+
+
+def test_equity_and_trades_are_tables(printed):
+    report = printed[1]
+    equity, trades = (pd.read_parquet(report / f"{name}.parquet") for name in ("equity", "trades"))
+    assert list(equity) == EQUITY_COLUMNS
+    assert list(trades) == TRADE_COLUMNS
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    assert equity["equity"].iloc[-1] / equity["equity"].iloc[0] - 1 == pytest.approx(metrics["total_return"])
+    assert equity["cost"].sum() == pytest.approx(metrics["total_cost"])
+    assert len(equity) == NUM_HELD_OUT
+    assert set(trades["ticker"]) <= set(TICKERS)
+    closed = trades[trades["exit_reason"] != "open"]
+    assert len(closed) == metrics["num_trades"] > 0
+
+
+def test_pictures_and_page_exist(printed):
+    report = printed[1]
+    pictures = [report / "backtest_equity.png", *report.glob("backtest_trades_*.png")]
+    assert len(pictures) > 1
+    for picture in pictures:
+        assert picture.read_bytes().startswith(PNG), picture
+    assert "<html" in (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_dates_step_and_seed_are_heeded(finished, tmp_path):
+    more = ("--start", "2015-06-01", "--end", "2015-09-21", "--step", "3", "--seed", "7")
+    metrics, equity, printed = evaluate(finished.folder, tmp_path, *more)
+    assert len(equity) == NUM_HELD_OUT
+    assert str(equity["date"].iloc[0])[:10] == "2015-06-01" and str(equity["date"].iloc[-1])[:10] == "2015-09-21"
+    assert "In sample" in metrics["facts"]["out_of_sample"] and "In sample" in printed
+    assert metrics["facts"]["checkpoint"].endswith("update 3")
+    assert metrics["facts"]["actions"] == "drawn with seed 7"
+
+
+def test_moved_data_benchmark_and_overwrite(finished, tmp_path):
+    (tmp_path / "moved.csv").write_bytes(finished.data.read_bytes())
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "metrics.json").write_text("{}")
+    (tmp_path / "report" / "diary.txt").write_text("mine")
+    more = ("--data", "moved.csv", "--benchmark", "BBB", "--overwrite")
+    metrics, equity, printed = evaluate(finished.folder, tmp_path, *more)
+    assert len(equity) == NUM_HELD_OUT, "a file that was only moved is split as in training"
+    assert metrics["benchmark"]["name"] == "BBB"
+    assert any(line.startswith("BBB ") for line in printed.splitlines())
+    bars = pd.read_csv(finished.data).query("ticker == 'BBB'").iloc[-NUM_HELD_OUT:]
+    held = bars["close"].iloc[-1] / bars["open"].iloc[1] / (1 + 2e-4) - 1
+    assert metrics["benchmark"]["total_return"] == pytest.approx(held, abs=1e-4)
+    assert (tmp_path / "report" / "diary.txt").read_text() == "mine"
+
+
+def test_data_that_begins_after_the_training_is_scored_whole(finished, tmp_path):
+    write_bars(tmp_path / "later.csv", first="2018-01-01", num_bars=NUM_HELD_OUT)
+    metrics, equity, _ = evaluate(finished.folder, tmp_path, "--data", "later.csv")
+    assert len(equity) == NUM_HELD_OUT
+    assert metrics["facts"]["data"] == "later.csv, 3 tickers"
+    assert "Out of sample" in metrics["facts"]["out_of_sample"]
+
+
+def test_help_of_both_scripts(tmp_path):
+    for name, flag in (("train", "--total-timesteps"), ("evaluate", "--checkpoint")):
+        outcome = call(name, ["--help"], tmp_path)
+        assert outcome.code == 0 and flag in outcome.out

@@ -1,0 +1,174 @@
+"""scripts/train.py: what a run leaves behind, says, repeats, and survives."""
+
+import json
+import math
+import signal
+import time
+
+import jax
+import pytest
+import yaml
+
+from ploutos_jax.train.checkpoint import restore
+from tests.scripts.command_line import TICKERS, call, start, train_args, wait, write_bars
+
+FIGURES = {
+    "update",
+    "timesteps",
+    "seconds",
+    "steps_per_second",
+    "episode_return_mean",
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "approx_kl",
+    "clip_fraction",
+    "explained_variance",
+    "learning_rate",
+    "grad_norm",
+}
+CLOCK = ("seconds", "steps_per_second")
+STRATEGIES = ("agent", "buy and hold", "equal weight", "random")
+
+
+def refuse_constant(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+def read_figures(folder):
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line, parse_constant=refuse_constant) for line in lines]
+
+
+def without_clock(rows):
+    return [{name: value for name, value in row.items() if name not in CLOCK} for row in rows]
+
+
+def flat(settings):
+    leaves = {}
+    for name, value in settings.items():
+        leaves |= flat(value) if isinstance(value, dict) else {name: value}
+    return leaves
+
+
+def test_run_folder_is_complete(finished):
+    assert finished.names == {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints"}
+    assert any((finished.folder / "tensorboard").iterdir())
+    rows = read_figures(finished.folder)
+    assert [row["update"] for row in rows] == [1, 2, 3, 4]
+    assert [row["timesteps"] for row in rows] == [64, 128, 192, 256]
+    for row in rows:
+        assert set(row) >= FIGURES
+        assert all(value is None or math.isfinite(value) for value in row.values())
+    assert all(row["seconds"] > 0 and row["steps_per_second"] > 0 for row in rows)
+    assert rows[0]["learning_rate"] == pytest.approx(1e-3)
+    assert json.loads((finished.folder / "summary.json").read_text()) == rows[-1]
+
+
+def test_configuration_is_complete(finished):
+    stored = yaml.safe_load((finished.folder / "config.yaml").read_text(encoding="utf-8"))
+    assert set(stored) >= {"preset", "deterministic", "data", "env", "train"}
+    assert stored["data"]["data"] == str(finished.data)
+    leaves = flat(stored)
+    assert leaves["hidden"] == [16, 16] and leaves["num_envs"] == 8 and leaves["episode_length"] == 30
+    assert leaves["spread_bps"] == 2.0 and leaves["seed"] == 0 and leaves["holdout"] == 0.2
+
+
+def test_checkpoint_of_the_last_update_is_restored(finished):
+    agent = restore(finished.folder)
+    assert agent.step == 4
+    assert agent.symbols == TICKERS
+    assert agent.trained_from == "2015-01-05"
+    assert all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(agent.params))
+
+
+def test_result_and_next_command_are_printed(finished):
+    lines = finished.outcome.out.splitlines()
+    for name in STRATEGIES:
+        assert any(line.startswith(name) and "%" in line for line in lines), name
+    assert "bars never trained on" in finished.outcome.out
+    assert lines[-1].startswith("Next: python scripts/evaluate.py --checkpoint ")
+    assert str(finished.folder) in lines[-1]
+    assert "Traceback" not in finished.outcome.err and "Warning" not in finished.outcome.err
+
+
+def test_same_command_gives_the_same_bits(finished, tmp_path):
+    outcome = call("train", train_args(finished.data, "again", 4), tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert without_clock(read_figures(tmp_path / "again")) == without_clock(read_figures(finished.folder))
+
+
+def test_another_seed_gives_another_run(finished, tmp_path):
+    assert call("train", train_args(finished.data, "other", 4, "--seed", "1"), tmp_path).code == 0
+    assert without_clock(read_figures(tmp_path / "other")) != without_clock(read_figures(finished.folder))
+
+
+def test_stored_configuration_gives_the_same_run(finished, tmp_path):
+    outcome = call("train", ["--config", str(finished.folder / "config.yaml"), "--output", "again"], tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert without_clock(read_figures(tmp_path / "again")) == without_clock(read_figures(finished.folder))
+    first, second = (
+        yaml.safe_load((folder / "config.yaml").read_text()) for folder in (finished.folder, tmp_path / "again")
+    )
+    assert second == first | {"output": "again", "config": second["config"]}
+
+
+def test_default_output_is_the_next_free_folder(finished, tmp_path):
+    args = train_args(finished.data, "unused", 1, "--quiet")
+    args = args[:2] + args[4:]
+    for number in (1, 2):
+        outcome = call("train", args, tmp_path)
+        assert outcome.code == 0, outcome.err
+        assert f"--checkpoint checkpoints/run-{number} " in outcome.out
+        assert (tmp_path / "checkpoints" / f"run-{number}" / "summary.json").is_file()
+    resumed = call("train", [*args, "--resume"], tmp_path)
+    assert resumed.code == 0 and "--checkpoint checkpoints/run-2 " in resumed.out
+
+
+def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):
+    args = train_args(finished.data, "run", 100_000, "--minutes", "0.01", "--quiet")
+    began = time.monotonic()
+    outcome = call("train", args, tmp_path)
+    assert time.monotonic() - began < 120
+    assert outcome.code == 0
+    assert outcome.err == ""
+    lines = [line for line in outcome.out.splitlines() if line.strip()]
+    assert lines[0].startswith("Score on ") and lines[-1].startswith("Next: ")
+    assert [line.split("  ")[0] for line in lines[-5:-1]] == list(STRATEGIES)
+    rows = read_figures(tmp_path / "run")
+    assert 0 < len(rows) < 100_000
+    assert restore(tmp_path / "run").step == rows[-1]["update"]
+
+
+def test_notes_on_the_data_are_shown(tmp_path):
+    data = write_bars(tmp_path / "bars.csv")
+    lines = data.read_text().splitlines()
+    cells = lines[50].split(",")
+    lines[50] = ",".join([*cells[:2], "-1", *cells[3:]])
+    data.write_text("\n".join(lines) + "\n")
+    outcome = call("train", train_args("bars.csv", "run", 1), tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert any(line.startswith("Data: ") for line in outcome.out.splitlines())
+
+
+def test_interrupted_run_is_continued(finished, tmp_path):
+    num_updates = 1200
+    args = train_args(finished.data, "run", num_updates)
+    process = start("train", args, tmp_path)
+    figures = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not (figures.exists() and figures.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    outcome = wait(process, 60)
+    assert outcome.code == 130, outcome.err
+    assert "--resume" in outcome.out and "Traceback" not in outcome.err
+    stopped = restore(tmp_path / "run").step
+    assert 0 < stopped < num_updates
+    assert read_figures(tmp_path / "run")[-1]["update"] == stopped
+
+    outcome = call("train", [*args, "--resume"], tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert [row["update"] for row in read_figures(tmp_path / "run")] == list(range(1, num_updates + 1))
+    assert restore(tmp_path / "run").step == num_updates
+    assert "Next: " in outcome.out

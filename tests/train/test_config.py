@@ -1,0 +1,73 @@
+"""Checks and derived numbers of the learner's settings."""
+
+import dataclasses
+
+import pytest
+
+from ploutos_jax.train.config import PRESETS, Hyper, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        *((name, 0, "must be at least 1") for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs")),
+        ("rollout_length", 0, "must be at least 1, or None"),
+        *((name, 0.0, "must be above 0") for name in ("learning_rate", "max_grad_norm", "clip_range")),
+        ("learning_rate", float("nan"), "must be above 0"),
+        ("chunk_megabytes", -1.0, "must be above 0"),
+        ("gamma", 1.01, r"must lie in \[0, 1\]"),
+        ("gamma", float("nan"), r"must lie in \[0, 1\]"),
+        ("gae_lambda", -0.1, r"must lie in \[0, 1\]"),
+        ("entropy_coef", -0.01, "must not be negative"),
+        ("value_coef", -1.0, "must not be negative"),
+        ("target_kl", 0.0, "must be above 0, such as 0.02, or None"),
+        ("ratio", "both", "'joint' or 'per_asset'"),
+        ("learning_rate_schedule", "cosine", "'linear' or 'constant'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_the_fix(name, value, fix):
+    with pytest.raises(ValueError, match=f"^{name}={value!r} .*{fix}"):
+        TrainConfig(**{name: value})
+
+
+def test_minibatches_must_divide_the_rollout():
+    with pytest.raises(ValueError, match=r"num_minibatches=4 .* 6 pieces .*num_envs=3 x 2 .* multiple of 4"):
+        TrainConfig(num_envs=3, rollout_length=16, num_minibatches=4)
+    assert TrainConfig(num_envs=4, rollout_length=16, num_minibatches=4).steps_per_chunk == 8
+
+
+@pytest.mark.parametrize("limits", [{"gamma": 0.0, "gae_lambda": 1.0}, {"entropy_coef": 0.0, "value_coef": 0.0}])
+def test_the_ends_of_a_range_belong_to_it(limits):
+    TrainConfig(**limits)
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "total_timesteps", "steps"),
+    [(256, 2_000_000, 128), (64, 100_000, 16), (256, 1, 8), (16, 16 * 50 * 63, 32), (4096, 100_000_000, 128)],
+)
+def test_rollout_length_by_itself(num_envs, total_timesteps, steps):
+    config = TrainConfig(num_envs=num_envs, total_timesteps=total_timesteps)
+    assert config.steps_per_rollout == steps
+    assert config.timesteps_per_update == num_envs * steps
+    assert (config.num_updates - 1) * config.timesteps_per_update < total_timesteps
+    assert config.num_updates * config.timesteps_per_update >= total_timesteps
+
+
+@pytest.mark.parametrize(("rollout_length", "chunk"), [(1, 1), (2, 2), (6, 2), (12, 4), (7, 1), (64, 8)])
+def test_stretches_divide_the_rollout(rollout_length, chunk):
+    assert TrainConfig(rollout_length=rollout_length).steps_per_chunk == chunk
+
+
+def test_hyper_holds_the_numbers():
+    config = TrainConfig(learning_rate=0.5, learning_rate_schedule="constant", target_kl=None, gamma=0.25)
+    hyper = config.hyper()
+    assert (hyper.learning_rate, hyper.decay, hyper.gamma) == (0.5, 0.0, 0.25)
+    assert hyper.target_kl == float("inf") and hyper.num_updates == config.num_updates
+    assert TrainConfig(target_kl=0.1).hyper().target_kl == 0.1 and TrainConfig().hyper().decay == 1.0
+    names = {field.name for field in dataclasses.fields(Hyper)} - {"decay", "num_updates"}
+    assert names <= {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_valid(preset):
+    TrainConfig(**PRESETS[preset])

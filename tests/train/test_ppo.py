@@ -1,0 +1,218 @@
+"""One update: the first gradient step sees the rollout's own policy, every number matters, NaN does no harm."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ploutos_jax.env.rewards import log_return
+from ploutos_jax.env.types import EnvConfig
+from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.gradients import minibatch_gradients
+from ploutos_jax.train.losses import joined_log_prob
+from tests.train.worlds import (
+    LITTLE_OPTIMISED,
+    SHARED,
+    assert_identical,
+    compiled_update,
+    largest_difference,
+    make_learner,
+    random_market,
+)
+
+CONFIG = TrainConfig(
+    num_envs=8, rollout_length=16, total_timesteps=8 * 16 * 10, num_minibatches=2, num_epochs=3, policy=SHARED
+)
+SPOILED_FROM = 40
+
+
+def log_return_or_nan(before, after):
+    return jnp.where(before.t >= SPOILED_FROM, jnp.nan, log_return(before, after))
+
+
+ENV = EnvConfig(episode_length=12, reward=log_return_or_nan)
+
+
+def start_between(params, first, last):
+    """Return params whose episodes start at some of the bars `first` to `last`."""
+    return params.replace(starts=first + jnp.arange(params.starts.size, dtype=jnp.int32) % (last - first + 1))
+
+
+@functools.cache
+def standard():
+    """Return a learner, its numbers and its state after two updates (statistics and policy have moved)."""
+    learner, params, hyper = make_learner(CONFIG, random_market(), ENV)
+    params = start_between(params, 0, SPOILED_FROM - ENV.episode_length - 1)
+    state = learner.init(jax.random.key(0), params)
+    for _ in range(2):
+        state, _ = compiled_update(learner)(state, params, hyper)
+    return learner, params, hyper, state
+
+
+def first_step(learner):
+    """Return a compiled `(state, params, hyper) -> (log ratios [S, E, A or 1], losses)` of a new rollout's first step.
+
+    Log-probabilities are computed once more from gathered rows, the losses by the function that trains.
+    """
+
+    def run(state, params, hyper):
+        table = learner._table(state.agent, params)
+        runner, ends, (stored, _) = learner._rollout(state, params, table)
+        market, network, agent = params.market, learner.network, state.agent
+        obs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stored.observation)
+        mask = market.tradable[obs.t]
+        rows = network.encode(agent.network, agent.scaling, market.features[obs.t], mask)
+        outputs, _ = network.act(agent.network, agent.scaling, rows, mask, obs.assets, obs.account)
+        action = stored.action.reshape(mask.shape)
+        log_prob = joined_log_prob(network.head.log_prob(outputs, action), mask, learner.config.ratio)
+        samples, _ = learner._samples(state, params, hyper, table, runner, ends, stored)
+        pairs, config = jnp.arange(4), learner.config
+        _, losses = minibatch_gradients(network, agent, market, samples, pairs, hyper, config, "table")
+        return log_prob.reshape(stored.log_prob.shape) - stored.log_prob, losses
+
+    return jax.jit(run, compiler_options=LITTLE_OPTIMISED)
+
+
+def moved_agent(agent, num_assets):
+    """Return an agent far from indifferent, with statistics of observations that are not those of a fresh one."""
+    waves = jax.tree.map(lambda x: 0.3 * np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape), agent.network)
+    scaling = agent.scaling.observe(
+        np.full((1, 2, num_assets, 3), 0.2, np.float16), np.full((1, 2, 4), 0.1, np.float16)
+    )
+    return agent.replace(network=jax.tree.map(jnp.add, agent.network, waves), scaling=scaling)
+
+
+@pytest.mark.parametrize(
+    ("num_assets", "ratio", "action"),
+    [
+        (1, "joint", "discrete"),
+        (1, "per_asset", "weights"),
+        (30, "per_asset", "discrete"),
+        (30, "joint", "weights"),
+        pytest.param(1, "per_asset", "discrete", marks=pytest.mark.slow),
+        pytest.param(1, "joint", "weights", marks=pytest.mark.slow),
+        pytest.param(30, "joint", "discrete", marks=pytest.mark.slow),
+        pytest.param(30, "per_asset", "weights", marks=pytest.mark.slow),
+    ],
+)
+def test_the_first_ratio_is_one(num_assets, ratio, action):
+    config = dataclasses.replace(CONFIG, ratio=ratio)
+    env = EnvConfig(episode_length=12, action=action)
+    learner, params, hyper = make_learner(config, random_market(num_assets=num_assets), env)
+    state = learner.init(jax.random.key(3), params)
+    state = state.replace(agent=moved_agent(state.agent, num_assets))
+    log_ratio, losses = first_step(learner)(state, params, hyper)
+    assert log_ratio.shape == (16, 8, num_assets if ratio == "per_asset" else 1)
+    assert np.abs(np.expm1(log_ratio)).max() < 1e-5 * np.sqrt(num_assets)
+    assert 0 <= float(losses.kl) < 1e-6 and float(losses.clipped) == 0
+
+
+def test_metrics_tell_the_first_kl():
+    learner, params, hyper, state = standard()
+    _, metrics = compiled_update(learner)(state, params, hyper)
+    assert 0 <= float(metrics["first_kl"]) < 1e-6
+    assert float(metrics["approx_kl"]) > 100 * float(metrics["first_kl"]), "later minibatches see another policy"
+
+
+CHANGED = {
+    "learning_rate": 2.0,
+    "decay": 0.0,
+    "num_updates": 2.0,
+    "gamma": 0.9,
+    "gae_lambda": 0.5,
+    "clip_range": 0.001,
+    "entropy_coef": 5.0,
+    "value_coef": 2.0,
+    "max_grad_norm": 0.01,
+    "target_kl": 1e-9,
+}
+
+
+def test_every_number_is_tried():
+    _, _, hyper, _ = standard()
+    assert set(CHANGED) == {field.name for field in dataclasses.fields(hyper)}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_every_number_changes_the_update(name):
+    learner, params, hyper, state = standard()
+    usual, _ = compiled_update(learner)(state, params, hyper)
+    factor = CHANGED[name]
+    value = factor if name in ("decay", "target_kl") else getattr(hyper, name) * factor
+    other, _ = compiled_update(learner)(state, params, hyper.replace(**{name: jnp.float32(value)}))
+    assert largest_difference(other.agent.network, usual.agent.network) > 1e-5
+
+
+def test_an_update_moves_everything_on():
+    learner, params, hyper, state = standard()
+    after, metrics = compiled_update(learner)(state, params, hyper)
+    assert int(after.update) == 3 and int(after.skipped) == 0
+    assert int(after.runner.step) == 3 * CONFIG.rollout_length
+    assert float(after.agent.scaling.assets.count) == pytest.approx(3 * 8 * 16 * 3)
+    assert float(after.returns.moments.count) == pytest.approx(3 * 8 * 16)
+    assert (jax.random.key_data(after.key) != jax.random.key_data(state.key)).any()
+    for old, new in zip(jax.tree.leaves(state.agent.network), jax.tree.leaves(after.agent.network), strict=True):
+        assert (np.asarray(old) != np.asarray(new)).any()
+    assert_identical(after.agent.scaling.features, state.agent.scaling.features)
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_a_tiny_target_kl_stops_after_the_first_epoch():
+    learner, params, hyper, state = standard()
+    stopped, _ = compiled_update(learner)(state, params, hyper.replace(target_kl=jnp.float32(1e-9)))
+    assert int(stopped.optimizer.count - state.optimizer.count) == CONFIG.num_minibatches
+    usual, metrics = compiled_update(learner)(state, params, hyper)
+    assert int(usual.optimizer.count - state.optimizer.count) == CONFIG.num_minibatches * CONFIG.num_epochs
+    generous = hyper.replace(target_kl=100 * metrics["approx_kl"])
+    assert_identical(compiled_update(learner)(state, params, generous)[0].agent, usual.agent)
+
+
+@pytest.mark.slow
+def test_a_stopped_update_is_one_of_one_epoch():
+    learner, params, hyper, state = standard()
+    stopped, metrics = compiled_update(learner)(state, params, hyper.replace(target_kl=jnp.float32(1e-9)))
+    one_epoch, *_ = make_learner(dataclasses.replace(CONFIG, num_epochs=1), random_market(), ENV)
+    expected, expected_metrics = compiled_update(one_epoch)(state, params, hyper)
+    assert largest_difference(stopped.agent.network, expected.agent.network) < 1e-6
+    for name in ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "grad_norm"):
+        np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-4, atol=1e-7, err_msg=name)
+
+
+def test_nan_rewards_skip_gradient_steps_and_pass():
+    learner, params, hyper, _ = standard()
+    update = compiled_update(learner)
+    broken = start_between(params, SPOILED_FROM + 5, SPOILED_FROM + 10)
+    state = learner.init(jax.random.key(0), broken)
+
+    spoiled, metrics = update(state, broken, hyper)
+    assert int(spoiled.skipped) == int(metrics["skipped_steps"]) == CONFIG.num_minibatches * CONFIG.num_epochs
+    assert_identical(spoiled.agent.network, state.agent.network)
+    assert_identical(spoiled.optimizer, state.optimizer)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(spoiled.agent))
+
+    # Episodes under way still end in NaN; once they are over, learning goes on as if nothing had been.
+    state, _ = update(spoiled, params, hyper)
+    recovered, metrics = update(state, params, hyper)
+    assert int(recovered.skipped) == int(state.skipped)
+    assert largest_difference(recovered.agent.network, state.agent.network) > 1e-4
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((recovered.agent, recovered.returns)))
+    assert np.isfinite(metrics["policy_loss"]) and np.isfinite(metrics["value_loss"])
+
+
+def test_learning_rate_of_an_update():
+    learner, params, hyper, state = standard()
+    for decay, share in ((1.0, 0.8), (0.0, 1.0)):
+        _, metrics = compiled_update(learner)(state, params, hyper.replace(decay=jnp.float32(decay)))
+        assert float(metrics["learning_rate"]) == pytest.approx(share * CONFIG.learning_rate)
+    late = state.replace(update=jnp.int32(1000))
+    assert float(compiled_update(learner)(late, params, hyper)[1]["learning_rate"]) == 0
+
+
+def test_environments_start_staggered_and_independent():
+    runner = standard()[0].init(jax.random.key(0), standard()[1]).runner
+    left = np.asarray(runner.state.end - runner.state.t)
+    assert left.min() >= 1 and left.max() <= ENV.episode_length and len(np.unique(left)) > 3
+    assert len(np.unique(jax.random.key_data(runner.keys), axis=0)) == CONFIG.num_envs
