@@ -37,6 +37,9 @@ class TradingEnv:
 
     config: EnvConfig = EnvConfig()
 
+    def __post_init__(self) -> None:
+        rewards.resolve_reward(self.config.reward)  # an unknown name is an error here, not inside a compilation
+
     def default_params(self, market: Market) -> EnvParams:
         """Return the numbers of `config` as leaves beside the market.
 

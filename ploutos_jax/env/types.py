@@ -1,6 +1,7 @@
 """Types of the environment: static choices, numeric parameters, the account, the observation."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -61,6 +62,9 @@ class EnvConfig:
             raise ValueError(f"action={self.action!r} is unknown; use 'discrete' or 'weights'.")
         if self.episode_length < 1:
             raise ValueError(f"episode_length={self.episode_length} must be at least 1 bar.")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name}={value} must be a finite number.")
         if not self.initial_cash > 0:
             raise ValueError(f"initial_cash={self.initial_cash} must be above 0 dollars.")
         for name in ("buy_pct", "max_position_pct"):

@@ -145,7 +145,9 @@ class _Run:
     def go(self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None) -> TrainState:
         config = self.learner.config
         hyper = jax.tree.map(jnp.float32, config.hyper())
-        # One pass through an identity gives every leaf a strong type and a buffer of its own that may be donated.
+        # Fresh leaves are bound to their devices as restored ones are, so that a resumed run is the same program; one
+        # pass through an identity gives each a buffer of its own that may be donated.
+        state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state))
         state = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))(state)
         program = _run_updates.lower(self.learner, state, self.params, hyper, jnp.int32(1)).compile()
         done, last_saved = int(state.update), int(state.update)

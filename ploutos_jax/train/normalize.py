@@ -64,7 +64,7 @@ class RunningMoments(struct.PyTreeNode):
     @classmethod
     def create(cls, size: int) -> "RunningMoments":
         """Start with mean 0 and variance 1, to be forgotten with the first batch."""
-        return cls(count=jnp.asarray(1e-4), mean=jnp.zeros(size), square=jnp.ones(size) * 1e-4)
+        return cls(count=jnp.ones(()) * 1e-4, mean=jnp.zeros(size), square=jnp.ones(size) * 1e-4)
 
     def __call__(self, x: Array) -> Array:
         """Return `clip((x − mean) / deviation, ±5)` in float32."""

@@ -62,6 +62,9 @@ class RunFolder:
         kept = [line for line in lines if _update_of(line) <= update]
         path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._metrics = path.open("a", encoding="utf-8")
+        self._board.close()
+        last = json.loads(kept[-1])["timesteps"] if kept else 0
+        self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=last + 1)
 
 
 def choose_output(output: str | None, *, resume: bool) -> Path:
@@ -118,7 +121,7 @@ def _update_of(line: str) -> float:
     """Return the update of a line of figures; a line cut short by a crash counts as after everything."""
     try:
         return json.loads(line)["update"]
-    except (json.JSONDecodeError, KeyError):
+    except (json.JSONDecodeError, KeyError, TypeError):
         return float("inf")
 
 

@@ -22,7 +22,8 @@ from tests.env.worlds import (
 YEAR, LARGE, FEW = 253, 503, 8
 UNCUT = {"buy_pct": 0.001, "max_position_pct": 0.0015}
 """Discrete buys of 503 assets that always find cash enough."""
-USUAL = {"spread": 2e-4, "slippage": 1e-4, "commission": 0.0, "stop_loss": 0.02, "take_profit": 0.04}
+USUAL = {"spread": 2e-4, "slippage": 1e-4, "commission": 0.0, "commission_per_share_cash": 0.005}
+USUAL |= {"stop_loss": 0.02, "take_profit": 0.04}
 
 
 def both_precisions(kind: str, seed: int, **numbers: float) -> tuple[Trace, Trace]:

@@ -141,13 +141,15 @@ def test_gradient_in_chunks_is_that_of_the_plain_loss(torso, ratio, mode):
     assert_matches(chunked_gradient(*case, mode, TINY), plain_gradient(*case), 1e-9)
 
 
-@pytest.mark.parametrize(("torso", "mode"), [("flat", "table"), ("shared", "gather")])
+@pytest.mark.parametrize(
+    ("torso", "mode"), [("flat", "table"), pytest.param("shared", "gather", marks=pytest.mark.slow)]
+)
 def test_gradient_in_one_piece_is_that_of_the_plain_loss(torso, mode):
     case = (torso, "per_asset", "discrete", True)
     assert_matches(chunked_gradient(*case, mode, HUGE), plain_gradient(*case), 1e-9)
 
 
-@pytest.mark.parametrize("mode", ["table", "gather"])
+@pytest.mark.parametrize("mode", ["table", pytest.param("gather", marks=pytest.mark.slow)])
 def test_gradient_in_single_precision(mode):
     case = ("shared", "per_asset", "discrete")
     assert_matches(chunked_gradient(*case, False, mode, TINY), plain_gradient(*case, True), 1e-5)

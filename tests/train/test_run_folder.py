@@ -109,6 +109,19 @@ def test_tensorboard_reads_the_figures(tmp_path):
     assert [(event.step, event.value) for event in board.Scalars("loss")] == [(10 * i, i / 2) for i in range(1, 6)]
 
 
+def test_tensorboard_forgets_the_figures_that_a_resumed_run_makes_again(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    write_run(tmp_path, rows_of(1, 8))
+    # The files are named by the second; this one stands for an earlier one.
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    file.rename(file.with_name(file.name.replace("tfevents.", "tfevents.0")))
+    with RunFolder(tmp_path, SETTINGS, resume=True) as run:
+        run.cut_back(4)
+        run.write([{"update": 5, "timesteps": 50, "loss": 9.0}])
+    board = reader.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in board.Scalars("loss")] == [(10, 0.5), (20, 1), (30, 1.5), (40, 2), (50, 9)]
+
+
 def test_a_training_run_fills_the_folder(finished_run):
     folder = finished_run.folder
     assert {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints"} <= {
