@@ -30,6 +30,7 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if self.torso not in ("shared", "flat"):
             raise ValueError(f"torso={self.torso!r} is unknown; use 'shared' or 'flat'.")
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
 

@@ -80,6 +80,11 @@ def test_a_wrong_shape_is_refused(changes, words):
         PolicyConfig(**changes)
 
 
+def test_widths_may_be_given_as_a_list():
+    config = PolicyConfig(hidden=[8, 4])  # type: ignore[arg-type]
+    assert config == PolicyConfig(hidden=(8, 4)) and hash(config) == hash(PolicyConfig(hidden=(8, 4)))
+
+
 @pytest.mark.parametrize("torso", ["shared", "flat"])
 def test_a_single_hidden_layer_works(torso):
     model, inputs = make_model(torso, 2, hidden=(8,))

@@ -104,7 +104,7 @@ TRAIN_CASES = {
     "brackets in the output": ("--output new[1]", "has square brackets in its path"),
     "nothing to resume": ("--output new --resume", "There is no run to resume in new"),
     "resume without checkpoint": ("--output no_steps --resume", "There is no checkpoint to resume from"),
-    "resume with other settings": ("--output run --resume --learning-rate 0.5", "learning_rate: 0.001 -> 0.5"),
+    "resume with other settings": ("--output run --resume --num-epochs 2", "num_epochs: 4 -> 2"),
     "resume on other data": ("--output run --resume --data others.csv", "data: bars.csv -> others.csv"),
 }
 

@@ -87,37 +87,33 @@ def test_pictures_and_page_exist(printed):
     assert "<html" in (report / "report.html").read_text(encoding="utf-8")
 
 
-def test_dates_step_and_seed_are_heeded(finished, tmp_path):
-    more = ("--start", "2015-06-01", "--end", "2015-09-21", "--step", "3", "--seed", "7")
-    metrics, equity, printed = evaluate(finished.folder, tmp_path, *more)
+def test_every_flag_is_heeded(finished, tmp_path):
+    (tmp_path / "moved.csv").write_bytes(finished.data.read_bytes())
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "metrics.json").write_text("{}")
+    (tmp_path / "report" / "diary.txt").write_text("mine")
+    of_data = ("--data", "moved.csv", "--start", "2015-06-01", "--end", "2015-09-21", "--benchmark", "BBB")
+    of_agent = ("--step", "3", "--seed", "7", "--device", "cpu", "--overwrite")
+    metrics, equity, printed = evaluate(finished.folder, tmp_path, *of_data, *of_agent)
     assert len(equity) == NUM_HELD_OUT
     assert str(equity["date"].iloc[0])[:10] == "2015-06-01" and str(equity["date"].iloc[-1])[:10] == "2015-09-21"
     assert "In sample" in metrics["facts"]["out_of_sample"] and "In sample" in printed
     assert metrics["facts"]["checkpoint"].endswith("update 3")
     assert metrics["facts"]["actions"] == "drawn with seed 7"
+    assert metrics["facts"]["data"] == "moved.csv, 3 tickers"
+    assert (tmp_path / "report" / "diary.txt").read_text() == "mine"
 
-
-def test_moved_data_benchmark_and_overwrite(finished, tmp_path):
-    (tmp_path / "moved.csv").write_bytes(finished.data.read_bytes())
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "metrics.json").write_text("{}")
-    (tmp_path / "report" / "diary.txt").write_text("mine")
-    more = ("--data", "moved.csv", "--benchmark", "BBB", "--overwrite")
-    metrics, equity, printed = evaluate(finished.folder, tmp_path, *more)
-    assert len(equity) == NUM_HELD_OUT, "a file that was only moved is split as in training"
     assert metrics["benchmark"]["name"] == "BBB"
     assert any(line.startswith("BBB ") for line in printed.splitlines())
-    bars = pd.read_csv(finished.data).query("ticker == 'BBB'").iloc[-NUM_HELD_OUT:]
+    bars = pd.read_csv(finished.data).query("ticker == 'BBB' and '2015-06-01' <= date <= '2015-09-21'")
     held = bars["close"].iloc[-1] / bars["open"].iloc[1] / (1 + 2e-4) - 1
     assert metrics["benchmark"]["total_return"] == pytest.approx(held, abs=1e-4)
-    assert (tmp_path / "report" / "diary.txt").read_text() == "mine"
 
 
 def test_data_that_begins_after_the_training_is_scored_whole(finished, tmp_path):
     write_bars(tmp_path / "later.csv", first="2018-01-01", num_bars=NUM_HELD_OUT)
     metrics, equity, _ = evaluate(finished.folder, tmp_path, "--data", "later.csv")
     assert len(equity) == NUM_HELD_OUT
-    assert metrics["facts"]["data"] == "later.csv, 3 tickers"
     assert "Out of sample" in metrics["facts"]["out_of_sample"]
 
 

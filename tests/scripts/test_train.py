@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ploutos_jax.train.checkpoint import restore
+from ploutos_jax.train.config import TrainConfig
 from tests.scripts.command_line import TICKERS, call, start, train_args, wait, write_bars
 
 FIGURES = {
@@ -61,7 +62,7 @@ def test_run_folder_is_complete(finished):
         assert set(row) >= FIGURES
         assert all(value is None or math.isfinite(value) for value in row.values())
     assert all(row["seconds"] > 0 and row["steps_per_second"] > 0 for row in rows)
-    assert rows[0]["learning_rate"] == pytest.approx(1e-3)
+    assert rows[0]["learning_rate"] == pytest.approx(TrainConfig().learning_rate)
     assert json.loads((finished.folder / "summary.json").read_text()) == rows[-1]
 
 

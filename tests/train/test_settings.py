@@ -178,8 +178,8 @@ def test_differences_name_what_changed(run_folder):
     assert differences(parse_settings(same), run_folder) == []
     of_one_call = ["--resume", "--quiet", "--minutes", "3", "--device", "cpu", "--output", "elsewhere"]
     assert differences(parse_settings(same + of_one_call), run_folder) == []
-    changed = parse_settings([*same[:-1], "B", "--learning-rate", "0.5"])
-    assert sorted(differences(changed, run_folder)) == ["learning_rate: 0.001 -> 0.5", "tickers: ('A',) -> ('B',)"]
+    changed = parse_settings([*same[:-1], "B", "--seed", "5"])
+    assert sorted(differences(changed, run_folder)) == ["seed: 0 -> 5", "tickers: ('A',) -> ('B',)"]
 
 
 def test_data_of_a_run(run_folder, tmp_path_factory):
