@@ -5,6 +5,7 @@ and dates are host-side `labels` beside the arrays: JAX drops them when an objec
 they can neither cause a recompilation nor come back stale from a compiled function's cache.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
@@ -121,11 +122,12 @@ def read_date(value: Any, name: str) -> np.datetime64:
     Raises:
         ValueError: if it is not a date, or none between the years 1700 and 2200: NumPy takes "20170131" for a year.
     """
-    try:
-        moment = np.datetime64(value)
-    except ValueError:
-        moment = np.datetime64("NaT")
-    if not np.datetime64("1700") <= moment.astype("datetime64[Y]") <= np.datetime64("2200"):
+    moment = None
+    # What NumPy takes for "not a time" has no unit to compare by.
+    if str(value).lower() not in ("", "nat"):
+        with contextlib.suppress(ValueError):
+            moment = np.datetime64(value)
+    if moment is None or not np.datetime64("1700") <= moment.astype("datetime64[Y]") <= np.datetime64("2200"):
         raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.")
     return moment
 

@@ -257,8 +257,6 @@ def test_a_span_is_a_window(agent, market):
     for ledger in ledgers:
         np.testing.assert_array_equal(ledger.times, market.times[20:61])
         np.testing.assert_array_equal(ledger.equity, ledgers[0].equity)
-    span = baselines(market, COSTLY, 20, 61)
-    np.testing.assert_array_equal(span["buy and hold"].times, market.times[20:61])
 
 
 def test_seeds_decide_random_actions_and_draws(agent, market):

@@ -22,7 +22,7 @@ NUM_BARS, NUM_HELD_OUT = 400, 81
 """Held out are a fifth of the bars, and the last training bar, at whose close the first decision is made."""
 SMALL = (
     *("--num-envs", "8", "--rollout-length", "8", "--num-minibatches", "2", "--num-epochs", "4"),
-    *("--hidden", "16", "16", "--width", "8", "--features", "minimal", "--episode-length", "30"),
+    *("--hidden", "8", "8", "--width", "8", "--features", "minimal", "--episode-length", "30"),
 )
 """Sizes of every run here: they share one compiled program."""
 TIMESTEPS_PER_UPDATE = 64
