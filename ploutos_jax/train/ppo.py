@@ -91,7 +91,7 @@ class Learner:
             account=RunningMoments.create(len(ACCOUNT_FIELDS)),
         )
         network_key, env_key, learner_key = jax.random.split(key, 3)
-        network = self.network.init(network_key, market.num_features)
+        network = jax.jit(self.network.init, static_argnums=1)(network_key, market.num_features)
         runner = jax.jit(start_runner, static_argnums=(0, 3), static_argnames="staggered")(
             self.env, params, env_key, self.config.num_envs, staggered=True
         )
