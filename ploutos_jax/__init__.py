@@ -1,9 +1,11 @@
 """A simulator and trainer for multi-asset trading, whole on the device."""
 
+from ploutos_jax.env.config import EnvConfig as EnvConfig
+from ploutos_jax.env.fees import FeeKind as FeeKind
+from ploutos_jax.env.fees import FeeSchedule as FeeSchedule
 from ploutos_jax.env.observation import ACCOUNT_FIELDS as ACCOUNT_FIELDS
 from ploutos_jax.env.observation import ASSET_FIELDS as ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv as TradingEnv
-from ploutos_jax.env.types import EnvConfig as EnvConfig
 from ploutos_jax.env.types import EnvParams as EnvParams
 from ploutos_jax.env.types import EnvState as EnvState
 from ploutos_jax.env.types import Observation as Observation

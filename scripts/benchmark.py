@@ -1,11 +1,12 @@
 """Measure the simulator alone and training end to end, on this machine.
 
 python scripts/benchmark.py                    environment and training at 1, 30 and 503 assets
-python scripts/benchmark.py env --quick        the environment only, smaller sizes
+python scripts/benchmark.py env --quick        the environment only (no rules, defaults, all rules), smaller sizes
 python scripts/benchmark.py --json FILE        figures for a machine as well
 """
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -19,10 +20,12 @@ import jax.numpy as jnp
 import tyro
 from rich.table import Table
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Step, rollout, start_runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.features import build_market
+from ploutos_jax.market.panel import Market
 from ploutos_jax.market.synthetic import synthetic_panel
 from ploutos_jax.train.agent import Network
 from ploutos_jax.train.config import TrainConfig
@@ -33,6 +36,41 @@ NUM_BARS = 1260
 SIZES = {1: (4096, 128), 30: (1024, 64), 503: (512, 16)}
 QUICK_SIZES = {1: (1024, 64), 30: (256, 32), 503: (64, 8)}
 """Assets: (environments, steps per call)."""
+
+NO_RULES = EnvConfig(
+    stop_loss=None, take_profit=None, tick_size=None, fees="none", day_trade_rule="none", spread_bps=0, slippage_bps=0
+)
+ALL_RULES = EnvConfig(
+    max_sector_pct=0.4,
+    sizing="volatility",
+    drawdown_scaling=0.5,
+    lot_size=1.0,
+    max_participation=0.02,
+    remainder="carry",
+    min_holding_bars=2,
+    max_trades_per_day=4,
+    slippage_atr=0.02,
+    slippage_volatility=0.05,
+    slippage_noise=0.5,
+    impact=1.0,
+    commission_bps=1.0,
+    commission_per_order=0.1,
+    commission_min=0.2,
+    trailing_stop=0.05,
+    break_even=0.02,
+    stop_loss_atr=2.0,
+    take_profit_atr=4.0,
+    trailing_atr=3.0,
+    max_holding_bars=20,
+    drawdown_halt=0.3,
+    both_touched="path",
+    settlement_days=1,
+    cash_rate=0.03,
+    day_trade_rule="pdt_2001",
+    day_trade_mode="both",
+    reward="log_return, 0.01*differential_sharpe, 0.01*sortino_bonus",
+)
+RULES = {"env, no rules": NO_RULES, "env, defaults": EnvConfig(), "env, all rules": ALL_RULES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +100,7 @@ def main(args: list[str]) -> int:
     rows = []
     for section in wanted.sections:
         for num_assets, (num_envs, num_steps) in sizes.items():
-            rows.append({"section": section, **measure[section](num_assets, num_envs, num_steps, repeats)})
+            rows.extend(measure[section](num_assets, num_envs, num_steps, repeats))
     console = result_console()
     console.print(_table(rows))
     machine = {"device": str(jax.devices()[0]), "cores": os.cpu_count(), "jax": jax.__version__}
@@ -72,9 +110,8 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def measure_env(num_assets: int, num_envs: int, num_steps: int, repeats: int) -> dict[str, Any]:
-    """Return figures of the simulator under uniform random actions, default rules and costs."""
-    env, params = _world(num_assets)
+def measure_env(num_assets: int, num_envs: int, num_steps: int, repeats: int) -> list[dict[str, Any]]:
+    """Return figures of the simulator under uniform random actions, without rules, with the defaults and with all."""
 
     def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:
         uniform = jax.vmap(lambda key: jax.random.uniform(key, (num_assets,)))(keys)
@@ -83,66 +120,87 @@ def measure_env(num_assets: int, num_envs: int, num_steps: int, repeats: int) ->
     def record(step: Step) -> tuple[jax.Array, jax.Array]:
         return step.reward.mean(), step.info["cost"].mean()
 
-    def call(runner: Any, params: EnvParams) -> Any:
-        runner, _, records = rollout(env, params, policy, runner, num_steps, record)
-        return runner, records
+    programs = []
+    for config in RULES.values():
+        env, params = _world(num_assets, config)
 
-    runner = start_runner(env, params, jax.random.key(0), num_envs, staggered=True)
-    return _measure(call, runner, (params,), num_assets, num_envs, num_steps, repeats)
+        def call(runner: Any, params: EnvParams, env: TradingEnv = env) -> Any:
+            runner, _, records = rollout(env, params, policy, runner, num_steps, record)
+            return runner, records
+
+        runner = start_runner(env, params, jax.random.key(0), num_envs, staggered=True)
+        programs.append(Program(call, runner, (params,)))
+    figures = _measure(programs, num_assets, num_envs, num_steps, repeats)
+    return [{"section": name, **figure} for name, figure in zip(RULES, figures, strict=True)]
 
 
-def measure_training(num_assets: int, num_envs: int, num_steps: int, repeats: int) -> dict[str, Any]:
+def measure_training(num_assets: int, num_envs: int, num_steps: int, repeats: int) -> list[dict[str, Any]]:
     """Return figures of whole PPO updates: rollout, advantages, four epochs of four minibatches."""
-    env, params = _world(num_assets)
+    env, params = _world(num_assets, EnvConfig())
     config = TrainConfig(num_envs=num_envs, rollout_length=num_steps)
     network = Network.create(config.policy, "discrete", num_assets, int(config.chunk_megabytes * 2**20))
     learner = Learner(config=config, env=env, network=network)
     state = learner.init(jax.random.key(0), params)
     hyper = jax.tree.map(jnp.float32, config.hyper())
-    return _measure(learner.update, state, (params, hyper), num_assets, num_envs, num_steps, repeats)
+    program = Program(learner.update, state, (params, hyper))
+    return [{"section": "train", **_measure([program], num_assets, num_envs, num_steps, repeats)[0]}]
 
 
-def _world(num_assets: int) -> tuple[TradingEnv, EnvParams]:
-    market = build_market(synthetic_panel(jax.random.key(0), num_assets, NUM_BARS))
-    env = TradingEnv()
-    return env, env.default_params(market)
+def _world(num_assets: int, config: EnvConfig) -> tuple[TradingEnv, EnvParams]:
+    env = TradingEnv(config)
+    return env, env.default_params(_market(num_assets))
+
+
+@functools.cache
+def _market(num_assets: int) -> Market:
+    return build_market(synthetic_panel(jax.random.key(0), num_assets, NUM_BARS))
+
+
+class Program:
+    """A compiled function that carries its state from call to call."""
+
+    def __init__(self, function: Callable[..., Any], state: Any, rest: tuple[Any, ...]) -> None:
+        self.state = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))(state)
+        self.rest = rest
+        began = time.perf_counter()
+        self.compiled = jax.jit(function, donate_argnums=0).lower(self.state, *rest).compile()
+        self.compile_seconds = time.perf_counter() - began
+
+    def run(self) -> float:
+        """Call it once; return the seconds it took."""
+        began = time.perf_counter()
+        self.state, out = self.compiled(self.state, *self.rest)
+        jax.block_until_ready(out)
+        return time.perf_counter() - began
 
 
 def _measure(
-    function: Callable[..., Any],
-    state: Any,
-    rest: tuple[Any, ...],
-    num_assets: int,
-    num_envs: int,
-    num_steps: int,
-    repeats: int,
-) -> dict[str, Any]:
-    """Compile, run once to warm up, then time calls that each carry the state of the one before."""
-    state = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))(state)
-    began = time.perf_counter()
-    program = jax.jit(function, donate_argnums=0).lower(state, *rest).compile()
-    compile_seconds = time.perf_counter() - began
-    state, out = program(state, *rest)
-    jax.block_until_ready(out)
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        state, out = program(state, *rest)
-        jax.block_until_ready(out)
-        seconds.append(time.perf_counter() - began)
-    middle = sorted(seconds)[len(seconds) // 2]
+    programs: list[Program], num_assets: int, num_envs: int, num_steps: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Warm up, then time calls of the programs in turn, so that a busy moment meets all of them."""
+    for program in programs:
+        program.run()
+    seconds = [[program.run() for program in programs] for _ in range(repeats)]
     steps = num_envs * num_steps
-    memory = program.memory_analysis()
-    return {
-        "assets": num_assets,
-        "envs": num_envs,
-        "steps_per_call": steps,
-        "steps_per_second": steps / middle,
-        "asset_steps_per_second": steps * num_assets / middle,
-        "compile_seconds": compile_seconds,
-        "steps_per_second_with_compile": steps * repeats / (sum(seconds) + compile_seconds),
-        "temporary_megabytes": None if memory is None else memory.temp_size_in_bytes / 2**20,
-    }
+    figures = []
+    for place, program in enumerate(programs):
+        own = [call[place] for call in seconds]
+        middle = sorted(own)[len(own) // 2]
+        memory = program.compiled.memory_analysis()
+        figures.append(
+            {
+                "assets": num_assets,
+                "envs": num_envs,
+                "steps_per_call": steps,
+                "steps_per_second": steps / middle,
+                "asset_steps_per_second": steps * num_assets / middle,
+                "times_first": sorted(call[place] / call[0] for call in seconds)[len(seconds) // 2],
+                "compile_seconds": program.compile_seconds,
+                "steps_per_second_with_compile": steps * repeats / (sum(own) + program.compile_seconds),
+                "temporary_megabytes": None if memory is None else memory.temp_size_in_bytes / 2**20,
+            }
+        )
+    return figures
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -153,6 +211,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         "envs": "Envs",
         "steps_per_second": "Steps/s",
         "asset_steps_per_second": "Assets x steps/s",
+        "times_first": "x no rules",
         "compile_seconds": "Compile s",
         "steps_per_second_with_compile": "Steps/s with compile",
         "temporary_megabytes": "Scratch MB",
@@ -168,6 +227,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 def _write(number: float | None) -> str:
     if number is None:
         return "–"
+    if number < 10:
+        return f"{number:,.2f}"
     return f"{number:,.1f}" if number < 100 and number != int(number) else f"{number:,.0f}"
 
 

@@ -6,12 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.env import account, execution, observation, rewards, stops
+from ploutos_jax.env import account, day_trades, execution, observation, orders, rewards, stops
+from ploutos_jax.env.account import Book, count
+from ploutos_jax.env.bar import Bar, read_bar
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import (
-    NOT_HELD,
+    DELISTED,
+    HALT,
+    ORDER,
+    STOP,
+    TARGET,
+    TIME,
+    TRAILING,
     Array,
-    Bar,
-    EnvConfig,
     EnvParams,
     EnvState,
     Fill,
@@ -22,14 +29,17 @@ from ploutos_jax.market.panel import Market
 
 StepResult = tuple[Observation, EnvState, Array, Array, Array, Info]
 
+EXITS = {"exit_stop": STOP, "exit_target": TARGET, "exit_trailing": TRAILING, "exit_time": TIME, "exit_halt": HALT}
+"""Counts in `info` of the fills for each reason."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TradingEnv:
-    """A multi-asset account with spread, slippage, commissions, position limits, stops and targets.
+    """A multi-asset account with spread, slippage, impact, fees, limits, account rules, stops and targets.
 
-    The agent observes the close of bar t and acts; its orders fill at the open of bar t+1. Within bar t+1: corporate
-    actions; delistings; exits that the open gaps through; sales, then buys, at the open; stops and targets on the
-    bar's low and high; marking at the close. An asset that is not tradable in t+1 fills nothing.
+    The agent observes the close of bar t and acts; its orders fill at the open of bar t+1, unless `config.fill` says
+    otherwise. `docs/broker.md` lists the order of events and every formula. An asset that is not tradable in t+1 fills
+    nothing.
 
     Actions: `discrete` takes `[A]` integers (0 hold, 1 buy, 2 sell); `weights` takes `[A]` target shares of equity,
     or `[A + 1]` with cash last, NaN meaning "leave this position alone".
@@ -37,36 +47,37 @@ class TradingEnv:
 
     config: EnvConfig = EnvConfig()
 
-    def __post_init__(self) -> None:
-        rewards.resolve_reward(self.config.reward)  # an unknown name is an error here, not inside a compilation
-
     def default_params(self, market: Market) -> EnvParams:
         """Return the numbers of `config` as leaves beside the market.
 
         Raises:
-            ValueError: if no episode of `episode_length` bars fits into the market.
+            ValueError: if no episode of `episode_length` bars fits into the market, or the market lacks what a rule
+                reads.
         """
         config, dtype = self.config, jnp.asarray(market.close).dtype
-
-        def leaf(value: float | None) -> Array:
-            return jnp.asarray(0.0 if value is None else value, dtype)
-
-        return EnvParams(
-            market=jax.tree.map(jnp.asarray, market),
-            starts=jnp.asarray(_episode_starts(market, config.episode_length)),
-            initial_cash=leaf(config.initial_cash),
-            buy_pct=leaf(config.buy_pct),
-            max_position_pct=leaf(config.max_position_pct),
-            stop_loss=leaf(config.stop_loss),
-            take_profit=leaf(config.take_profit),
-            spread=leaf(config.spread_bps * 1e-4),
-            slippage=leaf(config.slippage_bps * 1e-4),
-            commission=leaf(config.commission_bps * 1e-4),
-            commission_per_share_cash=leaf(config.commission_per_share),
-            min_order_cash=leaf(config.min_order_cash),
-            delisting_recovery=leaf(config.delisting_recovery),
-            ruin_pct=leaf(config.ruin_pct),
-        )
+        for name in config.needs:
+            if getattr(market, name) is None and not (name == "adv" and config.impact is None):
+                raise ValueError(f"The market has no {name!r}, which these rules read; make it with build_market.")
+        rates, caps = config.schedule.resolve(np.asarray(market.sessions))
+        arrays = {
+            "market": jax.tree.map(jnp.asarray, market),
+            "starts": jnp.asarray(_episode_starts(market, config.episode_length)),
+            "sector_members": None if config.max_sector_pct is None else jnp.asarray(_sector_members(market), dtype),
+            "fee_rates": jnp.asarray(rates, dtype),
+            "fee_caps": jnp.asarray(caps, dtype),
+            "reward_weights": jnp.asarray([weight for _, weight in rewards.resolve_reward(config.reward)], dtype),
+            "day_trade_end": jnp.int32(
+                day_trades.RULE_ENDS if config.day_trade_rule == "by_date" else np.iinfo(np.int32).max
+            ),
+        }
+        in_bars = ("min_holding_bars", "max_holding_bars")
+        numbers = {
+            field.name: _number(config, field.name)
+            for field in dataclasses.fields(EnvParams)
+            if field.name not in arrays
+        }
+        leaves = {n: jnp.asarray(value, jnp.int32 if n in in_bars else dtype) for n, value in numbers.items()}
+        return EnvParams(**arrays, **leaves)
 
     def reset(self, key: Array, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode of `episode_length` bars at a random bar, with an empty account."""
@@ -82,30 +93,15 @@ class TradingEnv:
 
     def reset_at(self, start: Array | int, end: Array | int, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode that observes bars `start` to `end`, with an empty account."""
-        num_assets = params.market.close.shape[1]
-        dtype = params.initial_cash.dtype
-        zeros, zero = jnp.zeros(num_assets, dtype), jnp.zeros((), dtype)
-        state = EnvState(
-            t=jnp.asarray(start, jnp.int32),
-            end=jnp.asarray(end, jnp.int32),
-            cash=params.initial_cash,
-            cash_low=zero,
-            shares=zeros,
-            entry_price=zeros,
-            entry_bar=jnp.full(num_assets, NOT_HELD, jnp.int32),
-            equity=params.initial_cash,
-            peak_equity=params.initial_cash,
-            cost=zero,
-            cost_low=zero,
-            episode_return=zero,
-        )
+        state = account.new_state(self.config, params, jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32))
+        state = rewards.begin_memory(self.config, params, state)
         return observation.observe(state, params), state
 
     def step(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
         """Advance one bar; an episode that ends is followed by a new one at a random start.
 
         Args:
-            key: consumed for the start of a following episode.
+            key: consumed for the start of a following episode and for random slippage.
             state: the account at close t.
             action: see the class.
             params: numbers and market.
@@ -123,14 +119,29 @@ class TradingEnv:
     def step_env(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
         """Advance one bar without starting a new episode after the last; see `step`.
 
-        `info` describes the bar t+1: `equity`, `cash` and `episode_return` after it, and of the bar itself `cost`
-        (dollars of fees, spread and slippage), `turnover` (traded value over equity at close t), `num_trades`,
-        `rejected_orders`, `exit_stop`, `exit_target` (counts), `profit` (`[A]` dollars, net) and `fills` (the sale
-        or protective exit at the open, the buy at the open, the exit inside the bar; each a `Fill`), with `reasons`
-        beside them.
+        `info` describes the bar t+1: `equity`, `cash` and `episode_return` after it, `leverage` (positions over
+        equity, without signs) and `exposure` (with signs) too; and of the bar itself `cost` (dollars of fees, spread
+        and slippage), `turnover` (traded value over equity at close t), `num_trades` (fills), `rejected_orders`,
+        `exit_stop`, `exit_target`, `exit_trailing`, `exit_time`, `exit_halt` (counts), `day_trades` (in the window of
+        sessions), `interest` and `fee_rounding` (dollars), `profit` (`[A]` dollars, net) and `fills`, a tuple of
+        `Fill` in order of execution.
         """
-        del key  # this broker draws nothing at random
-        after, reward, info = self._trade(state, action, params)
+        noise = None
+        if self.config.slippage_noise is not None:
+            # The key itself picks the start of a following episode.
+            noise = jax.random.normal(jax.random.fold_in(key, 1), state.shares.shape, state.shares.dtype)
+        return self.advance(state, action, noise, params)
+
+    def advance(self, state: EnvState, action: Array, noise: Array | None, params: EnvParams) -> StepResult:
+        """Advance one bar with the randomness given; see `step_env`.
+
+        Args:
+            state: the account at close t.
+            action: see the class.
+            noise: `[A]` standard normal numbers for random slippage; None without it.
+            params: numbers and market.
+        """
+        after, reward, info = self._trade(state, action, noise, params)
         terminated = after.equity < params.ruin_pct * params.initial_cash
         truncated = ~terminated & (after.t >= after.end)
         return observation.observe(after, params), after, reward, terminated, truncated, info
@@ -139,90 +150,169 @@ class TradingEnv:
         """Return the observation as one vector; see `observation.flatten`."""
         return observation.flatten(obs, params)
 
-    def _trade(self, state: EnvState, action: Array, params: EnvParams) -> tuple[EnvState, Array, Info]:
-        market, t = params.market, state.t + 1
-        bar = _read_bar(market, t)
-        book = account.open_book(state, market.close[state.t], bar)
-        ended = jnp.zeros_like(book.held) if bar.delisted is None else bar.delisted
-        gone = ended & book.held
-        gap = stops.exits_at_open(self.config, params, bar, book.held & ~gone, book.entry_price)
+    def _trade(
+        self, state: EnvState, action: Array, noise: Array | None, params: EnvParams
+    ) -> tuple[EnvState, Array, Info]:
+        config, fill_at = self.config, self.config.fill
+        bar = read_bar(config, params, state.t + 1, state.t, noise)
+        book = account.open_book(config, state, params.market.close[state.t], bar)
+        none, fills, rejected = jnp.zeros_like(bar.tradable), [], jnp.zeros((), jnp.int32)
+        if fill_at == "same_close":
+            seen = read_bar(config, params, state.t, state.t, noise)
+            book = book.replace(volume_left=seen.volume_limit)
+            book, rejected, made = self._orders(params, book, seen, seen.close, action, none, None)
+            book, fills = book.replace(volume_left=bar.volume_limit), [*made]
+        book = account.begin_session(config, params, book, bar)
+        book = account.apply_corporate_actions(book, bar)
 
-        size = execution.size_discrete if self.config.action == "discrete" else execution.size_weights
-        leaving = gap.any | ended
-        accepted = bar.tradable & ~leaving
-        orders = size(action, jnp.where(leaving, 0, book.shares), state.equity, bar, params)
-        sale_shares = jnp.where(leaving, book.shares, jnp.where(accepted, orders.sell_shares, 0))
-        # An asset's end pays out at the mark, the last close before this bar; it is no trade and costs no commission.
-        sale_price = jnp.where(gone, book.mark * params.delisting_recovery, bar.open)
-        sale = execution.sell(sale_shares, sale_price, gap.target | gone, params)
-        sale = sale.replace(fee_cash=jnp.where(gone, 0, sale.fee_cash))
-        book = account.book_fill(book, sale, t)
+        ended = none if bar.delisted is None else bar.delisted
+        exits = self._limit(params, book, bar, stops.exits_at_open(config, params, book.state, bar, book.held & ~ended))
+        leaving = exits.any | ended
+        if fill_at == "next_open":
+            book, rejected, fills = self._orders(params, book, bar, bar.open, action, leaving, exits)
+        else:
+            book, fill = self._exit(params, book, bar, exits)
+            fills.append(fill)
 
-        cash = book.cash + book.cash_low
-        buy = execution.buy_within_cash(jnp.where(accepted, orders.buy_cash, 0), cash, bar, params)
-        book = account.book_fill(book, buy, t)
+        inside = stops.exits_inside_bar(config, params, book.state, bar, book.held & ~leaving)
+        inside = self._limit(params, book, bar, inside)
+        book, fill = self._exit(params, book, bar.replace(delisted=None), inside)
+        book, fills = book.replace(state=stops.follow_price(book.state, bar)), [*fills, fill]
+        if fill_at == "next_close":
+            leaving = leaving | inside.any
+            book, rejected, made = self._orders(params, book, bar, bar.close, action, leaving, None)
+            fills = [*fills, *made]
+        return self._close(params, state, book, bar, tuple(fills), rejected)
 
-        inside = stops.exits_inside_bar(self.config, params, bar, book.held & ~leaving, book.entry_price)
-        exit_ = execution.sell(jnp.where(inside.any, book.shares, 0), inside.reference, inside.target, params)
-        book = account.book_fill(book, exit_, t)
+    def _orders(
+        self,
+        params: EnvParams,
+        book: Book,
+        bar: Bar,
+        price: Array,
+        action: Array,
+        leaving: Array,
+        exits: stops.Exits | None,
+    ) -> tuple[Book, Array, list[Fill]]:
+        """Fill the agent's sales, then its buys, at `price`; `exits` fill with the sales.
 
-        filled = accepted & ((sale.shares != 0) | (buy.shares != 0))
+        Returns:
+            The book, the number of orders that found no fill, and the fills.
+        """
+        config, state = self.config, book.state
+        free = bar.tradable & ~leaving
+        if exits is None:
+            reason, exiting = jnp.full(leaving.shape, ORDER, jnp.int8), jnp.zeros_like(state.shares)
+        else:
+            reason, exiting = self._reasons(book, bar, exits)
+        wanted = orders.decide(config, params, book, bar, price, action, free, exiting)
+        selling = execution.sale_within_limits(
+            config, params, bar, wanted.sell_shares, state.shares, price, book.volume_left
+        )
+        unsold = wanted.sell_shares - execution.within_volume(wanted.sell_shares, book.volume_left)
+        sale = self._sell(params, book, bar, jnp.where(free, selling, exiting), price, reason)
+        book = account.book_fill(book, sale, bar)
+
+        value = orders.within_sectors(params, wanted.buy_cash, book.state.shares, price, state.equity)
+        buy, unbought = execution.buy_within_cash(
+            config, params, bar, value, price, book.available_cash, book.volume_left
+        )
+        book = account.book_fill(book, buy, bar)
+        if state.working_shares is not None:
+            left = unbought - unsold
+            left = jnp.where(jnp.abs(left) * price >= params.min_order_cash, left, 0)
+            kept = jnp.where(free, left, jnp.where(wanted.addressed | leaving, 0, state.working_shares))
+            book = book.replace(state=book.state.replace(working_shares=kept))
+        filled = free & ((sale.shares != 0) | (buy.shares != 0))
+        return book, count(wanted.requested & ~filled), [sale, buy]
+
+    def _limit(self, params: EnvParams, book: Book, bar: Bar, exits: stops.Exits) -> stops.Exits:
+        """Take out the exits that the day-trade rule puts off to the next session."""
+        config, state = self.config, book.state
+        if config.day_trade_rule == "none" or config.day_trade_mode == "entry":
+            return exits
+        value, none = state.shares * exits.reference, jnp.zeros_like(exits.any)
+        return exits.keep(day_trades.allowed_sales(config, params, state, bar, exits.any, value, none))
+
+    def _exit(self, params: EnvParams, book: Book, bar: Bar, exits: stops.Exits) -> tuple[Book, Fill]:
+        reason, exiting = self._reasons(book, bar, exits)
+        fill = self._sell(params, book, bar, exiting, exits.reference, reason)
+        book = account.book_fill(book, fill, bar)
+        if book.state.working_shares is not None:
+            kept = jnp.where(reason != ORDER, 0, book.state.working_shares)
+            book = book.replace(state=book.state.replace(working_shares=kept))
+        return book, fill
+
+    def _reasons(self, book: Book, bar: Bar, exits: stops.Exits) -> tuple[Array, Array]:
+        """Return why each asset is sold, `ORDER` where no exit does it, and the shares that exits sell; `[A]` each."""
+        shares = book.state.shares
+        reason = jnp.where(exits.any, exits.reason, ORDER).astype(jnp.int8)
+        exiting = jnp.where(exits.any, execution.within_volume(shares, book.volume_left), 0)
+        if bar.delisted is None:
+            return reason, exiting
+        return jnp.where(bar.delisted, DELISTED, reason).astype(jnp.int8), jnp.where(bar.delisted, shares, exiting)
+
+    def _sell(self, params: EnvParams, book: Book, bar: Bar, shares: Array, reference: Array, reason: Array) -> Fill:
+        if bar.delisted is not None:
+            # An asset's end pays out at the mark, the last close before this bar.
+            reference = jnp.where(reason == DELISTED, book.mark * params.delisting_recovery, reference)
+        at_limit = (reason == TARGET) | (reason == DELISTED)
+        return execution.sell(self.config, params, bar, shares, reference, reason, at_limit)
+
+    def _close(
+        self, params: EnvParams, before: EnvState, book: Book, bar: Bar, fills: tuple[Fill, ...], rejected: Array
+    ) -> tuple[EnvState, Array, Info]:
+        config = self.config
+        book, after, profit = account.close_book(config, params, book, bar)
+        turnover = book.traded_cash.sum() / before.equity
+        after = rewards.remember(config, params, before, after, turnover, book.num_trades)
+        reward = rewards.total_reward(config, params, before, after)
+        after = after.replace(episode_return=before.episode_return + reward)
+        value = after.shares * bar.close
+        counts = {name: sum(count(fill.reason == code) for fill in fills) for name, code in EXITS.items()}
         info = {
-            "num_trades": sum(_count(fill.shares != 0) for fill in (sale, buy, exit_)),
-            "rejected_orders": _count(orders.requested & ~filled),
-            "exit_stop": _count(gap.stop | inside.stop),
-            "exit_target": _count(gap.target | inside.target),
-            "turnover": book.traded_cash.sum() / state.equity,
-            "cost": book.cost.sum(),
-            "fills": (sale, buy, exit_),
-            "reasons": {
-                "stop": (gap.stop, inside.stop),
-                "target": (gap.target, inside.target),
-                "delisted": gone,
-            },
+            "equity": after.equity,
+            "cash": book.cash,
+            "cost": book.cost.sum() + book.fee_rounding,
+            "turnover": turnover,
+            "num_trades": book.num_trades,
+            "rejected_orders": rejected,
+            **counts,
+            "day_trades": jnp.zeros((), jnp.int32) if after.day_trades is None else after.day_trades.sum(),
+            "interest": book.interest,
+            "fee_rounding": book.fee_rounding,
+            "leverage": jnp.abs(value).sum() / after.equity,
+            "exposure": value.sum() / after.equity,
+            "profit": profit,
+            "fills": fills,
+            "episode_return": after.episode_return,
         }
-        after, reward, info["profit"] = self._close(state, book, bar, t)
-        info["equity"], info["cash"] = after.equity, book.cash + book.cash_low
-        info["episode_return"] = after.episode_return
         return after, reward, info
 
-    def _close(self, state: EnvState, book: account.Book, bar: Bar, t: Array) -> tuple[EnvState, Array, Array]:
-        equity, profit = account.close_book(book, bar)
-        cost, cost_low = account.compensated_add(state.cost, state.cost_low, book.cost.sum())
-        after = state.replace(
-            t=t,
-            cash=book.cash,
-            cash_low=book.cash_low,
-            shares=book.shares,
-            entry_price=book.entry_price,
-            entry_bar=book.entry_bar,
-            equity=equity,
-            peak_equity=jnp.maximum(state.peak_equity, equity),
-            cost=cost,
-            cost_low=cost_low,
-        )
-        reward = rewards.resolve_reward(self.config.reward)(state, after)
-        return after.replace(episode_return=state.episode_return + reward), reward, profit
+
+_RENAMED = {
+    "spread": ("spread_bps", 1e-4),
+    "slippage": ("slippage_bps", 1e-4),
+    "commission": ("commission_bps", 1e-4),
+    "commission_per_share_cash": ("commission_per_share", 1.0),
+    "commission_per_order_cash": ("commission_per_order", 1.0),
+    "commission_min_cash": ("commission_min", 1.0),
+    "day_trade_equity_cash": ("day_trade_equity", 1.0),
+}
+"""Fields of `EnvParams` by the setting they come from and its unit."""
 
 
-def _read_bar(market: Market, t: Array) -> Bar:
-    def row(field: Array | None) -> Array | None:
-        return None if field is None else field[t]
-
-    return Bar(
-        open=market.open[t],
-        high=market.high[t],
-        low=market.low[t],
-        close=market.close[t],
-        tradable=market.tradable[t],
-        delisted=row(market.delisted),
-        dividend=row(market.dividend),
-        split=row(market.split),
-    )
+def _number(config: EnvConfig, name: str) -> float:
+    setting, unit = _RENAMED.get(name, (name, 1.0))
+    value = getattr(config, setting)
+    return 0.0 if value is None else value * unit
 
 
-def _count(flags: Array) -> Array:
-    return flags.sum(dtype=jnp.int32)
+def _sector_members(market: Market) -> np.ndarray:
+    """Return `[G, A]`, 1 where an asset belongs to a sector; assets of no known sector make up one of their own."""
+    sectors = market.sectors
+    names = sorted(set(sectors))
+    return np.array([[sector == name for sector in sectors] for name in names], np.float64)
 
 
 def _episode_starts(market: Market, episode_length: int) -> np.ndarray:

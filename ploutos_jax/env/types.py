@@ -1,9 +1,6 @@
-"""Types of the environment: static choices, numeric parameters, the account, the observation."""
+"""Types of the environment: numeric parameters, the account, the observation, fills."""
 
-import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from flax import struct
@@ -18,101 +15,116 @@ HOLD, BUY, SELL = 0, 1, 2
 NOT_HELD = -1
 """`EnvState.entry_bar` of an asset without a position."""
 
+NO_FILL, ORDER, STOP, TARGET, TRAILING, TIME, HALT, DELISTED = range(8)
+"""Why a fill happened: `Fill.reason`."""
 
-@dataclasses.dataclass(frozen=True)
-class EnvConfig:
-    """Rules of the environment, and the numbers that `TradingEnv.default_params` turns into leaves.
+REASON_NAMES = ("", "order", "stop", "target", "trailing", "time", "halt", "delisted")
+"""Words for `Fill.reason`."""
 
-    Attributes:
-        action: `discrete` is hold, buy or sell per asset; `weights` is a target share of equity per asset.
-        reward: `log_return`, or a function of the account before and after a bar (see `env/rewards.py`).
-        episode_length: bars in a training episode.
-        initial_cash: dollars at the start of an episode.
-        buy_pct: share of equity that one buy order spends.
-        max_position_pct: largest share of equity in one asset that a buy may reach.
-        stop_loss: loss from the average fill price at which a position is closed, as a fraction; None = no stop.
-        take_profit: gain from the average fill price at which a position is closed, a fraction; None = no target.
-        spread_bps: full quoted bid-ask spread; each side of a trade pays half of it.
-        slippage_bps: further adverse move of every market order and stop, per side.
-        commission_bps: fee in proportion to the traded value, per side.
-        commission_per_share: dollars per share traded, per side.
-        min_order_cash: buys and partial sales below this many dollars are not sent; it keeps dust out of the book.
-        delisting_recovery: share of the last close that a holder gets when an asset ends.
-        ruin_pct: the episode ends for good when equity falls below this share of `initial_cash`.
-    """
-
-    action: Literal["discrete", "weights"] = "discrete"
-    reward: str | Callable[["EnvState", "EnvState"], Array] = "log_return"
-    episode_length: int = 252
-    initial_cash: float = 100_000.0
-    buy_pct: float = 0.10
-    max_position_pct: float = 0.25
-    stop_loss: float | None = 0.02
-    take_profit: float | None = 0.04
-    spread_bps: float = 2.0
-    slippage_bps: float = 1.0
-    commission_bps: float = 0.0
-    commission_per_share: float = 0.0
-    min_order_cash: float = 1.0
-    delisting_recovery: float = 1.0
-    ruin_pct: float = 0.10
-
-    def __post_init__(self) -> None:
-        if self.action not in ("discrete", "weights"):
-            raise ValueError(f"action={self.action!r} is unknown; use 'discrete' or 'weights'.")
-        if self.episode_length < 1:
-            raise ValueError(f"episode_length={self.episode_length} must be at least 1 bar.")
-        for name, value in vars(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{name}={value} must be a finite number.")
-        if not self.initial_cash > 0:
-            raise ValueError(f"initial_cash={self.initial_cash} must be above 0 dollars.")
-        for name in ("buy_pct", "max_position_pct"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must lie in (0, 1]: it is a fraction of equity.")
-        for name in ("delisting_recovery", "ruin_pct"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
-        if self.stop_loss is not None and not 0 < self.stop_loss < 1:
-            raise ValueError(f"stop_loss={self.stop_loss} must lie in (0, 1), such as 0.02 for -2 %, or be None.")
-        if self.take_profit is not None and not self.take_profit > 0:
-            raise ValueError(f"take_profit={self.take_profit} must be above 0, such as 0.04 for +4 %, or be None.")
-        for name in ("spread_bps", "slippage_bps", "commission_bps", "commission_per_share", "min_order_cash"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
-        if self.spread_bps / 2 + self.slippage_bps + self.commission_bps >= 10_000:
-            raise ValueError("spread_bps / 2 + slippage_bps + commission_bps must stay below 10,000 (100 %).")
+DAY_TRADE_WINDOW = 5
+"""Sessions over which day trades are counted."""
 
 
 class EnvParams(struct.PyTreeNode):
     """Everything that the step reads as a number; every field is a leaf, so that `vmap` can sweep it.
 
+    Fields that are not listed are those of `EnvConfig` of the same name; a rule that is off has 0 here and is not read.
+
     Attributes:
         market: the market, shared by all environments (`in_axes=None`).
         starts: `[N]` int32 rows at which an episode may start.
-        initial_cash, min_order_cash, commission_per_share_cash: dollars.
-        buy_pct, max_position_pct, stop_loss, take_profit, delisting_recovery, ruin_pct: fractions.
+        sector_members: `[G, A]` 1 where an asset belongs to a sector, or None without a limit on sectors.
+        fee_rates, fee_caps: `[K, T]` what the K kinds of the fee schedule charge in each bar.
+        reward_weights: `[R]` weights of the rewards that are added up.
+        day_trade_end: int32, the first session without the day-trade rule.
         spread, slippage, commission: fractions of price (`spread` is the full quoted one).
+        commission_per_share_cash, commission_per_order_cash, commission_min_cash, day_trade_equity_cash: dollars.
     """
 
     market: Market
     starts: Array
+    sector_members: Array | None
+    fee_rates: Array
+    fee_caps: Array
+    reward_weights: Array
+    day_trade_end: Array
     initial_cash: Array
     buy_pct: Array
     max_position_pct: Array
-    stop_loss: Array
-    take_profit: Array
+    max_sector_pct: Array
+    target_volatility: Array
+    risk_pct: Array
+    risk_atr: Array
+    bars_per_year: Array
+    drawdown_scaling: Array
+    no_trade_band: Array
+    min_order_cash: Array
+    lot_size: Array
+    max_participation: Array
+    min_holding_bars: Array
     spread: Array
+    tick_size: Array
     slippage: Array
+    slippage_atr: Array
+    slippage_volatility: Array
+    slippage_noise: Array
+    impact: Array
     commission: Array
     commission_per_share_cash: Array
-    min_order_cash: Array
+    commission_per_order_cash: Array
+    commission_min_cash: Array
+    stop_loss: Array
+    take_profit: Array
+    trailing_stop: Array
+    break_even: Array
+    stop_loss_atr: Array
+    take_profit_atr: Array
+    trailing_atr: Array
+    max_holding_bars: Array
+    drawdown_halt: Array
+    cash_rate: Array
+    day_trade_equity_cash: Array
     delisting_recovery: Array
     ruin_pct: Array
+    reward_eta: Array
+    reward_volatility: Array
+    reward_scaling: Array
+
+
+class ReturnStats(struct.PyTreeNode):
+    """What rewards remember of an episode's simple returns R per bar; scalars.
+
+    Attributes:
+        count: int32 number of returns.
+        mean, squares: mean of the returns, and sum of their squared deviations from it.
+        downside_count, downside_squares: number of negative returns and sum of their squares.
+        sharpe_mean, sharpe_square: moving averages of R and R² (the A and B of the differential Sharpe ratio).
+        downside_square: moving average of min(R, 0)².
+        turnover: value traded in the last bar over equity before it.
+        num_trades: int32 fills in the last bar.
+        is_last: bool, whether the episode ends here.
+        scaling, bars_per_year: the numbers of `EnvParams`, for functions that see states only.
+    """
+
+    count: Array
+    mean: Array
+    squares: Array
+    downside_count: Array
+    downside_squares: Array
+    sharpe_mean: Array
+    sharpe_square: Array
+    downside_square: Array
+    turnover: Array
+    num_trades: Array
+    is_last: Array
+    scaling: Array
+    bars_per_year: Array
 
 
 class EnvState(struct.PyTreeNode):
     """One account at the close of bar t. Money is in dollars, `_low` parts are the compensation of float rounding.
+
+    What a rule that is off would need is None.
 
     Attributes:
         t: int32, the bar observed.
@@ -125,6 +137,18 @@ class EnvState(struct.PyTreeNode):
         peak_equity: highest equity of the episode so far.
         cost, cost_low: fees, spread and slippage paid since the start of the episode.
         episode_return: sum of the episode's rewards so far.
+        highest_price: `[A]` highest price since the position's first fill; 0 where flat.
+        entry_atr: `[A]` ATR (fraction of price) known when the position was opened; 0 where flat.
+        working_shares: `[A]` signed shares of orders still to be filled.
+        unsettled_cash: `[D]` proceeds of sales that cannot buy yet, those of this session last.
+        fee_day_cash: `[K]` what each kind of fee has charged in this session, not rounded.
+        opened_today: `[A]` bool, bought in this session and not sold since.
+        day_trades, session_fills: `[5]` int32 counts of the last sessions, this one first.
+        flagged: bool, marked as a pattern day trader.
+        session_equity: equity at the last close of the session before.
+        trades_today: int32 fills in this session.
+        halted: bool, the drawdown halt has happened.
+        stats: what rewards remember.
     """
 
     t: Array
@@ -139,6 +163,19 @@ class EnvState(struct.PyTreeNode):
     cost: Array
     cost_low: Array
     episode_return: Array
+    highest_price: Array | None = None
+    entry_atr: Array | None = None
+    working_shares: Array | None = None
+    unsettled_cash: Array | None = None
+    fee_day_cash: Array | None = None
+    opened_today: Array | None = None
+    day_trades: Array | None = None
+    session_fills: Array | None = None
+    flagged: Array | None = None
+    session_equity: Array | None = None
+    trades_today: Array | None = None
+    halted: Array | None = None
+    stats: ReturnStats | None = None
 
 
 class Observation(struct.PyTreeNode):
@@ -155,19 +192,6 @@ class Observation(struct.PyTreeNode):
     account: Array
 
 
-class Bar(struct.PyTreeNode):
-    """One row of the market as the broker reads it; every field is `[A]`, absent ones None."""
-
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    tradable: Array
-    delisted: Array | None
-    dividend: Array | None
-    split: Array | None
-
-
 class Fill(struct.PyTreeNode):
     """What was traded of each asset at one moment of a bar; `[A]` each, 0 where nothing was.
 
@@ -175,13 +199,17 @@ class Fill(struct.PyTreeNode):
         shares: bought (above 0) or sold (below 0).
         price: fill price.
         reference: market price before spread and slippage.
-        fee_cash: commission in dollars.
+        fee_cash: fees in dollars.
+        fee_cash_by_kind: the part of each kind of the fee schedule, where fees are rounded by day.
+        reason: int8, `ORDER`, `STOP`, ...; `NO_FILL` where nothing was.
     """
 
     shares: Array
     price: Array
     reference: Array
     fee_cash: Array
+    fee_cash_by_kind: tuple[Array, ...]
+    reason: Array
 
 
 Info = dict[str, Any]

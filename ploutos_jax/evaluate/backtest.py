@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvConfig, EnvParams, Observation
+from ploutos_jax.env.types import REASON_NAMES, EnvParams, Fill, Observation
 from ploutos_jax.evaluate.baselines import RULES, Rule, buy_and_hold
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
 from ploutos_jax.market.panel import Market
@@ -85,7 +86,7 @@ def baselines(
 
 def baselines_by_rule(span: Market, config: EnvConfig, rules: Mapping[str, Rule]) -> dict[str, Ledger]:
     """Play rules over all bars of a market, at the costs of `config` without its stops, targets and limits."""
-    plain = dataclasses.replace(config, action="weights", stop_loss=None, take_profit=None, max_position_pct=1.0)
+    plain = config.unrestrained()
     env = _whole_span(plain, span)
     params = env.default_params(span)
     runner = _start(env, params, 0, 1)
@@ -187,7 +188,7 @@ def _play(
             return {"equity": step.info["equity"]}
         close = params.market.close[step.state.t]
         gross = jnp.abs(step.state.shares * close).sum(axis=-1)
-        names = ("equity", "cash", "turnover", "cost", "fills", "reasons")
+        names = ("equity", "cash", "turnover", "cost", "fills")
         return {"gross_exposure": gross, **{name: step.info[name] for name in names}}
 
     return rollout(env, params, policy, runner, num_steps, record, auto_reset=False)[2]
@@ -209,37 +210,33 @@ def _to_ledger(name: str, span: Market, config: EnvConfig, records: Records) -> 
         turnover=column("turnover", 0.0),
         cost=column("cost", 0.0),
         initial_cash=config.initial_cash,
-        fills=_fill_table(one["fills"], one["reasons"], span),
+        fills=_fill_table(one["fills"], config, span),
         symbols=span.symbols,
         close=np.asarray(span.close, np.float64),
         split=None if span.split is None else np.asarray(span.split, np.float64),
     )
 
 
-def _fill_table(fills: tuple[Any, ...], reasons: Mapping[str, Any], span: Market) -> pd.DataFrame:
-    """Return one row per fill, in order of execution: sales and exits at the open, buys, exits inside the bar."""
-    shares = np.stack([fill.shares for fill in fills], axis=1)
-    bar, stage, asset = np.nonzero(shares)
-    quantity = shares[bar, stage, asset].astype(np.float64)
+def _fill_table(fills: tuple[Fill, ...], config: EnvConfig, span: Market) -> pd.DataFrame:
+    """Return one row per fill, in order of execution; `fills` holds `[N, A]` arrays."""
+    stages = jax.tree.map(lambda *x: np.stack(x, axis=1), *fills)
+    step, stage, asset = np.nonzero(stages.shares)
+    # Step i trades bar i + 1; orders at the close that was observed fill before it.
+    bar = step + 1 - ((stage < 2) if config.fill == "same_close" else 0)
 
-    def pick(field: str) -> np.ndarray:
-        return np.stack([getattr(fill, field) for fill in fills], axis=1)[bar, stage, asset].astype(np.float64)
+    def pick(field: np.ndarray) -> np.ndarray:
+        return field[step, stage, asset].astype(np.float64)
 
-    none = np.zeros_like(reasons["delisted"])
-    reason = np.full(len(bar), "order", dtype=object)
-    for word in ("stop", "target"):
-        at_open, inside = reasons[word]
-        reason[np.stack([at_open, none, inside], axis=1)[bar, stage, asset]] = word
-    reason[np.stack([reasons["delisted"], none, none], axis=1)[bar, stage, asset]] = "delisted"
+    shares = pick(stages.shares)
     table = {
-        "bar": bar + 1,
-        "date": span.times[bar + 1],
+        "bar": bar,
+        "date": span.times[bar],
         "ticker": np.asarray(span.symbols, dtype=object)[asset],
-        "side": np.where(quantity > 0, "buy", "sell"),
-        "shares": np.abs(quantity),
-        "price": pick("price"),
-        "reference_price": pick("reference"),
-        "fee": pick("fee_cash"),
-        "reason": reason,
+        "side": np.where(shares > 0, "buy", "sell"),
+        "shares": np.abs(shares),
+        "price": pick(stages.price),
+        "reference_price": pick(stages.reference),
+        "fee": pick(stages.fee_cash),
+        "reason": np.asarray(REASON_NAMES, dtype=object)[stages.reason[step, stage, asset]],
     }
     return pd.DataFrame({name: table[name] for name in FILL_COLUMNS})

@@ -46,7 +46,15 @@ class Look:
     agent: str = "#1f5fe0"
     others: tuple[str, ...] = ("#d97706", "#0f9d76", "#c2408f", "#7a5af0", "#8a6d3b", "#0c8fb3", "#c0392b", "#6b8e23")
     exits: Mapping[str, str] = dataclasses.field(
-        default_factory=lambda: {"order": "#1f5fe0", "stop": "#d43d3d", "target": "#12936b", "delisted": "#8a6d3b"}
+        default_factory=lambda: {
+            "order": "#1f5fe0",
+            "stop": "#d43d3d",
+            "target": "#12936b",
+            "trailing": "#d97706",
+            "time": "#7a5af0",
+            "halt": "#1b2430",
+            "delisted": "#8a6d3b",
+        }
     )
     width: float = 16.0
     height: float = 11.0
@@ -64,7 +72,15 @@ DARK = Look(
     grid="#262d37",
     agent="#6ea1ff",
     others=("#f5a742", "#3ccfa0", "#ee7fc0", "#a994ff", "#c9a96a", "#48c4e8", "#ff8a7a", "#a9cc5c"),
-    exits={"order": "#6ea1ff", "stop": "#ff7b7b", "target": "#3ccfa0", "delisted": "#c9a96a"},
+    exits={
+        "order": "#6ea1ff",
+        "stop": "#ff7b7b",
+        "target": "#3ccfa0",
+        "trailing": "#f5a742",
+        "time": "#a994ff",
+        "halt": "#e8ebf0",
+        "delisted": "#c9a96a",
+    },
 )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 FILL_COLUMNS = ("bar", "date", "ticker", "side", "shares", "price", "reference_price", "fee", "reason")
-FILL_REASONS = ("order", "stop", "target", "delisted")
+FILL_REASONS = ("order", "stop", "target", "trailing", "time", "halt", "delisted")
 TRADE_COLUMNS = (
     "ticker",
     "entry_date",
@@ -46,9 +46,9 @@ class Ledger:
         turnover: `[N+1]` value traded in the bar (buys plus sells) over the equity before it; 0 in row 0.
         cost: `[N+1]` fees, spread and slippage paid in the bar; 0 in row 0.
         initial_cash: dollars at the start.
-        fills: one row per fill in order of execution: `bar` (1..N), `date`, `ticker`, `side` (buy or sell),
+        fills: one row per fill in order of execution: `bar` (0..N; 0 only for orders at the close observed), `date`, `ticker`, `side` (buy or sell),
             `shares` (above 0, as traded), `price`, `reference_price` (the market's price before spread and
-            slippage), `fee` and `reason` (order, stop, target or delisted).
+            slippage), `fee` and `reason` (one of `FILL_REASONS`).
         symbols: A tickers, the columns of `close`; every ticker in `fills` is among them.
         close: `[N+1, A]` prices as traded; marks positions that are open at the end.
         split: `[N+1, A]` new shares per old share at the open of the bar (1 = no split), or None for none.
@@ -232,8 +232,8 @@ def _check_fills(ledger: Ledger) -> None:
     bar = fills["bar"].to_numpy(np.int64)
     if (np.diff(bar) < 0).any():
         raise ValueError(f"{where} are not sorted by bar; keep them in order of execution.")
-    if bar[0] < 1 or bar[-1] >= ledger.times.size:
-        raise ValueError(f"{where} name bars {bar[0]} to {bar[-1]}, but must lie in 1 to {ledger.times.size - 1}.")
+    if bar[0] < 0 or bar[-1] >= ledger.times.size:
+        raise ValueError(f"{where} name bars {bar[0]} to {bar[-1]}, but must lie in 0 to {ledger.times.size - 1}.")
     known = {"ticker": ledger.symbols, "side": ("buy", "sell"), "reason": FILL_REASONS}
     for column, allowed in known.items():
         strange = fills.loc[~fills[column].isin(list(allowed)), column]

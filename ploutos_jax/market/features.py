@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.market.activity import measure_activity
 from ploutos_jax.market.bars import bar_exists, own_bars
 from ploutos_jax.market.corporate_actions import is_traced, total_return
 from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, Feature
@@ -66,9 +67,16 @@ def build_market(
     num_paths = _count_paths(panel.num_bars, path_end)
     columns = _resolve_columns(features, panel)
     built_in = tuple(column for column in columns.values() if isinstance(column, Feature))
-    table = compute_features(total_return(panel, num_paths), built_in, num_paths)
+    adjusted = total_return(panel, num_paths)
+    table = compute_features(adjusted, built_in, num_paths)
     prices = {name: jnp.asarray(getattr(panel, name), float) for name in ("open", "high", "low", "close", "volume")}
     split = jnp.ones(prices["close"].shape) if panel.split is None else jnp.asarray(panel.split, float)
+    activity = measure_activity(
+        tuple(jnp.asarray(getattr(adjusted, name), float) for name in prices),
+        jnp.nan_to_num(prices["close"] * prices["volume"]),
+        jnp.asarray(panel.sessions, jnp.int32),
+        num_paths,
+    )
     bars, delisted = _fill_forward(prices, jnp.asarray(panel.tradable), split, num_paths)
     return Market(
         **bars,
@@ -78,6 +86,7 @@ def build_market(
         features=_join_own_columns(table, columns, panel, num_paths),
         dividend=None if panel.dividend is None else jnp.asarray(panel.dividend, float),
         split=None if panel.split is None else jnp.asarray(panel.split, float),
+        **activity,
         labels=panel.labels,
         feature_names=(*columns, "known"),
     )

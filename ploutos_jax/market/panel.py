@@ -279,6 +279,9 @@ class Panel(_Labelled):
         "features",
         "dividend",
         "split",
+        "atr",
+        "volatility",
+        "adv",
     ],
     meta_fields=[],
     drop_fields=["labels", "feature_names"],
@@ -302,6 +305,9 @@ class Market(_Labelled):
         features: `[T, A, F]` in network form (scale-free), finite everywhere; 0 where not known yet, which the
             `known` feature tells apart.
         dividend, split: see `Panel`; None where there is none.
+        atr, volatility, adv: `[T, A]` what the broker knows of an asset's usual movement and trading at close t, see
+            `activity`: average true range as a fraction of the close, volatility of a bar's log return, dollars
+            traded in a bar; 0 where not known. None where nobody asks.
         labels: symbols, sectors and dates (host only).
         feature_names: F names (host only).
     """
@@ -318,6 +324,9 @@ class Market(_Labelled):
     features: jax.Array
     dividend: jax.Array | None = None
     split: jax.Array | None = None
+    atr: jax.Array | None = None
+    volatility: jax.Array | None = None
+    adv: jax.Array | None = None
     labels: Labels | None = None
     feature_names: tuple[str, ...] = ()
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
-from ploutos_jax.env.types import Array, EnvConfig, EnvParams, Observation
+from ploutos_jax.env.types import Array, EnvParams, Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.distributions import Head, head_for

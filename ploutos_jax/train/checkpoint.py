@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from ploutos_jax.env.types import EnvConfig
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.agent import Agent, AgentParams, Network
@@ -119,11 +119,9 @@ def _shorten(names: str | list[str]) -> str:
 
 def describe(network: Network, env_config: EnvConfig, market: Market) -> dict[str, Any]:
     """Return the JSON beside the arrays: enough to rebuild the agent in another process."""
-    env = dataclasses.asdict(env_config)
-    env["reward"] = env_config.reward if isinstance(env_config.reward, str) else "log_return"
     return {
         "format": _FORMAT,
-        "env": env,
+        "env": env_config.to_plain(),
         "policy": dataclasses.asdict(network.model.config),
         "num_assets": network.model.num_assets,
         "chunk_bytes": network.chunk_bytes,
@@ -176,7 +174,7 @@ def restore(run_folder: PathLike, *, step: int | None = None) -> Agent:
     return Agent(
         params=params["agent"],
         network=network,
-        env_config=EnvConfig(**meta["env"]),
+        env_config=EnvConfig.from_plain(meta["env"]),
         feature_names=tuple(meta["feature_names"]),
         symbols=tuple(meta["symbols"]),
         trained_from=meta["trained_from"],

@@ -15,7 +15,7 @@ from flax import struct
 
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_runner
-from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.trading import EXITS, TradingEnv
 from ploutos_jax.env.types import Array, EnvParams, Observation
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.advantages import gae, next_values
@@ -285,6 +285,9 @@ def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:
     return jax.lax.map(function, inputs, batch_size=-(-num_samples // num_chunks))
 
 
+_COUNTS = ("num_trades", "rejected_orders", *EXITS)
+
+
 def _trading_sums(step: Step) -> Metrics:
     info = step.info
     done = step.terminated | step.truncated
@@ -296,19 +299,13 @@ def _trading_sums(step: Step) -> Metrics:
         "turnover": info["turnover"].sum(dtype=jnp.float32),
         "invested": (1 - info["cash"] / info["equity"]).sum(dtype=jnp.float32),
         "reward": step.reward.sum(dtype=jnp.float32),
-        **{
-            name: info[name].sum(dtype=jnp.float32)
-            for name in ("num_trades", "rejected_orders", "exit_stop", "exit_target")
-        },
+        **{name: info[name].sum(dtype=jnp.float32) for name in _COUNTS},
     }
 
 
 def _trading_metrics(sums: Metrics, samples: int) -> Metrics:
     total = {name: value.sum() for name, value in sums.items()}
-    per_step = {
-        f"{name}_per_step": total[name] / samples
-        for name in ("reward", "cost", "turnover", "num_trades", "rejected_orders", "exit_stop", "exit_target")
-    }
+    per_step = {f"{name}_per_step": total[name] / samples for name in ("reward", "cost", "turnover", *_COUNTS)}
     return {
         "episodes": total["episodes"],
         "episode_return_mean": total["episode_return"] / total["episodes"],

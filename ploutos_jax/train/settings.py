@@ -14,7 +14,7 @@ from typing import Any, Literal
 import tyro
 import yaml
 
-from ploutos_jax.env.types import EnvConfig
+from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.market.source import DataConfig
 from ploutos_jax.train.config import PRESETS, TrainConfig
 from ploutos_jax.train.run_folder import CONFIG_FILE
@@ -76,11 +76,30 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     base = RunSettings(preset=preset, config=known.config)
     base = merge(base, {"train": PRESETS[preset]}, f"preset {preset}")
     base = merge(base, from_file, known.config or "")
-    settings = tyro.cli(RunSettings, args=list(args), default=base, config=(tyro.conf.OmitArgPrefixes,))
+    settings = tyro.cli(
+        RunSettings, args=list(args), default=base, config=(tyro.conf.OmitArgPrefixes,), registry=_NAMED
+    )
     for name, value in _leaves(dataclasses.asdict(settings)).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name}={value} is not a finite number; give one, or leave the setting out.")
     return settings
+
+
+def _by_name(setting: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    """Read settings that may also be Python objects by their names."""
+    if setting.type not in (RewardSetting, FeeSetting):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+_NAMED = tyro.constructors.ConstructorRegistry()
+_NAMED.primitive_rule(_by_name)
 
 
 def read_yaml(path: str) -> dict[str, Any]:

@@ -1,0 +1,304 @@
+"""EnvConfig: the rules of the environment and the numbers that `TradingEnv.default_params` turns into leaves."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from ploutos_jax.env.fees import FeeSchedule, resolve_schedule
+from ploutos_jax.env.rewards import RewardFunction, resolve_reward
+
+RewardSetting = str | RewardFunction | tuple[tuple[str | RewardFunction, float], ...]
+FeeSetting = str | FeeSchedule
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvConfig:
+    """Rules and numbers of the environment; `docs/broker.md` says what each does, in which order.
+
+    A rule that is None (or "none") is off and not in the compiled program. Fractions unless named otherwise.
+
+    Attributes:
+        action: `discrete` is hold, buy or sell per asset; `weights` is a target share of equity per asset.
+        reward: a name, such as `log_return`; several with weights, such as `log_return, -0.1*turnover`; your own
+            function of the account before and after a bar; or a tuple of (name or function, weight).
+        episode_length: bars in a training episode.
+        initial_cash: dollars at the start of an episode.
+
+        fill: when orders decided at close t fill: `next_open`, `next_close`, or `same_close` (for comparison with
+            other engines: it trades at the price it has seen).
+        buy_pct: share of equity that one buy order spends.
+        max_position_pct: largest share of equity in one asset that a buy may reach.
+        max_sector_pct: largest share of equity in one sector that buys may reach.
+        sizing: how large a discrete buy is: `fixed` share `buy_pct`; `volatility` is `buy_pct` of an asset of
+            `target_volatility`, less of a wilder one; `atr` loses `risk_pct` of equity in a move of `risk_atr` ATR.
+        target_volatility: volatility of a year at which `volatility` sizing spends `buy_pct`.
+        risk_pct, risk_atr: see `sizing`.
+        bars_per_year: bars in a year of this market, such as 252 for daily ones.
+        drawdown_scaling: buys shrink in proportion to the drawdown, to nothing at this one.
+        no_trade_band: changes of weight below this are not traded.
+        min_order_cash: buys and partial sales below this many dollars are not sent; it keeps dust out of the book.
+        lot_size: shares in a lot; None for fractional shares.
+        max_participation: largest share of a bar's volume that may be filled in it.
+        remainder: what happens to what that leaves unfilled: `cancel`, or `carry` into later bars.
+        min_holding_bars: bars before the agent may sell a position.
+        holding_binds_stops: whether stops and other exits wait for `min_holding_bars` too.
+        max_trades_per_day: fills in a session after which orders are refused.
+
+        spread_bps: full quoted bid-ask spread; each side of a trade pays half of it.
+        tick_size: smallest step of a price of $1 or more, in dollars, a hundredth of it below: no spread is narrower.
+            None suits prices that are not those traded.
+        slippage_bps: further adverse move of every market order and stop, per side.
+        slippage_atr: the same in multiples of the average true range.
+        slippage_volatility: the same in multiples of the volatility of a bar.
+        slippage_noise: standard deviation of the logarithm of a random factor on slippage.
+        impact: factor of the square-root law of market impact, about 1.
+        fees: fee schedule of broker and regulators: `none`, `alpaca` (by date), `alpaca@2024-05-22` (that day's, at
+            all times), `conservative`, `doc_compat`, `percent`, or a `FeeSchedule`.
+        fee_rounding: `none`, `fill` or `day` (up to the cent); None for the schedule's own.
+        commission_bps: commission in proportion to the traded value, per side.
+        commission_per_share: dollars per share traded, per side.
+        commission_per_order: dollars per fill.
+        commission_min: least dollars per fill.
+
+        stop_loss: loss from the average fill price at which a position is closed.
+        take_profit: gain from the average fill price at which a position is closed.
+        trailing_stop: fall from the highest price since entry at which a position is closed.
+        break_even: gain after which the stop stands at the average fill price.
+        stop_loss_atr, take_profit_atr, trailing_atr: the same distances in multiples of the ATR at entry.
+        max_holding_bars: bars after which a position is closed at the open.
+        drawdown_halt: drawdown at which everything is sold and nothing is bought for the rest of the episode.
+        both_touched: a bar that touches stop and target: `pessimistic` takes the stop, `target` the target, `path` the
+            one on the side of the extreme nearer to the open.
+        strict_targets: whether the price must go through a target, not only to it.
+
+        settlement_days: sessions before the proceeds of a sale can buy again.
+        cash_rate: interest of a year on cash.
+        day_trade_rule: `pdt_2001` limits day trades of small accounts; `by_date` does so before 2026-06-04, when the
+            rule ended.
+        day_trade_mode: what it refuses: the `entry` that could become a fourth day trade, the `exit`, or `both`.
+        day_trade_equity: dollars from which on the rule does not bind.
+        delisting_recovery: share of the last close that a holder gets when an asset ends.
+        ruin_pct: the episode ends for good when equity falls below this share of `initial_cash`.
+
+        reward_eta: weight of the newest return in the moving averages of the differential rewards.
+        reward_volatility: return of a bar by which those averages are begun.
+        reward_scaling: factor on the `five_term` reward.
+    """
+
+    action: Literal["discrete", "weights"] = "discrete"
+    reward: RewardSetting = "log_return"
+    episode_length: int = 252
+    initial_cash: float = 100_000.0
+
+    fill: Literal["next_open", "next_close", "same_close"] = "next_open"
+    buy_pct: float = 0.10
+    max_position_pct: float = 0.25
+    max_sector_pct: float | None = None
+    sizing: Literal["fixed", "volatility", "atr"] = "fixed"
+    target_volatility: float = 0.20
+    risk_pct: float = 0.01
+    risk_atr: float = 2.0
+    bars_per_year: float = 252.0
+    drawdown_scaling: float | None = None
+    no_trade_band: float | None = None
+    min_order_cash: float = 1.0
+    lot_size: float | None = None
+    max_participation: float | None = None
+    remainder: Literal["cancel", "carry"] = "cancel"
+    min_holding_bars: int | None = None
+    holding_binds_stops: bool = False
+    max_trades_per_day: int | None = None
+
+    spread_bps: float = 2.0
+    tick_size: float | None = 0.01
+    slippage_bps: float = 1.0
+    slippage_atr: float | None = None
+    slippage_volatility: float | None = None
+    slippage_noise: float | None = None
+    impact: float | None = None
+    fees: FeeSetting = "alpaca"
+    fee_rounding: Literal["none", "fill", "day"] | None = None
+    commission_bps: float = 0.0
+    commission_per_share: float = 0.0
+    commission_per_order: float = 0.0
+    commission_min: float = 0.0
+
+    stop_loss: float | None = 0.02
+    take_profit: float | None = 0.04
+    trailing_stop: float | None = None
+    break_even: float | None = None
+    stop_loss_atr: float | None = None
+    take_profit_atr: float | None = None
+    trailing_atr: float | None = None
+    max_holding_bars: int | None = None
+    drawdown_halt: float | None = None
+    both_touched: Literal["pessimistic", "path", "target"] = "pessimistic"
+    strict_targets: bool = False
+
+    settlement_days: int = 0
+    cash_rate: float | None = None
+    day_trade_rule: Literal["none", "pdt_2001", "by_date"] = "none"
+    day_trade_mode: Literal["entry", "exit", "both"] = "entry"
+    day_trade_equity: float = 25_000.0
+    delisting_recovery: float = 1.0
+    ruin_pct: float = 0.10
+
+    reward_eta: float = 1 / 252
+    reward_volatility: float = 0.01
+    reward_scaling: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                words = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use {words}.")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name}={value} must be a finite number.")
+        for names, is_good, must in _RANGES:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not is_good(value):
+                    raise ValueError(f"{name}={value} must {must}.")
+        if self.spread_bps / 2 + self.slippage_bps + self.commission_bps >= 10_000:
+            raise ValueError("spread_bps / 2 + slippage_bps + commission_bps must stay below 10,000 (100 %).")
+        if self.remainder == "carry" and self.max_participation is None:
+            raise ValueError("remainder='carry' has nothing to carry: set max_participation, the cap on volume, too.")
+        resolve_schedule(self.fees)
+        resolve_reward(self.reward)
+
+    def unrestrained(self) -> "EnvConfig":
+        """Return the rules for following target weights to the letter: same costs and account, no exits, no limits."""
+        off = dict.fromkeys(_STRATEGY_RULES)
+        return dataclasses.replace(self, action="weights", max_position_pct=1.0, **off)
+
+    @property
+    def schedule(self) -> FeeSchedule:
+        """The fee schedule, with the rounding chosen."""
+        schedule = resolve_schedule(self.fees)
+        return schedule if self.fee_rounding is None else dataclasses.replace(schedule, rounding=self.fee_rounding)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the settings as JSON and YAML write them; functions of your own are left out for the default."""
+        plain = dataclasses.asdict(self)
+        if not isinstance(self.reward, str):
+            terms = () if callable(self.reward) else self.reward
+            names = [f"{weight}*{name}" for name, weight in terms if isinstance(name, str)]
+            plain["reward"] = ", ".join(names) if names and len(names) == len(terms) else "log_return"
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "EnvConfig":
+        """Return the configuration that `to_plain` wrote."""
+        fees = plain.get("fees", cls.fees)
+        return cls(**{**plain, "fees": FeeSchedule.from_plain(fees) if isinstance(fees, Mapping) else fees})
+
+    @property
+    def has_trailing(self) -> bool:
+        """Whether a stop follows the highest price."""
+        return (self.trailing_stop, self.trailing_atr) != (None, None)
+
+    @property
+    def has_atr_exits(self) -> bool:
+        """Whether an exit's distance is measured in ATR."""
+        return (self.stop_loss_atr, self.take_profit_atr, self.trailing_atr) != (None, None, None)
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether any price level closes a position."""
+        return (self.stop_loss, self.take_profit, self.break_even) != (None, None, None) or (
+            self.has_trailing or self.has_atr_exits
+        )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Fields of the market, beside its prices, that the rules read."""
+        users = {
+            "atr": self.has_atr_exits or self.slippage_atr is not None or self.sizing == "atr",
+            "volatility": (self.slippage_volatility, self.impact) != (None, None) or self.sizing == "volatility",
+            "adv": (self.impact, self.max_trades_per_day) != (None, None) or self.day_trade_rule != "none",
+        }
+        return tuple(name for name, used in users.items() if used)
+
+
+_STRATEGY_RULES = (
+    "stop_loss",
+    "take_profit",
+    "trailing_stop",
+    "break_even",
+    "stop_loss_atr",
+    "take_profit_atr",
+    "trailing_atr",
+    "max_holding_bars",
+    "drawdown_halt",
+    "drawdown_scaling",
+    "no_trade_band",
+    "min_holding_bars",
+    "max_trades_per_day",
+    "max_sector_pct",
+)
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "action": ("discrete", "weights"),
+    "fill": ("next_open", "next_close", "same_close"),
+    "sizing": ("fixed", "volatility", "atr"),
+    "remainder": ("cancel", "carry"),
+    "fee_rounding": ("none", "fill", "day", None),
+    "both_touched": ("pessimistic", "path", "target"),
+    "day_trade_rule": ("none", "pdt_2001", "by_date"),
+    "day_trade_mode": ("entry", "exit", "both"),
+}
+
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("episode_length",), lambda x: x >= 1, "be at least 1 bar"),
+    (("initial_cash",), lambda x: x > 0, "be above 0 dollars"),
+    (
+        ("buy_pct", "max_position_pct", "max_sector_pct", "risk_pct", "max_participation", "reward_eta"),
+        lambda x: 0 < x <= 1,
+        "lie in (0, 1]: it is a fraction",
+    ),
+    (("delisting_recovery", "ruin_pct"), lambda x: 0 <= x <= 1, "lie in [0, 1]"),
+    (
+        ("stop_loss", "trailing_stop", "drawdown_halt", "drawdown_scaling"),
+        lambda x: 0 < x < 1,
+        "lie in (0, 1), such as 0.02 for 2 %, or be None",
+    ),
+    (
+        ("take_profit", "break_even", "stop_loss_atr", "take_profit_atr", "trailing_atr", "lot_size"),
+        lambda x: x > 0,
+        "be above 0, or None",
+    ),
+    (
+        ("target_volatility", "risk_atr", "bars_per_year", "reward_volatility"),
+        lambda x: x > 0,
+        "be above 0",
+    ),
+    (
+        ("min_holding_bars", "max_holding_bars", "max_trades_per_day"),
+        lambda x: x >= 1 and x == int(x),
+        "be a whole number of at least 1, or None",
+    ),
+    (("settlement_days",), lambda x: 0 <= x <= 5 and x == int(x), "be a whole number from 0 to 5"),
+    (
+        (
+            "spread_bps",
+            "tick_size",
+            "slippage_bps",
+            "slippage_atr",
+            "slippage_volatility",
+            "slippage_noise",
+            "impact",
+            "no_trade_band",
+            "commission_bps",
+            "commission_per_share",
+            "commission_per_order",
+            "commission_min",
+            "min_order_cash",
+            "cash_rate",
+            "day_trade_equity",
+        ),
+        lambda x: x >= 0,
+        "not be negative",
+    ),
+)
