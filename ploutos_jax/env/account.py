@@ -164,6 +164,7 @@ def begin_session(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) ->
     if state.opened_today is not None and state.day_trades is not None and state.session_fills is not None:
         changes["opened_today"] = state.opened_today & ~new
         changes["day_trades"], changes["session_fills"] = shift(state.day_trades), shift(state.session_fills)
+    if state.session_equity is not None:
         changes["session_equity"] = jnp.where(new, state.equity, state.session_equity)
     if state.trades_today is not None:
         changes["trades_today"] = jnp.where(new, 0, state.trades_today)
@@ -282,7 +283,7 @@ def close_book(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) -> tu
         cost=cost,
         cost_low=cost_low,
     )
-    if state.day_trades is not None and state.session_fills is not None:
+    if state.day_trades is not None and state.session_fills is not None and state.flagged is not None:
         day_trades = state.day_trades.sum()
         many = (day_trades >= 4) & (100 * day_trades > 6 * state.session_fills.sum())
         state = state.replace(flagged=state.flagged | (many & bar.has_day_trade_rule))

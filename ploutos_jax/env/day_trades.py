@@ -4,6 +4,7 @@ Source: FINRA Rule 4210(f)(8)(B) as it stood until 2026-06-04 (repealed by SR-FI
 refuses: Alpaca, "User Protection".
 """
 
+import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.env.account import count
@@ -21,6 +22,8 @@ RULE_ENDS = int(np.datetime64("2026-06-04").astype(np.int64))
 
 def is_bound(params: EnvParams, state: EnvState, bar: Bar) -> Array:
     """Tell whether the rule limits the account in `bar`: in force, and equity was too low at the last session's end."""
+    if state.session_equity is None:
+        return jnp.zeros((), bool)
     return bar.has_day_trade_rule & (state.session_equity < params.day_trade_equity_cash)
 
 
@@ -48,14 +51,15 @@ def allowed_buys(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar
 
     Sales of the same moment do not matter: one that makes a day trade ends a position that could have become one.
     """
-    bound = is_bound(params, state, bar)
     opened = state.opened_today
-    if opened is None or state.day_trades is None:
+    if opened is None or state.day_trades is None or state.flagged is None:
         return buys
+    bound = is_bound(params, state, bar)
     allowed = ~(bound & state.flagged)
     if config.day_trade_mode == "exit":
         return buys & allowed
-    left = LAST_ALLOWED - state.day_trades.sum() - count(opened & (state.shares != 0))
+    held = state.shares != 0 if bar.delisted is None else (state.shares != 0) & ~bar.delisted
+    left = LAST_ALLOWED - state.day_trades.sum() - count(opened & held)
     risky = buys & ~opened
     kept = largest_first(risky, value, bar.adv, left, LAST_ALLOWED)
     return allowed & (~risky | kept | ~bound)

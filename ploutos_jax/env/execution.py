@@ -144,7 +144,9 @@ def _affordable_share(
     fixed = params.commission_per_order_cash + params.commission_min_cash
     fixed = (fixed + (fees.CENT * kinds if schedule.rounding == "fill" else 0.0)) * (shares > 0).sum()
     by_size = notional * params.commission + shares * params.commission_per_share_cash
-    exact = fees.schedule_cash(notional, shares, bar.fee_rates, bar.fee_caps, schedule, is_sale=False, rounded=False)
+    exact = fees.schedule_cash(
+        notional, shares, bar.fee_rates, bar.fee_caps, schedule, is_sale=False, in_proportion=True
+    )
     by_size = sum((x for x in exact if x is not None), start=by_size)
     in_proportion = exact_sum(notional + by_size)
     # The margin covers the rounding of each product; the sums are exact.

@@ -1,6 +1,7 @@
 """Fees: dated schedules of regulators and brokers, resolved on the host into one rate per bar, and their arithmetic."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.env.types import Array, EnvParams
+from ploutos_jax.market.panel import read_date
 
 CENT = 0.01
 
@@ -34,8 +36,8 @@ class FeeKind:
             raise ValueError(f"Fee {self.name!r}: unit is 'notional' or 'share', sides 'sell' or 'both'; got {self}.")
         if not self.rows:
             raise ValueError(f"Fee {self.name!r} has no rate.")
-        days = [np.datetime64(day, "D") for day, _, _ in self.rows]
-        if any(later <= earlier for earlier, later in zip(days, days[1:], strict=False)):
+        days = [read_date(day, f"Fee {self.name!r}: day").astype("datetime64[D]") for day, _, _ in self.rows]
+        if any(later <= earlier for earlier, later in itertools.pairwise(days)):
             raise ValueError(f"Fee {self.name!r}: the days of its rates must ascend, found {[str(d) for d in days]}.")
         for day, rate, cap in self.rows:
             if not 0 <= rate < np.inf or not (cap is None or 0 <= cap < np.inf):
@@ -56,6 +58,10 @@ class FeeSchedule:
 
     kinds: tuple[FeeKind, ...] = ()
     rounding: Literal["none", "fill", "day"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ("none", "fill", "day"):
+            raise ValueError(f"A fee schedule has rounding={self.rounding!r}; use 'none', 'fill' or 'day'.")
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "FeeSchedule":
@@ -134,8 +140,8 @@ CAT = FeeKind(
 schedules of these dates."""
 
 ALPACA = FeeSchedule(kinds=(SEC, TAF, CAT), rounding="day")
-"""No commission; SEC, TAF and CAT as of each bar's date, each rounded up to the cent per day. Source: Alpaca, "Regulatory
-Fees"."""
+"""No commission; SEC, TAF and CAT as of each bar's date, each rounded up to the cent per day. Source: Alpaca,
+"Regulatory Fees"."""
 
 CONSERVATIVE = FeeSchedule(
     kinds=(
@@ -153,8 +159,8 @@ DOC_COMPAT = FeeSchedule(
         FeeKind("TAF", "notional", "sell", (("2012-07-01", 0.0145e-2, None),)),
     )
 )
-"""The fees as Ploutos V3 wrote them: 0.00221 % and 0.0145 % of sold notional. The second reads FINRA's dollars per share
-as a share of the value, too much by a factor of the share price."""
+"""The fees as Ploutos V3 wrote them: 0.00221 % and 0.0145 % of sold notional. The second reads FINRA's dollars per
+share as a share of the value, too much by a factor of the share price."""
 
 PERCENT = FeeSchedule(kinds=(FeeKind("commission", "notional", "both", (("2012-07-01", 0.001, None),)),))
 """0.1 % of notional on both sides."""
@@ -212,9 +218,9 @@ def schedule_cash(
     schedule: FeeSchedule,
     *,
     is_sale: bool,
-    rounded: bool = True,
+    in_proportion: bool = False,
 ) -> list[Array | None]:
-    """Return what each kind of the schedule charges on fills of `[A]` dollars and shares; None where it charges nothing.
+    """Return what each kind of the schedule charges on fills, `[A]` dollars; None for a kind that spares this side.
 
     Args:
         notional: `[A]` dollars traded, not negative.
@@ -222,7 +228,7 @@ def schedule_cash(
         rates, caps: `[K]` of the bar.
         schedule: the K kinds.
         is_sale: the side of the fills.
-        rounded: whether fees rounded by fill are.
+        in_proportion: leave out caps and rounding, which do not shrink with an order.
     """
     charged: list[Array | None] = []
     for place, kind in enumerate(schedule.kinds):
@@ -230,7 +236,7 @@ def schedule_cash(
             charged.append(None)
             continue
         fee = (notional if kind.unit == "notional" else shares) * rates[place]
-        if any(cap is not None for _, _, cap in kind.rows):
+        if not in_proportion and any(cap is not None for _, _, cap in kind.rows):
             fee = jnp.minimum(fee, caps[place])
-        charged.append(round_up(fee) if rounded and schedule.rounding == "fill" else fee)
+        charged.append(round_up(fee) if schedule.rounding == "fill" and not in_proportion else fee)
     return charged

@@ -1,33 +1,55 @@
 """What the agent sees. The only reader of the market on the agent's side: a look-ahead would have to live here."""
 
+import jax
 import jax.numpy as jnp
 
+from ploutos_jax.env import day_trades, stops
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import Array, EnvParams, EnvState, Observation
+from ploutos_jax.market.sectors import GICS_SECTORS
 
-ASSET_FIELDS = ("weight", "unrealised_return", "age")
-"""Per asset: share of equity; close against average entry price, within ±1; bars held as `n / (n + 20)`."""
+ASSET_FIELDS = ("weight", "unrealised_return", "age", "stop_distance", "target_distance")
+"""Per asset: share of equity; close against average entry price, within ±1; bars held as `n / (n + 20)`; distance d of
+the close to the stop and to the target as a share of the close, as `d / (d + 0.05)`, 1 without one."""
 
-ACCOUNT_FIELDS = ("cash_share", "drawdown", "growth", "position_count")
-"""Cash over equity; loss from the episode's peak; `ln(equity / initial cash)` within ±1; share of assets held."""
+ACCOUNT_FIELDS = (
+    "cash_share",
+    "drawdown",
+    "growth",
+    "position_count",
+    "leverage",
+    "day_trades_left",
+    "recent_sharpe",
+    "recent_volatility",
+    *(f"sector_{name.lower().replace(' ', '_')}" for name in GICS_SECTORS),
+)
+"""Cash over equity; loss from the episode's peak; `ln(equity / initial cash)` within ±1; share of assets held;
+positions over equity; day trades that the rule leaves, of 3, 1 where it does not bind; mean over deviation of the
+moving averages behind the differential Sharpe ratio, within ±1, and that deviation s as `s / (s + 0.01)`, both 0 where
+no reward keeps them; share of equity in each of 11 sectors."""
 
 _AGE_HALF = 20
+_DISTANCE_HALF = 0.05
+_VOLATILITY_HALF = 0.01
 
 
-def observe(state: EnvState, params: EnvParams) -> Observation:
+def observe(config: EnvConfig, state: EnvState, params: EnvParams) -> Observation:
     """Return the observation at the close of bar `state.t`; nothing in it depends on a later bar.
 
-    Account values are bounded and stored as float16: network and buffers see the same numbers.
+    Account values are bounded and stored as float16 or bytes: network and buffers see the same numbers.
     """
     close = params.market.close[state.t]
     held = state.shares != 0
-    value = state.shares * close
-    entry = jnp.where(held, state.entry_price, 1)
+    weight = state.shares * close / state.equity
+    unrealised = jnp.where(held, jnp.clip(close / jnp.where(held, state.entry_price, 1) - 1, -1, 1), 0)
     age = jnp.where(held, state.t - state.entry_bar, 0).astype(close.dtype)
-    assets = jnp.stack(
+    exits = stops.find_levels(config, params, state)
+    none = jnp.ones_like(close)
+    levels = jnp.stack(
         [
-            value / state.equity,
-            jnp.where(held, jnp.clip(close / entry - 1, -1, 1), 0),
             age / (age + _AGE_HALF),
+            none if exits.stop is None else _nearness(held, close, close - exits.stop),
+            none if exits.target is None else _nearness(held, close, exits.target - close),
         ],
         axis=-1,
     )
@@ -37,14 +59,45 @@ def observe(state: EnvState, params: EnvParams) -> Observation:
             1 - state.equity / state.peak_equity,
             jnp.clip(jnp.log(state.equity / params.initial_cash), -1, 1),
             held.mean(dtype=close.dtype),
+            jnp.abs(weight).sum(),
+            _day_trades_left(params, state),
+            *_recent_returns(state),
         ]
     )
-    return Observation(t=state.t, assets=assets.astype(jnp.float16), account=account.astype(jnp.float16))
+    sectors = jnp.matmul(params.sector_columns, weight, precision=jax.lax.Precision.HIGHEST)
+    return Observation(
+        t=state.t,
+        positions=jnp.stack([weight, unrealised], axis=-1).astype(jnp.float16),
+        levels=jnp.round(255 * levels).astype(jnp.uint8),
+        account=jnp.concatenate([account, sectors]).astype(jnp.float16),
+    )
 
 
 def flatten(observation: Observation, params: EnvParams) -> Array:
     """Return the observation as one float32 vector `[A·F + A·K + G]`: market features, assets, account."""
     row = params.market.features[observation.t].astype(jnp.float32)
-    return jnp.concatenate(
-        [row.ravel(), observation.assets.astype(jnp.float32).ravel(), observation.account.astype(jnp.float32)]
-    )
+    return jnp.concatenate([row.ravel(), observation.assets.ravel(), observation.account.astype(jnp.float32)])
+
+
+def _nearness(held: Array, close: Array, distance: Array) -> Array:
+    """Return a distance in dollars as a number from 0 (at the level or beyond) to 1 (none)."""
+    share = jnp.maximum(distance, 0) / jnp.where(held, close, 1)
+    # Written so that an infinite distance gives 1.
+    return jnp.where(held, 1 - _DISTANCE_HALF / (share + _DISTANCE_HALF), 1)
+
+
+def _day_trades_left(params: EnvParams, state: EnvState) -> Array:
+    one = jnp.ones_like(state.equity)
+    if state.day_trades is None:
+        return one
+    in_force = params.market.sessions[state.t] < params.day_trade_end
+    left = jnp.clip(day_trades.LAST_ALLOWED - state.day_trades.sum(), 0) / day_trades.LAST_ALLOWED
+    return jnp.where(in_force & (state.equity < params.day_trade_equity_cash), left, one)
+
+
+def _recent_returns(state: EnvState) -> tuple[Array, Array]:
+    if state.stats is None:
+        return jnp.zeros_like(state.equity), jnp.zeros_like(state.equity)
+    mean, square = state.stats.sharpe_mean, state.stats.sharpe_square
+    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 1e-8))
+    return jnp.clip(mean / deviation, -1, 1), deviation / (deviation + _VOLATILITY_HALF)

@@ -56,7 +56,7 @@ def decide(
     shares = state.shares - exiting_shares
     orders = size(config, params, action, shares, state, bar, price)
     if state.working_shares is not None:
-        orders = _resume(params, orders, shares, state, price)
+        orders = _resume(params, orders, state.working_shares, shares, state.equity, price)
     if state.halted is not None:
         free = free & ~state.halted
     sells, buys = free & (orders.sell_shares > 0), free & (orders.buy_cash > 0)
@@ -170,10 +170,12 @@ def _drawdown_scale(config: EnvConfig, params: EnvParams, state: EnvState) -> Ar
     return jnp.maximum(1 - (1 - state.equity / state.peak_equity) / params.drawdown_scaling, 0)
 
 
-def _resume(params: EnvParams, orders: Orders, shares: Array, state: EnvState, price: Array) -> Orders:
+def _resume(
+    params: EnvParams, orders: Orders, working_shares: Array, shares: Array, equity: Array, price: Array
+) -> Orders:
     """Put orders that are still working where the agent does not address the asset."""
-    working = jnp.where(orders.addressed, 0, state.working_shares)
-    room = params.max_position_pct * state.equity - shares * price
+    working = jnp.where(orders.addressed, 0, working_shares)
+    room = params.max_position_pct * equity - shares * price
     value = jnp.minimum(jnp.maximum(working, 0) * price, room)
     return orders.replace(
         sell_shares=jnp.where(working < 0, jnp.minimum(-working, shares), orders.sell_shares),

@@ -1,9 +1,11 @@
 """Rewards: functions of one account before and after a bar. A user's own function has the same form.
 
 A configuration names one, several with weights (`log_return, -0.1*turnover`), or gives functions. What a reward
-remembers of the episode stands in `state.stats`, which is None where only built-in rewards without memory are asked for.
+remembers of the episode stands in `state.stats`; it is None where no reward that is asked for needs a memory.
 """
 
+import contextlib
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -137,7 +139,9 @@ def resolve_reward(reward: "str | RewardFunction | tuple[tuple[str | RewardFunct
         return tuple(_parse_term(term, reward) for term in reward.split(","))
     if not reward:
         raise ValueError("reward=() names no reward.")
-    return tuple((term if callable(term) else _find(str(term), reward), float(weight)) for term, weight in reward)
+    return tuple(
+        (term if callable(term) else _find(str(term), reward), _read_weight(weight, reward)) for term, weight in reward
+    )
 
 
 def total_reward(config: "EnvConfig", params: EnvParams, before: EnvState, after: EnvState) -> Array:
@@ -226,16 +230,17 @@ def _sharpe(stats: ReturnStats) -> Array:
 
 def _parse_term(term: str, reward: str) -> tuple[RewardFunction, float]:
     weight, star, name = term.rpartition("*")
-    if not star:
-        return _find(name.strip(), reward), 1.0
-    try:
-        return _find(name.strip(), reward), float(weight)
-    except ValueError as error:
-        if "reward=" in str(error):
-            raise
-        raise ValueError(
-            f"reward={reward!r}: {weight.strip()!r} is not a number; write such as -0.1*turnover."
-        ) from None
+    function = _find(name.strip(), reward)
+    return function, _read_weight(weight.strip(), reward) if star else 1.0
+
+
+def _read_weight(weight: object, reward: object) -> float:
+    number = math.nan
+    with contextlib.suppress(TypeError, ValueError):
+        number = float(weight)  # type: ignore[arg-type]
+    if not math.isfinite(number):
+        raise ValueError(f"reward={reward!r}: {weight!r} is not a finite number; write such as -0.1*turnover.")
+    return number
 
 
 def _find(name: str, reward: object) -> RewardFunction:

@@ -4,6 +4,8 @@ A level that the open gaps through fills at the open; the order of high and low 
 that touches stop and target takes the stop unless told otherwise. A rule that is off is not in the compiled program.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from flax import struct
 
@@ -29,7 +31,7 @@ class Exits(struct.PyTreeNode):
 
 
 class Levels(struct.PyTreeNode):
-    """Prices `[A]` at which a position is closed, and whether its stop is the trailing one; None where a rule is off."""
+    """Prices `[A]` at which a position is closed, and whether its stop is the trailing one; None where it has none."""
 
     stop: Array | None
     is_trailing: Array | None
@@ -121,7 +123,7 @@ def _live(
     return exits.replace(reference=jnp.where(exits.any, reference, bar.open))
 
 
-def _most(choose: type[jnp.maximum] | type[jnp.minimum], levels: list[Array]) -> Array | None:
+def _most(choose: Callable[[Array, Array], Array], levels: list[Array]) -> Array | None:
     if not levels:
         return None
     most = levels[0]

@@ -1,6 +1,7 @@
 """TradingEnv: one account in one market, as pure functions for one environment; use `jax.vmap` for many."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from ploutos_jax.env.types import (
     Observation,
 )
 from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import NO_SECTOR, NUM_SECTORS
 
 StepResult = tuple[Observation, EnvState, Array, Array, Array, Info]
 
@@ -59,9 +61,10 @@ class TradingEnv:
             if getattr(market, name) is None and not (name == "adv" and config.impact is None):
                 raise ValueError(f"The market has no {name!r}, which these rules read; make it with build_market.")
         rates, caps = config.schedule.resolve(np.asarray(market.sessions))
-        arrays = {
+        arrays: dict[str, Any] = {
             "market": jax.tree.map(jnp.asarray, market),
             "starts": jnp.asarray(_episode_starts(market, config.episode_length)),
+            "sector_columns": jnp.asarray(_sector_columns(market), dtype),
             "sector_members": None if config.max_sector_pct is None else jnp.asarray(_sector_members(market), dtype),
             "fee_rates": jnp.asarray(rates, dtype),
             "fee_caps": jnp.asarray(caps, dtype),
@@ -76,8 +79,8 @@ class TradingEnv:
             for field in dataclasses.fields(EnvParams)
             if field.name not in arrays
         }
-        leaves = {n: jnp.asarray(value, jnp.int32 if n in in_bars else dtype) for n, value in numbers.items()}
-        return EnvParams(**arrays, **leaves)
+        arrays |= {n: jnp.asarray(value, jnp.int32 if n in in_bars else dtype) for n, value in numbers.items()}
+        return EnvParams(**arrays)
 
     def reset(self, key: Array, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode of `episode_length` bars at a random bar, with an empty account."""
@@ -95,7 +98,7 @@ class TradingEnv:
         """Start an episode that observes bars `start` to `end`, with an empty account."""
         state = account.new_state(self.config, params, jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32))
         state = rewards.begin_memory(self.config, params, state)
-        return observation.observe(state, params), state
+        return observation.observe(self.config, state, params), state
 
     def step(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
         """Advance one bar; an episode that ends is followed by a new one at a random start.
@@ -144,7 +147,7 @@ class TradingEnv:
         after, reward, info = self._trade(state, action, noise, params)
         terminated = after.equity < params.ruin_pct * params.initial_cash
         truncated = ~terminated & (after.t >= after.end)
-        return observation.observe(after, params), after, reward, terminated, truncated, info
+        return observation.observe(self.config, after, params), after, reward, terminated, truncated, info
 
     def flatten(self, obs: Observation, params: EnvParams) -> Array:
         """Return the observation as one vector; see `observation.flatten`."""
@@ -306,6 +309,12 @@ def _number(config: EnvConfig, name: str) -> float:
     setting, unit = _RENAMED.get(name, (name, 1.0))
     value = getattr(config, setting)
     return 0.0 if value is None else value * unit
+
+
+def _sector_columns(market: Market) -> np.ndarray:
+    """Return `[11, A]`, 1 where an asset belongs to the sector of a column."""
+    columns = np.full(market.num_assets, NO_SECTOR) if market.sector is None else np.asarray(market.sector)
+    return (np.arange(NUM_SECTORS)[:, None] == columns).astype(np.float64)
 
 
 def _sector_members(market: Market) -> np.ndarray:

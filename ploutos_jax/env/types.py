@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from ploutos_jax.market.panel import Market
@@ -33,6 +34,7 @@ class EnvParams(struct.PyTreeNode):
     Attributes:
         market: the market, shared by all environments (`in_axes=None`).
         starts: `[N]` int32 rows at which an episode may start.
+        sector_columns: `[11, A]` 1 where an asset belongs to the sector of an observation's column.
         sector_members: `[G, A]` 1 where an asset belongs to a sector, or None without a limit on sectors.
         fee_rates, fee_caps: `[K, T]` what the K kinds of the fee schedule charge in each bar.
         reward_weights: `[R]` weights of the rewards that are added up.
@@ -43,6 +45,7 @@ class EnvParams(struct.PyTreeNode):
 
     market: Market
     starts: Array
+    sector_columns: Array
     sector_members: Array | None
     fee_rates: Array
     fee_caps: Array
@@ -183,13 +186,20 @@ class Observation(struct.PyTreeNode):
 
     Attributes:
         t: int32 row of `market.features`.
-        assets: `[A, K]` float16, see `observation.ASSET_FIELDS`.
+        positions: `[A, 2]` float16, the first of `observation.ASSET_FIELDS`.
+        levels: `[A, 3]` uint8, the others, in 1/255.
         account: `[G]` float16, see `observation.ACCOUNT_FIELDS`.
     """
 
     t: Array
-    assets: Array
+    positions: Array
+    levels: Array
     account: Array
+
+    @property
+    def assets(self) -> Array:
+        """`[A, K]` float32 values of `observation.ASSET_FIELDS`."""
+        return jnp.concatenate([self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255], axis=-1)
 
 
 class Fill(struct.PyTreeNode):

@@ -58,7 +58,7 @@ def backtest(
     agent.check_market(market)
     span = _span(market, start, end)
     env = _whole_span(env.config if env is not None else agent.env_config, span)
-    params = env.default_params(span)
+    params = env.default_params(agent.with_own_sectors(span))
     runner = _start(env, params, seed or 0, 1)
     sampled = seed is not None
     records = _play_agent(env, agent.network, span.num_bars - 1, sampled, agent.params, params, runner)

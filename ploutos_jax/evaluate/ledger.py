@@ -46,9 +46,9 @@ class Ledger:
         turnover: `[N+1]` value traded in the bar (buys plus sells) over the equity before it; 0 in row 0.
         cost: `[N+1]` fees, spread and slippage paid in the bar; 0 in row 0.
         initial_cash: dollars at the start.
-        fills: one row per fill in order of execution: `bar` (0..N; 0 only for orders at the close observed), `date`, `ticker`, `side` (buy or sell),
-            `shares` (above 0, as traded), `price`, `reference_price` (the market's price before spread and
-            slippage), `fee` and `reason` (one of `FILL_REASONS`).
+        fills: one row per fill in order of execution: `bar` (0..N; 0 only for orders at the close observed), `date`,
+            `ticker`, `side` (buy or sell), `shares` (above 0, as traded), `price`, `reference_price` (the market's
+            price before spread and slippage), `fee` and `reason` (one of `FILL_REASONS`).
         symbols: A tickers, the columns of `close`; every ticker in `fills` is among them.
         close: `[N+1, A]` prices as traded; marks positions that are open at the end.
         split: `[N+1, A]` new shares per old share at the open of the bar (1 = no split), or None for none.

@@ -26,6 +26,7 @@ from ploutos_jax.market.bars import bar_exists, own_bars
 from ploutos_jax.market.corporate_actions import is_traced, total_return
 from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, Feature
 from ploutos_jax.market.panel import Array, Market, Panel
+from ploutos_jax.market.sectors import sector_columns
 
 CLIP = 10.0
 # The bound of signals and user functions: their squares, summed over a table, stay finite in float32.
@@ -87,6 +88,7 @@ def build_market(
         dividend=None if panel.dividend is None else jnp.asarray(panel.dividend, float),
         split=None if panel.split is None else jnp.asarray(panel.split, float),
         **activity,
+        sector=None if panel.labels is None else jnp.asarray(sector_columns(panel.sectors)),
         labels=panel.labels,
         feature_names=(*columns, "known"),
     )

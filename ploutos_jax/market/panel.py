@@ -282,6 +282,7 @@ class Panel(_Labelled):
         "atr",
         "volatility",
         "adv",
+        "sector",
     ],
     meta_fields=[],
     drop_fields=["labels", "feature_names"],
@@ -308,6 +309,7 @@ class Market(_Labelled):
         atr, volatility, adv: `[T, A]` what the broker knows of an asset's usual movement and trading at close t, see
             `activity`: average true range as a fraction of the close, volatility of a bar's log return, dollars
             traded in a bar; 0 where not known. None where nobody asks.
+        sector: `[A]` int32 column of each asset's sector, see `sector_columns`; None where no labels are.
         labels: symbols, sectors and dates (host only).
         feature_names: F names (host only).
     """
@@ -327,6 +329,7 @@ class Market(_Labelled):
     atr: jax.Array | None = None
     volatility: jax.Array | None = None
     adv: jax.Array | None = None
+    sector: jax.Array | None = None
     labels: Labels | None = None
     feature_names: tuple[str, ...] = ()
 
@@ -346,9 +349,9 @@ class Market(_Labelled):
         """Return the rows of a span, features as computed on the whole history; see `find_rows`."""
         rows = self.find_rows(start, end)
         labels = self.labels.rows(rows) if self.labels is not None else None
-        cut = jax.tree.map(lambda x: x[rows], self)
+        cut = jax.tree.map(lambda x: x[rows], self.replace(sector=None))
         path_end = (cut.path_end - rows.start).clip(0, rows.stop - rows.start - 1)
-        return cut.replace(path_end=path_end, labels=labels, feature_names=self.feature_names)
+        return cut.replace(path_end=path_end, sector=self.sector, labels=labels, feature_names=self.feature_names)
 
 
 def _few(names: Mapping[str, Any]) -> str:

@@ -14,20 +14,7 @@ import numpy as np
 from flax import struct
 
 from ploutos_jax.market.panel import Array, Labels, Panel
-
-GICS_SECTORS = (
-    "Communication Services",
-    "Consumer Discretionary",
-    "Consumer Staples",
-    "Energy",
-    "Financials",
-    "Health Care",
-    "Industrials",
-    "Information Technology",
-    "Materials",
-    "Real Estate",
-    "Utilities",
-)
+from ploutos_jax.market.sectors import GICS_SECTORS
 
 _FIRST_DATE = np.datetime64("2010-01-04")
 

@@ -6,12 +6,14 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Array, EnvParams, Observation
 from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import NO_SECTOR
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.distributions import Head, head_for
 from ploutos_jax.train.normalize import ObservationScaling
@@ -110,6 +112,7 @@ class Agent:
         env_config: rules and costs of the environment it was trained in.
         feature_names: F features that a market must have, in order.
         symbols: A tickers it was trained on.
+        sectors: the column of each asset's sector in its observations.
         trained_from, trained_to: first and last date of the training bars, YYYY-MM-DD; empty if not known.
         step: update at which it was taken.
     """
@@ -119,6 +122,7 @@ class Agent:
     env_config: EnvConfig
     feature_names: tuple[str, ...]
     symbols: tuple[str, ...]
+    sectors: tuple[int, ...]
     trained_from: str
     trained_to: str
     step: int
@@ -168,6 +172,15 @@ class Agent:
                 f"A flat network is bound to its assets: trained on {self.network.model.num_assets}, the market has"
                 f" {market.num_assets}. Select the tickers agent.symbols."
             )
+
+    def with_own_sectors(self, market: Market) -> Market:
+        """Return the market with each asset in the sector that it had in training; others keep their own."""
+        if market.labels is None or not self.symbols:
+            return market
+        columns = np.full(market.num_assets, NO_SECTOR) if market.sector is None else np.array(market.sector)
+        trained = dict(zip(self.symbols, self.sectors, strict=True))
+        own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
+        return market.replace(sector=np.array(own, np.int32))
 
     def act(self, observation: Observation, params: EnvParams, key: Array | None = None) -> Array:
         """Return the action for one observation, `[A]`; without a key the likeliest one, with a key a drawn one."""

@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import NO_SECTOR
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.agent import Agent, AgentParams, Network
 from ploutos_jax.train.normalize import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.train.ppo import TrainState
 
 STEPS_FOLDER = "checkpoints"
-_FORMAT = 1
+_FORMAT = 2
 
 PathLike = str | os.PathLike[str]
 
@@ -117,8 +120,9 @@ def _shorten(names: str | list[str]) -> str:
     return names if isinstance(names, str) else f"{len(names)} names ({', '.join(names[:5])} …)"
 
 
-def describe(network: Network, env_config: EnvConfig, market: Market) -> dict[str, Any]:
+def describe(network: Network, env_config: EnvConfig, market: Market, params: EnvParams) -> dict[str, Any]:
     """Return the JSON beside the arrays: enough to rebuild the agent in another process."""
+    columns = np.asarray(params.sector_columns)
     return {
         "format": _FORMAT,
         "env": env_config.to_plain(),
@@ -127,6 +131,7 @@ def describe(network: Network, env_config: EnvConfig, market: Market) -> dict[st
         "chunk_bytes": network.chunk_bytes,
         "feature_names": list(market.feature_names),
         **describe_labels(market),
+        "sectors": np.where(columns.any(axis=0), columns.argmax(axis=0), NO_SECTOR).tolist(),
         "jax": jax.__version__,
     }
 
@@ -177,6 +182,7 @@ def restore(run_folder: PathLike, *, step: int | None = None) -> Agent:
         env_config=EnvConfig.from_plain(meta["env"]),
         feature_names=tuple(meta["feature_names"]),
         symbols=tuple(meta["symbols"]),
+        sectors=tuple(meta["sectors"]),
         trained_from=meta["trained_from"],
         trained_to=meta["trained_to"],
         step=chosen,

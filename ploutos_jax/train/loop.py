@@ -15,6 +15,7 @@ from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import NO_SECTOR, cluster_columns
 from ploutos_jax.train.agent import Agent, Network
 from ploutos_jax.train.checkpoint import Checkpoints, PathLike, check_resumable, describe
 from ploutos_jax.train.config import Hyper, TrainConfig
@@ -79,10 +80,10 @@ def train(
         ValueError: if an episode does not fit into the market, the reward is unknown, `output` holds another run, or
             there is nothing to resume or it was trained on other data.
     """
-    params = env.default_params(market) if params is None else params
+    params = env.default_params(_with_sectors(market)) if params is None else params
     network = Network.create(config.policy, env.config.action, market.num_assets, int(config.chunk_megabytes * 2**20))
     learner = Learner(config=config, env=env, network=network)
-    meta = describe(network, env.config, market)
+    meta = describe(network, env.config, market, params)
     # What can be refused is refused before anything is compiled or written.
     resolve_reward(env.config.reward)
     if output is not None:
@@ -106,10 +107,18 @@ def train(
         env_config=env.config,
         feature_names=tuple(market.feature_names),
         symbols=tuple(meta["symbols"]),
+        sectors=tuple(meta["sectors"]),
         trained_from=meta["trained_from"],
         trained_to=meta["trained_to"],
         step=int(state.update),
     )
+
+
+def _with_sectors(market: Market) -> Market:
+    """Return the training market; where no sector is known, groups of assets that moved together stand for them."""
+    if market.sector is not None and (np.asarray(market.sector) != NO_SECTOR).any():
+        return market
+    return market.replace(sector=cluster_columns(market))
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)

@@ -1,9 +1,13 @@
 """Scaling of features, account observations and rewards. The first two are part of the agent."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+
+from ploutos_jax.env.types import Observation
 
 Array = jax.Array
 
@@ -124,16 +128,23 @@ class ObservationScaling(struct.PyTreeNode):
     assets: RunningMoments
     account: RunningMoments
 
-    def observe(self, assets: Array, account: Array) -> "ObservationScaling":
-        """Return the scaling with the account observations `[S, ..., K]` and `[S, ..., G]` of a rollout joined."""
-        return self.replace(assets=_merge_batch(self.assets, assets), account=_merge_batch(self.account, account))
+    def observe(self, observations: Observation) -> "ObservationScaling":
+        """Return the scaling with the account observations `[S, ...]` of a rollout joined."""
+        count = float(np.prod(observations.t.shape))
+        num_assets = observations.positions.shape[-2]
+        return self.replace(
+            assets=_merge_batch(self.assets, observations, lambda x: x.assets, count * num_assets),
+            account=_merge_batch(self.account, observations, lambda x: x.account.astype(jnp.float32), count),
+        )
 
 
-def _merge_batch(moments: RunningMoments, batch: Array) -> RunningMoments:
-    # Step by step, so that no float32 copy of a whole float16 rollout is made.
-    mean = jax.lax.map(lambda x: _mean_by_axis(x.astype(jnp.float32)), batch).mean(axis=0)
-    variance = jax.lax.map(lambda x: _mean_by_axis(jnp.square(x.astype(jnp.float32) - mean)), batch).mean(axis=0)
-    return moments.merge(float(np.prod(batch.shape[:-1])), mean, variance)
+def _merge_batch(
+    moments: RunningMoments, observations: Observation, read: Callable[[Observation], Array], count: float
+) -> RunningMoments:
+    # Step by step, so that no float32 copy of a whole rollout is made.
+    mean = jax.lax.map(lambda x: _mean_by_axis(read(x)), observations).mean(axis=0)
+    variance = jax.lax.map(lambda x: _mean_by_axis(jnp.square(read(x) - mean)), observations).mean(axis=0)
+    return moments.merge(count, mean, variance)
 
 
 def _mean_by_axis(x: Array) -> Array:

@@ -115,7 +115,7 @@ class Learner:
         done = stored.terminated | stored.truncated
         agent = AgentParams(
             network=learned.agent.network,
-            scaling=state.agent.scaling.observe(stored.observation.assets, stored.observation.account),
+            scaling=state.agent.scaling.observe(stored.observation),
         )
         returns = state.returns.observe(stored.reward, done, hyper.gamma)
         metrics = {

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvConfig
 from ploutos_jax.evaluate.backtest import backtest, baselines, baselines_by_rule, hold, random_actions
 from ploutos_jax.evaluate.baselines import REBALANCE_BARS, RULES, buy_and_hold, cash, equal_weight
 from ploutos_jax.market.features import build_market
@@ -17,8 +17,10 @@ from ploutos_jax.train.agent import Agent, AgentParams, Network
 from ploutos_jax.train.normalize import ObservationScaling, RunningMoments, fit_features
 
 NUM_BARS, NUM_ASSETS = 90, 3
-FREE = EnvConfig(spread_bps=0, slippage_bps=0, min_order_cash=0)
-COSTLY = EnvConfig(spread_bps=10, slippage_bps=3, commission_bps=2, commission_per_share=0.005)
+FREE = EnvConfig(spread_bps=0, tick_size=None, slippage_bps=0, fees="none", min_order_cash=0)
+COSTLY = EnvConfig(
+    spread_bps=10, tick_size=None, slippage_bps=3, fees="none", commission_bps=2, commission_per_share=0.005
+)
 
 
 def make_panel(seed=0, num_bars=NUM_BARS, num_assets=NUM_ASSETS, **fields):

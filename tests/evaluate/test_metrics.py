@@ -280,7 +280,7 @@ def test_equity_frame_columns_and_first_row():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bar": 9}, "bars 1 to 9, but must lie in 1 to 3"),
+        ({"bar": 9}, "bars 1 to 9, but must lie in 0 to 3"),
         ({"bar": 0}, "not sorted by bar"),
         ({"ticker": "ZZ"}, "ticker 'ZZ'"),
         ({"side": "short"}, "side 'short'.*buy, sell"),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvConfig
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.market.features import build_market
-from ploutos_jax.market.synthetic import GICS_SECTORS, SyntheticParams, synthetic_panel
+from ploutos_jax.market.sectors import GICS_SECTORS
+from ploutos_jax.market.synthetic import SyntheticParams, synthetic_panel
 
 NUM_PANELS, NUM_ASSETS, NUM_BARS = 4, 30, 2520
 
@@ -139,7 +140,9 @@ def play(stop_loss, take_profit, market):
             stop_loss=stop_loss,
             take_profit=take_profit,
             spread_bps=0.0,
+            tick_size=None,
             slippage_bps=0.0,
+            fees="none",
         )
     )
     params = env.default_params(market)

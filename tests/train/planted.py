@@ -7,8 +7,8 @@ import functools
 
 import numpy as np
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvConfig
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.panel import Labels, Market, Panel
 from ploutos_jax.train.config import TrainConfig
@@ -20,7 +20,9 @@ CONFIG = TrainConfig(num_envs=64, rollout_length=32, total_timesteps=65_536, gam
 ENV = TradingEnv(
     EnvConfig(
         spread_bps=0.0,
+        tick_size=None,
         slippage_bps=0.0,
+        fees="none",
         stop_loss=None,
         take_profit=None,
         buy_pct=1 / NUM_ASSETS,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.env.observation import ACCOUNT_FIELDS
 from ploutos_jax.env.types import Observation
 from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.checkpoint import STEPS_FOLDER, Checkpoints, describe, restore
@@ -28,8 +29,9 @@ def random_observations(num_envs=200):
     rng = np.random.default_rng(0)
     return Observation(
         t=jnp.asarray(rng.integers(0, planted.NUM_BARS, num_envs), jnp.int32),
-        assets=jnp.asarray(rng.normal(0, 0.5, (num_envs, planted.NUM_ASSETS, 3)), jnp.float16),
-        account=jnp.asarray(rng.normal(0, 0.5, (num_envs, 4)), jnp.float16),
+        positions=jnp.asarray(rng.normal(0, 0.5, (num_envs, planted.NUM_ASSETS, 2)), jnp.float16),
+        levels=jnp.asarray(rng.integers(0, 256, (num_envs, planted.NUM_ASSETS, 3)), jnp.uint8),
+        account=jnp.asarray(rng.normal(0, 0.5, (num_envs, len(ACCOUNT_FIELDS))), jnp.float16),
     )
 
 
@@ -86,7 +88,7 @@ mesh = Mesh(np.array(jax.devices()), ("env",))
 spread = lambda x: NamedSharding(mesh, P("env") if x.shape[:1] == (64,) else P())
 state = jax.device_put(state, jax.tree.map(spread, state))
 assert len(state.runner.state.shares.sharding.device_set) == 4
-with Checkpoints(target, describe(learner.network, planted.ENV.config, planted.seen())) as checkpoints:
+with Checkpoints(target, describe(learner.network, planted.ENV.config, planted.seen(), params)) as checkpoints:
     checkpoints.save(7, state)
 """
 
@@ -177,7 +179,7 @@ def small():
     state = learner.init(jax.random.key(0), params)
     network = {**state.agent.network, "more": [jnp.arange(500_000.0) + i for i in range(8)]}
     state = state.replace(agent=state.agent.replace(network=network))
-    return state, describe(learner.network, planted.ENV.config, planted.seen())
+    return state, describe(learner.network, planted.ENV.config, planted.seen(), params)
 
 
 def copy_of(state):
@@ -212,6 +214,6 @@ def test_only_the_newest_steps_are_kept(small, tmp_path):
 
 def test_a_reward_of_ones_own_is_not_part_of_a_checkpoint():
     config = dataclasses.replace(planted.ENV.config, reward=lambda before, after: after.equity)
-    learner, *_ = make_learner(planted.CONFIG, planted.seen(), config)
-    meta = json.loads(json.dumps(describe(learner.network, config, planted.seen())))
+    learner, params, _ = make_learner(planted.CONFIG, planted.seen(), config)
+    meta = json.loads(json.dumps(describe(learner.network, config, planted.seen(), params)))
     assert meta["env"]["reward"] == "log_return" and meta["env"]["episode_length"] == config.episode_length

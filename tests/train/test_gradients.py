@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Observation
 from ploutos_jax.train.agent import AgentParams, Network
 from ploutos_jax.train.config import TrainConfig
@@ -41,13 +42,16 @@ def draw_case(torso, ratio, action):
         return RunningMoments.create(size).merge(1e4, jnp.asarray(mean), jnp.asarray(deviation**2))
 
     scaling = ObservationScaling(
-        features=fit_features(market.features, market.tradable), assets=moments(3), account=moments(4)
+        features=fit_features(market.features, market.tradable),
+        assets=moments(len(ASSET_FIELDS)),
+        account=moments(len(ACCOUNT_FIELDS)),
     )
     agent = AgentParams(network=params, scaling=scaling)
     observation = Observation(
         t=jnp.asarray(rng.integers(0, T, (S, E)), jnp.int32),
-        assets=jnp.asarray(rng.normal(size=(S, E, A, 3)), jnp.float16),
-        account=jnp.asarray(rng.normal(size=(S, E, 4)), jnp.float16),
+        positions=jnp.asarray(rng.normal(size=(S, E, A, 2)), jnp.float16),
+        levels=jnp.asarray(rng.integers(0, 256, (S, E, A, 3)), jnp.uint8),
+        account=jnp.asarray(rng.normal(size=(S, E, len(ACCOUNT_FIELDS))), jnp.float16),
     )
     drawn = rng.integers(0, 3, (S, E, A)) if action == "discrete" else rng.normal(size=(S, E, A))
     width = A if ratio == "per_asset" else 1

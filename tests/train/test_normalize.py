@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.env.types import Observation
 from ploutos_jax.train import normalize
 from ploutos_jax.train.normalize import (
     FeatureScaling,
@@ -145,15 +146,20 @@ def test_a_reward_that_is_not_finite_does_not_spoil_the_scale():
 
 def test_statistics_of_large_half_precision_batches_are_exact():
     rng = np.random.default_rng(0)
-    assets = (0.9 + 0.05 * rng.standard_normal((100, 400, 60, 2), np.float32)).astype(np.float16)
-    account = rng.normal(-0.5, 2.0, (100, 400, 4)).astype(np.float16)
+    seen = Observation(
+        t=np.zeros((100, 400), np.int32),
+        positions=(0.9 + 0.05 * rng.standard_normal((100, 400, 60, 2), np.float32)).astype(np.float16),
+        levels=rng.integers(0, 256, (100, 400, 60, 3), np.uint8),
+        account=rng.normal(-0.5, 2.0, (100, 400, 4)).astype(np.float16),
+    )
+    assets = np.concatenate([seen.positions, seen.levels / 255], axis=-1)
     scaling = ObservationScaling(
         features=FeatureScaling(centre=jnp.zeros(1), spread=jnp.ones(1)),
-        assets=RunningMoments.create(2),
+        assets=RunningMoments.create(5),
         account=RunningMoments.create(4),
     )
-    seen = jax.jit(ObservationScaling.observe)(scaling, assets, account)
-    for moments, batch in ((seen.assets, assets), (seen.account, account)):
+    scaling = jax.jit(ObservationScaling.observe)(scaling, seen)
+    for moments, batch in ((scaling.assets, assets), (scaling.account, seen.account)):
         stream = batch.reshape(-1, batch.shape[-1]).astype(np.float64)
         assert float(moments.count) == pytest.approx(len(stream))
         np.testing.assert_allclose((moments.mean - stream.mean(0)) / stream.std(0), 0, atol=1e-3)

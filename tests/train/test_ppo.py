@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.observation import ACCOUNT_FIELDS
 from ploutos_jax.env.rewards import log_return
-from ploutos_jax.env.types import EnvConfig
+from ploutos_jax.env.types import Observation
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.gradients import minibatch_gradients
 from ploutos_jax.train.losses import joined_log_prob
@@ -79,9 +81,13 @@ def first_step(learner):
 def moved_agent(agent, num_assets):
     """Return an agent far from indifferent, with statistics of observations that are not those of a fresh one."""
     waves = jax.tree.map(lambda x: 0.3 * np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape), agent.network)
-    scaling = agent.scaling.observe(
-        np.full((1, 2, num_assets, 3), 0.2, np.float16), np.full((1, 2, 4), 0.1, np.float16)
+    seen = Observation(
+        t=np.zeros((1, 2), np.int32),
+        positions=np.full((1, 2, num_assets, 2), 0.2, np.float16),
+        levels=np.full((1, 2, num_assets, 3), 50, np.uint8),
+        account=np.full((1, 2, len(ACCOUNT_FIELDS)), 0.1, np.float16),
     )
+    scaling = agent.scaling.observe(seen)
     return agent.replace(network=jax.tree.map(jnp.add, agent.network, waves), scaling=scaling)
 
 

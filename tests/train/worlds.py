@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvConfig, EnvParams
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Labels, Market
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.agent import Network
