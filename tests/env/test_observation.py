@@ -1,14 +1,18 @@
 """What the agent sees: its bounds, its values, and that it knows nothing of later bars."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS, flatten, observe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Observation
+from ploutos_jax.market.sectors import GICS_SECTORS
 from tests.env.worlds import (
     NUM_ACCOUNTS,
     NUM_ASSETS,
@@ -24,7 +28,7 @@ from tests.env.worlds import (
 
 CONFIG = make_config()
 STEPS = NUM_BARS - 1
-see = jax.jit(jax.vmap(observe, in_axes=(0, None)))
+see = jax.jit(jax.vmap(functools.partial(observe, CONFIG), in_axes=(0, None)))
 flat = jax.jit(jax.vmap(flatten, in_axes=(0, None)))
 
 
@@ -37,16 +41,18 @@ def run(seed: int, **numbers: float) -> tuple[EnvParams, EnvState]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_account_values_are_bounded_and_half_precision(seed: int):
+def test_account_values_are_bounded_and_small(seed: int):
     params, state = run(seed)
     obs = jax.device_get(see(state, params))
-    assert (obs.assets.dtype, obs.account.dtype) == (np.float16, np.float16)
+    assert (obs.positions.dtype, obs.levels.dtype, obs.account.dtype) == (np.float16, np.uint8, np.float16)
+    stored = (obs.positions.nbytes + obs.levels.nbytes) / obs.positions[..., 0].size
+    assert stored <= 8, "bytes per asset and step"
     assert obs.assets.shape == (len(state.t), NUM_ASSETS, len(ASSET_FIELDS))
     assert obs.account.shape == (len(state.t), len(ACCOUNT_FIELDS))
     assert np.isfinite(obs.assets).all()
     assert np.isfinite(obs.account).all()
     assert (np.abs(obs.assets) <= 1).all()
-    assert (np.abs(obs.account) <= 1).all()
+    assert (np.abs(obs.account) <= 1.001).all()
     np.testing.assert_array_equal(obs.t, state.t)
 
 
@@ -68,17 +74,70 @@ def test_account_values_mean_what_their_names_say():
         (account["drawdown"], 1 - state.equity / state.peak_equity),
         (account["growth"], np.clip(np.log(state.equity / 1_000), -1, 1)),
         (account["position_count"], held.mean(axis=1)),
+        (account["leverage"], (state.shares * close).sum(axis=1) / state.equity),
+        (assets["stop_distance"], nearness(held, 1 - 0.98 * state.entry_price / np.where(held, close, 1))),
+        (assets["target_distance"], nearness(held, 1.04 * state.entry_price / np.where(held, close, 1) - 1)),
     ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2.1e-3)
         assert len(np.unique(ours)) > 3
     np.testing.assert_allclose(assets["weight"].sum(axis=1) + account["cash_share"], 1, atol=3e-3)
 
 
-def test_an_empty_account_sees_cash_and_zeros():
+def nearness(held: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return a distance as the observation writes it: 0 at the level or beyond, 1 without one."""
+    distance = np.maximum(distance, 0)
+    return np.where(held, distance / (distance + 0.05), 1)
+
+
+def test_levels_are_those_of_the_rules_in_force():
+    """Close 100 in bar 1, 110 in bar 2: a position bought at 100 has its trailing stop at 99 and its target at 120."""
+    close = np.repeat([[100.0], [100.0], [110.0], [110.0]], 2, axis=1)
+    rules = {"stop_loss": None, "take_profit": 0.2, "trailing_stop": 0.1, "episode_length": 3}
+    free = {"spread_bps": 0.0, "tick_size": None, "slippage_bps": 0.0, "fees": "none"}
+    env = TradingEnv(EnvConfig(**rules, **free))
+    params = env.default_params(calm_market(close))
+    _, state = env.reset_at(0, 3, params)
+    for action in ([1, 0], [0, 0]):
+        obs, state, *_ = env.step_env(jax.random.key(0), state, np.array(action), params)
+    stop, target = np.asarray(obs.assets)[:, 3:].T
+    np.testing.assert_allclose(stop, [nearness(np.True_, np.float64(11 / 110)), 1], atol=2e-3)
+    np.testing.assert_allclose(target, [nearness(np.True_, np.float64(10 / 110)), 1], atol=2e-3)
+
+
+def test_sector_exposures_add_up_to_the_positions():
+    columns = np.array([3, 3, 10, -1], np.int32)
+    market = random_market(0).replace(sector=columns)
+    params = make_params(CONFIG, market, {"initial_cash": 1_000.0})
+    state = run(0)[1]
+    obs = jax.device_get(see(state, params))
+    weight, sectors = obs.positions[..., 0].astype(np.float64), obs.account[:, -len(GICS_SECTORS) :]
+    np.testing.assert_allclose(sectors[:, 3], weight[:, :2].sum(axis=1), atol=2e-3)
+    np.testing.assert_allclose(sectors[:, 10], weight[:, 2], atol=2e-3)
+    assert not np.delete(sectors, [3, 10], axis=1).any()
+    assert sectors[:, 3].any()
+
+
+def test_day_trades_left_and_recent_returns():
+    config = make_config(day_trade_rule="pdt_2001", reward="differential_sharpe")
+    params = make_params(config, random_market(0), {})
+    _, state = TradingEnv(config).reset_at(0, STEPS, params)
+    moved = state.stats.replace(sharpe_mean=0.002, sharpe_square=0.002**2 + 0.01**2)
+    state = state.replace(day_trades=np.array([1, 0, 0, 1, 0], np.int32), stats=moved)
+    for equity, left in ((10_000.0, 1 / 3), (30_000.0, 1.0)):
+        account = np.asarray(observe(config, state.replace(equity=np.float32(equity)), params).account)
+        seen = dict(zip(ACCOUNT_FIELDS, account, strict=True))
+        assert seen["day_trades_left"] == pytest.approx(left, rel=1e-3)
+        assert seen["recent_sharpe"] == pytest.approx(0.2, rel=1e-3)
+        assert seen["recent_volatility"] == pytest.approx(0.5, rel=1e-3)
+
+
+def test_an_empty_account_sees_cash_and_no_levels():
     params = make_params(CONFIG, random_market(0), {})
     obs, _ = TradingEnv(CONFIG).reset_at(0, STEPS, params)
-    assert not obs.assets.any()
-    assert obs.account.tolist() == [1, 0, 0, 0]
+    assert not obs.assets[:, :3].any() and (obs.assets[:, 3:] == 1).all()
+    seen = dict(zip(ACCOUNT_FIELDS, obs.account.tolist(), strict=True))
+    assert {name for name, value in seen.items() if value} == {"cash_share", "day_trades_left"}
+    assert seen["cash_share"] == seen["day_trades_left"] == 1
 
 
 def test_an_account_that_lost_everything_sees_finite_numbers():
