@@ -27,6 +27,7 @@ class Book(struct.PyTreeNode):
         traded_cash: `[A]` dollars traded.
         profit_cash: `[A]` dollars gained against the last close net of costs, open shares still to be marked.
         mark: `[A]` price at which the shares held were last valued.
+        last_close: `[A]` the close before, in shares of this bar.
         num_trades: int32 fills.
         interest, fee_rounding: dollars.
         fee_cash_by_kind: K arrays `[A]`, dollars charged by each kind of the schedule.
@@ -38,6 +39,7 @@ class Book(struct.PyTreeNode):
     traded_cash: Array
     profit_cash: Array
     mark: Array
+    last_close: Array
     num_trades: Array
     interest: Array
     fee_rounding: Array
@@ -142,6 +144,7 @@ def open_book(config: EnvConfig, state: EnvState, last_close: Array, bar: Bar) -
         traded_cash=zeros,
         profit_cash=zeros,
         mark=last_close,
+        last_close=last_close,
         num_trades=jnp.zeros((), jnp.int32),
         interest=zero,
         fee_rounding=zero,
@@ -177,9 +180,9 @@ def begin_session(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) ->
 
 def apply_corporate_actions(book: Book, bar: Bar) -> Book:
     """Apply the bar's splits, then its dividends, to the shares held over the open."""
-    state, mark, profit_cash = book.state, book.mark, book.profit_cash
+    state, profit_cash = book.state, book.profit_cash
     if bar.split is not None:
-        mark = mark / bar.split
+        book = book.replace(mark=book.mark / bar.split, last_close=book.last_close / bar.split)
         state = state.replace(shares=state.shares * bar.split, entry_price=state.entry_price / bar.split)
         if state.highest_price is not None:
             state = state.replace(highest_price=state.highest_price / bar.split)
@@ -190,7 +193,7 @@ def apply_corporate_actions(book: Book, bar: Bar) -> Book:
         profit_cash = profit_cash + paid
         cash, cash_low = compensated_add(state.cash, state.cash_low, exact_sum(paid))
         state = state.replace(cash=cash, cash_low=cash_low)
-    return book.replace(state=state, mark=mark, profit_cash=profit_cash)
+    return book.replace(state=state, profit_cash=profit_cash)
 
 
 def book_fill(book: Book, fill: Fill, bar: Bar) -> Book:

@@ -24,6 +24,8 @@ def largest_first(candidates: Array, value: Array, adv: Array | None, allowed: A
     """
     place = jnp.arange(candidates.shape[0], dtype=jnp.int32)
     adv = jnp.zeros_like(value) if adv is None else adv
+    # An order of precedence has no slope, and the reduction below none that JAX knows.
+    value, adv = jax.lax.stop_gradient((value, adv))
     # Numbers that no candidate has, so that whatever is left over loses against every candidate.
     least = (jnp.array(-jnp.inf, value.dtype), jnp.array(-jnp.inf, adv.dtype), jnp.array(_NOWHERE, jnp.int32))
 

@@ -257,8 +257,7 @@ class TradingEnv:
 
     def _sell(self, params: EnvParams, book: Book, bar: Bar, shares: Array, reference: Array, reason: Array) -> Fill:
         if bar.delisted is not None:
-            # An asset's end pays out at the mark, the last close before this bar.
-            reference = jnp.where(reason == DELISTED, book.mark * params.delisting_recovery, reference)
+            reference = jnp.where(reason == DELISTED, book.last_close * params.delisting_recovery, reference)
         at_limit = (reason == TARGET) | (reason == DELISTED)
         return execution.sell(self.config, params, bar, shares, reference, reason, at_limit)
 
