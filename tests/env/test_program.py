@@ -1,0 +1,104 @@
+"""What is in the compiled step: a rule that is off leaves no trace, numbers are arguments, nothing calls the host."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from jax.extend import core
+
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.trading import TradingEnv
+from tests.env.worlds import make_config, random_market
+
+OPTIONAL = {
+    "max_sector_pct": 0.4,
+    "drawdown_scaling": 0.5,
+    "no_trade_band": 0.01,
+    "lot_size": 1.0,
+    "max_participation": 0.1,
+    "min_holding_bars": 2,
+    "tick_size": 0.01,
+    "slippage_atr": 0.02,
+    "slippage_volatility": 0.05,
+    "slippage_noise": 0.5,
+    "impact": 1.0,
+    "stop_loss": 0.02,
+    "take_profit": 0.04,
+    "trailing_stop": 0.05,
+    "break_even": 0.02,
+    "stop_loss_atr": 2.0,
+    "take_profit_atr": 4.0,
+    "trailing_atr": 3.0,
+    "max_holding_bars": 20,
+    "drawdown_halt": 0.3,
+    "cash_rate": 0.03,
+}
+OFF = dict.fromkeys(OPTIONAL) | {"fees": "none", "day_trade_rule": "none"}
+
+
+def trace_step(config: EnvConfig) -> tuple[set[str], int, set[str]]:
+    """Return the numbers of `EnvParams` that a step reads, how many operations it has, and their names."""
+    env, market = TradingEnv(config), random_market(0)
+    params = env.default_params(market)
+    _, state = env.reset_at(0, 10, params)
+    action = np.zeros(market.num_assets, np.int32 if config.action == "discrete" else np.float32)
+
+    def step(params, state):
+        return env.step_env(jax.random.key(0), state, action, params)
+
+    program = jax.make_jaxpr(step)(params, state).jaxpr
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path((params, state))]
+    read = {id(var) for equation in program.eqns for var in equation.invars if not hasattr(var, "val")}
+    used = {name for name, var in zip(names, program.invars, strict=True) if id(var) in read}
+    return used, count_operations(program), {str(e.primitive) for e in every_equation(program)}
+
+
+def every_equation(program):
+    for equation in program.eqns:
+        yield equation
+        for inner in core.jaxprs_in_params(equation.params):
+            yield from every_equation(inner)
+
+
+def count_operations(program) -> int:
+    return sum(1 for _ in every_equation(program))
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_rule_that_is_off_is_not_in_the_program(name: str):
+    action = "weights" if name == "no_trade_band" else "discrete"
+    config = make_config(action, 11, **OFF)
+    before, operations, _ = trace_step(config)
+    after, more, _ = trace_step(dataclasses.replace(config, **{name: OPTIONAL[name]}))
+    assert not any(f".{name}" in leaf for leaf in before)
+    assert any(f".{name}" in leaf for leaf in after) or name == "max_sector_pct"
+    assert more > operations
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"fees": "alpaca"},
+        {"fees": "percent"},
+        {"day_trade_rule": "pdt_2001"},
+        {"max_trades_per_day": 4},
+        {"settlement_days": 1},
+        {"max_participation": 0.1, "remainder": "carry"},
+        {"reward": "differential_sharpe"},
+    ],
+    ids=str,
+)
+def test_a_rule_that_is_off_has_no_state(rules: dict):
+    plain, full = make_config("discrete", 11, **OFF), make_config("discrete", 11, **(OFF | rules))
+    states = [TradingEnv(c).reset_at(0, 10, TradingEnv(c).default_params(random_market(0)))[1] for c in (plain, full)]
+    assert len(jax.tree.leaves(states[0])) == 12, "the account of a market without rules"
+    fewer, more = (trace_step(c)[1] for c in (plain, full))
+    assert more > fewer
+
+
+def test_the_step_never_calls_the_host_and_holds_no_large_constant():
+    everything = make_config("discrete", 11, **(OPTIONAL | {"day_trade_rule": "pdt_2001", "settlement_days": 1}))
+    _, operations, names = trace_step(everything)
+    assert not {name for name in names if "callback" in name or "infeed" in name}
+    assert operations > trace_step(make_config("discrete", 11, **OFF))[1] > 50
