@@ -103,7 +103,7 @@ def measure_training(num_assets: int, num_envs: int, num_steps: int, repeats: in
 
 
 def _world(num_assets: int) -> tuple[TradingEnv, EnvParams]:
-    market = build_market(synthetic_panel(jax.random.key(0), num_assets, NUM_BARS))
+    market = build_market(synthetic_panel(jax.random.key(0), num_assets, NUM_BARS), "core")
     env = TradingEnv()
     return env, env.default_params(market)
 

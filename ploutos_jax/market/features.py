@@ -6,8 +6,9 @@ Three conventions hold for every built-in feature:
   close to close is what a holder earned, and nothing after t enters row t.
 * **Own bars.** A feature runs over an asset's existing bars as if the missing ones were not there, and is not known
   in a missing bar. A gap therefore neither poisons later rows nor looks like a flat price.
-* **Network form.** Scale-free, clipped to ±10, and 0 where not known; the last feature, `known`, tells a true 0 from
-  "not known yet". Nothing is ever filled from a later row.
+* **Network form.** Scale-free, clipped to ±10, and 0 where not known. The last two features are masks: `known` is 1
+  where the asset has a bar, `warm` the share of the features that are past their warm-up. Nothing is ever filled from
+  a later row.
 
 Row t of a feature is known at close t.
 """
@@ -21,12 +22,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.market.bars import bar_exists, own_bars
+from ploutos_jax.market.bars import bar_exists
 from ploutos_jax.market.corporate_actions import is_traced, total_return
-from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, Feature
+from ploutos_jax.market.families.feature import Feature
+from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES
+from ploutos_jax.market.feature_table import MASKS, compute_features, split_paths
 from ploutos_jax.market.panel import Array, Market, Panel
 
-CLIP = 10.0
 # The bound of signals and user functions: their squares, summed over a table, stay finite in float32.
 RAW_CLIP = 1e15
 
@@ -41,9 +43,10 @@ def build_market(
 ) -> Market:
     """Return the market that the simulator runs on: broker-ready prices and the table of features.
 
-    The columns are the features named, in the order given, then the panel's signals as `signal_<name>`, then `known`:
-    1 where the asset has a bar and every built-in feature among the columns is past its warm-up, else 0. Giving
-    `market.feature_names` again makes the same columns.
+    The columns are the features named, in the order given, then the panel's signals as `signal_<name>`, then two
+    masks: `warm`, the share of the built-in features among the columns that are past their warm-up, and `known`, 1
+    where the asset has a bar at all; both are 0 where it has none. Giving `market.feature_names` again makes the same
+    columns.
 
     Args:
         panel: validated here, unless it is being traced inside a `jit`.
@@ -79,41 +82,8 @@ def build_market(
         dividend=None if panel.dividend is None else jnp.asarray(panel.dividend, float),
         split=None if panel.split is None else jnp.asarray(panel.split, float),
         labels=panel.labels,
-        feature_names=(*columns, "known"),
+        feature_names=(*columns, *MASKS),
     )
-
-
-def compute_features(panel: Panel, features: tuple[Feature, ...], num_paths: int = 1) -> jax.Array:
-    """Return the table of some features and `known`; pure, hence free to use inside `jit`.
-
-    Args:
-        panel: total-return prices; see `total_return`.
-        features: F definitions.
-        num_paths: number of paths of equal length lying end to end along T, each computed on its own.
-
-    Returns:
-        `[T, A, F + 1]` in network form, clipped to ±10, 0 where not known, the last column `known`; known at close t.
-    """
-    prices = tuple(jnp.asarray(getattr(panel, name), float) for name in ("open", "high", "low", "close", "volume"))
-    return _compute_table(prices, jnp.asarray(panel.sessions, jnp.int32), features, num_paths)
-
-
-@partial(jax.jit, static_argnames=("features", "num_paths"))
-def _compute_table(
-    prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...], num_paths: int
-) -> jax.Array:
-    warm_up = max((feature.warm_up for feature in features), default=0)
-
-    def compute_path(prices: tuple[jax.Array, ...], sessions: jax.Array) -> jax.Array:
-        bars = own_bars(*prices, sessions=sessions)
-        columns = [jnp.clip(feature.function(bars), -CLIP, CLIP) for feature in features]
-        is_warm = jnp.arange(sessions.shape[0])[:, None] >= warm_up
-        columns.append(jnp.broadcast_to(is_warm, bars.close.shape).astype(bars.close.dtype))
-        # One gather of whole rows for all features, not one for each.
-        return jnp.nan_to_num(bars.to_panel_rows(jnp.stack(columns, axis=-1)))
-
-    table = jax.vmap(compute_path)(*_split_paths((prices, sessions), num_paths))
-    return table.reshape(*prices[0].shape, -1)
 
 
 @partial(jax.jit, static_argnames="num_paths")
@@ -140,12 +110,8 @@ def _fill_forward(
         final_row = jnp.max(jnp.where(tradable, row, -1), axis=0)
         return {**filled, "tradable": tradable}, (row == final_row + 1) & (final_row >= 0)
 
-    by_path = jax.vmap(fill_path)(*_split_paths((bars, tradable, split), num_paths))
+    by_path = jax.vmap(fill_path)(*split_paths((bars, tradable, split), num_paths))
     return jax.tree.map(lambda x: x.reshape(tradable.shape), by_path)
-
-
-def _split_paths(tree: Any, num_paths: int) -> Any:
-    return jax.tree.map(lambda x: x.reshape(num_paths, x.shape[0] // num_paths, *x.shape[1:]), tree)
 
 
 def _last_rows(num_bars: int, num_paths: int) -> np.ndarray:
@@ -167,7 +133,7 @@ def _count_paths(num_bars: int, path_end: np.ndarray | None) -> int:
 
 
 def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel) -> dict[str, Column]:
-    """Return what makes each column, by its name and in its order, `known` left out."""
+    """Return what makes each column, by its name and in its order, masks left out."""
     signals: dict[str, Column] = {f"signal_{name}": signal for name, signal in panel.signals.items()}
     sources: dict[str, Column] = {feature.name: feature for feature in FEATURES} | signals
     if isinstance(features, str):
@@ -177,7 +143,7 @@ def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel)
         features = FEATURE_SETS[features]
     columns: dict[str, Column] = {}
     for item in features:
-        if item == "known":
+        if isinstance(item, str) and item in MASKS:
             continue
         name, column = _resolve_column(item, sources)
         if name in columns:
@@ -194,7 +160,7 @@ def _resolve_column(item: str | UserFunction, sources: dict[str, Column]) -> tup
     name = getattr(item, "__name__", None)
     if not callable(item) or not isinstance(name, str):
         raise ValueError(f"The feature list holds {item!r}; give names and functions that have a __name__.")
-    if name in sources or name == "known":
+    if name in sources or name in MASKS:
         raise ValueError(f"Your function {name!r} has the name of a known feature; give it another name.")
     return name, item
 
@@ -205,7 +171,7 @@ def _suggest(name: str, known: Iterable[str]) -> str:
 
 
 def _join_own_columns(table: jax.Array, columns: dict[str, Column], panel: Panel, num_paths: int) -> jax.Array:
-    """Put signals and the user's functions among the built-in features, `known` last."""
+    """Put signals and the user's functions among the built-in features, masks last."""
     own = {name: column for name, column in columns.items() if not isinstance(column, Feature)}
     if not own:
         return table
@@ -214,9 +180,10 @@ def _join_own_columns(table: jax.Array, columns: dict[str, Column], panel: Panel
         for name, column in own.items()
     ]
     values = jnp.clip(jnp.nan_to_num(jnp.stack(values, axis=-1)), -RAW_CLIP, RAW_CLIP)
-    joined = jnp.concatenate([table[..., :-1], values, table[..., -1:]], axis=-1)
-    made = [*(name for name in columns if name not in own), *own]
-    order = [*(made.index(name) for name in columns), len(made)]
+    num_masks = len(MASKS)
+    joined = jnp.concatenate([table[..., :-num_masks], values, table[..., -num_masks:]], axis=-1)
+    made = [*(name for name in columns if name not in own), *own, *MASKS]
+    order = [made.index(name) for name in (*columns, *MASKS)]
     return joined if order == sorted(order) else joined[..., np.array(order)]
 
 
