@@ -4,6 +4,9 @@ Every feature is in network form: scale-free, so that neither the currency of th
 changes it.
 """
 
+import difflib
+from collections.abc import Iterable
+
 from ploutos_jax.market.families import levels, momentum, price, statistics, trend, volatility, volume
 from ploutos_jax.market.families.feature import Feature
 
@@ -55,3 +58,9 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
 }
 """Set -> features: all; few but broad; those of a technical trading system; what TA-Lib has; price, volume and
 indicators; five."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at what an unknown name might mean, for the end of a message."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}."

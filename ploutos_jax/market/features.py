@@ -13,9 +13,9 @@ Three conventions hold for every built-in feature:
 Row t of a feature is known at close t.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,7 +25,8 @@ import numpy as np
 from ploutos_jax.market.bars import bar_exists
 from ploutos_jax.market.corporate_actions import is_traced, total_return
 from ploutos_jax.market.families.feature import Feature
-from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES
+from ploutos_jax.market.feature_cache import cached_features
+from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, suggest
 from ploutos_jax.market.feature_table import MASKS, compute_features, split_paths
 from ploutos_jax.market.panel import Array, Market, Panel
 
@@ -40,6 +41,7 @@ def build_market(
     panel: Panel,
     features: str | Sequence[str | UserFunction] = "standard",
     path_end: np.ndarray | None = None,
+    cache: str | Path | None = None,
 ) -> Market:
     """Return the market that the simulator runs on: broker-ready prices and the table of features.
 
@@ -56,6 +58,8 @@ def build_market(
             left to the agent's scaling, their column is named by their `__name__`. `check_causal` tests them.
         path_end: `[T]` last row of the path that each row belongs to, where paths of equal length lie end to end
             along T; None for one path.
+        cache: folder where the table of built-in features is kept for the next time (see `feature_cache`); your own
+            functions are evaluated each time.
 
     Returns:
         A `Market`; row t is known at close t, except `open[t]`.
@@ -69,7 +73,10 @@ def build_market(
     num_paths = _count_paths(panel.num_bars, path_end)
     columns = _resolve_columns(features, panel)
     built_in = tuple(column for column in columns.values() if isinstance(column, Feature))
-    table = compute_features(total_return(panel, num_paths), built_in, num_paths)
+    if cache is None or is_traced(panel):
+        table = compute_features(total_return(panel, num_paths), built_in, num_paths)
+    else:
+        table = cached_features(panel, built_in, num_paths, cache)
     prices = {name: jnp.asarray(getattr(panel, name), float) for name in ("open", "high", "low", "close", "volume")}
     split = jnp.ones(prices["close"].shape) if panel.split is None else jnp.asarray(panel.split, float)
     bars, delisted = _fill_forward(prices, jnp.asarray(panel.tradable), split, num_paths)
@@ -139,7 +146,7 @@ def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel)
     if isinstance(features, str):
         if features not in FEATURE_SETS:
             hint = " A single feature goes in a list." if features in sources else ""
-            raise ValueError(f"Unknown feature set {features!r}; {_suggest(features, FEATURE_SETS)}{hint}")
+            raise ValueError(f"Unknown feature set {features!r}; {suggest(features, FEATURE_SETS)}{hint}")
         features = FEATURE_SETS[features]
     columns: dict[str, Column] = {}
     for item in features:
@@ -155,7 +162,7 @@ def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel)
 def _resolve_column(item: str | UserFunction, sources: dict[str, Column]) -> tuple[str, Column]:
     if isinstance(item, str):
         if item not in sources:
-            raise ValueError(f"Unknown feature {item!r}; {_suggest(item, sources)}")
+            raise ValueError(f"Unknown feature {item!r}; {suggest(item, sources)}")
         return item, sources[item]
     name = getattr(item, "__name__", None)
     if not callable(item) or not isinstance(name, str):
@@ -163,11 +170,6 @@ def _resolve_column(item: str | UserFunction, sources: dict[str, Column]) -> tup
     if name in sources or name in MASKS:
         raise ValueError(f"Your function {name!r} has the name of a known feature; give it another name.")
     return name, item
-
-
-def _suggest(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}."
 
 
 def _join_own_columns(table: jax.Array, columns: dict[str, Column], panel: Panel, num_paths: int) -> jax.Array:

@@ -134,6 +134,11 @@ def _ranges(open, high, low, close, volume) -> Arrays:
         "bollinger_percent_b_20": np.where(flat, 0.5, ta.volatility.bollinger_pband(frame.close, 20, 2)),
         "true_range": true_range,
         "atr_14": talib.ATR(high, low, close, 14),
+        "natr_14": talib.NATR(high, low, close, 14),
+        "body": np.abs(close - open),
+        "upper_shadow": high - np.maximum(open, close),
+        "lower_shadow": np.minimum(open, close) - low,
+        "gap": open / shift(close, 1) - 1,
         "keltner_middle_20": keltner.keltner_channel_mband().to_numpy(),
         "keltner_upper_20": keltner.keltner_channel_hband().to_numpy(),
         "keltner_lower_20": keltner.keltner_channel_lband().to_numpy(),
@@ -156,6 +161,7 @@ def _volatilities(open, high, low, close, volume) -> Arrays:
     return {
         "volatility_20": windows(returns, 20).std(axis=1, ddof=1),
         "realised_volatility_5": np.sqrt(squares[5]),
+        "realised_volatility_20": np.sqrt(squares[20]),
         "realised_volatility_60": np.sqrt(squares[60]),
         "downside_share_20": ratio(falls, squares[20], 0.5),
         "parkinson_20": np.sqrt(windows(np.log(high / low) ** 2, 20).mean(axis=1) / (4 * np.log(2))),
@@ -201,6 +207,7 @@ def _volumes(open, high, low, close, volume) -> Arrays:
         "vpt_20": np.where(np.arange(len(close)) == 20, vpt, vpt - shift(vpt, 20)),
         "ease_of_movement": np.where((volume == 0) & (np.arange(len(volume)) > 0), 0, ease),
         "volume_sma_20": talib.SMA(volume, 20),
+        "volume_ratio_20": ratio(volume, talib.SMA(volume, 20), 1),
         "vwap_14": np.where(
             typical_idle,
             close,
@@ -282,18 +289,18 @@ def network_values(raw: Arrays, prices: Arrays) -> Arrays:
 
 
 def _network_values(raw: Arrays, open, high, low, close, volume) -> Arrays:
-    returns = {n: np.log(close / shift(close, n)) for n in (1, 5, 20, 60)}
+    returns = {n: np.log(talib.ROCR(close, n)) for n in (1, 5, 20, 60)}
     atr, sigma, volume_sum = raw["atr_14"], raw["volatility_20"], windows(volume, 20).sum(axis=1)
     ease, illiquidity = windows(raw["ease_of_movement"], 60), windows(raw["log_illiquidity_20"], 252)
-    long_volume = windows(volume, 60).mean(axis=1)
+    long_volume = talib.SMA(volume, 60)
     year = np.sqrt(252)
     short, long = raw["realised_volatility_5"], raw["realised_volatility_60"]
     values = {
         **{f"log_return_{n}": returns[n] for n in returns},
-        "momentum_252_21": np.log(shift(close, 21) / shift(close, 252)),
+        "momentum_252_21": shift(np.log(talib.ROCR(close, 231)), 21),
         **{f"close_over_{name}": close / raw[name] - 1 for name in ("sma_10", "sma_20", "sma_50", "ema_10", "ema_20")},
         **{name: raw[name] / close for name in ("macd", "macd_signal", "macd_histogram", "atr_14")},
-        "natr_14": raw["atr_14"] / close,
+        "natr_14": raw["natr_14"] / 100,
         **{
             name: raw[name] / 100 for name in ("ppo", "ppo_histogram", "trix_15", "adx_14", "plus_di_14", "minus_di_14")
         },
@@ -309,7 +316,7 @@ def _network_values(raw: Arrays, open, high, low, close, volume) -> Arrays:
         **{name: raw[name] for name in ("cmf_20", "corwin_schultz_20", "autocorrelation_60")},
         **{name: year * raw[name] for name in ("parkinson_20", "garman_klass_20", "yang_zhang_20", "volatility_20")},
         "return_mean_20": year * raw["return_mean_20"],
-        "realised_volatility_20": year * np.sqrt(windows(returns[1] ** 2, 20).mean(axis=1)),
+        "realised_volatility_20": year * raw["realised_volatility_20"],
         "volatility_ratio_5_60": ratio(short, long, 1),
         "obv_20": ratio(raw["obv_20"], volume_sum, 0),
         "force_13": raw["force_ratio_13"],
@@ -329,7 +336,7 @@ def _network_values(raw: Arrays, open, high, low, close, volume) -> Arrays:
             5,
         ),
         "volume_sma_20": np.log(ratio(raw["volume_sma_20"], long_volume, 1)),
-        "volume_ratio_20": np.log(ratio(volume, raw["volume_sma_20"], 1)),
+        "volume_ratio_20": np.log(raw["volume_ratio_20"]),
         "close_over_vwap_14": close / raw["vwap_14"] - 1,
         **{name: ratio(raw[name] - close, atr, 0) for name in raw if name.startswith("pivot")},
         "close_over_high_252": close / raw["high_252"] - 1,
@@ -340,11 +347,8 @@ def _network_values(raw: Arrays, open, high, low, close, volume) -> Arrays:
         "kurtosis_60": np.arcsinh(raw["kurtosis_60"]),
         "hurst_100": raw["hurst_100"] - 0.5,
         "variance_ratio_5_100": raw["variance_ratio_5_100"] - 1,
-        "body": ratio(np.abs(close - open), atr, 0),
-        "upper_shadow": ratio(high - np.maximum(open, close), atr, 0),
-        "lower_shadow": ratio(np.minimum(open, close) - low, atr, 0),
-        "gap": ratio(open / shift(close, 1) - 1, sigma, 0),
-        "true_range": ratio(raw["true_range"], atr, 0),
+        **{name: ratio(raw[name], atr, 0) for name in ("body", "upper_shadow", "lower_shadow", "true_range")},
+        "gap": ratio(raw["gap"], sigma, 0),
         "range": (high - low) / close,
     }
     return {name: np.clip(x, -10, 10) for name, x in values.items()}

@@ -10,6 +10,21 @@ from ploutos_jax.market.bars import Bars
 
 
 @dataclasses.dataclass(frozen=True)
+class Raw:
+    """The textbook form of a feature, in its own units, for people and for comparison with other libraries.
+
+    Attributes:
+        formula: what it is, for people.
+        function: takes `Bars`, returns `[T, A]` over own bars, NaN before the warm-up.
+        warm_up: the first own bar with a value, where it is another than that of the network form.
+    """
+
+    formula: str
+    function: Callable[[Bars], jax.Array]
+    warm_up: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Feature:
     """One feature.
 
@@ -21,6 +36,7 @@ class Feature:
         warm_up: the first own bar with a value, counted from 0, where every bar is a session of its own.
         low, high: bounds of the value, if it has any besides the table's clip.
         oracle: what tests compare it with.
+        raw: the textbook form where it is another than the network form.
         across_assets: whether it looks at other assets' bars too.
     """
 
@@ -31,4 +47,5 @@ class Feature:
     low: float = -math.inf
     high: float = math.inf
     oracle: str = "NumPy"
+    raw: Raw | None = None
     across_assets: bool = False

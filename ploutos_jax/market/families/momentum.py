@@ -1,11 +1,29 @@
 """Features of momentum: oscillators."""
 
-from ploutos_jax.market.families.feature import Feature
+from ploutos_jax.market.families.feature import Feature, Raw
 from ploutos_jax.market.indicators import momentum
 
 FEATURES = (
-    Feature("rsi_7", lambda b: momentum.rsi(b.close, 7) / 50 - 1, "RSI7 / 50 - 1", 7, -1, 1, "TA-Lib RSI"),
-    Feature("rsi_14", lambda b: momentum.rsi(b.close, 14) / 50 - 1, "RSI14 / 50 - 1", 14, -1, 1, "TA-Lib RSI"),
+    Feature(
+        "rsi_7",
+        lambda b: momentum.rsi(b.close, 7) / 50 - 1,
+        "RSI7 / 50 - 1",
+        7,
+        -1,
+        1,
+        "TA-Lib RSI",
+        raw=Raw("RSI7", lambda b: momentum.rsi(b.close, 7)),
+    ),
+    Feature(
+        "rsi_14",
+        lambda b: momentum.rsi(b.close, 14) / 50 - 1,
+        "RSI14 / 50 - 1",
+        14,
+        -1,
+        1,
+        "TA-Lib RSI",
+        raw=Raw("RSI14", lambda b: momentum.rsi(b.close, 14)),
+    ),
     Feature(
         "stochastic_rsi_14",
         lambda b: momentum.stochastic_rsi(b.close, 14) / 100,
@@ -14,6 +32,7 @@ FEATURES = (
         0,
         1,
         "TA-Lib STOCHRSI",
+        raw=Raw("StochRSI14", lambda b: momentum.stochastic_rsi(b.close, 14)),
     ),
     Feature(
         "stochastic_k_14",
@@ -23,6 +42,7 @@ FEATURES = (
         0,
         1,
         "ta stoch",
+        raw=Raw("%K14", lambda b: momentum.stochastic_k(b.high, b.low, b.close, 14)),
     ),
     Feature(
         "stochastic_d_14",
@@ -32,6 +52,7 @@ FEATURES = (
         0,
         1,
         "TA-Lib STOCHF",
+        raw=Raw("%D14", lambda b: momentum.stochastic_d(b.high, b.low, b.close, 14)),
     ),
     Feature(
         "williams_r_14",
@@ -41,8 +62,18 @@ FEATURES = (
         -1,
         0,
         "TA-Lib WILLR",
+        raw=Raw("%R14", lambda b: momentum.williams_r(b.high, b.low, b.close, 14)),
     ),
-    Feature("tsi_25_13", lambda b: momentum.tsi(b.close) / 100, "TSI(25, 13) / 100", 37, -1, 1, "ta tsi"),
+    Feature(
+        "tsi_25_13",
+        lambda b: momentum.tsi(b.close) / 100,
+        "TSI(25, 13) / 100",
+        37,
+        -1,
+        1,
+        "ta tsi",
+        raw=Raw("TSI(25, 13)", lambda b: momentum.tsi(b.close)),
+    ),
     Feature(
         "ultimate_oscillator",
         lambda b: momentum.ultimate_oscillator(b.high, b.low, b.close) / 50 - 1,
@@ -51,5 +82,6 @@ FEATURES = (
         -1,
         1,
         "TA-Lib ULTOSC",
+        raw=Raw("UO(7, 14, 28)", lambda b: momentum.ultimate_oscillator(b.high, b.low, b.close)),
     ),
 )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ploutos_jax.market.bars import Bars
-from ploutos_jax.market.families.feature import Feature
+from ploutos_jax.market.families.feature import Feature, Raw
 from ploutos_jax.market.indicators import statistics
 from ploutos_jax.market.indicators.momentum import log_return
 from ploutos_jax.market.indicators.rolling import divide
@@ -21,7 +21,16 @@ def _rank(bars: Bars) -> jax.Array:
 
 
 FEATURES = (
-    Feature("z_score_20", _z_score, "(C - SMA20) / std of 20 (ddof 1)", 19, -5, 5, "pandas"),
+    Feature(
+        "z_score_20",
+        _z_score,
+        "(C - SMA20) / std of 20 (ddof 1)",
+        19,
+        -5,
+        5,
+        "pandas",
+        raw=Raw("(C - SMA20) / std, without bounds", lambda b: statistics.z_score(b.close, 20)),
+    ),
     Feature(
         "skew_60",
         lambda b: jnp.clip(statistics.skewness(b.returns, 60), -5, 5),
@@ -30,6 +39,7 @@ FEATURES = (
         -5,
         5,
         "pandas",
+        raw=Raw("the same without bounds", lambda b: statistics.skewness(b.returns, 60)),
     ),
     Feature(
         "kurtosis_60",
@@ -39,6 +49,7 @@ FEATURES = (
         -2,
         5,
         "pandas",
+        raw=Raw("excess kurtosis, bias-corrected", lambda b: statistics.kurtosis(b.returns, 60)),
     ),
     Feature(
         "autocorrelation_60",
@@ -54,6 +65,7 @@ FEATURES = (
         lambda b: statistics.hurst(b.close, 100) - 0.5,
         "slope of ln std(x[t+τ] - x[t]) on ln τ = 0 .. ln 16, x = ln C, less 1/2",
         100,
+        raw=Raw("the slope", lambda b: statistics.hurst(b.close, 100)),
     ),
     Feature(
         "variance_ratio_5_100",
@@ -61,6 +73,7 @@ FEATURES = (
         "variance of 5-bar over 5 × that of 1-bar log returns, of 100, less 1",
         100,
         -1,
+        raw=Raw("the ratio", lambda b: statistics.variance_ratio(b.close, 5, 100)),
     ),
     Feature(
         "beta_60",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 
 from ploutos_jax.market.bars import Bars
-from ploutos_jax.market.families.feature import Feature
+from ploutos_jax.market.families.feature import Feature, Raw
 from ploutos_jax.market.families.price import YEAR
 from ploutos_jax.market.indicators import volatility
 from ploutos_jax.market.indicators.rolling import divide
@@ -48,19 +48,83 @@ def _overnight_share(bars: Bars) -> jax.Array:
 
 
 FEATURES = (
-    Feature("bollinger_upper_20", _bollinger(2), "(SMA20 + 2 std - C) / C", 19, oracle="TA-Lib BBANDS"),
-    Feature("bollinger_lower_20", _bollinger(-2), "(SMA20 - 2 std - C) / C", 19, oracle="TA-Lib BBANDS"),
-    Feature("bollinger_width_20", _bollinger_width, "(upper - lower) / middle", 19, low=0, oracle="TA-Lib BBANDS"),
     Feature(
-        "bollinger_percent_b_20", _percent_b, "(C - lower) / (upper - lower) - 1/2", 19, -1.1, 1.1, "TA-Lib BBANDS"
+        "bollinger_upper_20",
+        _bollinger(2),
+        "(SMA20 + 2 std - C) / C",
+        19,
+        oracle="TA-Lib BBANDS",
+        raw=Raw("SMA20 + 2 std", lambda b: volatility.bollinger(b.close)[2]),
     ),
-    Feature("atr_14", lambda b: b.atr_14 / b.close, "ATR14 / C", 14, low=0, oracle="TA-Lib ATR"),
     Feature(
-        "natr_14", lambda b: b.atr_14 / b.close, "NATR14 / 100, the same as atr_14", 14, low=0, oracle="TA-Lib NATR"
+        "bollinger_lower_20",
+        _bollinger(-2),
+        "(SMA20 - 2 std - C) / C",
+        19,
+        oracle="TA-Lib BBANDS",
+        raw=Raw("SMA20 - 2 std", lambda b: volatility.bollinger(b.close)[0]),
     ),
-    Feature("keltner_middle_20", _keltner(0), "(EMA20 - C) / C", 19, oracle="ta KeltnerChannel"),
-    Feature("keltner_upper_20", _keltner(2), "(EMA20 + 2 ATR10 - C) / C", 19, oracle="ta KeltnerChannel"),
-    Feature("keltner_lower_20", _keltner(-2), "(EMA20 - 2 ATR10 - C) / C", 19, oracle="ta KeltnerChannel"),
+    Feature(
+        "bollinger_width_20",
+        _bollinger_width,
+        "(upper - lower) / middle",
+        19,
+        low=0,
+        oracle="TA-Lib BBANDS",
+        raw=Raw("100 (upper - lower) / middle", lambda b: volatility.bollinger_width(b.close)),
+    ),
+    Feature(
+        "bollinger_percent_b_20",
+        _percent_b,
+        "(C - lower) / (upper - lower) - 1/2",
+        19,
+        -1.1,
+        1.1,
+        "TA-Lib BBANDS",
+        raw=Raw("(C - lower) / (upper - lower)", lambda b: volatility.bollinger_percent_b(b.close)),
+    ),
+    Feature(
+        "atr_14",
+        lambda b: b.atr_14 / b.close,
+        "ATR14 / C",
+        14,
+        low=0,
+        oracle="TA-Lib ATR",
+        raw=Raw("ATR14", lambda b: b.atr_14),
+    ),
+    Feature(
+        "natr_14",
+        lambda b: b.atr_14 / b.close,
+        "NATR14 / 100, the same as atr_14",
+        14,
+        low=0,
+        oracle="TA-Lib NATR",
+        raw=Raw("100 ATR14 / C", lambda b: 100 * b.atr_14 / b.close),
+    ),
+    Feature(
+        "keltner_middle_20",
+        _keltner(0),
+        "(EMA20 - C) / C",
+        19,
+        oracle="ta KeltnerChannel",
+        raw=Raw("EMA20, begun with the first close", lambda b: b.close + b.keltner[0]),
+    ),
+    Feature(
+        "keltner_upper_20",
+        _keltner(2),
+        "(EMA20 + 2 ATR10 - C) / C",
+        19,
+        oracle="ta KeltnerChannel",
+        raw=Raw("EMA20 + 2 ATR10", lambda b: b.close + b.keltner[0] + 2 * b.keltner[1]),
+    ),
+    Feature(
+        "keltner_lower_20",
+        _keltner(-2),
+        "(EMA20 - 2 ATR10 - C) / C",
+        19,
+        oracle="ta KeltnerChannel",
+        raw=Raw("EMA20 - 2 ATR10", lambda b: b.close + b.keltner[0] - 2 * b.keltner[1]),
+    ),
     Feature(
         "ulcer_14",
         lambda b: volatility.ulcer_index(b.close, 14) / 100,
@@ -69,6 +133,7 @@ FEATURES = (
         0,
         1,
         "ta UlcerIndex",
+        raw=Raw("100 times that", lambda b: volatility.ulcer_index(b.close, 14)),
     ),
     Feature(
         "volatility_20",
@@ -77,6 +142,7 @@ FEATURES = (
         20,
         low=0,
         oracle="pandas",
+        raw=Raw("std of 20 log returns", lambda b: b.volatility_20),
     ),
     Feature(
         "realised_volatility_20",
@@ -85,6 +151,7 @@ FEATURES = (
         20,
         low=0,
         oracle="pandas",
+        raw=Raw("root mean square of 20 log returns", lambda b: volatility.realised_volatility(b.close, 20)),
     ),
     Feature(
         "volatility_ratio_5_60",
@@ -101,6 +168,7 @@ FEATURES = (
         "√252 · √(mean ln²(H/L) / (4 ln 2)) of 20",
         19,
         low=0,
+        raw=Raw("per bar", lambda b: volatility.parkinson(b.high, b.low, 20)),
     ),
     Feature(
         "garman_klass_20",
@@ -108,6 +176,7 @@ FEATURES = (
         "√252 · √(mean of ln²(H/L)/2 - (2 ln 2 - 1) ln²(C/O)) of 20",
         19,
         low=0,
+        raw=Raw("per bar", lambda b: volatility.garman_klass(b.open, b.high, b.low, b.close, 20)),
     ),
     Feature(
         "yang_zhang_20",
@@ -115,6 +184,7 @@ FEATURES = (
         "√252 · √(var ln(O/C[-1]) + k var ln(C/O) + (1 - k) Rogers-Satchell) of 20",
         20,
         low=0,
+        raw=Raw("per bar", lambda b: volatility.yang_zhang(b.open, b.high, b.low, b.close, 20)),
     ),
     Feature(
         "downside_share_20",

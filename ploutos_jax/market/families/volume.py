@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from ploutos_jax.market.bars import Bars
-from ploutos_jax.market.families.feature import Feature
+from ploutos_jax.market.families.feature import Feature, Raw
 from ploutos_jax.market.indicators import levels, volume
 from ploutos_jax.market.indicators.rolling import divide, rolling_sum, sma
 from ploutos_jax.market.indicators.statistics import z_score
@@ -31,11 +31,15 @@ def _ease(bars: Bars) -> jax.Array:
     return jnp.clip(z_score(volume.ease_of_movement(bars.high, bars.low, bars.volume), 60), -5, 5)
 
 
-def _close_over_vwap(bars: Bars) -> jax.Array:
+def _vwap_offset(bars: Bars) -> jax.Array:
     prices = bars.high, bars.low, bars.close, bars.volume
     rolling = volume.vwap_offset(*prices, 14)
     session = levels.session_vwap_offset(*prices, bars.session_starts)
-    offset = jnp.where(bars.is_intraday, session + 0 * rolling, rolling)
+    return jnp.where(bars.is_intraday, session + 0 * rolling, rolling)
+
+
+def _close_over_vwap(bars: Bars) -> jax.Array:
+    offset = _vwap_offset(bars)
     return -offset / (bars.close + offset)
 
 
@@ -44,8 +48,24 @@ def _amihud(bars: Bars) -> jax.Array:
 
 
 FEATURES = (
-    Feature("volume_sma_20", _volume_sma, "ln(SMA20 of V / SMA60 of V)", 59, high=1.1, oracle="TA-Lib SMA"),
-    Feature("volume_ratio_20", _volume_ratio, "ln(V / SMA20 of V)", 19, high=3, oracle="TA-Lib SMA"),
+    Feature(
+        "volume_sma_20",
+        _volume_sma,
+        "ln(SMA20 of V / SMA60 of V)",
+        59,
+        high=1.1,
+        oracle="TA-Lib SMA",
+        raw=Raw("SMA20 of V", lambda b: sma(b.volume, 20), 19),
+    ),
+    Feature(
+        "volume_ratio_20",
+        _volume_ratio,
+        "ln(V / SMA20 of V)",
+        19,
+        high=3,
+        oracle="TA-Lib SMA",
+        raw=Raw("V / SMA20 of V", lambda b: divide(b.volume, sma(b.volume, 20), 1.0)),
+    ),
     Feature(
         "mfi_14",
         lambda b: volume.mfi(b.high, b.low, b.close, b.volume, 14) / 50 - 1,
@@ -54,8 +74,18 @@ FEATURES = (
         -1,
         1,
         "TA-Lib MFI",
+        raw=Raw("MFI14", lambda b: volume.mfi(b.high, b.low, b.close, b.volume, 14)),
     ),
-    Feature("obv_20", _obv, "(OBV - OBV[-20]) / ΣV of 20", 20, -1, 1, "TA-Lib OBV"),
+    Feature(
+        "obv_20",
+        _obv,
+        "(OBV - OBV[-20]) / ΣV of 20",
+        20,
+        -1,
+        1,
+        "TA-Lib OBV",
+        raw=Raw("OBV - OBV[-20]", lambda b: volume.obv_change(b.close, b.volume, 20)),
+    ),
     Feature(
         "cmf_20",
         lambda b: volume.chaikin_money_flow(b.high, b.low, b.close, b.volume, 20),
@@ -73,8 +103,16 @@ FEATURES = (
         -1,
         1,
         "ta ForceIndex",
+        raw=Raw("EMA13 of ΔC · V", lambda b: volume.force_index(b.close, b.volume, 13)),
     ),
-    Feature("vpt_20", _vpt, "Σ V (C/C[-1] - 1) / ΣV of 20 / std of 20 log returns", 20, oracle="ta VolumePriceTrend"),
+    Feature(
+        "vpt_20",
+        _vpt,
+        "Σ V (C/C[-1] - 1) / ΣV of 20 / std of 20 log returns",
+        20,
+        oracle="ta VolumePriceTrend",
+        raw=Raw("Σ V (C/C[-1] - 1) of 20", lambda b: volume.vpt_change(b.close, b.volume, 20)),
+    ),
     Feature(
         "ease_of_movement_60",
         _ease,
@@ -83,6 +121,7 @@ FEATURES = (
         -5,
         5,
         "ta EaseOfMovement",
+        raw=Raw("1e8 (ΔH + ΔL)(H - L) / 2V", lambda b: volume.ease_of_movement(b.high, b.low, b.volume), 1),
     ),
     Feature(
         "close_over_vwap_14",
@@ -90,6 +129,15 @@ FEATURES = (
         "C / VWAP14 - 1; intraday: over the session's VWAP",
         13,
         oracle="ta VolumeWeightedAveragePrice",
+        raw=Raw("VWAP14; intraday: the session's VWAP", lambda b: b.close + _vwap_offset(b)),
     ),
-    Feature("amihud_20", _amihud, "z-score over 252 of ln mean20(|r| / (C · V))", 271, -5, 5),
+    Feature(
+        "amihud_20",
+        _amihud,
+        "z-score over 252 of ln mean20(|r| / (C · V))",
+        271,
+        -5,
+        5,
+        raw=Raw("ln mean20(|r| / (C · V))", lambda b: volume.log_illiquidity(b.close, b.volume, 20), 20),
+    ),
 )
