@@ -93,9 +93,10 @@ def test_a_daily_bar_is_a_session_of_one_bar(panel):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", NAMES)
-def test_minute_bars_of_spy(name, minutes):
-    panel, values, truth = minutes
-    assert len(np.unique(panel.sessions)) > 15
+@pytest.mark.parametrize("bars", ["minutes", "hours"])
+def test_real_bars_within_sessions(bars, name, request):
+    panel, values, truth = request.getfixturevalue(bars)
+    assert 15 < len(np.unique(panel.sessions)) < panel.num_bars / 4
     known = np.isfinite(truth[name])
     assert known.mean() > 0.9
     np.testing.assert_allclose(values[name][known, 0], truth[name][known], rtol=1e-3, atol=2e-4)
@@ -105,4 +106,12 @@ def test_minute_bars_of_spy(name, minutes):
 @pytest.fixture(scope="module")
 def minutes(data_dir):
     panel = load_panel(str(data_dir / "spy_1m_2024_2025.parquet")).window(0, 8000)
+    return panel, session_features(panel), by_loop(panel, 0)
+
+
+@pytest.fixture(scope="module")
+def hours(data_dir):
+    panel = load_panel(str(data_dir / "us_hourly_1998_2021.parquet"), tickers=["AIG"]).window(
+        "2007-01-01", "2010-12-31"
+    )
     return panel, session_features(panel), by_loop(panel, 0)

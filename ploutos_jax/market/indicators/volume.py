@@ -22,6 +22,8 @@ Array = jax.Array
 
 _LEAST_ILLIQUIDITY = 1e-20
 """Stands for none, of which there is no logarithm: far below what any market has."""
+_TIE_ROUNDINGS = 4
+"""How many roundings two sums of the same three prices may lie apart."""
 
 
 def close_location(high: Array, low: Array, close: Array) -> Array:
@@ -32,10 +34,12 @@ def close_location(high: Array, low: Array, close: Array) -> Array:
 def mfi(high: Array, low: Array, close: Array, volume: Array, window: int = 14) -> Array:
     """Money flow index, 0 to 100: 100 · P / (P + Q), P and Q the sums of typical price × volume on rises and falls.
 
-    Bars whose typical price is unchanged count for neither; 50 where no money moves. First row `window`.
+    Bars whose typical price is unchanged, but for rounding, count for neither; 50 where no money moves. First row `window`.
     """
     typical = (high + low + close) / 3
     change = difference(typical)
+    # Prices are decimals: of equal sums of three, one may be rounded up and the other down.
+    change = jnp.where(jnp.abs(change) <= _TIE_ROUNDINGS * jnp.finfo(typical.dtype).eps * typical, 0 * change, change)
     flow = typical * volume + 0 * change
     rises = rolling_sum(jnp.where(change > 0, flow, 0 * flow), window)
     falls = rolling_sum(jnp.where(change < 0, flow, 0 * flow), window)
