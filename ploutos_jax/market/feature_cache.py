@@ -39,9 +39,7 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ploutos_jax" / "features"
 
 
-def cached_features(
-    panel: Panel, features: tuple[Feature, ...], num_paths: int, folder: str | Path
-) -> jax.Array:
+def cached_features(panel: Panel, features: tuple[Feature, ...], num_paths: int, folder: str | Path) -> jax.Array:
     """Return the table of some features of prices as traded, from the cache if it is there.
 
     Args:

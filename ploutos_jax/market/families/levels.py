@@ -77,7 +77,6 @@ FEATURES = (
         251,
         0,
         1,
-        "TA-Lib MAXINDEX",
         raw=Raw("bars since the highest H of 252, the newest of equal ones", lambda b: bars_since_max(b.high, 252)),
     ),
     Feature(

@@ -93,7 +93,6 @@ FEATURES = (
         lambda bars: momentum.log_return(bars.close, 20) * (YEAR / 20),
         "√252 · mean of 20 log returns",
         20,
-        oracle="pandas",
         raw=Raw("mean of 20 log returns", lambda b: momentum.log_return(b.close, 20) / 20),
     ),
     Feature(

@@ -89,7 +89,6 @@ FEATURES = (
         20,
         -0.5,
         0.5,
-        "pandas",
         across_assets=True,
     ),
 )

@@ -70,7 +70,7 @@ FEATURES = (
         "(upper - lower) / middle",
         19,
         low=0,
-        oracle="TA-Lib BBANDS",
+        oracle="ta bollinger_wband",
         raw=Raw("100 (upper - lower) / middle", lambda b: volatility.bollinger_width(b.close)),
     ),
     Feature(
@@ -80,7 +80,7 @@ FEATURES = (
         19,
         -1.1,
         1.1,
-        "TA-Lib BBANDS",
+        "ta bollinger_pband",
         raw=Raw("(C - lower) / (upper - lower)", lambda b: volatility.bollinger_percent_b(b.close)),
     ),
     Feature(
@@ -133,7 +133,7 @@ FEATURES = (
         0,
         1,
         "ta UlcerIndex",
-        raw=Raw("100 times that", lambda b: volatility.ulcer_index(b.close, 14)),
+        raw=Raw("100 √(mean of (C / max14 - 1)²) of 14", lambda b: volatility.ulcer_index(b.close, 14)),
     ),
     Feature(
         "volatility_20",
@@ -150,7 +150,6 @@ FEATURES = (
         "√252 · root mean square of 20 log returns",
         20,
         low=0,
-        oracle="pandas",
         raw=Raw("root mean square of 20 log returns", lambda b: volatility.realised_volatility(b.close, 20)),
     ),
     Feature(
@@ -160,7 +159,6 @@ FEATURES = (
         60,
         0,
         12**0.5,
-        "pandas",
     ),
     Feature(
         "parkinson_20",
@@ -168,7 +166,7 @@ FEATURES = (
         "√252 · √(mean ln²(H/L) / (4 ln 2)) of 20",
         19,
         low=0,
-        raw=Raw("per bar", lambda b: volatility.parkinson(b.high, b.low, 20)),
+        raw=Raw("without √252", lambda b: volatility.parkinson(b.high, b.low, 20)),
     ),
     Feature(
         "garman_klass_20",
@@ -176,7 +174,7 @@ FEATURES = (
         "√252 · √(mean of ln²(H/L)/2 - (2 ln 2 - 1) ln²(C/O)) of 20",
         19,
         low=0,
-        raw=Raw("per bar", lambda b: volatility.garman_klass(b.open, b.high, b.low, b.close, 20)),
+        raw=Raw("without √252", lambda b: volatility.garman_klass(b.open, b.high, b.low, b.close, 20)),
     ),
     Feature(
         "yang_zhang_20",
@@ -184,7 +182,7 @@ FEATURES = (
         "√252 · √(var ln(O/C[-1]) + k var ln(C/O) + (1 - k) Rogers-Satchell) of 20",
         20,
         low=0,
-        raw=Raw("per bar", lambda b: volatility.yang_zhang(b.open, b.high, b.low, b.close, 20)),
+        raw=Raw("without √252", lambda b: volatility.yang_zhang(b.open, b.high, b.low, b.close, 20)),
     ),
     Feature(
         "downside_share_20",

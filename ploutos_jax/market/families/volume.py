@@ -93,7 +93,7 @@ FEATURES = (
         19,
         -1,
         1,
-        "ta ChaikinMoneyFlow",
+        "ta chaikin_money_flow",
     ),
     Feature(
         "force_13",
@@ -102,7 +102,7 @@ FEATURES = (
         13,
         -1,
         1,
-        "ta ForceIndex",
+        "ta force_index",
         raw=Raw("EMA13 of ΔC · V", lambda b: volume.force_index(b.close, b.volume, 13)),
     ),
     Feature(
@@ -110,7 +110,7 @@ FEATURES = (
         _vpt,
         "Σ V (C/C[-1] - 1) / ΣV of 20 / std of 20 log returns",
         20,
-        oracle="ta VolumePriceTrend",
+        oracle="ta volume_price_trend",
         raw=Raw("Σ V (C/C[-1] - 1) of 20", lambda b: volume.vpt_change(b.close, b.volume, 20)),
     ),
     Feature(
@@ -120,7 +120,7 @@ FEATURES = (
         60,
         -5,
         5,
-        "ta EaseOfMovement",
+        "ta ease_of_movement",
         raw=Raw("1e8 (ΔH + ΔL)(H - L) / 2V", lambda b: volume.ease_of_movement(b.high, b.low, b.volume), 1),
     ),
     Feature(

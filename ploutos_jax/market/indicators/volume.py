@@ -34,7 +34,9 @@ def close_location(high: Array, low: Array, close: Array) -> Array:
 def mfi(high: Array, low: Array, close: Array, volume: Array, window: int = 14) -> Array:
     """Money flow index, 0 to 100: 100 · P / (P + Q), P and Q the sums of typical price × volume on rises and falls.
 
-    Bars whose typical price is unchanged, but for rounding, count for neither; 50 where no money moves. First row `window`.
+    Bars whose typical price is unchanged, but for rounding, count for neither; 50 where no money moves.
+
+    First row `window`.
     """
     typical = (high + low + close) / 3
     change = difference(typical)
