@@ -31,10 +31,10 @@ Every feature is a function of an asset's own bars up to the close of bar t, at 
 left out, not filled. O, H, L, C, V are open, high, low, close and volume, `X[-n]` is X n bars ago, r a log return, std
 a standard deviation (ddof 1 for returns, 0 for prices). `build_market` makes the table in **network form**: scale-free,
 clipped to ±{clip:g}, 0 where not known. `raw_features` returns the **textbook form**. **First bar** counts an asset's
-own bars from 0; where the textbook form has another, it stands in brackets. **Compared with** names what the tests hold the
-values against, in double and single precision: TA-Lib 0.8, `ta` 0.11, pandas, or a plain NumPy computation of the
-formula. Where a formula is 0/0 (flat prices, no volume) the value is the neutral one: the middle of an oscillator, no
-distance, no flow.
+own bars from 0; where the textbook form has another, it stands in brackets. **Compared with** names what the tests
+hold the values against, in double and single precision: TA-Lib 0.8, `ta` 0.11, pandas, or a plain NumPy computation
+of the formula. Where a formula is 0/0 (flat prices, no volume) the value is the neutral one: the middle of an
+oscillator, no distance, no flow.
 
 In bars within a day (several bars to a session) pivots and gaps are measured from the whole session before, and the
 VWAP is that of the session so far.

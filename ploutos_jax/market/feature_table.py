@@ -1,5 +1,6 @@
 """The table of features `[T, A, F]` of a panel, a block of assets at a time."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,48 +45,66 @@ def split_paths(tree: Any, num_paths: int) -> Any:
 def _compute_table(
     prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...], num_paths: int
 ) -> jax.Array:
-    close = prices[3]
-    num_rows, num_assets = close.shape
-    column_bytes = num_rows * (len(features) + len(MASKS)) * close.dtype.itemsize
-    budget = _CPU_BLOCK_BYTES if jax.default_backend() == "cpu" else _BLOCK_BYTES
-    count = min(num_assets, max(_MIN_BLOCK_ASSETS, budget // column_bytes))
-    # True, but not known to the compiler.
-    always = sessions[0] > jnp.iinfo(sessions.dtype).min
-    compute = partial(_compute_path, features=features, count=count, always=always)
+    compute = partial(_compute_path, features=features)
     if num_paths == 1:
         return compute(prices, sessions)
-    return jax.vmap(compute)(*split_paths((prices, sessions), num_paths)).reshape(num_rows, num_assets, -1)
+    by_path = jax.vmap(compute)(*split_paths((prices, sessions), num_paths))
+    return by_path.reshape(*prices[0].shape, -1)
 
 
-def _compute_path(
-    prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...], count: int, always: jax.Array
-) -> jax.Array:
+def _compute_path(prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...]) -> jax.Array:
     bars = own_bars(*prices, sessions=sessions)
-    num_rows, num_assets = bars.close.shape
     of_others = {feature.name: feature.function(bars) for feature in features if feature.across_assets}
-    of_itself = [feature for feature in features if not feature.across_assets]
+    of_itself = {feature.name: feature.function for feature in features if not feature.across_assets}
 
-    def compute_columns(part: Bars) -> list[jax.Array]:
-        return [feature.function(part) for feature in of_itself]
+    def write(table: jax.Array, part: Bars, start: jax.Array, values: list[jax.Array]) -> jax.Array:
+        count = part.close.shape[1]
+        columns = {name: jax.lax.dynamic_slice_in_dim(x, start, count, axis=1) for name, x in of_others.items()}
+        columns |= dict(zip(of_itself, values, strict=True))
+        block = _join_columns(part, [columns[feature.name] for feature in features])
+        return jax.lax.dynamic_update_slice_in_dim(table, block, start, axis=1)
 
-    def skip_columns(part: Bars) -> list[jax.Array]:
-        return [jnp.zeros_like(part.close) for _ in of_itself]
+    table = jnp.zeros((*bars.close.shape, len(features) + len(MASKS)), bars.close.dtype)
+    return compute_in_blocks(bars, list(of_itself.values()), write, table)
 
-    def write_block(block: jax.Array, table: jax.Array) -> jax.Array:
+
+def compute_in_blocks(
+    bars: Bars,
+    functions: Sequence[Callable[[Bars], jax.Array]],
+    write: Callable[[Any, Bars, jax.Array, list[jax.Array]], Any],
+    out: Any,
+) -> Any:
+    """Evaluate functions that look at no other asset, for a block of assets at a time, and return what was written.
+
+    Args:
+        bars: of all assets.
+        functions: take the `Bars` of a block, return `[T, block]` over own bars.
+        write: takes what was written so far, the bars of a block, the number of its first asset and the values of the
+            functions; returns what is written now.
+        out: what is written to.
+    """
+    num_rows, num_assets = bars.close.shape
+    budget = _CPU_BLOCK_BYTES if jax.default_backend() == "cpu" else _BLOCK_BYTES
+    column_bytes = num_rows * (len(functions) + len(MASKS)) * bars.close.dtype.itemsize
+    count = min(num_assets, max(_MIN_BLOCK_ASSETS, budget // column_bytes))
+    # True, but not known to the compiler.
+    always = bars.sessions[0, 0] > jnp.iinfo(bars.sessions.dtype).min
+
+    def evaluate(part: Bars) -> list[jax.Array]:
+        return [function(part) for function in functions]
+
+    def skip(part: Bars) -> list[jax.Array]:
+        return [jnp.zeros_like(part.close) for _ in functions]
+
+    def add_block(block: jax.Array, out: Any) -> Any:
         # The last block overlaps the one before, so that all have one size.
         start = jnp.minimum(block * count, num_assets - count)
         part = bars.take_assets(start, count)
-        columns = {name: jax.lax.dynamic_slice_in_dim(x, start, count, axis=1) for name, x in of_others.items()}
         # The compiler puts what is cheap into its readers, and takes the lags of a window for cheap: each reader of a
         # column would compute it again. It does so across no branch; this one is always taken.
-        values = jax.lax.cond(always, compute_columns, skip_columns, part)
-        columns |= {feature.name: x for feature, x in zip(of_itself, values, strict=True)}
-        return jax.lax.dynamic_update_slice_in_dim(
-            table, _join_columns(part, [columns[feature.name] for feature in features]), start, axis=1
-        )
+        return write(out, part, start, jax.lax.cond(always, evaluate, skip, part))
 
-    table = jnp.zeros((num_rows, num_assets, len(features) + len(MASKS)), bars.close.dtype)
-    return jax.lax.fori_loop(0, -(-num_assets // count), write_block, table)
+    return jax.lax.fori_loop(0, -(-num_assets // count), add_block, out)
 
 
 def _join_columns(bars: Bars, columns: list[jax.Array]) -> jax.Array:

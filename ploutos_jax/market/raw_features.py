@@ -6,10 +6,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ploutos_jax.market.bars import own_bars
+from ploutos_jax.market.bars import Bars, own_bars
 from ploutos_jax.market.corporate_actions import total_return
 from ploutos_jax.market.families.feature import Feature, Raw
 from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, suggest
+from ploutos_jax.market.feature_table import compute_in_blocks
 from ploutos_jax.market.panel import Panel
 
 
@@ -52,4 +53,20 @@ def raw_form(feature: Feature) -> Raw:
 @partial(jax.jit, static_argnames="features")
 def _compute(prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...]) -> list[jax.Array]:
     bars = own_bars(*prices, sessions=sessions)
-    return [bars.to_panel_rows(raw_form(feature).function(bars)) for feature in features]
+    raw = [raw_form(feature).function for feature in features]
+    alone = [i for i, feature in enumerate(features) if not feature.across_assets]
+    columns = [
+        bars.to_panel_rows(raw[i](bars)) if feature.across_assets else jnp.zeros_like(bars.close)
+        for i, feature in enumerate(features)
+    ]
+
+    def write(out: list[jax.Array], part: Bars, start: jax.Array, values: list[jax.Array]) -> list[jax.Array]:
+        return [
+            jax.lax.dynamic_update_slice_in_dim(x, part.to_panel_rows(value), start, axis=1)
+            for x, value in zip(out, values, strict=True)
+        ]
+
+    written = compute_in_blocks(bars, [raw[i] for i in alone], write, [columns[i] for i in alone])
+    for i, column in zip(alone, written, strict=True):
+        columns[i] = column
+    return columns
