@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
-from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, ScalarFormatter
 
 from ploutos_jax.market.corporate_actions import total_return
 from ploutos_jax.market.feature_docs import FAMILIES
@@ -26,7 +27,9 @@ from ploutos_jax.market.raw_features import raw_features, raw_form
 from ploutos_jax.train.terminal import exit_codes
 
 COLORS = ("#4c566a", "#1f6f8b", "#3a7d44", "#b5651d", "#6a4c93", "#99582a", "#a4343a")
+UNKNOWN = "#e9e9ee"
 NUM_COLUMNS = 6
+_NUM_BARS = 504
 _COMPANY = 50
 """Other tickers that are read besides, so that features across assets say something."""
 
@@ -39,7 +42,7 @@ class Page:
         data: market file or folder.
         ticker: whose features; the first ticker of the data without it.
         output: picture to write, by its ending PNG, PDF or SVG.
-        start: first date drawn; features know the bars before it.
+        start: first date drawn; the last 504 bars without it. Features know the bars before it.
         end: last date drawn.
         features: name of the feature set.
         form: `network` is what a policy sees, `textbook` the indicators in their own units.
@@ -62,6 +65,8 @@ def main(args: list[str]) -> int:
     company = [symbol for symbol in panel.symbols if symbol != ticker][:_COMPANY]
     panel = panel.select([ticker, *company])
     rows = panel.find_rows(wanted.start, wanted.end)
+    if wanted.start is None:
+        rows = slice(max(rows.start, rows.stop - _NUM_BARS), rows.stop)
     values = _values(panel, wanted.features, wanted.form)
     figure = draw(panel, {name: x[rows] for name, x in values.items()}, rows, wanted.form)
     figure.savefig(wanted.output)
@@ -113,26 +118,35 @@ def draw(panel: Panel, values: dict[str, np.ndarray], rows: slice, form: str) ->
     for axis in axes[len(chosen) + 1 :]:
         axis.set_axis_off()
     figure.suptitle(f"{panel.symbols[0]}, {form} form, {str(times[0])[:10]} to {str(times[-1])[:10]}", fontsize=12)
+    drawn = {color for color, _ in chosen}
+    families = [(name, color) for name, color in zip(FAMILIES, COLORS, strict=True) if color in drawn]
+    lines = [Line2D([], [], color=color, linewidth=2, label=name) for name, color in families]
+    lines.append(Line2D([], [], color=UNKNOWN, linewidth=6, label="not known"))
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=8, frameon=False)
     return figure
 
 
 def _plot(axis: Axes, times: np.ndarray, x: np.ndarray, color: str, name: str, formula: str) -> None:
-    axis.plot(times, x, color=color, linewidth=0.7)
-    axis.set_title(name, fontsize=8, loc="left", pad=9, fontweight="bold")
-    shown = formula if len(formula) < 62 else formula[:60] + "…"
-    axis.text(0, 1.02, shown.replace("$", ""), transform=axis.transAxes, fontsize=5.5, color="#666666")
+    # Against the number of the bar: nights and weekends would be drawn as slopes.
+    bars = np.arange(len(x))
+    axis.plot(bars, x, color=color, linewidth=0.7)
+    axis.set_title(name, fontsize=8, loc="left", pad=11, fontweight="bold")
+    shown = formula if len(formula) < 58 else formula[:56] + "…"
+    axis.text(0, 1.04, shown.replace("$", ""), transform=axis.transAxes, fontsize=6, color="#666666")
     unknown = ~np.isfinite(x)
-    if unknown.any():
-        axis.fill_between(
-            times, 0, 1, where=unknown, transform=axis.get_xaxis_transform(), color="#e9e9ee", linewidth=0
-        )
-    axis.set_xlim(times[0], times[-1])
+    axis.fill_between(bars, 0, 1, where=unknown, transform=axis.get_xaxis_transform(), color=UNKNOWN, linewidth=0)
+    axis.set_xlim(0, max(len(x) - 1, 1))
+    ticks = np.linspace(0, len(x) - 1, 5).astype(int)[:-1]
+    is_long = times[-1] - times[0] > np.timedelta64(150, "D")
+    axis.set_xticks(ticks, [str(times[tick])[: 7 if is_long else 10] for tick in ticks])
     axis.tick_params(labelsize=6, length=2, pad=1.5)
-    locator = dates.AutoDateLocator(minticks=3, maxticks=5)
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, show_offset=False))
+    axis.yaxis.set_major_formatter(EngFormatter(sep="", usetex=False) if _is_large(x) else ScalarFormatter())
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#eeeeee", linewidth=0.6)
+
+
+def _is_large(x: np.ndarray) -> bool:
+    return bool(np.isfinite(x).any()) and float(np.nanmax(np.abs(x))) > 1e4
 
 
 def _show_bounds(axis: Axes, low: float, high: float) -> None:
