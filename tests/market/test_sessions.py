@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.market.causality import perturb_after
 from ploutos_jax.market.feature_set import FEATURES
 from ploutos_jax.market.feature_table import compute_features
+from ploutos_jax.market.features import build_market
 from ploutos_jax.market.files import load_panel
 from ploutos_jax.market.indicators import levels
 from tests.market.worlds import make_intraday_panel
@@ -80,6 +82,15 @@ def test_the_present_session_does_not_move_its_own_pivots(ragged):
         assert len(changes) > 20
 
 
+@pytest.mark.parametrize("t", [3, 40, 170, 300])
+def test_no_session_feature_looks_ahead(t, ragged):
+    panel = make_intraday_panel(ragged.replace(split=None, dividend=None))
+    before, after = (session_features(p) for p in (panel, perturb_after(panel, t, np.random.default_rng(t))))
+    for name in NAMES:
+        np.testing.assert_array_equal(after[name][: t + 1], before[name][: t + 1], err_msg=name)
+        assert (after[name][t + 1 :] != before[name][t + 1 :]).any(), name
+
+
 def test_a_daily_bar_is_a_session_of_one_bar(panel):
     values = session_features(panel)
     close, opens = (np.asarray(getattr(panel, name)) for name in ("close", "open"))
@@ -115,3 +126,16 @@ def hours(data_dir):
         "2007-01-01", "2010-12-31"
     )
     return panel, session_features(panel), by_loop(panel, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_a_year_of_minutes_has_every_feature(data_dir):
+    market = build_market(load_panel(str(data_dir / "spy_1m_2024_2025.parquet")))
+    assert market.features.shape == (102_236, 1, 87)
+    assert jnp.isfinite(market.features).all()
+    assert (market.features[2000:, 0, -2:] == 1).all()
+    still = [
+        name for name, x in zip(market.feature_names[:-2], market.features[2000:, 0].T, strict=False) if x.std() == 0
+    ]
+    assert still == ["beta_60", "return_rank_20"], "an asset alone is its own market"
