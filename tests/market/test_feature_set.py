@@ -288,3 +288,15 @@ def test_a_panel_shorter_than_any_window(make_panel, num_bars):
     assert np.isfinite(values).all()
     assert (values[:1, :, :-1] == 0).all()
     assert (values[..., -1] == 1).all()
+
+
+def test_a_gpu_scans_in_blocks_to_the_same_values(ragged, ragged_table, monkeypatch):
+    names = ("macd", "trix_15", "adx_14", "rsi_14", "tsi_25_13", "keltner_upper_20", "force_13", "pivot_r1", "gap")
+    chosen = tuple(feature for feature in FEATURES if feature.name in names)
+    adjusted = total_return(ragged)
+    prices = tuple(np.asarray(getattr(adjusted, name), np.float32) for name in (*PRICES, "volume"))
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    values = jax.jit(lambda p, s: feature_table._compute_path(p, s, chosen))(prices, np.asarray(ragged.sessions))
+    columns = [NAMES.index(feature.name) for feature in chosen]
+    np.testing.assert_allclose(values[..., :-2], ragged_table[..., columns], rtol=1e-4, atol=2e-5)
+    np.testing.assert_array_equal(values[..., -1], ragged_table[..., -1])
