@@ -2,6 +2,7 @@
 
 python scripts/benchmark.py                    environment and training at 1, 30 and 503 assets
 python scripts/benchmark.py env --quick        the environment only (no rules, defaults, all rules), smaller sizes
+python scripts/benchmark.py features           the table of features beside TA-Lib and ta
 python scripts/benchmark.py --json FILE        figures for a machine as well
 """
 
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import tyro
+from benchmark_features import features_table, measure_features
 from rich.table import Table
 
 from ploutos_jax.env.config import EnvConfig
@@ -79,13 +81,13 @@ class Benchmark:
 
     Attributes:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
-            updates at the default network and settings.
+            updates at the default network and settings, `features` is indicators beside TA-Lib and ta.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.
         repeats: timed calls; the median counts.
     """
 
-    sections: tyro.conf.Positional[tuple[Literal["env", "train"], ...]] = ("env", "train")
+    sections: tyro.conf.Positional[tuple[Literal["env", "train", "features"], ...]] = ("env", "train")
     quick: bool = False
     json: str | None = None
     repeats: int = 5
@@ -98,11 +100,16 @@ def main(args: list[str]) -> int:
     sizes = QUICK_SIZES if wanted.quick else SIZES
     repeats = min(wanted.repeats, 3) if wanted.quick else wanted.repeats
     rows = []
-    for section in wanted.sections:
+    console = result_console()
+    for section in [name for name in wanted.sections if name in measure]:
         for num_assets, (num_envs, num_steps) in sizes.items():
             rows.extend(measure[section](num_assets, num_envs, num_steps, repeats))
-    console = result_console()
-    console.print(_table(rows))
+    if rows:
+        console.print(_table(rows))
+    if "features" in wanted.sections:
+        of_features = measure_features(quick=wanted.quick, repeats=repeats)
+        console.print(features_table(of_features))
+        rows += of_features
     machine = {"device": str(jax.devices()[0]), "cores": os.cpu_count(), "jax": jax.__version__}
     console.print(f"{machine['device']}, {machine['cores']} cores, jax {machine['jax']}")
     if wanted.json is not None:
@@ -153,7 +160,7 @@ def _world(num_assets: int, config: EnvConfig) -> tuple[TradingEnv, EnvParams]:
 
 @functools.cache
 def _market(num_assets: int) -> Market:
-    return build_market(synthetic_panel(jax.random.key(0), num_assets, NUM_BARS))
+    return build_market(synthetic_panel(jax.random.key(0), num_assets, NUM_BARS), "core")
 
 
 class Program:

@@ -64,7 +64,8 @@ def main(args: list[str]) -> int:
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(wanted.checkpoint), tickers=(), **changes)
     panel = read_panel(data)
-    market = build_market(panel.select(agent.known_tickers(panel.symbols)), list(agent.feature_names))
+    panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
+    market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)
     span = market.window(wanted.start, wanted.end)
     if wanted.start is None and wanted.end is None:
         # Another file may hold other dates than the run was split by.

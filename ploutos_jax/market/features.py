@@ -6,15 +6,16 @@ Three conventions hold for every built-in feature:
   close to close is what a holder earned, and nothing after t enters row t.
 * **Own bars.** A feature runs over an asset's existing bars as if the missing ones were not there, and is not known
   in a missing bar. A gap therefore neither poisons later rows nor looks like a flat price.
-* **Network form.** Scale-free, clipped to ±10, and 0 where not known; the last feature, `known`, tells a true 0 from
-  "not known yet". Nothing is ever filled from a later row.
+* **Network form.** Scale-free, clipped to ±10, and 0 where not known. The last two features are masks: `known` is 1
+  where the asset has a bar, `warm` the share of the features that are past their warm-up. Nothing is ever filled from
+  a later row.
 
 Row t of a feature is known at close t.
 """
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.market.activity import measure_activity
-from ploutos_jax.market.bars import bar_exists, own_bars
+from ploutos_jax.market.bars import bar_exists
 from ploutos_jax.market.corporate_actions import is_traced, total_return
-from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, Feature
+from ploutos_jax.market.families.feature import Feature
+from ploutos_jax.market.feature_cache import cached_features
+from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, suggest
+from ploutos_jax.market.feature_table import MASKS, compute_features, split_paths
 from ploutos_jax.market.panel import Array, Market, Panel
 from ploutos_jax.market.sectors import sector_columns
 
-CLIP = 10.0
 # The bound of signals and user functions: their squares, summed over a table, stay finite in float32.
 RAW_CLIP = 1e15
 
@@ -40,12 +43,14 @@ def build_market(
     panel: Panel,
     features: str | Sequence[str | UserFunction] = "standard",
     path_end: np.ndarray | None = None,
+    cache: str | Path | None = None,
 ) -> Market:
     """Return the market that the simulator runs on: broker-ready prices and the table of features.
 
-    The columns are the features named, in the order given, then the panel's signals as `signal_<name>`, then `known`:
-    1 where the asset has a bar and every built-in feature among the columns is past its warm-up, else 0. Giving
-    `market.feature_names` again makes the same columns.
+    The columns are the features named, in the order given, then the panel's signals as `signal_<name>`, then two
+    masks: `warm`, the share of the built-in features among the columns that are past their warm-up, and `known`, 1
+    where the asset has a bar at all; both are 0 where it has none. Giving `market.feature_names` again makes the same
+    columns.
 
     Args:
         panel: validated here, unless it is being traced inside a `jit`.
@@ -55,6 +60,8 @@ def build_market(
             left to the agent's scaling, their column is named by their `__name__`. `check_causal` tests them.
         path_end: `[T]` last row of the path that each row belongs to, where paths of equal length lie end to end
             along T; None for one path.
+        cache: folder where the table of built-in features is kept for the next time (see `feature_cache`); your own
+            functions are evaluated each time.
 
     Returns:
         A `Market`; row t is known at close t, except `open[t]`.
@@ -69,7 +76,10 @@ def build_market(
     columns = _resolve_columns(features, panel)
     built_in = tuple(column for column in columns.values() if isinstance(column, Feature))
     adjusted = total_return(panel, num_paths)
-    table = compute_features(adjusted, built_in, num_paths)
+    if cache is None or is_traced(panel):
+        table = compute_features(adjusted, built_in, num_paths)
+    else:
+        table = cached_features(panel, built_in, num_paths, cache)
     prices = {name: jnp.asarray(getattr(panel, name), float) for name in ("open", "high", "low", "close", "volume")}
     split = jnp.ones(prices["close"].shape) if panel.split is None else jnp.asarray(panel.split, float)
     activity = measure_activity(
@@ -90,41 +100,8 @@ def build_market(
         **activity,
         sector=None if panel.labels is None else jnp.asarray(sector_columns(panel.sectors)),
         labels=panel.labels,
-        feature_names=(*columns, "known"),
+        feature_names=(*columns, *MASKS),
     )
-
-
-def compute_features(panel: Panel, features: tuple[Feature, ...], num_paths: int = 1) -> jax.Array:
-    """Return the table of some features and `known`; pure, hence free to use inside `jit`.
-
-    Args:
-        panel: total-return prices; see `total_return`.
-        features: F definitions.
-        num_paths: number of paths of equal length lying end to end along T, each computed on its own.
-
-    Returns:
-        `[T, A, F + 1]` in network form, clipped to ±10, 0 where not known, the last column `known`; known at close t.
-    """
-    prices = tuple(jnp.asarray(getattr(panel, name), float) for name in ("open", "high", "low", "close", "volume"))
-    return _compute_table(prices, jnp.asarray(panel.sessions, jnp.int32), features, num_paths)
-
-
-@partial(jax.jit, static_argnames=("features", "num_paths"))
-def _compute_table(
-    prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...], num_paths: int
-) -> jax.Array:
-    warm_up = max((feature.warm_up for feature in features), default=0)
-
-    def compute_path(prices: tuple[jax.Array, ...], sessions: jax.Array) -> jax.Array:
-        bars = own_bars(*prices, sessions=sessions)
-        columns = [jnp.clip(feature.function(bars), -CLIP, CLIP) for feature in features]
-        is_warm = jnp.arange(sessions.shape[0])[:, None] >= warm_up
-        columns.append(jnp.broadcast_to(is_warm, bars.close.shape).astype(bars.close.dtype))
-        # One gather of whole rows for all features, not one for each.
-        return jnp.nan_to_num(bars.to_panel_rows(jnp.stack(columns, axis=-1)))
-
-    table = jax.vmap(compute_path)(*_split_paths((prices, sessions), num_paths))
-    return table.reshape(*prices[0].shape, -1)
 
 
 @partial(jax.jit, static_argnames="num_paths")
@@ -151,12 +128,8 @@ def _fill_forward(
         final_row = jnp.max(jnp.where(tradable, row, -1), axis=0)
         return {**filled, "tradable": tradable}, (row == final_row + 1) & (final_row >= 0)
 
-    by_path = jax.vmap(fill_path)(*_split_paths((bars, tradable, split), num_paths))
+    by_path = jax.vmap(fill_path)(*split_paths((bars, tradable, split), num_paths))
     return jax.tree.map(lambda x: x.reshape(tradable.shape), by_path)
-
-
-def _split_paths(tree: Any, num_paths: int) -> Any:
-    return jax.tree.map(lambda x: x.reshape(num_paths, x.shape[0] // num_paths, *x.shape[1:]), tree)
 
 
 def _last_rows(num_bars: int, num_paths: int) -> np.ndarray:
@@ -178,17 +151,17 @@ def _count_paths(num_bars: int, path_end: np.ndarray | None) -> int:
 
 
 def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel) -> dict[str, Column]:
-    """Return what makes each column, by its name and in its order, `known` left out."""
+    """Return what makes each column, by its name and in its order, masks left out."""
     signals: dict[str, Column] = {f"signal_{name}": signal for name, signal in panel.signals.items()}
     sources: dict[str, Column] = {feature.name: feature for feature in FEATURES} | signals
     if isinstance(features, str):
         if features not in FEATURE_SETS:
             hint = " A single feature goes in a list." if features in sources else ""
-            raise ValueError(f"Unknown feature set {features!r}; {_suggest(features, FEATURE_SETS)}{hint}")
+            raise ValueError(f"Unknown feature set {features!r}; {suggest(features, FEATURE_SETS)}{hint}")
         features = FEATURE_SETS[features]
     columns: dict[str, Column] = {}
     for item in features:
-        if item == "known":
+        if isinstance(item, str) and item in MASKS:
             continue
         name, column = _resolve_column(item, sources)
         if name in columns:
@@ -200,23 +173,18 @@ def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel)
 def _resolve_column(item: str | UserFunction, sources: dict[str, Column]) -> tuple[str, Column]:
     if isinstance(item, str):
         if item not in sources:
-            raise ValueError(f"Unknown feature {item!r}; {_suggest(item, sources)}")
+            raise ValueError(f"Unknown feature {item!r}; {suggest(item, sources)}")
         return item, sources[item]
     name = getattr(item, "__name__", None)
     if not callable(item) or not isinstance(name, str):
         raise ValueError(f"The feature list holds {item!r}; give names and functions that have a __name__.")
-    if name in sources or name == "known":
+    if name in sources or name in MASKS:
         raise ValueError(f"Your function {name!r} has the name of a known feature; give it another name.")
     return name, item
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}."
-
-
 def _join_own_columns(table: jax.Array, columns: dict[str, Column], panel: Panel, num_paths: int) -> jax.Array:
-    """Put signals and the user's functions among the built-in features, `known` last."""
+    """Put signals and the user's functions among the built-in features, masks last."""
     own = {name: column for name, column in columns.items() if not isinstance(column, Feature)}
     if not own:
         return table
@@ -225,9 +193,10 @@ def _join_own_columns(table: jax.Array, columns: dict[str, Column], panel: Panel
         for name, column in own.items()
     ]
     values = jnp.clip(jnp.nan_to_num(jnp.stack(values, axis=-1)), -RAW_CLIP, RAW_CLIP)
-    joined = jnp.concatenate([table[..., :-1], values, table[..., -1:]], axis=-1)
-    made = [*(name for name in columns if name not in own), *own]
-    order = [*(made.index(name) for name in columns), len(made)]
+    num_masks = len(MASKS)
+    joined = jnp.concatenate([table[..., :-num_masks], values, table[..., -num_masks:]], axis=-1)
+    made = [*(name for name in columns if name not in own), *own, *MASKS]
+    order = [made.index(name) for name in (*columns, *MASKS)]
     return joined if order == sorted(order) else joined[..., np.array(order)]
 
 

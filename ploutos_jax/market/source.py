@@ -2,11 +2,13 @@
 
 import dataclasses
 import difflib
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from ploutos_jax.market.feature_cache import default_folder
 from ploutos_jax.market.feature_set import FEATURE_SETS
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.files import load_panel
@@ -30,8 +32,9 @@ class DataConfig:
         tickers: use these only.
         universe: CSV of ticker, start, end: a ticker trades only while it is a member.
         sectors: CSV of ticker and sector.
-        features: name of the feature set.
+        features: name of the feature set; `standard` is all of them, three times as many as `core`.
         exchange_timezone: whose calendar day is the trading day of intraday bars.
+        feature_cache: keep the features of large files in the user's cache folder and read them from there.
     """
 
     data: str = SYNTHETIC
@@ -41,8 +44,9 @@ class DataConfig:
     tickers: tuple[str, ...] = ()
     universe: str | None = None
     sectors: str | None = None
-    features: str = "standard"
+    features: str = "core"
     exchange_timezone: str = "America/New_York"
+    feature_cache: bool = True
 
     def __post_init__(self) -> None:
         first, last = (
@@ -59,6 +63,11 @@ class DataConfig:
             raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
         if self.is_synthetic:
             _num_synthetic_assets(self.data)
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where features are kept, or None where they are not."""
+        return default_folder() if self.feature_cache else None
 
     @property
     def is_synthetic(self) -> bool:
@@ -90,7 +99,8 @@ def read_market(config: DataConfig, features: Any = None) -> Market:
         config: the description.
         features: feature names instead of `config.features`, those of an agent say.
     """
-    return build_market(read_panel(config), config.features if features is None else features)
+    chosen = config.features if features is None else features
+    return build_market(read_panel(config), chosen, cache=config.cache_folder)
 
 
 def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | None]:

@@ -19,7 +19,7 @@ from ploutos_jax.market.source import DataConfig
 from ploutos_jax.train.config import PRESETS, TrainConfig
 from ploutos_jax.train.run_folder import CONFIG_FILE
 
-_RUN_ONLY = frozenset({"config", "resume", "quiet", "minutes", "device", "output"})
+_RUN_ONLY = frozenset({"config", "resume", "quiet", "minutes", "device", "output", "feature_cache"})
 """Settings of one call that may differ when a run is continued."""
 
 

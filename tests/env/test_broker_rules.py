@@ -1,73 +1,19 @@
-"""Mistakes that brokers in simulators are known to make, each on a few bars worked out by hand.
+"""What happens to an account in a bar, on a few bars worked out by hand; see `tests/env/scenes.py`."""
 
-Two assets, six bars. The agent acts at the close of bars 0, 1, ...; step i of a result describes bar i + 1. Unless a
-test says otherwise there are no costs, stops and targets, and a buy takes 10 % of 100,000.
-"""
-
-from typing import Any
-
-import jax
 import numpy as np
 import pytest
 
-from tests.env.worlds import Trace, make_config, make_market, simulate
-
-NUM_BARS = 6
-FLAT = (100.0, 100.0, 100.0, 100.0)
-BUY_ONE, SELL_ONE, SELL_BOTH, BUY_BOTH, WAIT = [1, 0], [2, 0], [2, 2], [1, 1], [0, 0]
-PLAIN_NUMBERS = {
-    "stop_loss": 1.0,
-    "take_profit": 1e9,
-    "spread": 0.0,
-    "slippage": 0.0,
-    "commission": 0.0,
-    "commission_per_share_cash": 0.0,
-}
-
-
-def trade(
-    bars: list[tuple[float, float, float, float]],
-    actions: list[Any],
-    *,
-    other: list[tuple[float, float, float, float]] | None = None,
-    tradable: dict[tuple[int, int], bool] | None = None,
-    split: dict[tuple[int, int], float] | None = None,
-    delisted: dict[tuple[int, int], bool] | None = None,
-    **numbers: float,
-) -> Trace:
-    """Trade bars (open, high, low, close) of one asset, with a second one beside it that stays at 100.
-
-    Bars and actions that are not given repeat the last bar and hold. `tradable`, `split` and `delisted` name
-    exceptions by (bar, asset). Arrays of the result are `[S, ...]`.
-    """
-    kind = "discrete" if np.asarray(actions).dtype.kind == "i" else "weights"
-    rows = [bars + bars[-1:] * (NUM_BARS - len(bars)), (other or []) + [FLAT] * (NUM_BARS - len(other or []))]
-    prices = dict(zip(("open", "high", "low", "close"), np.array(rows).transpose(2, 1, 0), strict=True))
-    shape = (NUM_BARS, 2)
-    fields: dict[str, np.ndarray] = {
-        "tradable": np.ones(shape, bool),
-        "delisted": np.zeros(shape, bool),
-        "split": np.ones(shape),
-        "dividend": np.zeros(shape),
-    }
-    for name, exceptions in (("tradable", tradable), ("split", split), ("delisted", delisted)):
-        for place, value in (exceptions or {}).items():
-            fields[name][place] = value
-    hold = np.array(WAIT) if kind == "discrete" else np.full(2, np.nan)
-    steps = np.stack([*np.array(actions), *[hold] * (NUM_BARS - 1 - len(actions))])[:, None]
-    steps = steps.astype(np.int32 if kind == "discrete" else np.float64)
-    market = make_market(prices, np.float64, **fields)
-    trace = simulate(make_config(kind, NUM_BARS), market, PLAIN_NUMBERS | numbers, steps)
-    return jax.tree.map(lambda x: x[:, 0], trace)
-
-
-def fills(trace: Trace, step: int, asset: int = 0) -> list[tuple[float, float]]:
-    """Return (shares, price) of each fill of an asset in one step."""
-    return [(f.shares[step, asset], f.price[step, asset]) for f in trace.info["fills"] if f.shares[step, asset]]
-
-
-def near(value: Any) -> Any:
-    return pytest.approx(value, rel=1e-9, abs=1e-9)
+from tests.env.scenes import (
+    BUY_BOTH,
+    BUY_ONE,
+    FLAT,
+    NUM_BARS,
+    SELL_ONE,
+    WAIT,
+    fills,
+    near,
+    trade,
+)
 
 
 def test_action_is_not_discarded():
@@ -89,13 +35,13 @@ def test_gapped_stop_fills_at_open_not_at_level():
     trace = trade([FLAT, FLAT, (80, 99, 79, 98)], [BUY_ONE], stop_loss=0.02)
     assert fills(trace, 1) == [near((-100, 80))]
     assert trace.state.equity[1] == near(98_000)
-    assert trace.info["exit_stop"].tolist() == [0, 1, 0, 0, 0]
+    assert trace.info["exit_stop"].tolist() == [0, 1, 0, 0, 0, 0, 0]
 
 
 def test_gapped_target_fills_at_the_better_open():
     trace = trade([FLAT, FLAT, (120, 121, 103, 105)], [BUY_ONE], take_profit=0.04, spread=0.002)
     assert fills(trace, 1) == [near((-10_000 / 100.1, 120))]
-    assert trace.info["exit_target"].tolist() == [0, 1, 0, 0, 0]
+    assert trace.info["exit_target"].tolist() == [0, 1, 0, 0, 0, 0, 0]
 
 
 def test_stop_fills_at_its_level_inside_the_bar_and_pays_spread_and_slippage():
@@ -196,7 +142,7 @@ def test_changing_a_weight_trades_the_difference_only():
     trace = trade([FLAT], [[0.10, 0.0], [0.15, 0.0], [0.05, 0.0]], commission=0.001)
     assert trace.info["turnover"][0] == near(0.10)
     assert trace.info["turnover"][1:3] == pytest.approx([0.05, 0.10], abs=1e-3)
-    assert trace.info["num_trades"].tolist() == [1, 1, 1, 0, 0]
+    assert trace.info["num_trades"].tolist() == [1, 1, 1, 0, 0, 0, 0]
 
 
 def test_a_fee_never_exceeds_what_a_sale_brings():
@@ -217,14 +163,14 @@ def test_entry_price_averaged_on_add():
 def test_position_stays_within_its_limit_when_bought():
     trace = trade([FLAT], [BUY_ONE] * 4, max_position_pct=0.25)
     np.testing.assert_allclose(trace.state.shares[:4, 0], [100, 200, 250, 250])
-    assert trace.info["rejected_orders"].tolist() == [0, 0, 0, 1, 0]
+    assert trace.info["rejected_orders"].tolist() == [0, 0, 0, 1, 0, 0, 0]
 
 
 def test_missing_bar_does_not_drop_ticker():
     missing = {(2, 0): False}
     trace = trade([FLAT], [BUY_ONE, SELL_ONE, SELL_ONE], tradable=missing, stop_loss=0.02)
     assert [len(fills(trace, step)) for step in range(3)] == [1, 0, 1]
-    assert trace.info["rejected_orders"].tolist() == [0, 1, 0, 0, 0]
+    assert trace.info["rejected_orders"].tolist() == [0, 1, 0, 0, 0, 0, 0]
     assert trace.state.equity[1] == near(100_000)
 
 
@@ -265,7 +211,9 @@ def test_splits_both_ways_move_shares_entry_and_stop(ratio: float):
 
 def test_reward_is_growth_net_of_fees_not_a_level_nor_a_bonus_for_acting():
     trace = trade([FLAT], [BUY_ONE, SELL_ONE], commission=0.001)
-    np.testing.assert_allclose(trace.reward, [np.log(0.9999), np.log(99_980 / 99_990), 0, 0, 0], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(
+        trace.reward, [np.log(0.9999), np.log(99_980 / 99_990), 0, 0, 0, 0, 0], rtol=1e-6, atol=1e-12
+    )
     assert trace.reward.sum() == near(np.log(0.9998))
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Boundaries, Runner, Step, num_boundary_slots, rollout, start_runner
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvConfig, EnvParams, Observation
+from ploutos_jax.env.types import EnvParams, Observation
 from tests.env.worlds import NUM_ASSETS, random_market
 
 NUM_STEPS, NUM_ENVS = 12, 8
@@ -28,7 +29,7 @@ def keep_all(step: Step) -> Step:
 
 @functools.cache
 def compiled(episode_length: int, num_steps: int = NUM_STEPS, auto_reset: bool = True) -> Any:
-    env = TradingEnv(EnvConfig(episode_length=episode_length))
+    env = TradingEnv(EnvConfig(episode_length=episode_length, fees="none"))
 
     def run(params: EnvParams, runner: Runner) -> tuple[Runner, Boundaries, Step]:
         return rollout(env, params, orders_from_key, runner, num_steps, keep_all, auto_reset=auto_reset)
@@ -39,7 +40,7 @@ def compiled(episode_length: int, num_steps: int = NUM_STEPS, auto_reset: bool =
 def make(
     episode_length: int, num_envs: int = NUM_ENVS, *, ruin_pct: float = 0.1, **options: Any
 ) -> tuple[EnvParams, Runner]:
-    env = TradingEnv(EnvConfig(episode_length=episode_length, ruin_pct=ruin_pct))
+    env = TradingEnv(EnvConfig(episode_length=episode_length, ruin_pct=ruin_pct, fees="none"))
     params = env.default_params(random_market(4))
     start = jax.jit(functools.partial(start_runner, env, num_envs=num_envs, **options))
     return params, start(params, jax.random.key(7))

@@ -48,8 +48,8 @@ def test_delisted_marks_the_bar_after_the_last_tradable_one(ragged, panel):
 
 def test_columns_of_a_set(panel):
     market = build_market(panel)
-    assert market.feature_names == (*FEATURE_SETS["standard"], "known")
-    assert market.features.shape == (NUM_BARS, NUM_ASSETS, len(FEATURE_SETS["standard"]) + 1)
+    assert market.feature_names == (*FEATURE_SETS["standard"], "warm", "known")
+    assert market.features.shape == (NUM_BARS, NUM_ASSETS, len(FEATURE_SETS["standard"]) + 2)
     assert market.dividend is None
     assert market.split is None
 
@@ -79,15 +79,15 @@ def test_own_columns_join_in_order(panel):
     def twice_the_range(panel):
         return 2 * (panel.high - panel.low) / panel.close
 
-    names = ("twice_the_range", "rsi_14", "log_return_1", "signal_news", "signal_extreme", "known")
+    names = ("twice_the_range", "rsi_14", "log_return_1", "signal_news", "signal_extreme", "warm", "known")
     market = build_market(panel, [twice_the_range, "rsi_14", "log_return_1"])
     assert market.feature_names == names
     values = dict(zip(names, np.moveaxis(np.asarray(market.features), -1, 0), strict=True))
     np.testing.assert_allclose(values["twice_the_range"], 2 * (panel.high - panel.low) / panel.close, rtol=1e-5)
     np.testing.assert_array_equal(values["signal_news"], np.nan_to_num(news).astype(np.float32))
     assert (values["signal_extreme"] == np.float32(1e15)).all()
-    assert (values["known"][:14] == 0).all()
-    assert (values["known"][14:] == 1).all()
+    assert (values["known"] == 1).all()
+    assert values["warm"][:, 0].tolist() == [0.0] + [0.5] * 13 + [1.0] * (NUM_BARS - 14)
     plain = build_market(panel, ["log_return_1", "rsi_14"])
     np.testing.assert_array_equal(plain.features[..., 0], values["log_return_1"])
     np.testing.assert_array_equal(plain.features[..., 1], values["rsi_14"])
@@ -96,10 +96,10 @@ def test_own_columns_join_in_order(panel):
 def test_signals_join_unless_some_are_named(panel):
     panel = panel.replace(signals={"news": panel.close, "other": panel.open})
     market = build_market(panel, ["rsi_14"])
-    assert market.feature_names == ("rsi_14", "signal_news", "signal_other", "known")
+    assert market.feature_names == ("rsi_14", "signal_news", "signal_other", "warm", "known")
     assert build_market(panel, market.feature_names).feature_names == market.feature_names
     named = build_market(panel, ["signal_other", "rsi_14"])
-    assert named.feature_names == ("signal_other", "rsi_14", "known")
+    assert named.feature_names == ("signal_other", "rsi_14", "warm", "known")
     np.testing.assert_array_equal(named.features[..., 0], panel.open.astype(np.float32))
     np.testing.assert_array_equal(named.features[..., 1], market.features[..., 0])
 
@@ -121,7 +121,8 @@ def test_paths_bound_the_broker_arrays(make_panel, remove_bars):
     assert (np.asarray(market.close)[10:13, 0] == 0).all()
     assert (np.asarray(market.close)[8:10, 0] == np.float32(panel.close[7, 0])).all()
     assert np.argwhere(np.asarray(market.delisted)).tolist() == [[8, 0]]
-    assert market.feature_names == ("known",)
+    assert market.feature_names == ("warm", "known")
+    np.testing.assert_array_equal(market.features[..., 0], market.features[..., 1])
 
 
 @pytest.mark.parametrize("path_end", [np.repeat([9, 19], [12, 8]), np.full(20, 9), np.full(19, 18), np.full(20, -1)])
@@ -147,12 +148,14 @@ def test_unknown_names_are_errors(features, message, panel):
         build_market(panel.replace(signals={"news": panel.close}), features)
 
 
-def test_a_function_may_not_take_a_known_name(panel):
-    def rsi_14(panel):
+@pytest.mark.parametrize("name", ["rsi_14", "warm", "known"])
+def test_a_function_may_not_take_a_known_name(name, panel):
+    def function(panel):
         return panel.close
 
-    with pytest.raises(ValueError, match="'rsi_14' has the name of a known feature"):
-        build_market(panel, [rsi_14])
+    function.__name__ = name
+    with pytest.raises(ValueError, match=f"'{name}' has the name of a known feature"):
+        build_market(panel, [function])
 
 
 def test_an_inconsistent_panel_is_an_error(panel):

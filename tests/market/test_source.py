@@ -103,7 +103,7 @@ def test_file_with_tickers_sectors_and_universe(bars_file):
     np.testing.assert_array_equal(panel.tradable.sum(axis=0), [5, 30])
     market = read_market(config)
     assert market.symbols == ("T2", "T1") and market.num_bars == 40
-    assert read_market(config, ["log_return_5"]).feature_names == ("log_return_5", "known")
+    assert read_market(config, ["log_return_5"]).feature_names == ("log_return_5", "warm", "known")
 
 
 def test_the_span_is_not_cut_when_reading(bars_file):
