@@ -331,7 +331,7 @@ def test_spans_too_short_are_refused(agent, market, start, end, said):
 
 
 def test_markets_that_do_not_fit_the_agent_are_refused(agent, market):
-    other = build_market(make_panel(), list(market.feature_names[:-2]))
+    other = build_market(make_panel(), list(market.feature_names[:-3]))
     with pytest.raises(ValueError, match="other features than the agent was trained with; they differ in"):
         backtest(agent, other)
     flat = make_agent(market, COSTLY, torso="flat")

@@ -97,7 +97,7 @@ def test_an_agent_knows_where_it_comes_from(finished_run):
     agent = finished_run.agent
     assert agent.step == NUM_UPDATES and agent.symbols == planted.panel().symbols
     assert (agent.trained_from, agent.trained_to) == ("2010-01-04", str(planted.seen().times[-1])[:10])
-    assert agent.feature_names == ("signal_hint", "signal_noise_0", "signal_noise_1", "signal_noise_2", "known")
+    assert agent.feature_names == ("signal_hint", "signal_noise_0", "signal_noise_1", "signal_noise_2", "warm", "known")
     assert agent.env_config == planted.ENV.config
 
 
