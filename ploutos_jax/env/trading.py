@@ -235,7 +235,9 @@ class TradingEnv:
         if config.day_trade_rule == "none" or config.day_trade_mode == "entry":
             return exits
         value, none = state.shares * exits.reference, jnp.zeros_like(exits.any)
-        return exits.keep(day_trades.allowed_sales(config, params, state, bar, exits.any, value, none))
+        # What finds no volume takes no place: it would let another exit, put off at the open, fill inside the bar.
+        filling = exits.any if book.volume_left is None else exits.any & (book.volume_left > 0)
+        return exits.keep(day_trades.allowed_sales(config, params, state, bar, filling, value, none))
 
     def _exit(self, params: EnvParams, book: Book, bar: Bar, exits: stops.Exits) -> tuple[Book, Fill]:
         reason, exiting = self._reasons(book, bar, exits)
