@@ -150,7 +150,7 @@ def _affordable_share(
     by_size = sum((x for x in exact if x is not None), start=by_size)
     in_proportion = exact_sum(notional + by_size)
     # The margin covers the rounding of each product; the sums are exact.
-    affordable = (available - reserve) * (1 - 16 * jnp.finfo(available.dtype).eps)
+    affordable = (available - reserve) * (1 - 8 * jnp.finfo(available.dtype).eps)
     share = jnp.maximum(affordable - fixed, 0) / _safe(in_proportion)
     return jnp.where(needed > affordable, jnp.minimum(share, 1), 1)
 

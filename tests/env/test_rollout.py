@@ -15,6 +15,7 @@ from ploutos_jax.env.types import EnvParams, Observation
 from tests.env.worlds import NUM_ASSETS, random_market
 
 NUM_STEPS, NUM_ENVS = 12, 8
+LEAN: dict[str, Any] = {"fees": "none", "tick_size": None, "stop_loss": None, "take_profit": None}
 
 
 def orders_from_key(keys: jax.Array, observation: Observation) -> tuple[jax.Array, jax.Array]:
@@ -29,7 +30,7 @@ def keep_all(step: Step) -> Step:
 
 @functools.cache
 def compiled(episode_length: int, num_steps: int = NUM_STEPS, auto_reset: bool = True) -> Any:
-    env = TradingEnv(EnvConfig(episode_length=episode_length, fees="none"))
+    env = TradingEnv(EnvConfig(episode_length=episode_length, **LEAN))
 
     def run(params: EnvParams, runner: Runner) -> tuple[Runner, Boundaries, Step]:
         return rollout(env, params, orders_from_key, runner, num_steps, keep_all, auto_reset=auto_reset)
@@ -40,14 +41,14 @@ def compiled(episode_length: int, num_steps: int = NUM_STEPS, auto_reset: bool =
 def make(
     episode_length: int, num_envs: int = NUM_ENVS, *, ruin_pct: float = 0.1, **options: Any
 ) -> tuple[EnvParams, Runner]:
-    env = TradingEnv(EnvConfig(episode_length=episode_length, ruin_pct=ruin_pct, fees="none"))
+    env = TradingEnv(EnvConfig(episode_length=episode_length, ruin_pct=ruin_pct, **LEAN))
     params = env.default_params(random_market(4))
     start = jax.jit(functools.partial(start_runner, env, num_envs=num_envs, **options))
     return params, start(params, jax.random.key(7))
 
 
 @pytest.mark.parametrize("ruin_pct", [0.1, 0.999])
-@pytest.mark.parametrize("episode_length", [5, NUM_STEPS, 30])
+@pytest.mark.parametrize("episode_length", [5, NUM_STEPS, pytest.param(30, marks=pytest.mark.slow)])
 def test_boundaries_are_the_true_last_observations_of_truncated_episodes(episode_length: int, ruin_pct: float):
     params, runner = make(episode_length, staggered=True, ruin_pct=ruin_pct)
     _, ends, steps = jax.device_get(compiled(episode_length)(params, runner))
@@ -108,7 +109,7 @@ def test_two_rollouts_in_a_row_equal_one_of_twice_the_length():
     assert not (np.asarray(first.action) == np.asarray(second.action)).all()
 
 
-@pytest.mark.parametrize("num_envs", [1, 3])
+@pytest.mark.parametrize("num_envs", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_environment_does_not_depend_on_how_many_run_beside_it(num_envs: int):
     params, runner = make(5, staggered=True)
     _, _, many = jax.device_get(compiled(5)(params, runner))

@@ -22,7 +22,8 @@ from tests.env.worlds import (
 )
 
 LENGTH, NUM_ENVS = 7, 64
-ENV = TradingEnv(EnvConfig(episode_length=LENGTH))
+LEAN: dict[str, Any] = {"fees": "none", "tick_size": None}
+ENV = TradingEnv(EnvConfig(episode_length=LENGTH, **LEAN))
 EXITS = {"exit_stop", "exit_target", "exit_trailing", "exit_time", "exit_halt"}
 INFO_KEYS = {"equity", "cash", "cost", "turnover", "num_trades", "rejected_orders", "day_trades", "interest"}
 INFO_KEYS |= {"fee_rounding", "leverage", "exposure", "episode_return", *EXITS}
@@ -120,7 +121,7 @@ def test_ruin_terminates_and_does_not_truncate_as_well():
     close[LENGTH:] = 5.0  # ruin falls on the last bar of the episode
     numbers = {"buy_pct": 0.25, "max_position_pct": 1.0, "stop_loss": 1.0}
     actions = np.ones((NUM_BARS - 1, NUM_ACCOUNTS, 4), np.int32)
-    trace = simulate(make_config(num_bars=LENGTH + 1), calm_market(close), numbers, actions)
+    trace = simulate(make_config(num_bars=LENGTH + 1, **LEAN), calm_market(close), numbers, actions)
     assert not trace.terminated[: LENGTH - 1].any()
     assert trace.terminated[LENGTH - 1].all()
     assert not trace.truncated[:LENGTH].any()
@@ -132,9 +133,9 @@ def test_reward_of_the_users_own_and_reward_by_name():
         return after.equity / after.peak_equity - 1
 
     market, actions = random_market(1), random_actions(1)
-    trace = simulate(make_config(reward=drawdown), market, {}, actions)
+    trace = simulate(make_config(reward=drawdown, **LEAN), market, {}, actions)
     np.testing.assert_array_equal(trace.reward, trace.state.equity / trace.state.peak_equity - 1)
-    plain = simulate(make_config(), market, {}, actions)
+    plain = simulate(make_config(**LEAN), market, {}, actions)
     np.testing.assert_array_equal(plain.state.equity, trace.state.equity)
     growth = np.log(plain.state.equity.astype(np.float64) / 100_000)
     np.testing.assert_allclose(plain.reward.cumsum(axis=0), growth, atol=1e-5)
