@@ -123,7 +123,7 @@ def test_levels_that_cents_meet_exactly_seldom_flip(kind: str):
 def test_many_years_in_float32_stay_near_float64(kind: str, numbers: str):
     for seed in range(10, 16):
         # Where costs of several per cent of equity in every bar meet the margin for rounding, see above.
-        check_difference(kind, seed, WORLDS[numbers], limit=2e-5 if numbers == "random" else 1e-5)
+        check_difference(kind, seed, WORLDS[numbers], limit=1e-5)
 
 
 STRICT = EVERY_RULE | {"remainder": "carry", "settlement_days": 1, "fee_rounding": "day", "lot_size": 1.0}
