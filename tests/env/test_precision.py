@@ -122,7 +122,6 @@ def test_levels_that_cents_meet_exactly_seldom_flip(kind: str):
 @pytest.mark.parametrize("kind", ["discrete", "weights"])
 def test_many_years_in_float32_stay_near_float64(kind: str, numbers: str):
     for seed in range(10, 16):
-        # Where costs of several per cent of equity in every bar meet the margin for rounding, see above.
         check_difference(kind, seed, WORLDS[numbers], limit=1e-5)
 
 
