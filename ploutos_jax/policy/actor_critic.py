@@ -21,15 +21,20 @@ class PolicyConfig:
             one dense network over the whole observation.
         hidden: layer widths, of the market stage per asset (`shared`) or of the whole network (`flat`).
         width: width of the account stage per asset (`shared` only).
+        credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which tells an
+            action apart from those taken beside it.
     """
 
     torso: Literal["shared", "flat"] = "shared"
     hidden: tuple[int, ...] = (64, 64)
     width: int = 32
+    credit: Literal["joint", "per_asset"] = "per_asset"
 
     def __post_init__(self) -> None:
         if self.torso not in ("shared", "flat"):
             raise ValueError(f"torso={self.torso!r} is unknown; use 'shared' or 'flat'.")
+        if self.credit not in ("joint", "per_asset"):
+            raise ValueError(f"credit={self.credit!r} is unknown; use 'joint' or 'per_asset'.")
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
@@ -49,20 +54,27 @@ class ActorCritic(nn.Module):
     num_outputs: int
 
     def setup(self) -> None:
+        by_asset = self.config.credit == "per_asset"
         if self.config.torso == "shared":
-            self.torso = SharedTorso(self.config.hidden, self.config.width)
+            self.torso = SharedTorso(self.config.hidden, self.config.width, by_asset)
             self.actor_head = dense(self.num_outputs, scale=0.01)
+            self.critic_head = dense(1, scale=1.0)
         else:
             self.torso = FlatTorso(self.config.hidden)
             self.actor_head = dense(self.num_assets * self.num_outputs, scale=0.01)
-        self.critic_head = dense(1, scale=1.0)
+            self.critic_head = dense(self.num_values, scale=1.0)
+
+    @property
+    def num_values(self) -> int:
+        """K, numbers that the critic gives for a sample: one, or one per asset."""
+        return self.num_assets if self.config.credit == "per_asset" else 1
 
     def encode(self, features: Array, mask: Array) -> Table:
         """Return table rows for scaled `features [..., A, F]` and `mask [..., A]`; linear cost in rows, not samples."""
         return self.torso.encode(features, mask)
 
     def act(self, row: Table, mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
-        """Return `(outputs [..., A, num_outputs], value [...])` for table rows and scaled account observations.
+        """Return `(outputs [..., A, num_outputs], values [..., K])` for table rows and scaled account observations.
 
         Args:
             row: the table at the samples' bars.
@@ -73,7 +85,8 @@ class ActorCritic(nn.Module):
         actor, critic = self.torso.act(row, mask, assets, account)
         outputs = self.actor_head(actor)
         outputs = outputs.reshape(*assets.shape[:-1], self.num_outputs)
-        return outputs, self.critic_head(critic)[..., 0]
+        values = self.critic_head(critic)
+        return outputs, values[..., 0] if values.ndim > assets.ndim - 1 else values
 
     def __call__(self, features: Array, mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
         """Run both stages on joined samples; used to create parameters and as the unsplit reference."""

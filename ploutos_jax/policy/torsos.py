@@ -34,19 +34,24 @@ class SharedTorso(nn.Module):
     Attributes:
         hidden: widths of the market stage, per asset.
         width: width of the account stage, per asset; also the row size of the table per asset.
+        values_by_asset: whether the critic has features of each asset, or of the account as a whole.
     """
 
     hidden: tuple[int, ...] = (64, 64)
     width: int = 32
+    values_by_asset: bool = False
 
     def setup(self) -> None:
         self.market_layers = [dense(size) for size in self.hidden]
         self.summary_layer = dense(self.hidden[-1], bias=False)
         self.to_actor = dense(self.width)
-        self.to_critic = dense(2 * self.width)
         self.asset_in = dense(self.width, bias=False)
         self.account_in = dense(self.width, bias=False)
         self.actor_layer = dense(self.width)
+        if self.values_by_asset:
+            self.critic_layer = dense(self.width)
+            return
+        self.to_critic = dense(2 * self.width)
         self.critic_positions = dense(2 * self.width, bias=False)
         self.critic_account = dense(2 * self.width, bias=False)
 
@@ -57,12 +62,17 @@ class SharedTorso(nn.Module):
             x = nn.tanh(layer(x))
         summary = self.summary_layer(masked_mean(x, mask))
         x = nn.tanh(self.market_layers[-1](x) + summary[..., None, :])
+        if self.values_by_asset:
+            return {"actor": self.to_actor(x)}
         return {"actor": self.to_actor(x), "critic": self.to_critic(masked_mean(x, mask))}
 
     def act(self, row: dict[str, Array], mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
-        """Return actor features `[..., A, width]` and critic features `[..., 2·width]`."""
+        """Return actor features `[..., A, width]`, and critic features `[..., A, width]` or `[..., 2·width]`."""
         joined = row["actor"] + self.asset_in(assets) + self.account_in(account)[..., None, :]
-        actor = nn.tanh(self.actor_layer(nn.tanh(joined)))
+        first = nn.tanh(joined)
+        actor = nn.tanh(self.actor_layer(first))
+        if self.values_by_asset:
+            return actor, nn.tanh(self.critic_layer(first))
         critic = row["critic"] + self.critic_positions(masked_mean(actor, mask)) + self.critic_account(account)
         return actor, nn.tanh(critic)
 

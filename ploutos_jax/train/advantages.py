@@ -7,21 +7,21 @@ Array = jax.Array
 
 
 def next_values(values: Array, last_value: Array, truncated: Array, boundary_values: Array) -> Array:
-    """Return the value of the state that each step truly led to, `[S, E]`.
+    """Return the value of the state that each step truly led to, `[S, E, K]`.
 
     After a truncation the following observation belongs to a new episode; the value of the true last one is taken
     from the rollout's boundary slots.
 
     Args:
-        values: `[S, E]` V of the states acted in.
-        last_value: `[E]` V of the state after the last step.
+        values: `[S, E, K]` V of the states acted in.
+        last_value: `[E, K]` V of the state after the last step.
         truncated: `[S, E]` bool.
-        boundary_values: `[E, N]` V of the true last states, in order of the truncations.
+        boundary_values: `[E, N, K]` V of the true last states, in order of the truncations.
     """
     following = jnp.concatenate([values[1:], last_value[None]])
     slot = jnp.clip(jnp.cumsum(truncated, axis=0) - 1, 0)
-    bootstrap = jnp.take_along_axis(boundary_values, slot.T, axis=1).T
-    return jnp.where(truncated, bootstrap, following)
+    bootstrap = jnp.take_along_axis(boundary_values, slot.T[..., None], axis=1).swapaxes(0, 1)
+    return jnp.where(truncated[..., None], bootstrap, following)
 
 
 def gae(
@@ -33,7 +33,7 @@ def gae(
     gamma: Array | float,
     gae_lambda: Array | float,
 ) -> Array:
-    """Return advantages `[S, E]`.
+    """Return advantages `[S, E, K]`.
 
     `δ_t = r_t + γ·(1 − terminated_t)·V(s_{t+1}) − V(s_t)`, `A_t = δ_t + γλ·(1 − done_t)·A_{t+1}`. Only a
     termination zeroes the bootstrap; both kinds of end cut the trace. The recursion is linear, so it runs as an
@@ -42,14 +42,15 @@ def gae(
     Source: Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation".
 
     Args:
-        rewards: `[S, E]`.
-        values: `[S, E]` V(s_t).
-        following: `[S, E]` V(s_{t+1}) of the true next state, see `next_values`.
+        rewards: `[S, E, K]`.
+        values: `[S, E, K]` V(s_t).
+        following: `[S, E, K]` V(s_{t+1}) of the true next state, see `next_values`.
         terminated, truncated: `[S, E]` bool.
         gamma, gae_lambda: scalars.
     """
-    delta = rewards + gamma * jnp.where(terminated, 0, following) - values
-    decay = gamma * gae_lambda * (1 - (terminated | truncated).astype(values.dtype))
+    delta = rewards + gamma * jnp.where(terminated[..., None], 0, following) - values
+    decay = gamma * gae_lambda * (1 - (terminated | truncated).astype(values.dtype))[..., None]
+    decay = jnp.broadcast_to(decay, delta.shape)
 
     def join(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:
         later_decay, later_sum = later

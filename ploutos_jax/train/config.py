@@ -76,6 +76,8 @@ class TrainConfig:
             raise ValueError(
                 f"learning_rate_schedule={self.learning_rate_schedule!r} is unknown; use 'linear' or 'constant'."
             )
+        if self.ratio == "joint" and self.policy.credit == "per_asset":
+            raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         num_pairs = self.num_envs * (self.steps_per_rollout // self.steps_per_chunk)
         if num_pairs % self.num_minibatches:
             raise ValueError(

@@ -31,6 +31,9 @@ class Samples(struct.PyTreeNode):
     target: Array
 
 
+# Values, advantages and targets are `[S, E, K]`: K is 1, or A with credit by asset.
+
+
 def minibatch_gradients(
     network: Network,
     agent: AgentParams,
@@ -53,8 +56,7 @@ def minibatch_gradients(
     """
     length, num_envs = config.steps_per_chunk, config.num_envs
     by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
-    advantage = by_pair.advantage[pairs // num_envs, :, pairs % num_envs]
-    centre, spread = advantage.mean(), advantage.std() + 1e-8
+    centre, spread = _moments(by_pair, market, pairs // num_envs, pairs % num_envs)
     num_samples = pairs.shape[0] * length
     order, weights = _split(pairs, _pairs_per_chunk(network, market, length, mode))
     parts = _Parts(network, market, agent, hyper, config.ratio, num_samples)
@@ -62,7 +64,8 @@ def minibatch_gradients(
     def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
         chosen, weight = inputs
         batch = jax.tree.map(lambda x: _flatten(x[chosen // num_envs, :, chosen % num_envs]), by_pair)
-        return batch.replace(advantage=(batch.advantage - centre) / spread), jnp.repeat(weight, length)
+        scaled = (_at_least_float32(batch.advantage) - centre) / spread
+        return batch.replace(advantage=scaled), jnp.repeat(weight, length)
 
     zeros = jax.tree.map(jnp.zeros_like, agent.network)
     if mode == "gather":
@@ -116,17 +119,34 @@ class _Parts:
         log_prob = joined_log_prob(head.log_prob(outputs, batch.action), mask, self.ratio)
         counted = mask if self.ratio == "per_asset" else jnp.ones_like(mask[:, :1])
         policy, kl, clipped = surrogate(log_prob, batch.log_prob, batch.advantage, counted, self.hyper.clip_range)
+        squares = jnp.square(value - batch.target.astype(value.dtype))
+        value_error = asset_mean(squares, mask) if squares.shape[-1] == mask.shape[-1] else squares[..., 0]
         entropy = asset_mean(head.entropy(outputs), mask)
         kl_share = kl if self.ratio == "per_asset" else kl / jnp.maximum(mask.sum(axis=-1), 1)
         sums = LossSums(
             policy=(policy * weight).sum(),
-            value=(0.5 * jnp.square(value - batch.target) * weight).sum(),
+            value=(0.5 * value_error * weight).sum(),
             entropy=(entropy * weight).sum(),
             kl=(kl_share * weight).sum(),
             clipped=(clipped * weight).sum(),
         )
         total = sums.policy + self.hyper.value_coef * sums.value - self.hyper.entropy_coef * sums.entropy
         return total / self.num_samples, sums
+
+
+def _moments(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:
+    """Return mean and deviation of the advantages of a minibatch, those of assets that cannot trade left out."""
+    advantage = _at_least_float32(by_pair.advantage[chunk, :, env])
+    if advantage.shape[-1] == 1:
+        return advantage.mean(), advantage.std() + 1e-8
+    weight = market.tradable[by_pair.observation.t[chunk, :, env]].astype(advantage.dtype)
+    total = jnp.maximum(weight.sum(), 1)
+    mean = (advantage * weight).sum() / total
+    return mean, jnp.sqrt((jnp.square(advantage - mean) * weight).sum() / total) + 1e-8
+
+
+def _at_least_float32(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _pairs_per_chunk(network: Network, market: Market, length: int, mode: TableMode) -> int:

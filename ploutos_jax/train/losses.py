@@ -53,14 +53,13 @@ def surrogate(
 
     Args:
         new_log_prob, old_log_prob: `[n, A]` or `[n, 1]` of `joined_log_prob`.
-        advantage: `[n]` normalised.
+        advantage: `[n, A]` or `[n, 1]`, normalised.
         mask: `[n, A]` or `[n, 1]`, which ratios count.
         clip_range: ε.
     """
     log_ratio = new_log_prob - old_log_prob
     ratio = jnp.exp(log_ratio)
-    gain = advantage[:, None]
-    objective = jnp.minimum(ratio * gain, jnp.clip(ratio, 1 - clip_range, 1 + clip_range) * gain)
+    objective = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_range, 1 + clip_range) * advantage)
     clipped = (jnp.abs(ratio - 1) > clip_range).astype(ratio.dtype)
     # expm1 keeps the digits that ratio - 1 loses near 1, where they are all there is.
     divergence = jnp.expm1(log_ratio) - log_ratio

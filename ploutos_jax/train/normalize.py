@@ -89,15 +89,15 @@ class ReturnScaling(struct.PyTreeNode):
 
     Attributes:
         moments: of the discounted sums, one number.
-        running: `[E]` the discounted sum of each environment's episode so far.
+        running: `[E, K]` the discounted sums of each environment's episode so far.
     """
 
     moments: RunningMoments
     running: Array
 
     @classmethod
-    def create(cls, num_envs: int) -> "ReturnScaling":
-        return cls(moments=RunningMoments.create(1), running=jnp.zeros(num_envs))
+    def create(cls, num_envs: int, num_values: int) -> "ReturnScaling":
+        return cls(moments=RunningMoments.create(1), running=jnp.zeros((num_envs, num_values)))
 
     @property
     def deviation(self) -> Array:
@@ -105,7 +105,7 @@ class ReturnScaling(struct.PyTreeNode):
         return jnp.sqrt(self.moments.square[0] / self.moments.count + 1e-8)
 
     def observe(self, rewards: Array, done: Array, gamma: Array | float) -> "ReturnScaling":
-        """Return the statistics after a rollout of `rewards [S, E]` with episode ends `done [S, E]`.
+        """Return the statistics after a rollout of `rewards [S, E, K]` with episode ends `done [S, E]`.
 
         A reward that is not finite counts as 0: one of them would otherwise make every later scale NaN.
         """
@@ -114,7 +114,7 @@ class ReturnScaling(struct.PyTreeNode):
         def step(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             reward, end = inputs
             total = total * gamma + reward
-            return jnp.where(end, 0, total), total
+            return jnp.where(end[:, None], 0, total), total
 
         running, sums = jax.lax.scan(step, self.running, (rewards, done))
         moments = self.moments.merge(float(sums.size), sums.mean()[None], sums.var()[None])

@@ -56,7 +56,11 @@ class TrainState(struct.PyTreeNode):
 
 
 class Stored(struct.PyTreeNode):
-    """What a rollout keeps of each step, `[S, E, ...]`: at most 16 bytes per asset."""
+    """What a rollout keeps of each step, `[S, E, ...]`.
+
+    Observation, action and log-probability take at most 16 bytes per asset; credit by asset adds 4, a value and a
+    reward in half precision. Rewards are divided by the scale of returns, so that they are of order 1.
+    """
 
     observation: Observation
     action: Array
@@ -98,7 +102,7 @@ class Learner:
         return TrainState(
             agent=AgentParams(network=network, scaling=scaling),
             optimizer=_ADAM.init(network),
-            returns=ReturnScaling.create(self.config.num_envs),
+            returns=ReturnScaling.create(self.config.num_envs, self.network.model.num_values),
             runner=runner,
             key=learner_key,
             update=jnp.zeros((), jnp.int32),
@@ -117,7 +121,7 @@ class Learner:
             network=learned.agent.network,
             scaling=state.agent.scaling.observe(stored.observation),
         )
-        returns = state.returns.observe(stored.reward, done, hyper.gamma)
+        returns = state.returns.observe(stored.reward.astype(jnp.float32) * state.returns.deviation, done, hyper.gamma)
         metrics = {
             **losses,
             **trading,
@@ -134,6 +138,25 @@ class Learner:
         if market.num_bars > self.config.timesteps_per_update:
             return None
         return self.network.encode(agent.network, agent.scaling, market.features, market.tradable)
+
+    @property
+    def _stored_type(self) -> Any:
+        """Values of every asset are kept in half precision: they are of order 1, and there are many."""
+        return (
+            jnp.float16
+            if self.config.policy.credit == "per_asset" and self.network.model.num_assets > 1
+            else jnp.float32
+        )
+
+    def _credited(self, step: Step) -> Array:
+        """Return the rewards `[E, K]`: of the account, or each asset's profit and an even share of all else."""
+        reward = step.reward.astype(jnp.float32)[:, None]
+        profit = step.info["profit"].astype(jnp.float32)
+        if self.config.policy.credit == "joint" or profit.shape[-1] == 1:
+            return reward
+        gained = (profit.sum(axis=-1) + step.info["interest"] - step.info["fee_rounding"])[:, None]
+        own = profit / (step.info["equity"][:, None] - gained)
+        return own + (reward - own.sum(axis=-1, keepdims=True)) / profit.shape[-1]
 
     def _act(self, agent: AgentParams, params: EnvParams, table: Table | None, obs: Observation) -> tuple[Array, Array]:
         """Return outputs and values for `[n]` observations, in chunks that keep within the byte budget."""
@@ -172,8 +195,8 @@ class Learner:
                 observation=step.observation,
                 action=action,
                 log_prob=log_prob,
-                value=value,
-                reward=step.reward.astype(jnp.float32),
+                value=value.astype(self._stored_type),
+                reward=(self._credited(step) / state.returns.deviation).astype(self._stored_type),
                 terminated=step.terminated,
                 truncated=step.truncated,
             )
@@ -197,21 +220,19 @@ class Learner:
         flat_ends = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ends.observation)
         last = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), runner.observation, flat_ends)
         _, values = self._act(state.agent, params, table, last)
-        following = next_values(
-            stored.value, values[:num_envs], stored.truncated, values[num_envs:].reshape(num_envs, -1)
-        )
-        reward = stored.reward / state.returns.deviation
-        advantage = gae(
-            reward, stored.value, following, stored.terminated, stored.truncated, hyper.gamma, hyper.gae_lambda
-        )
-        target = advantage + stored.value
+        value = stored.value.astype(jnp.float32)
+        boundary = values[num_envs:].reshape(num_envs, -1, values.shape[-1])
+        following = next_values(value, values[:num_envs], stored.truncated, boundary)
+        reward = stored.reward.astype(jnp.float32)
+        advantage = gae(reward, value, following, stored.terminated, stored.truncated, hyper.gamma, hyper.gae_lambda)
+        target = advantage + value
         explained = 1 - advantage.var() / jnp.maximum(target.var(), 1e-12)
         samples = Samples(
             observation=stored.observation,
             action=stored.action,
             log_prob=stored.log_prob,
-            advantage=advantage,
-            target=target,
+            advantage=advantage.astype(self._stored_type),
+            target=target.astype(self._stored_type),
         )
         return samples, explained
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from tests.env.scenes import (
     BUY_BOTH,
     BUY_ONE,

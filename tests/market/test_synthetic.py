@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.sectors import GICS_SECTORS
 from ploutos_jax.market.synthetic import SyntheticParams, synthetic_panel

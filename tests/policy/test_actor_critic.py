@@ -38,7 +38,7 @@ def test_parameters_of_the_shared_torso_do_not_grow_with_the_assets():
 
 
 def test_parameters_of_the_flat_torso_grow_with_the_assets():
-    assert count_params("flat", 5) - count_params("flat", 2) == 3 * (2 * 16 * (F + K) + 17 * 3)
+    assert count_params("flat", 5) - count_params("flat", 2) == 3 * (2 * 16 * (F + K) + 17 * 4)
 
 
 @pytest.mark.parametrize("torso", ["shared", "flat"])
@@ -89,4 +89,4 @@ def test_widths_may_be_given_as_a_list():
 def test_a_single_hidden_layer_works(torso):
     model, inputs = make_model(torso, 2, hidden=(8,))
     shapes = jax.eval_shape(lambda *x: model.init_with_output(jax.random.key(0), *x)[0], *inputs)
-    assert [x.shape for x in shapes] == [(1, 2, 3), (1,)]
+    assert [x.shape for x in shapes] == [(1, 2, 3), (1, 2)]

@@ -11,8 +11,8 @@ from ploutos_jax.policy.torsos import masked_mean
 A, F, K, G, N = 5, 4, 3, 4, 6
 
 
-def make_model(torso, num_assets=A, num_outputs=3, hidden=(16, 8)):
-    model = ActorCritic(PolicyConfig(torso=torso, hidden=hidden, width=8), num_assets, num_outputs)
+def make_model(torso, credit="joint", num_assets=A, num_outputs=3, hidden=(16, 8)):
+    model = ActorCritic(PolicyConfig(torso=torso, hidden=hidden, width=8, credit=credit), num_assets, num_outputs)
     shapes = jax.eval_shape(model.init, jax.random.key(1), *make_inputs(num_assets, 1))
     # Fresh biases are 0 and the actor's head is tiny: random numbers everywhere test more.
     rng = np.random.default_rng(2)
@@ -48,7 +48,7 @@ def unsplit_dense_network(params, features, assets, account, num_outputs):
         hidden = np.tanh(hidden @ second["kernel"] + second["bias"])
         head = weights[f"{name}_head"]
         outputs[name] = hidden @ head["kernel"] + head["bias"]
-    return outputs["actor"].reshape(N, A, num_outputs), outputs["critic"][:, 0]
+    return outputs["actor"].reshape(N, A, num_outputs), outputs["critic"]
 
 
 @pytest.mark.parametrize(("x64", "tolerance"), [(False, 1e-5), (True, 1e-10)])
@@ -67,38 +67,42 @@ def test_flat_torso_is_one_dense_network_over_the_whole_observation(x64, toleran
     np.testing.assert_allclose(value, expected_value, atol=tolerance * np.abs(expected_value).max())
 
 
+@pytest.mark.parametrize(("credit", "num_values"), [("joint", 1), ("per_asset", A)])
 @pytest.mark.parametrize("torso", ["flat", "shared"])
-def test_call_joins_the_two_stages(torso):
-    model, params = make_model(torso)
+def test_call_joins_the_two_stages(torso, credit, num_values):
+    model, params = make_model(torso, credit)
     inputs = make_inputs()
     joined = model.apply(params, *inputs)
     np.testing.assert_allclose(joined[0], two_stages(model, params, *inputs)[0], rtol=1e-6)
-    assert joined[0].shape == (N, A, 3) and joined[1].shape == (N,)
+    assert joined[0].shape == (N, A, 3) and joined[1].shape == (N, num_values)
+    np.testing.assert_allclose(joined[1], two_stages(model, params, *inputs)[1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("credit", ["joint", "per_asset"])
 @pytest.mark.parametrize("torso", ["flat", "shared"])
-def test_rows_do_not_mix(torso):
-    model, params = make_model(torso)
+def test_rows_do_not_mix(torso, credit):
+    model, params = make_model(torso, credit)
     features, mask, assets, account = make_inputs()
     table = model.apply(params, features, mask, method="encode")
     changed = model.apply(params, features.at[2].add(1.0), mask, method="encode")
-    for name in ("actor", "critic"):
+    for name in table:
         same = np.isclose(table[name], changed[name], rtol=0, atol=1e-6).reshape(N, -1).all(axis=-1)
         np.testing.assert_array_equal(same, np.arange(N) != 2)
     outputs, value = model.apply(params, table, mask, assets, account, method="act")
     moved, moved_value = model.apply(params, table, mask, assets.at[3].add(1.0), account, method="act")
     np.testing.assert_array_equal(np.abs(outputs - moved).max((1, 2)) > 1e-5, np.arange(N) == 3)
-    np.testing.assert_array_equal(np.abs(value - moved_value) > 1e-5, np.arange(N) == 3)
+    np.testing.assert_array_equal(np.abs(value - moved_value).max(1) > 1e-5, np.arange(N) == 3)
 
 
-def test_shared_torso_follows_a_permutation_of_assets():
-    model, params = make_model("shared")
+@pytest.mark.parametrize("credit", ["joint", "per_asset"])
+def test_shared_torso_follows_a_permutation_of_assets(credit):
+    model, params = make_model("shared", credit)
     features, mask, assets, account = make_inputs()
     order = np.array([3, 0, 4, 2, 1])
     outputs, value = two_stages(model, params, features, mask, assets, account)
     permuted, permuted_value = two_stages(model, params, features[:, order], mask[:, order], assets[:, order], account)
     np.testing.assert_allclose(permuted, outputs[:, order], atol=1e-5)
-    np.testing.assert_allclose(permuted_value, value, atol=1e-5)
+    np.testing.assert_allclose(permuted_value, value[:, order] if credit == "per_asset" else value, atol=1e-5)
     assert np.abs(outputs - outputs[:, order]).max() > 0.01, "assets should differ, or the test shows nothing"
 
 

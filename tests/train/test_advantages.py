@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ploutos_jax.train.advantages import gae, next_values
 
-S, E = 12, 4
+S, E, K = 12, 4, 2
 
 
 @jax.jit
@@ -18,7 +18,12 @@ def estimate(rewards, values, last_value, terminated, truncated, boundary, gamma
 
 
 def loop_over_time(rewards, values, last_value, terminated, truncated, boundary, gamma, gae_lambda):
-    rewards, values, last_value, boundary = (x.astype(np.float64) for x in (rewards, values, last_value, boundary))
+    floats = [x.astype(np.float64) for x in (rewards, values, last_value, boundary)]
+    ends = terminated, truncated, float(gamma), float(gae_lambda)
+    return np.stack([one_value_over_time(*(x[..., k] for x in floats), *ends) for k in range(K)], axis=-1)
+
+
+def one_value_over_time(rewards, values, last_value, boundary, terminated, truncated, gamma, gae_lambda):
     advantages = np.zeros((S, E))
     for env in range(E):
         bootstraps = iter(boundary[env])
@@ -40,7 +45,7 @@ def loop_over_time(rewards, values, last_value, terminated, truncated, boundary,
 def draw(seed, p_terminated, p_truncated):
     rng = np.random.default_rng(seed)
     kind = rng.random((S, E))
-    floats = {"rewards": (S, E), "values": (S, E), "last_value": (E,), "boundary": (E, S)}
+    floats = {"rewards": (S, E, K), "values": (S, E, K), "last_value": (E, K), "boundary": (E, S, K)}
     return {
         **{name: rng.normal(size=shape).astype(np.float32) for name, shape in floats.items()},
         "terminated": kind < p_terminated,
@@ -84,12 +89,12 @@ def test_both_ends_cut_the_trace():
 
 
 def test_each_truncation_takes_its_own_slot():
-    values, last_value = np.arange(S * E, dtype=np.float32).reshape(S, E), np.full(E, -1, np.float32)
-    boundary = 100 + np.arange(E * 3, dtype=np.float32).reshape(E, 3)
+    values, last_value = np.arange(S * E * K, dtype=np.float32).reshape(S, E, K), np.full((E, K), -1, np.float32)
+    boundary = 100 + np.arange(E * 3 * K, dtype=np.float32).reshape(E, 3, K)
     truncated = np.zeros((S, E), bool)
     truncated[[0, 5, S - 1], 0] = truncated[[2, 3], 1] = truncated[S - 1, 2] = True
     following = np.asarray(next_values(values, last_value, truncated, boundary))
-    expected = np.vstack([values[1:], last_value])
+    expected = np.concatenate([values[1:], last_value[None]])
     expected[[0, 5, S - 1], 0] = boundary[0]
     expected[[2, 3], 1] = boundary[1, :2]
     expected[S - 1, 2] = boundary[2, 0]
@@ -98,6 +103,6 @@ def test_each_truncation_takes_its_own_slot():
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_rollout_of_one_step(ended):
-    one = np.float32([[2.0]])
+    one = np.float32([[[2.0]]])
     advantage = gae(one, one, 3 * one, np.array([[ended]]), np.array([[False]]), np.float32(0.5), np.float32(0.9))
-    assert float(advantage[0, 0]) == (0.0 if ended else 3.0)
+    assert float(advantage[0, 0, 0]) == (0.0 if ended else 3.0)

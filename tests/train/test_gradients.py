@@ -32,7 +32,13 @@ def draw_case(torso, ratio, action):
     rng = np.random.default_rng(0)
     market = jax.tree.map(jnp.asarray, random_market(num_bars=T, num_assets=A, num_features=F, missing=0.25))
     market = jax.tree.map(lambda x: x.astype(float) if x.dtype == jnp.float32 else x, market)
-    config = TrainConfig(num_envs=E, rollout_length=S, num_minibatches=2, ratio=ratio, policy=TORSOS[torso])
+    config = TrainConfig(
+        num_envs=E,
+        rollout_length=S,
+        num_minibatches=2,
+        ratio=ratio,
+        policy=dataclasses.replace(TORSOS[torso], credit=ratio),
+    )
     network = Network.create(config.policy, action, A, HUGE)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), F))
     params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.4, x.shape)), shapes)
@@ -59,8 +65,8 @@ def draw_case(torso, ratio, action):
         observation=observation,
         action=jnp.asarray(drawn, network.head.action_dtype),
         log_prob=jnp.asarray(rng.normal(-1.1 * A / width, 0.3, (S, E, width))),
-        advantage=jnp.asarray(rng.normal(0.5, 2, (S, E))),
-        target=jnp.asarray(rng.normal(size=(S, E))),
+        advantage=jnp.asarray(rng.normal(0.5, 2, (S, E, network.model.num_values))),
+        target=jnp.asarray(rng.normal(size=(S, E, network.model.num_values))),
     )
     return network, agent, market, samples, jax.tree.map(jnp.asarray, config.hyper()), config
 
@@ -87,7 +93,11 @@ def plain_loss(params, network, agent, market, samples, hyper, ratio):
         entropy = 0.5 * np.log(2 * np.pi * np.e) + log_deviation
     count = jnp.maximum(mask.sum(-1), 1)
     advantage = pick(samples.advantage)
-    advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8))[:, None]
+    by_asset = advantage.shape[-1] == mask.shape[-1]
+    seen = mask.astype(advantage.dtype) if by_asset else jnp.ones_like(advantage)
+    mean = (advantage * seen).sum() / seen.sum()
+    deviation = jnp.sqrt((((advantage - mean) ** 2) * seen).sum() / seen.sum())
+    advantage = (advantage - mean) / (deviation + 1e-8)
     old = pick(samples.log_prob)
     if ratio == "joint":
         rho = jnp.exp((log_prob * mask).sum(-1, keepdims=True) - old)
@@ -97,7 +107,8 @@ def plain_loss(params, network, agent, market, samples, hyper, ratio):
         weight = mask / count[:, None]
     clipped = jnp.clip(rho, 1 - hyper.clip_range, 1 + hyper.clip_range)
     policy = -(jnp.minimum(rho * advantage, clipped * advantage) * weight).sum(-1).mean()
-    value_loss = 0.5 * ((value - pick(samples.target)) ** 2).mean()
+    errors = (value - pick(samples.target)) ** 2
+    value_loss = 0.5 * ((errors * seen).sum(-1) / jnp.maximum(seen.sum(-1), 1)).mean()
     entropy = ((entropy * mask).sum(-1) / count).mean()
     total = policy + hyper.value_coef * value_loss - hyper.entropy_coef * entropy
     return total, {"policy": policy, "value": value_loss, "entropy": entropy}

@@ -29,9 +29,9 @@ def test_surrogate_by_hand(ratio, advantage, objective, gradient):
     new = old + np.log(ratio)
 
     def loss(new):
-        return surrogate(new, old, jnp.array([advantage]), ALL, CLIP)[0].sum()
+        return surrogate(new, old, jnp.array([[advantage]]), ALL, CLIP)[0].sum()
 
-    policy, kl, clipped = surrogate(new, old, jnp.array([advantage]), ALL, CLIP)
+    policy, kl, clipped = surrogate(new, old, jnp.array([[advantage]]), ALL, CLIP)
     np.testing.assert_allclose(policy, [-objective], rtol=1e-5)
     np.testing.assert_allclose(kl, [ratio - 1 - np.log(ratio)], rtol=1e-4, atol=1e-7)
     np.testing.assert_array_equal(clipped, [float(abs(ratio - 1) > CLIP)])
@@ -42,7 +42,7 @@ def random_log_probs(n=8, num_assets=4, seed=0):
     rng = np.random.default_rng(seed)
     old = rng.normal(-1, 0.5, (n, num_assets)).astype(np.float32)
     new = old + rng.normal(0, 0.3, old.shape).astype(np.float32)
-    return new, old, rng.normal(size=n).astype(np.float32), rng.random((n, num_assets)) < 0.6
+    return new, old, rng.normal(size=(n, 1)).astype(np.float32), rng.random((n, num_assets)) < 0.6
 
 
 def test_per_asset_ratios_are_averaged_and_joint_ones_multiplied():
@@ -52,7 +52,7 @@ def test_per_asset_ratios_are_averaged_and_joint_ones_multiplied():
     def objective(ratio, gain):
         return np.minimum(ratio * gain, np.clip(ratio, 1 - CLIP, 1 + CLIP) * gain)
 
-    gain = advantage[:, None].astype(np.float64)
+    gain = advantage.astype(np.float64)
     expected = -(objective(ratio, gain) * mask).sum(1) / np.maximum(mask.sum(1), 1)
     logs = [joined_log_prob(x, mask, "per_asset") for x in (new, old)]
     np.testing.assert_allclose(surrogate(*logs, advantage, mask, CLIP)[0], expected, rtol=1e-5, atol=1e-6)
@@ -62,6 +62,16 @@ def test_per_asset_ratios_are_averaged_and_joint_ones_multiplied():
     assert logs[0].shape == (8, 1)
     loss = surrogate(*logs, advantage, np.ones((8, 1), bool), CLIP)[0]
     np.testing.assert_allclose(loss, -objective(joint, gain)[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_credit_by_asset_weighs_each_ratio_by_its_own_advantage():
+    new, old, _, mask = random_log_probs()
+    advantage = np.random.default_rng(1).normal(size=new.shape).astype(np.float32)
+    logs = [joined_log_prob(x, mask, "per_asset") for x in (new, old)]
+    ratio, gain = np.exp(new.astype(np.float64) - old), advantage.astype(np.float64)
+    terms = np.minimum(ratio * gain, np.clip(ratio, 1 - CLIP, 1 + CLIP) * gain)
+    expected = -(terms * mask).sum(1) / np.maximum(mask.sum(1), 1)
+    np.testing.assert_allclose(surrogate(*logs, advantage, mask, CLIP)[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_joint_and_per_asset_are_one_for_one_asset():
@@ -99,12 +109,12 @@ def test_a_sample_without_tradable_assets_weighs_nothing():
 @given(st.floats(-20, 20), st.floats(-1e-3, 1e-3))
 def test_kl_is_never_negative(old, change):
     for new in (old + change, old + 1000 * change):
-        kl = surrogate(jnp.array([[new]]), jnp.array([[old]]), jnp.ones(1), ALL, CLIP)[1]
+        kl = surrogate(jnp.array([[new]]), jnp.array([[old]]), jnp.ones((1, 1)), ALL, CLIP)[1]
         assert float(kl[0]) >= 0
 
 
 def test_kl_keeps_its_digits_near_zero():
     change = np.float32([1e-4, -1e-4, 1e-3, 1e-2])
-    kl = surrogate(change[:, None], np.zeros((4, 1), np.float32), np.ones(4), np.ones((4, 1), bool), CLIP)[1]
+    kl = surrogate(change[:, None], np.zeros((4, 1), np.float32), np.ones((4, 1)), np.ones((4, 1), bool), CLIP)[1]
     exact = np.expm1(change.astype(np.float64)) - change
     np.testing.assert_allclose(kl, exact, rtol=2e-3)

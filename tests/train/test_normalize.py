@@ -119,10 +119,10 @@ def test_moments_do_not_drift_and_still_move_after_very_many_samples(size):
 
 def test_return_scale_is_the_deviation_of_discounted_sums():
     rng = np.random.default_rng(0)
-    rewards = rng.normal(0.1, 1, (3, 20, 5)).astype(np.float32)
+    rewards = rng.normal(0.1, 1, (3, 20, 5, 2)).astype(np.float32)
     done = rng.random((3, 20, 5)) < 0.15
-    scaling, gamma = ReturnScaling.create(5), 0.9
-    total, sums = np.zeros(5), []
+    scaling, gamma = ReturnScaling.create(5, 2), 0.9
+    total, sums = np.zeros((5, 2)), []
     for rollout in range(3):
         scaling = scaling.observe(rewards[rollout], done[rollout], jnp.float32(gamma))
         for t in range(20):
@@ -134,12 +134,12 @@ def test_return_scale_is_the_deviation_of_discounted_sums():
 
 
 def test_a_reward_that_is_not_finite_does_not_spoil_the_scale():
-    rewards = np.ones((4, 2), np.float32)
+    rewards = np.ones((4, 2, 1), np.float32)
     spoiled = rewards.copy()
     spoiled[1, 0], spoiled[2, 1] = np.nan, -np.inf
     done = np.zeros((4, 2), bool)
-    scaling = ReturnScaling.create(2).observe(spoiled, done, 0.9)
-    expected = ReturnScaling.create(2).observe(np.where(np.isfinite(spoiled), spoiled, 0), done, 0.9)
+    scaling = ReturnScaling.create(2, 1).observe(spoiled, done, 0.9)
+    expected = ReturnScaling.create(2, 1).observe(np.where(np.isfinite(spoiled), spoiled, 0), done, 0.9)
     assert np.isfinite(scaling.deviation) and scaling.deviation == expected.deviation
     np.testing.assert_array_equal(scaling.running, expected.running)
 

@@ -11,6 +11,7 @@ import pytest
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS
 from ploutos_jax.env.rewards import log_return
+from ploutos_jax.env.rollout import rollout
 from ploutos_jax.env.types import Observation
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.gradients import minibatch_gradients
@@ -105,7 +106,7 @@ def moved_agent(agent, num_assets):
     ],
 )
 def test_the_first_ratio_is_one(num_assets, ratio, action):
-    config = dataclasses.replace(CONFIG, ratio=ratio)
+    config = dataclasses.replace(CONFIG, ratio=ratio, policy=dataclasses.replace(SHARED, credit=ratio))
     env = EnvConfig(episode_length=12, action=action)
     learner, params, hyper = make_learner(config, random_market(num_assets=num_assets), env)
     state = learner.init(jax.random.key(3), params)
@@ -158,7 +159,7 @@ def test_an_update_moves_everything_on():
     assert int(after.update) == 3 and int(after.skipped) == 0
     assert int(after.runner.step) == 3 * CONFIG.rollout_length
     assert float(after.agent.scaling.assets.count) == pytest.approx(3 * 8 * 16 * 3)
-    assert float(after.returns.moments.count) == pytest.approx(3 * 8 * 16)
+    assert float(after.returns.moments.count) == pytest.approx(3 * 8 * 16 * 3), "one sum per asset"
     assert (jax.random.key_data(after.key) != jax.random.key_data(state.key)).any()
     for old, new in zip(jax.tree.leaves(state.agent.network), jax.tree.leaves(after.agent.network), strict=True):
         assert (np.asarray(old) != np.asarray(new)).any()
@@ -222,3 +223,22 @@ def test_environments_start_staggered_and_independent():
     left = np.asarray(runner.state.end - runner.state.t)
     assert left.min() >= 1 and left.max() <= ENV.episode_length and len(np.unique(left)) > 3
     assert len(np.unique(jax.random.key_data(runner.keys), axis=0)) == CONFIG.num_envs
+
+
+def test_rewards_by_asset_add_up_to_the_reward_and_hold_each_profit():
+    learner, params, _ = make_learner(CONFIG, random_market(), EnvConfig(episode_length=12, reward="five_term"))
+    state = learner.init(jax.random.key(3), params)
+
+    def record(step):
+        return learner._credited(step), step.reward, step.info["profit"], step.info["equity"], step.info["fee_rounding"]
+
+    def policy(keys, obs):
+        return jax.vmap(lambda key: jax.random.randint(key, (3,), 0, 3, jnp.int8))(keys), None
+
+    run = jax.jit(lambda runner: rollout(learner.env, params, policy, runner, 40, record)[2])
+    credited, reward, profit, equity, rounding = (np.asarray(x, np.float64) for x in run(state.runner))
+    np.testing.assert_allclose(credited.sum(axis=-1), reward, rtol=1e-4, atol=1e-5)
+    own = profit / (equity - profit.sum(axis=-1) + rounding)[..., None]
+    assert own.std() > 1e-4
+    for a in range(2):  # what is not an asset's own is shared evenly
+        np.testing.assert_allclose(credited[..., a] - own[..., a], credited[..., 2] - own[..., 2], rtol=1e-3, atol=1e-6)
