@@ -9,8 +9,11 @@ from collections.abc import Callable
 import numpy as np
 
 from ploutos_jax.market.panel import Market
+from ploutos_jax.market.planted import HINT, is_planted
 
 Rule = Callable[[Market], np.ndarray]
+
+_HINT_FEATURE = f"signal_{HINT}"
 
 REBALANCE_BARS = 21
 """Bars between two rebalancings of `equal_weight`: a month of trading days."""
@@ -39,6 +42,33 @@ def equal_weight(market: Market) -> np.ndarray:
         parts = _equal_parts(tradable[t])
         targets[t] = np.where(tradable[t], parts, np.nan)
     return targets
+
+
+def oracle(market: Market) -> np.ndarray:
+    """Return targets that hold, at an equal part each, the assets of a planted market whose hint is above 0.
+
+    Each asset has its part whether or not others are held. Without costs nothing that holds at most such parts can be
+    expected to earn more: the hint's sign is that of the return to be expected, and nothing else tells of it.
+
+    Raises:
+        ValueError: if the market is not a planted one, or was built without its hint.
+    """
+    if not _has_hint(market):
+        raise ValueError(
+            f"The oracle reads the feature {_HINT_FEATURE!r} of a planted market, which this market does not have."
+            " Build the market from planted_panel, with that signal among its features."
+        )
+    hint = np.asarray(market.features[..., market.feature_names.index(_HINT_FEATURE)])
+    return (hint > 0) / market.num_assets
+
+
+def rules_for(market: Market) -> dict[str, Rule]:
+    """Return the rules that a report on this market shows: `RULES`, and on a planted market the oracle."""
+    return {**RULES, "oracle": oracle} if _has_hint(market) else RULES
+
+
+def _has_hint(market: Market) -> bool:
+    return is_planted(market) and _HINT_FEATURE in market.feature_names
 
 
 def _equal_parts(tradable: np.ndarray) -> np.ndarray:

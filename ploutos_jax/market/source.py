@@ -13,9 +13,12 @@ from ploutos_jax.market.feature_set import FEATURE_SETS
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.files import load_panel
 from ploutos_jax.market.panel import Market, Panel, read_date
+from ploutos_jax.market.planted import planted_panel
 from ploutos_jax.market.synthetic import synthetic_panel
 
 SYNTHETIC = "synthetic"
+PLANTED = "planted"
+_DEFAULT_FEATURES = "core"
 _MIN_HELD_OUT_BARS = 20
 
 
@@ -24,15 +27,17 @@ class DataConfig:
     """Which bars to use.
 
     Attributes:
-        data: a CSV, Parquet or Feather file, a folder of them, or `synthetic` (30 made assets; `synthetic:100` for
-            100).
+        data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets; `synthetic:100` for
+            100), or `planted`: made assets with a column that tells the next bar's return, to see whether a learner
+            learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked future).
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
         holdout: share of the last bars kept for scoring when `end` is not given.
         tickers: use these only.
         universe: CSV of ticker, start, end: a ticker trades only while it is a member.
         sectors: CSV of ticker and sector.
-        features: name of the feature set; `standard` is all of them, three times as many as `core`.
+        features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
+            `core`, and on planted data the signals alone.
         exchange_timezone: whose calendar day is the trading day of intraday bars.
         feature_cache: keep the features of large files in the user's cache folder and read them from there.
     """
@@ -44,7 +49,7 @@ class DataConfig:
     tickers: tuple[str, ...] = ()
     universe: str | None = None
     sectors: str | None = None
-    features: str = "core"
+    features: str | None = None
     exchange_timezone: str = "America/New_York"
     feature_cache: bool = True
 
@@ -58,11 +63,13 @@ class DataConfig:
             raise ValueError(f"start={self.start} lies after end={self.end}; exchange them.")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
-        if self.features not in FEATURE_SETS:
+        if self.features is not None and self.features not in FEATURE_SETS:
             near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
             raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
         if self.is_synthetic:
             _num_synthetic_assets(self.data)
+        if self.is_planted:
+            _planted_size(self.data)
 
     @property
     def cache_folder(self) -> Path | None:
@@ -73,6 +80,10 @@ class DataConfig:
     def is_synthetic(self) -> bool:
         return self.data == SYNTHETIC or self.data.startswith(SYNTHETIC + ":")
 
+    @property
+    def is_planted(self) -> bool:
+        return self.data == PLANTED or self.data.startswith(PLANTED + ":")
+
 
 def read_panel(config: DataConfig) -> Panel:
     """Return the whole panel of a description, `start` and `end` not applied, so that features have their history.
@@ -80,8 +91,8 @@ def read_panel(config: DataConfig) -> Panel:
     Raises:
         ValueError: naming what cannot be read; see `files.load_panel`.
     """
-    if config.is_synthetic:
-        panel = synthetic_panel(jax.random.key(0), num_assets=_num_synthetic_assets(config.data))
+    if config.is_synthetic or config.is_planted:
+        panel = _made_panel(config)
         return panel.select(config.tickers) if config.tickers else panel
     return load_panel(
         config.data,
@@ -99,7 +110,10 @@ def read_market(config: DataConfig, features: Any = None) -> Market:
         config: the description.
         features: feature names instead of `config.features`, those of an agent say.
     """
-    chosen = config.features if features is None else features
+    chosen = features if features is not None else config.features
+    if chosen is None:
+        # No built-in feature at all: what is joined to them, signals and masks, is all that there is.
+        chosen = () if config.is_planted else _DEFAULT_FEATURES
     return build_market(read_panel(config), chosen, cache=config.cache_folder)
 
 
@@ -127,6 +141,13 @@ def _from_row(market: Market, row: int) -> Market | None:
     return market.window(row) if market.num_bars - row > _MIN_HELD_OUT_BARS else None
 
 
+def _made_panel(config: DataConfig) -> Panel:
+    if config.is_planted:
+        num_assets, strength = _planted_size(config.data)
+        return planted_panel(jax.random.key(0), num_assets=num_assets, strength=strength)
+    return synthetic_panel(jax.random.key(0), num_assets=_num_synthetic_assets(config.data))
+
+
 def _num_synthetic_assets(data: str) -> int:
     number = data.partition(":")[2]
     if number == "" and data == SYNTHETIC:
@@ -134,3 +155,26 @@ def _num_synthetic_assets(data: str) -> int:
     if not number.isdigit() or int(number) < 1:
         raise ValueError(f"data={data!r}: write synthetic:N with the number of assets, such as synthetic:100.")
     return int(number)
+
+
+def _planted_size(data: str) -> tuple[int, float]:
+    """Return number of assets and strength of `planted[:A[:strength]]`."""
+    assets, strength = "30", "0.3"
+    if data != PLANTED:
+        assets, _, given = data.partition(":")[2].partition(":")
+        strength = given if data.count(":") > 1 else strength
+    share = _share_or_none(strength)
+    if not assets.isdigit() or int(assets) < 1 or share is None:
+        raise ValueError(
+            f"data={data!r}: write planted:A:STRENGTH with a whole number of assets from 1 on and a strength from 0 to"
+            " 1, such as planted:30:0.3 or planted:30."
+        )
+    return int(assets), share
+
+
+def _share_or_none(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None

@@ -102,7 +102,9 @@ def _draw(key: jax.Array, params: SyntheticParams, num_assets: int, num_bars: in
     trend = _day_parts(params) * (beta * params.drift - variance / 2)
     overnight, inside = trend + beta * market + sector[..., sector_of] + own
 
-    opens, high, low, close = _prices(keys, overnight, inside, (1 - params.overnight_share) * variance)
+    first = jnp.exp(jax.random.uniform(keys["price"], (num_assets,), minval=jnp.log(15.0), maxval=jnp.log(300.0)))
+    inside_variance = (1 - params.overnight_share) * variance
+    opens, high, low, close = draw_bars(keys["middle"], keys["bridge"], first, overnight, inside, inside_variance)
     usual = (beta * params.market_volatility) ** 2 + params.sector_volatility**2 + scale**2
     activity = 0.35 * jax.random.normal(keys["volume"], close.shape) + 0.25 * jnp.log(variance / usual)
     return opens, high, low, close, jnp.round(2e8 / close[0] * jnp.exp(activity))
@@ -139,22 +141,34 @@ def _volatility_level(key: jax.Array, params: SyntheticParams, num_bars: int) ->
     return jnp.exp(log_level - (params.volatility_of_volatility * spread) ** 2)
 
 
-def _prices(keys: dict[str, jax.Array], overnight: Array, inside: Array, inside_variance: Array) -> tuple[Array, ...]:
-    """Return open, high, low and close; extremes by the law of a Brownian bridge between open and close.
+def draw_bars(
+    middle_key: jax.Array,
+    bridge_key: jax.Array,
+    first: Array,
+    overnight: Array,
+    inside: Array,
+    inside_variance: Array,
+) -> tuple[Array, ...]:
+    """Return open, high, low and close `[T, A]`; extremes by the law of a Brownian bridge between open and close.
 
     The bridge is drawn in two halves. Over a whole bar high and low depend on each other: drawn apart, one bar would
     reach a stop and a target two or three times too often.
 
+    Args:
+        middle_key, bridge_key: of the point half way through a bar, and of the extremes of the halves.
+        first: `[A]` price before the first bar.
+        overnight, inside: `[T, A]` log moves from close to open and from open to close.
+        inside_variance: `[T, A]` variance from which `inside` was drawn.
+
     Source: the maximum of a bridge from 0 to x with variance s² is `(x + √(x² − 2s²·ln U)) / 2`, U uniform
     (Karatzas & Shreve, section 4.3); the minimum mirrors it.
     """
-    first = jnp.exp(jax.random.uniform(keys["price"], inside.shape[1:], minval=jnp.log(15.0), maxval=jnp.log(300.0)))
     log_close = jnp.log(first) + jnp.cumsum(overnight + inside, axis=0)
     log_open = log_close - inside
-    middle = inside / 2 + jnp.sqrt(inside_variance) / 2 * jax.random.normal(keys["middle"], inside.shape)
+    middle = inside / 2 + jnp.sqrt(inside_variance) / 2 * jax.random.normal(middle_key, inside.shape)
     starts, moves = jnp.stack([jnp.zeros_like(middle), middle]), jnp.stack([middle, inside - middle])
     tiny = jnp.finfo(inside.dtype).tiny
-    uniform = jax.random.uniform(keys["bridge"], (2, *moves.shape), minval=tiny)
+    uniform = jax.random.uniform(bridge_key, (2, *moves.shape), minval=tiny)
     reach = jnp.sqrt(moves**2 - inside_variance * jnp.log(uniform))
     highest = (starts + (moves + reach[0]) / 2).max(axis=0)
     lowest = (starts + (moves - reach[1]) / 2).min(axis=0)

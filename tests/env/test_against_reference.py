@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+
 from tests.env.cases import CASES, COMBINATIONS, RULES, Case
 from tests.env.covering import hold_all_choices, pairs_of
 from tests.env.differential import TOLERANCE, Comparison, compare

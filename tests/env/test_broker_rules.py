@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tests.env.scenes import (
     BUY_BOTH,
     BUY_ONE,

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from tests.env.scenes import EVERY_RULE, INERT
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import observe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import DELISTED, REASON_NAMES
 from ploutos_jax.market.panel import Labels, Market
+from tests.env.scenes import EVERY_RULE, INERT
 from tests.env.worlds import (
     ACCOUNT_AXES,
     ACCOUNT_NUMBERS,

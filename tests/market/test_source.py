@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from ploutos_jax.market import source
 from ploutos_jax.market.features import build_market
+from ploutos_jax.market.planted import HINT, NUM_BARS
 from ploutos_jax.market.source import DataConfig, bars_after, read_market, read_panel, split_market
 
 
@@ -88,6 +90,44 @@ def test_number_of_made_assets(monkeypatch):
     assert not DataConfig(data="synthetic.csv").is_synthetic
 
 
+def test_planted_data():
+    panel = read_panel(DataConfig(data="planted:3"))
+    assert panel.num_assets == 3 and panel.num_bars == NUM_BARS
+    for again in ("planted:3", "planted:3:0.3"):
+        same = read_panel(DataConfig(data=again))
+        for a, b in zip(jax.tree.leaves(panel), jax.tree.leaves(same), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert read_panel(DataConfig(data="planted:3", tickers=("P002",))).symbols == ("P002",)
+    training, kept = split_market(read_market(DataConfig(data="planted:3")), DataConfig())
+    assert kept is not None and training.num_bars == 4032 and kept.num_bars == 1009
+    for strength in (0, 1):
+        leaked = read_panel(DataConfig(data=f"planted:3:{strength}"))
+        told = np.corrcoef(np.asarray(leaked.signals[HINT])[:-1, 0], np.diff(np.log(np.asarray(leaked.close)[:, 0])))
+        assert told[0, 1] == pytest.approx(strength, abs=0.07)
+
+
+def test_number_and_strength_of_planted_assets(monkeypatch):
+    monkeypatch.setattr(source, "planted_panel", lambda key, num_assets, strength: (num_assets, strength))
+    for data, wanted in (("planted", (30, 0.3)), ("planted:4", (4, 0.3)), ("planted:503:0.05", (503, 0.05))):
+        assert read_panel(DataConfig(data=data)) == wanted
+        assert DataConfig(data=data).is_planted and not DataConfig(data=data).is_synthetic
+    assert not DataConfig(data="planted.csv").is_planted and not DataConfig().is_planted
+
+
+def test_planted_data_shows_its_signals_alone_unless_more_is_asked_for():
+    signals = ("signal_hint", "signal_noise_0", "signal_noise_1", "signal_noise_2", "warm", "known")
+    assert read_market(DataConfig(data="planted:2")).feature_names == signals
+    more = read_market(DataConfig(data="planted:2", features="minimal"))
+    assert more.feature_names[-6:] == signals and more.num_features == 11
+    assert read_market(DataConfig(data="planted:2"), ["signal_noise_1"]).num_features == 3
+
+
+def test_features_are_the_core_set_without_a_choice(monkeypatch, make_panel):
+    monkeypatch.setattr(source, "synthetic_panel", lambda key, num_assets: make_panel(num_bars=30))
+    assert read_market(DataConfig()).feature_names == read_market(DataConfig(features="core")).feature_names
+    assert read_market(DataConfig()).num_features > 20
+
+
 def test_file_with_tickers_sectors_and_universe(bars_file):
     (bars_file.parent / "sectors.csv").write_text("ticker,sector\nT1,Energy\n")
     (bars_file.parent / "members.csv").write_text("ticker,start,end\nT1,2015-01-11,\nT2,,2015-01-05\n")
@@ -131,6 +171,16 @@ def test_the_span_is_not_cut_when_reading(bars_file):
         ({"data": "synthetic:0"}, "write synthetic:N"),
         ({"data": "synthetic:many"}, "data='synthetic:many': write synthetic:N"),
         ({"data": "synthetic:-3"}, "write synthetic:N"),
+        ({"data": "planted:"}, "data='planted:': write planted:A:STRENGTH"),
+        ({"data": "planted:0"}, "write planted:A:STRENGTH"),
+        ({"data": "planted:-3:0.3"}, "write planted:A:STRENGTH"),
+        ({"data": "planted:many"}, "write planted:A:STRENGTH"),
+        ({"data": "planted:30:"}, "write planted:A:STRENGTH"),
+        ({"data": "planted:30:strong"}, "write planted:A:STRENGTH"),
+        ({"data": "planted:30:1.5"}, "data='planted:30:1.5': write planted:A:STRENGTH"),
+        ({"data": "planted:30:-0.1"}, "write planted:A:STRENGTH"),
+        ({"data": "planted:30:nan"}, "write planted:A:STRENGTH"),
+        ({"data": "planted:30:0.3:7"}, "write planted:A:STRENGTH"),
     ],
 )
 def test_bad_descriptions_are_refused(fields, said):

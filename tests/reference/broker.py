@@ -11,6 +11,7 @@ from math import fsum
 from typing import Any
 
 import numpy as np
+
 from tests.reference.account import Account, Fill
 from tests.reference.bars import Bars
 from tests.reference.costs import Costs, Known, round_up_to_cents

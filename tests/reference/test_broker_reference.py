@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.reference.scenes import FIRST, QUIET, column, make, near
 
 from tests.reference.broker import ReferenceBroker
+from tests.reference.scenes import FIRST, QUIET, column, make, near
 
 SHARES = 10_000 / 100.1
 UNLIMITED = {"spread_bps": 0.0, "stop_loss": None, "take_profit": None, "max_position_pct": 1.0}

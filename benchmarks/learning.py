@@ -1,0 +1,234 @@
+"""See whether a learner learns what can be learned: planted markets, scored on bars it never saw, beside the oracle.
+
+python benchmarks/learning.py                                       5 seeds at 1, 30, 100 and 503 assets
+python benchmarks/learning.py --assets 30 --seeds 1 --torso flat    any setting of the learner is a flag
+python benchmarks/learning.py --cost-check                          without a signal: what does it pay for nothing?
+
+One and the same configuration serves all sizes. The score is the share of the oracle's mean log return in the same
+environment, without costs; `on seen bars` beside it shows how much was learned by heart. Each seed has a market of
+its own. Every run is a line of JSON in `runs/learning.jsonl` as soon as it ends; what was found is in LEARNING.md.
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.evaluate.backtest import backtest, baselines_by_rule, random_actions
+from ploutos_jax.evaluate.baselines import oracle
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.market.features import build_market
+from ploutos_jax.market.panel import Market
+from ploutos_jax.market.planted import planted_panel
+from ploutos_jax.train.agent import Agent
+from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.device import configure
+from ploutos_jax.train.loop import train
+from ploutos_jax.train.terminal import exit_codes, result_console
+
+YEAR_BARS = 252
+UNSEEN_BARS = 4032
+COST_BPS = 20.0
+"""Per side, in the check of costs."""
+
+# Keys of markets lie apart from those of learners, which count from 0.
+_FIRST_MARKET_KEY = 1_000_000
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Measure how much of a planted signal is learned, on bars never seen.
+
+    Attributes:
+        assets: sizes of the market.
+        seeds: runs per size, each with a seed and a market of its own; they count from `--seed`.
+        strength: correlation of the signal with the next bar's return.
+        train_bars: bars to train on.
+        unseen_bars: bars after them, to score on. Without it 4,032, and four times as many at one asset, where luck
+            would decide over fewer.
+        cost_check: instead train without a signal at 20 bps a side and report the costs of the first unseen year.
+        json: file to which each finished run is appended as a line.
+        device: where to run.
+        train: learner.
+    """
+
+    assets: tuple[int, ...] = (1, 30, 100, 503)
+    seeds: int = 5
+    strength: float = 0.3
+    train_bars: int = 4032
+    unseen_bars: int | None = None
+    cost_check: bool = False
+    json: str = "runs/learning.jsonl"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    train: TrainConfig = TrainConfig()
+
+
+def main(args: list[str]) -> int:
+    """Run the command line; return the exit code."""
+    probe = tyro.cli(Probe, args=args, config=(tyro.conf.OmitArgPrefixes,))
+    needed = YEAR_BARS + 1
+    if not probe.assets or probe.seeds < 1 or min(probe.train_bars, probe.unseen_bars or needed) < needed:
+        Console(stderr=True, soft_wrap=True).print(
+            f"Error: assets={probe.assets} must name a size, seeds={probe.seeds} must be at least 1,"
+            f" train_bars={probe.train_bars} and unseen_bars={probe.unseen_bars} at least {needed}.",
+            style="red",
+        )
+        return 2
+    configure(probe.device)
+    console = result_console()
+    file = Path(probe.json)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    run = run_without_signal if probe.cost_check else run_with_signal
+    rows: list[Row] = []
+    for num_assets in probe.assets:
+        for seed in range(probe.train.seed, probe.train.seed + probe.seeds):
+            config = dataclasses.replace(probe.train, seed=seed)
+            row = {"check": "costs" if probe.cost_check else "signal", "assets": num_assets, "seed": seed}
+            row |= run(probe, config, num_assets) | _circumstances(config)
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(row) + "\n")
+            rows.append(row)
+            console.print(_one_line(row), style="dim")
+    console.print(_table(rows, probe))
+    console.print(f"Commit {rows[0]['commit']}, {rows[0]['device']}, jax {jax.__version__}; lines in {file}")
+    return 0
+
+
+def run_with_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
+    """Train on a planted market and return the shares of the oracle's mean log return on seen and unseen bars."""
+    env = environment(num_assets)
+    market = planted_market(probe, config.seed, num_assets, probe.strength)
+    seen = market.window(0, probe.train_bars)
+    agent, figures = _train(config, seen, env)
+    row: Row = {}
+    for name, span in (("seen", seen), ("unseen", market.window(probe.train_bars))):
+        best = _log_return(baselines_by_rule(span, env.config, {"oracle": oracle})["oracle"])
+        own = _log_return(backtest(agent, span))
+        row |= {f"{name}_share": own / best, f"{name}_log_return": own, f"{name}_oracle_log_return": best}
+    bars = {"train_bars": probe.train_bars, "unseen_bars": market.num_bars - probe.train_bars}
+    return {"strength": probe.strength} | bars | row | figures
+
+
+def run_without_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
+    """Train where nothing can be earned and trading costs; return the costs of an unseen year as shares of equity."""
+    env = environment(num_assets, commission_bps=COST_BPS)
+    market = planted_market(probe, config.seed, num_assets, 0.0)
+    agent, figures = _train(config, market.window(0, probe.train_bars), env)
+    year = market.window(probe.train_bars, probe.train_bars + YEAR_BARS + 1)
+    own, random = backtest(agent, year), random_actions(year, env.config, seed=config.seed)
+    row = {
+        "cost_share": _cost_share(own),
+        "random_cost_share": _cost_share(random),
+        "log_return": _log_return(own) * YEAR_BARS,
+        "random_log_return": _log_return(random) * YEAR_BARS,
+        "exposure": float((own.gross_exposure / own.equity).mean()),
+    }
+    return {"cost_bps": COST_BPS} | row | figures
+
+
+def environment(num_assets: int, commission_bps: float = 0.0) -> TradingEnv:
+    """Return the environment of all probes: an equal part for each asset, filled at the next open, no exits."""
+    config = EnvConfig(
+        spread_bps=0.0,
+        tick_size=None,
+        slippage_bps=0.0,
+        fees="none",
+        commission_bps=commission_bps,
+        stop_loss=None,
+        take_profit=None,
+        buy_pct=1 / num_assets,
+        max_position_pct=1 / num_assets,
+        episode_length=YEAR_BARS,
+    )
+    return TradingEnv(config)
+
+
+def planted_market(probe: Probe, seed: int, num_assets: int, strength: float) -> Market:
+    """Return the market of one seed over seen and unseen bars; its features are the signals alone."""
+    unseen_bars = probe.unseen_bars or (UNSEEN_BARS if num_assets > 1 else 4 * UNSEEN_BARS)
+    num_bars = probe.train_bars + unseen_bars
+    return build_market(planted_panel(jax.random.key(_FIRST_MARKET_KEY + seed), num_assets, num_bars, strength), ())
+
+
+def _train(config: TrainConfig, market: Market, env: TradingEnv) -> tuple[Agent, Row]:
+    """Return the agent, and the time it took with the figures of its last update."""
+    rows: list[Row] = []
+    began = time.perf_counter()
+    agent = train(config, market, env, observers=[lambda progress: rows.extend(progress.rows)])
+    return agent, {
+        "timesteps": rows[-1]["timesteps"],
+        "seconds": rows[-1]["seconds"],
+        "seconds_with_compiling": round(time.perf_counter() - began, 1),
+        "last_update": rows[-1],
+    }
+
+
+def _log_return(ledger: Ledger) -> float:
+    """Return the mean log return of a bar."""
+    return float(np.log(ledger.equity[-1] / ledger.equity[0]) / (len(ledger.equity) - 1))
+
+
+def _cost_share(ledger: Ledger) -> float:
+    """Return all costs, each as a share of the equity of the bar before it."""
+    return float((ledger.cost[1:] / ledger.equity[:-1]).sum())
+
+
+def _circumstances(config: TrainConfig) -> Row:
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return {
+        "commit": described.stdout.strip() or "unknown",
+        "date": datetime.now().isoformat(timespec="seconds"),
+        "device": str(jax.devices()[0]),
+        "train": dataclasses.asdict(config),
+    }
+
+
+def _one_line(row: Row) -> str:
+    if row["check"] == "signal":
+        found = f"{row['unseen_share']:.3f} of the oracle on unseen bars, {row['seen_share']:.3f} on seen ones"
+    else:
+        found = f"costs {row['cost_share']:.2%} of equity in a year, random {row['random_cost_share']:.0%}"
+    return f"{row['assets']} assets, seed {row['seed']}: {found} ({row['timesteps']:,} steps, {row['seconds']:.0f} s)"
+
+
+def _table(rows: Sequence[Row], probe: Probe) -> Table:
+    columns = {
+        "signal": {"unseen": "unseen_share", "on seen bars": "seen_share"},
+        "costs": {"costs of a year": "cost_share", "of a random policy": "random_cost_share"},
+    }[rows[0]["check"]]
+    what = "costs without a signal" if probe.cost_check else "share of the oracle's mean log return"
+    table = Table(title=f"{what}: mean (lowest to highest) over {probe.seeds} seeds, {probe.train.policy.torso} torso")
+    for heading in ("assets", *columns, "steps", "seconds"):
+        table.add_column(heading, justify="right")
+    for num_assets in dict.fromkeys(row["assets"] for row in rows):
+        own = [row for row in rows if row["assets"] == num_assets]
+        cells = [_spread([row[name] for row in own]) for name in columns.values()]
+        seconds = np.mean([row["seconds"] for row in own])
+        table.add_row(str(num_assets), *cells, f"{own[0]['timesteps']:,}", f"{seconds:.0f}")
+    return table
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        sys.exit(main(sys.argv[1:]))
