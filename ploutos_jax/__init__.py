@@ -19,6 +19,7 @@ from ploutos_jax.market.features import build_market as build_market
 from ploutos_jax.market.files import load_panel as load_panel
 from ploutos_jax.market.panel import Market as Market
 from ploutos_jax.market.panel import Panel as Panel
+from ploutos_jax.market.planted import planted_panel as planted_panel
 from ploutos_jax.market.raw_features import raw_features as raw_features
 from ploutos_jax.market.synthetic import synthetic_panel as synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig

@@ -1,12 +1,15 @@
 """Settings of the whole test run: where JAX computes, where it keeps compiled programs, where market data lies."""
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 DATA_DIR = Path(__file__).resolve().parents[2] / "shared" / "data"
+_MOST_MAPS = 20_000
 NO_DATA = "market data for tests is absent: there is no folder shared/data beside the repository"
 
 
@@ -35,6 +38,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if jax.default_backend() != "gpu":
             pytest.skip("no GPU: set JAX_PLATFORMS=cuda,cpu on a machine that has one")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs() -> Iterator[None]:
+    """Forget compiled programs before a process has too many: Linux allows 65,530 mapped areas, and each takes some."""
+    yield
+    maps = Path("/proc/self/maps")
+    if "jax" in sys.modules and maps.exists() and len(maps.read_bytes().splitlines()) > _MOST_MAPS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import REASON_NAMES, EnvParams, Fill, Observation
-from ploutos_jax.evaluate.baselines import RULES, Rule, buy_and_hold
+from ploutos_jax.evaluate.baselines import Rule, buy_and_hold, rules_for
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.distributions import head_for
@@ -68,7 +68,7 @@ def backtest(
 def baselines(
     market: Market, config: EnvConfig, start: Any = None, end: Any = None, *, seed: int = 0
 ) -> dict[str, Ledger]:
-    """Play the rules of `baselines.RULES` and random actions over a span, at the costs of an environment.
+    """Play the rules of `baselines.rules_for` and random actions over a span, at the costs of an environment.
 
     Rules hold what they hold: stops, targets and position limits are off for them. Random actions are those of a
     policy that knows nothing under the environment's own rules, and the ledger shown is the one with the median
@@ -81,7 +81,7 @@ def baselines(
         seed: of the random actions.
     """
     span = _span(market, start, end)
-    return {**baselines_by_rule(span, config, RULES), RANDOM: random_actions(span, config, seed=seed)}
+    return {**baselines_by_rule(span, config, rules_for(span)), RANDOM: random_actions(span, config, seed=seed)}
 
 
 def baselines_by_rule(span: Market, config: EnvConfig, rules: Mapping[str, Rule]) -> dict[str, Ledger]:

@@ -39,7 +39,7 @@ class TrainConfig:
     rollout_length: int | None = None
     num_minibatches: int = 4
     num_epochs: int = 4
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     learning_rate_schedule: Literal["linear", "constant"] = "linear"
     gamma: float = 0.99
     gae_lambda: float = 0.95
