@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from ploutos_jax.market.sectors import NO_SECTOR, cluster_columns
 from ploutos_jax.train.agent import Agent, Network
 from ploutos_jax.train.checkpoint import Checkpoints, PathLike, check_resumable, describe
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
 from ploutos_jax.train.run_folder import RunFolder, check_output
 
@@ -79,6 +80,8 @@ def train(
     Raises:
         ValueError: if an episode does not fit into the market, the reward is unknown, `output` holds another run, or
             there is nothing to resume or it was trained on other data.
+        DivergedError: a ValueError, if too many gradient steps in a row could not be taken; the last good state is
+            saved first.
     """
     params = env.default_params(_with_sectors(market)) if params is None else params
     network = Network.create(config.policy, env.config.action, market.num_assets, int(config.chunk_megabytes * 2**20))
@@ -127,18 +130,25 @@ def _run_updates(
 ) -> tuple[TrainState, Metrics]:
     """Do `count` updates and return their figures in the first rows of `[_MAX_UPDATES_PER_CALL]` buffers.
 
+    An update that skips too many gradient steps in a row is the last one, and the state before it is returned.
+
     The count is data, not shape: how many updates a call makes can follow the clock without another compilation and
     without changing a bit of the result.
     """
     shapes = jax.eval_shape(learner.update, state, params, hyper)[1]
     buffers = jax.tree.map(lambda x: jnp.zeros((_MAX_UPDATES_PER_CALL, *x.shape), x.dtype), shapes)
 
-    def body(carry: tuple[jax.Array, TrainState, Metrics]) -> tuple[jax.Array, TrainState, Metrics]:
-        i, state, buffers = carry
-        state, metrics = learner.update(state, params, hyper)
-        return i + 1, state, jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
+    Carry = tuple[jax.Array, TrainState, Metrics, jax.Array]
 
-    _, state, buffers = jax.lax.while_loop(lambda c: c[0] < count, body, (jnp.int32(0), state, buffers))
+    def body(carry: Carry) -> Carry:
+        i, state, buffers, _ = carry
+        moved, metrics = learner.update(state, params, hyper)
+        failed = (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
+        state = jax.tree.map(lambda new, old: jnp.where(failed, old, new), moved, state)
+        return i + 1, state, jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics), failed
+
+    start = (jnp.int32(0), state, buffers, jnp.asarray(False))
+    _, state, buffers, _ = jax.lax.while_loop(lambda c: (c[0] < count) & ~c[3], body, start)
     return state, buffers
 
 
@@ -168,9 +178,12 @@ class _Run:
             state, buffers = program(state, self.params, hyper, jnp.int32(count))
             figures = jax.device_get(buffers)
             now = time.perf_counter()
-            rows = self._rows(figures, done, count, first, now - began)
-            done += count
-            self._tell(rows, done, folder)
+            made = int(state.update) - done
+            # The update that failed has figures, but is not in the state.
+            self._tell(self._rows(figures, done, min(made + 1, count), first, now - began), done + made, folder)
+            done += made
+            if made < count:
+                self._give_up(figures, made, state, folder, checkpoints)
             per_call = _calls_for(count, now - call_began)
             stopping = self.should_stop()
             if done - last_saved >= save_every or stopping or done == config.num_updates:
@@ -181,12 +194,23 @@ class _Run:
                 break
         return state
 
+    def _give_up(
+        self, figures: Metrics, row: int, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None
+    ) -> NoReturn:
+        """Save the state before the failed update, whose figures are in a row, and end the run."""
+        done = int(state.update)
+        where = "Nothing was saved, as the run has no output folder."
+        if folder is not None and checkpoints is not None:
+            checkpoints.save(done, state)
+            where = f"The last good state, after update {done}, is saved in {folder.path}."
+        raise DivergedError(describe_fault(int(figures["fault"][row]), done + 1, where))
+
     def _rows(self, figures: Metrics, done: int, count: int, first: int, seconds: float) -> list[MetricsRow]:
         per_update = self.learner.config.timesteps_per_update
         rows = []
         for i in range(count):
             update = done + i + 1
-            row = {name: _number(values[i]) for name, values in figures.items()}
+            row = {name: _number(values[i]) for name, values in figures.items() if name != "fault"}
             rate = (done + count - first) * per_update / max(seconds, 1e-9)
             rows.append(
                 {

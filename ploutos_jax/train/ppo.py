@@ -21,6 +21,7 @@ from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.advantages import gae, next_values
 from ploutos_jax.train.agent import AgentParams, Network
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.faults import rollout_fault, step_fault
 from ploutos_jax.train.gradients import Samples, TableMode, minibatch_gradients
 from ploutos_jax.train.losses import LossSums, joined_log_prob
 from ploutos_jax.train.normalize import (
@@ -29,6 +30,7 @@ from ploutos_jax.train.normalize import (
     RunningMoments,
     fit_features,
 )
+from ploutos_jax.train.schedules import hyper_at
 
 Metrics = dict[str, Array]
 
@@ -44,6 +46,7 @@ class TrainState(struct.PyTreeNode):
         key: of the learner's own random numbers.
         update: int32 updates done.
         skipped: int32 gradient steps skipped because loss or gradient was not finite.
+        skipped_in_row: int32 those since the last one taken.
     """
 
     agent: AgentParams
@@ -53,6 +56,7 @@ class TrainState(struct.PyTreeNode):
     key: Array
     update: Array
     skipped: Array
+    skipped_in_row: Array
 
 
 class Stored(struct.PyTreeNode):
@@ -69,6 +73,15 @@ class Stored(struct.PyTreeNode):
     reward: Array
     terminated: Array
     truncated: Array
+
+
+class _StepFigures(struct.PyTreeNode):
+    """Figures of a gradient step: means of its losses, norm of its gradient, its fault, steps skipped in a row."""
+
+    losses: LossSums
+    norm: Array
+    fault: Array
+    skipped_in_row: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,15 +120,18 @@ class Learner:
             key=learner_key,
             update=jnp.zeros((), jnp.int32),
             skipped=jnp.zeros((), jnp.int32),
+            skipped_in_row=jnp.zeros((), jnp.int32),
         )
 
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
+        hyper = hyper_at(hyper, state.update)
         table = self._table(state.agent, params)
         runner, ends, (stored, trading) = self._rollout(state, params, table)
         samples, explained = self._samples(state, params, hyper, table, runner, ends, stored)
         key, epoch_key = jax.random.split(state.key)
-        learned, losses = self._epochs(state, params, hyper, samples, epoch_key)
+        fault = rollout_fault(stored.reward, stored.value, samples.advantage)
+        learned, losses = self._epochs(state, params, hyper, samples, fault, epoch_key)
         done = stored.terminated | stored.truncated
         agent = AgentParams(
             network=learned.agent.network,
@@ -126,7 +142,8 @@ class Learner:
             **losses,
             **trading,
             "explained_variance": explained,
-            "learning_rate": _learning_rate(hyper, state.update),
+            "learning_rate": hyper.learning_rate,
+            "entropy_coef": hyper.entropy_coef,
             "skipped_steps": learned.skipped,
         }
         moved = learned.replace(agent=agent, returns=returns, runner=runner, key=key, update=state.update + 1)
@@ -233,34 +250,36 @@ class Learner:
             log_prob=stored.log_prob,
             advantage=advantage.astype(self._stored_type),
             target=target.astype(self._stored_type),
+            value=stored.value if self.config.value_clip is not None else None,
         )
         return samples, explained
 
     def _epochs(
-        self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, key: Array
+        self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
     ) -> tuple[TrainState, Metrics]:
         config = self.config
         num_pairs = config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
         minibatch = num_pairs // config.num_minibatches
-        learning_rate = _learning_rate(hyper, state.update)
         mode: TableMode = "table" if params.market.num_bars <= minibatch * config.steps_per_chunk else "gather"
 
-        def step(state: TrainState, pairs: Array) -> tuple[TrainState, tuple[LossSums, Array]]:
+        def step(state: TrainState, pairs: Array) -> tuple[TrainState, _StepFigures]:
             grads, losses = minibatch_gradients(
                 self.network, state.agent, params.market, samples, pairs, hyper, config, mode
             )
             norm = optax.tree.norm(grads)
             scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
             changes, optimizer = _ADAM.update(jax.tree.map(lambda g: g * scale, grads), state.optimizer)
-            network = jax.tree.map(lambda p, c: p - learning_rate * c, state.agent.network, changes)
-            finite = jnp.isfinite(norm)
+            network = jax.tree.map(lambda p, c: p - hyper.learning_rate * c, state.agent.network, changes)
+            code = step_fault(fault, losses, norm)
+            finite = code == 0
             keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)  # noqa: E731
             state = state.replace(
                 agent=state.agent.replace(network=keep(network, state.agent.network)),
                 optimizer=keep(optimizer, state.optimizer),
                 skipped=state.skipped + ~finite,
+                skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
             )
-            return state, (losses, norm)
+            return state, _StepFigures(losses, norm, code, state.skipped_in_row)
 
         def epoch(carry: tuple[TrainState, Array], key: Array) -> tuple[tuple[TrainState, Array], Any]:
             state, stopped = carry
@@ -270,31 +289,30 @@ class Learner:
                 return jax.lax.scan(step, state, order)
 
             def skip(state: TrainState) -> tuple[TrainState, Any]:
-                nothing = jnp.full(config.num_minibatches, jnp.nan)
-                return state, (LossSums(nothing, nothing, nothing, nothing, nothing), nothing)
+                nothing, zero = jnp.full(config.num_minibatches, jnp.nan), jnp.zeros(config.num_minibatches, jnp.int32)
+                losses = LossSums(nothing, nothing, nothing, nothing, nothing)
+                return state, _StepFigures(losses, nothing, zero, zero)
 
-            state, (losses, norm) = jax.lax.cond(stopped, skip, run, state)
-            return (state, stopped | (losses.kl.mean() > hyper.target_kl)), (losses, norm)
+            state, figures = jax.lax.cond(stopped, skip, run, state)
+            return (state, stopped | (figures.losses.kl.mean() > hyper.target_kl)), figures
 
         keys = jax.random.split(key, config.num_epochs)
-        (state, _), (losses, norm) = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
+        (state, _), figures = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
+        losses, faults = figures.losses, figures.fault.reshape(-1)
         return state, {
             "policy_loss": jnp.nanmean(losses.policy),
             "value_loss": jnp.nanmean(losses.value),
             "entropy": jnp.nanmean(losses.entropy),
             "approx_kl": jnp.nanmean(losses.kl),
             "clip_fraction": jnp.nanmean(losses.clipped),
-            "grad_norm": jnp.nanmean(norm),
+            "grad_norm": jnp.nanmean(figures.norm),
             "first_kl": losses.kl[0, 0],
+            "skipped_in_row": figures.skipped_in_row.max(),
+            "fault": faults[jnp.argmax(faults > 0)],
         }
 
 
 _ADAM = optax.scale_by_adam(eps=1e-5)
-
-
-def _learning_rate(hyper: Hyper, update: Array) -> Array:
-    done = jnp.minimum(update / hyper.num_updates, 1.0)
-    return hyper.learning_rate * (1 - hyper.decay * done)
 
 
 def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:
