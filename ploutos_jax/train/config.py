@@ -33,7 +33,9 @@ class TrainConfig:
         target_kl: mean KL per asset at which the epochs of an update stop; None never stops.
         ratio: probability ratio `per_asset`, or `joint` over all assets.
         seed: of everything random.
-        chunk_megabytes: largest intermediate array; larger minibatches are worked through in chunks, same result.
+        num_seeds: agents trained side by side in one program, with the seeds from `seed` on.
+        chunk_megabytes: largest intermediate array, over all seeds; larger minibatches are worked through in chunks,
+            same result.
         policy: shape of the network.
     """
 
@@ -55,11 +57,12 @@ class TrainConfig:
     target_kl: float | None = None
     ratio: Literal["joint", "per_asset"] = "per_asset"
     seed: int = 0
+    num_seeds: int = 1
     chunk_megabytes: float = 256.0
     policy: PolicyConfig = PolicyConfig()
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs"):
+        for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs", "num_seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.rollout_length is not None and self.rollout_length < 1:
@@ -116,6 +119,16 @@ class TrainConfig:
     @property
     def num_updates(self) -> int:
         return -(-self.total_timesteps // self.timesteps_per_update)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each agent."""
+        return tuple(range(self.seed, self.seed + self.num_seeds))
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Budget of one intermediate array of one seed."""
+        return max(1, int(self.chunk_megabytes * 2**20) // self.num_seeds)
 
     def hyper(self) -> "Hyper":
         """Return the numbers that the compiled update reads."""

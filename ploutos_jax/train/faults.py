@@ -52,17 +52,19 @@ def _first_fault(finite: list[Array], first_code: int) -> Array:
     return jnp.where(bad.any(), jnp.argmax(bad) + first_code, 0).astype(jnp.int32)
 
 
-def describe_fault(code: int, update: int, where: str) -> str:
+def describe_fault(code: int, update: int, seed: int | None, where: str) -> str:
     """Return the message of a run that gives up.
 
     Args:
         code: of the term, from 1.
         update: the update that failed.
+        seed: the one of several that failed, or None.
         where: what became of the last good state, one sentence.
     """
     name, advice = list(FAULTS.items())[code - 1]
+    of_seed = "" if seed is None else f" of seed {seed}"
+    verb = "were" if name.endswith("s") and not name.endswith("loss") else "was"
     return (
-        f"Training stopped in update {update}: {MAX_SKIPPED_IN_ROW} gradient steps in a row were skipped because the"
-        f" {name} {'was' if name in ('policy loss', 'value loss', 'entropy', 'gradient norm') else 'were'} not finite."
-        f" {advice} {where}"
+        f"Training{of_seed} stopped in update {update}: {MAX_SKIPPED_IN_ROW} gradient steps in a row were skipped"
+        f" because the {name} {verb} not finite. {advice} {where}"
     )

@@ -25,6 +25,7 @@ from ploutos_jax.train.faults import rollout_fault, step_fault
 from ploutos_jax.train.gradients import Samples, TableMode, minibatch_gradients
 from ploutos_jax.train.losses import LossSums, joined_log_prob
 from ploutos_jax.train.normalize import (
+    FeatureScaling,
     ObservationScaling,
     ReturnScaling,
     RunningMoments,
@@ -47,6 +48,7 @@ class TrainState(struct.PyTreeNode):
         update: int32 updates done.
         skipped: int32 gradient steps skipped because loss or gradient was not finite.
         skipped_in_row: int32 those since the last one taken.
+        fault: int32 code of what the first of those lacked, see `faults.FAULTS`.
     """
 
     agent: AgentParams
@@ -57,6 +59,7 @@ class TrainState(struct.PyTreeNode):
     update: Array
     skipped: Array
     skipped_in_row: Array
+    fault: Array
 
 
 class Stored(struct.PyTreeNode):
@@ -76,7 +79,7 @@ class Stored(struct.PyTreeNode):
 
 
 class _StepFigures(struct.PyTreeNode):
-    """Figures of a gradient step: means of its losses, norm of its gradient, its fault, steps skipped in a row."""
+    """Figures of a gradient step: means of its losses, norm of its gradient, steps skipped in a row and why."""
 
     losses: LossSums
     norm: Array
@@ -98,10 +101,10 @@ class Learner:
     env: TradingEnv
     network: Network
 
-    def init(self, key: Array, params: EnvParams) -> TrainState:
-        """Return the state before the first update; feature scaling is fitted on all rows of the market."""
+    def init(self, key: Array, params: EnvParams, features: FeatureScaling | None = None) -> TrainState:
+        """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
         market = params.market
-        features = fit_features(market.features, market.tradable)
+        features = fit_features(market.features, market.tradable) if features is None else features
         scaling = ObservationScaling(
             features=features,
             assets=RunningMoments.create(len(ASSET_FIELDS)),
@@ -121,6 +124,7 @@ class Learner:
             update=jnp.zeros((), jnp.int32),
             skipped=jnp.zeros((), jnp.int32),
             skipped_in_row=jnp.zeros((), jnp.int32),
+            fault=jnp.zeros((), jnp.int32),
         )
 
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
@@ -278,8 +282,9 @@ class Learner:
                 optimizer=keep(optimizer, state.optimizer),
                 skipped=state.skipped + ~finite,
                 skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
+                fault=jnp.where(finite | (state.skipped_in_row == 0), code, state.fault),
             )
-            return state, _StepFigures(losses, norm, code, state.skipped_in_row)
+            return state, _StepFigures(losses, norm, state.fault, state.skipped_in_row)
 
         def epoch(carry: tuple[TrainState, Array], key: Array) -> tuple[tuple[TrainState, Array], Any]:
             state, stopped = carry
@@ -298,7 +303,7 @@ class Learner:
 
         keys = jax.random.split(key, config.num_epochs)
         (state, _), figures = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
-        losses, faults = figures.losses, figures.fault.reshape(-1)
+        losses, in_row = figures.losses, figures.skipped_in_row.reshape(-1)
         return state, {
             "policy_loss": jnp.nanmean(losses.policy),
             "value_loss": jnp.nanmean(losses.value),
@@ -307,8 +312,8 @@ class Learner:
             "clip_fraction": jnp.nanmean(losses.clipped),
             "grad_norm": jnp.nanmean(figures.norm),
             "first_kl": losses.kl[0, 0],
-            "skipped_in_row": figures.skipped_in_row.max(),
-            "fault": faults[jnp.argmax(faults > 0)],
+            "skipped_in_row": in_row.max(),
+            "fault": figures.fault.reshape(-1)[jnp.argmax(in_row)],
         }
 
 

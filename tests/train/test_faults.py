@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rewards import log_return
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train.checkpoint import restore
+from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.faults import FAULTS, MAX_SKIPPED_IN_ROW, DivergedError, rollout_fault, step_fault
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.losses import LossSums
 from tests.train.worlds import SHARED, random_market
-from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.train.config import TrainConfig
 
 BAD = [float("nan"), float("inf"), -float("inf")]
 
@@ -71,7 +71,7 @@ def test_a_reward_that_becomes_nan_ends_the_run_with_the_last_good_state_saved(t
     assert message.startswith(f"Training stopped in update {failed}: 5 gradient steps in a row were skipped")
     assert "because the rewards were not finite" in message and "reward function of your own" in message
     assert f"after update {failed - 1}, is saved in {tmp_path / 'run'}" in message
-    assert told[-1].done_timesteps == (failed - 1) * CONFIG.timesteps_per_update
+    assert told[-1].done_timesteps == failed * CONFIG.timesteps_per_update
 
     agent = restore(tmp_path / "run")
     assert agent.step == failed - 1

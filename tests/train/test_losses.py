@@ -122,7 +122,12 @@ def test_kl_keeps_its_digits_near_zero():
 
 @pytest.mark.parametrize(
     ("old", "clip", "expected"),
-    [(None, 0.1, [1.0, 4.0]), ([0.0, 0.0], 10.0, [1.0, 4.0]), ([1.5, 0.0], 0.1, [1.0, 4.0]), ([0.0, 4.0], 0.5, [2.25, 6.25])],
+    [
+        (None, 0.1, [1.0, 4.0]),
+        ([0.0, 0.0], 10.0, [1.0, 4.0]),
+        ([1.5, 0.0], 0.1, [1.0, 4.0]),
+        ([0.0, 4.0], 0.5, [2.25, 6.25]),
+    ],
 )
 def test_clipped_values_take_the_larger_error(old, clip, expected):
     """Value 1 aims at 2, value 3 at 1."""
