@@ -21,6 +21,7 @@ from ploutos_jax.train.agent import Agent, Network
 from ploutos_jax.train.checkpoint import Checkpoints, PathLike, check_resumable, describe
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
+from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
 from ploutos_jax.train.run_folder import RunFolder, check_output
 from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
@@ -83,7 +84,8 @@ def train(
 
     Raises:
         ValueError: if an episode does not fit into the market, the reward is unknown, `output` holds another run, or
-            there is nothing to resume or it was trained on other data.
+            there is nothing to resume or it was trained on other data, or the run does not fit into the memory of the
+            device.
         DivergedError: a ValueError, if too many gradient steps in a row could not be taken; the last good state is
             saved first.
     """
@@ -119,12 +121,15 @@ def train_seeds(
     Each becomes what it would be in a run of its own, up to the rounding of floats. Arguments and errors are those of
     `train`.
     """
+    # What can be refused is refused before anything is compiled or written.
     params = env.default_params(_with_sectors(market)) if params is None else params
+    # On the device once, and without weak types, which would make another program of the same numbers.
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+    resolve_reward(env.config.reward)
+    config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
     learner = Learner(config=config, env=env, network=network)
     meta = describe(network, env.config, market, params, config.num_seeds)
-    # What can be refused is refused before anything is compiled or written.
-    resolve_reward(env.config.reward)
     numbers = numbers_of(learner, hyper)
     if output is not None:
         check_output(Path(output), resume=resume)

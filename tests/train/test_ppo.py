@@ -124,6 +124,17 @@ def test_the_first_ratio_is_one(num_assets, ratio, action):
     assert 0 <= float(losses.kl) < 1e-6 and float(losses.clipped) == 0
 
 
+def test_the_first_ratio_is_near_one_in_bfloat16():
+    """The products are the same, but a float32 sum in another order may be rounded to the other bfloat16 beside it."""
+    config = dataclasses.replace(CONFIG, policy=dataclasses.replace(SHARED, precision="bfloat16"))
+    learner, params, hyper = make_learner(config, random_market(), EnvConfig(episode_length=12))
+    state = learner.init(jax.random.key(3), params)
+    state = state.replace(agent=moved_agent(state.agent, 3))
+    log_ratio, losses = first_step(learner)(state, params, hyper)
+    assert np.abs(np.expm1(log_ratio)).max() < 1e-5
+    assert 0 <= float(losses.kl) < 1e-6 and float(losses.clipped) == 0
+
+
 def test_metrics_tell_the_first_kl():
     learner, params, hyper, state = standard()
     _, metrics = compiled_update(learner)(state, params, hyper)
