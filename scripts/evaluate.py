@@ -80,8 +80,9 @@ def main(args: list[str]) -> int:
         benchmark = hold(alone, agent.env_config)
     ledger = backtest(agent, span, seed=wanted.seed)
     others = baselines(span, agent.env_config)
+    place = f", agent {wanted.agent}" if wanted.agent else ""
     facts = {
-        "checkpoint": f"{wanted.checkpoint}, update {agent.step}, agent {wanted.agent}",
+        "checkpoint": f"{wanted.checkpoint}{place}, update {agent.step}",
         "data": f"{data.data}, {span.num_assets} tickers",
         "actions": "likeliest" if wanted.seed is None else f"drawn with seed {wanted.seed}",
         "out_of_sample": agent.describe_span(span.times[0], span.times[-1]),

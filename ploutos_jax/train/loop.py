@@ -122,9 +122,7 @@ def train_seeds(
     `train`.
     """
     # What can be refused is refused before anything is compiled or written.
-    params = env.default_params(_with_sectors(market)) if params is None else params
-    # On the device once, and without weak types, which would make another program of the same numbers.
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+    params = _strongly_typed(env.default_params(_with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
     config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
@@ -167,6 +165,11 @@ def _updates_of(state: TrainState) -> int:
     return int(np.max(state.update))
 
 
+def _strongly_typed(params: EnvParams) -> EnvParams:
+    """Return numbers on the device without weak types, which would make another program of the same numbers."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+
+
 def _with_sectors(market: Market) -> Market:
     """Return the training market; where no sector is known, groups of assets that moved together stand for them."""
     if market.sector is not None and (np.asarray(market.sector) != NO_SECTOR).any():
@@ -181,6 +184,9 @@ class _States(struct.PyTreeNode):
     good: TrainState
 
 
+_Carry = tuple[jax.Array, _States, Metrics, jax.Array]
+
+
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _run_updates(
     learner: Learner, states: _States, params: EnvParams, hyper: Hyper, count: jax.Array
@@ -190,11 +196,10 @@ def _run_updates(
     The count is data, not shape: how many updates a call makes can follow the clock without another compilation and
     without changing a bit of the result. An update that skips too many gradient steps in a row is the last one.
     """
-    Carry = tuple[jax.Array, _States, Metrics, jax.Array]
     shapes = jax.eval_shape(partial(update_all, learner), states.now, params, hyper)[1]
     buffers = jax.tree.map(lambda x: jnp.zeros((_MAX_UPDATES_PER_CALL, *x.shape), x.dtype), shapes)
 
-    def body(carry: Carry) -> Carry:
+    def body(carry: _Carry) -> _Carry:
         i, states, buffers, _ = carry
         now, metrics = update_all(learner, states.now, params, hyper)
         is_good = (now.skipped_in_row == 0).all()
@@ -271,7 +276,7 @@ class _Run:
         rows = []
         for i in range(count):
             update = done + i + 1
-            row = {name: _number(values[i]) for name, values in figures.items() if name != "fault"}
+            row: MetricsRow = {name: _number(values[i]) for name, values in figures.items() if name != "fault"}
             if config.num_seeds > 1:
                 returns = figures["episode_return_mean"][i]
                 row["episode_return_mean_by_seed"] = [_number(value) for value in returns]
