@@ -34,6 +34,7 @@ class Evaluation:
             there are too few).
         end: last date to score on.
         step: update of the checkpoint; the newest without it.
+        agent: which agent of a run with several seeds, by its place from 0.
         benchmark: ticker of the data to hold as a further comparison.
         universe: CSV of ticker, start, end; that of the run without it.
         seed: draw the agent's actions with this seed; its likeliest actions without it.
@@ -47,6 +48,7 @@ class Evaluation:
     start: str | None = None
     end: str | None = None
     step: int | None = None
+    agent: int = 0
     benchmark: str | None = None
     universe: str | None = None
     seed: int | None = None
@@ -59,7 +61,7 @@ def main(args: list[str]) -> int:
     wanted = tyro.cli(Evaluation, args=args)
     check_report_folder(wanted.output, overwrite=wanted.overwrite)
     configure(wanted.device)
-    agent = restore(wanted.checkpoint, step=wanted.step)
+    agent = restore(wanted.checkpoint, step=wanted.step, seed=wanted.agent)
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(wanted.checkpoint), tickers=(), **changes)
@@ -78,8 +80,9 @@ def main(args: list[str]) -> int:
         benchmark = hold(alone, agent.env_config)
     ledger = backtest(agent, span, seed=wanted.seed)
     others = baselines(span, agent.env_config)
+    place = f", agent {wanted.agent}" if wanted.agent else ""
     facts = {
-        "checkpoint": f"{wanted.checkpoint}, update {agent.step}",
+        "checkpoint": f"{wanted.checkpoint}{place}, update {agent.step}",
         "data": f"{data.data}, {span.num_assets} tickers",
         "actions": "likeliest" if wanted.seed is None else f"drawn with seed {wanted.seed}",
         "out_of_sample": agent.describe_span(span.times[0], span.times[-1]),

@@ -8,6 +8,9 @@ python scripts/train.py --help                          every setting
 import dataclasses
 import shlex
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,9 +20,11 @@ from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import metrics_table
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.source import read_market, split_market
+from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
-from ploutos_jax.train.loop import train
-from ploutos_jax.train.run_folder import choose_output
+from ploutos_jax.train.loop import train_seeds
+from ploutos_jax.train.run_folder import add_to_summary, choose_output
+from ploutos_jax.train.seeds import mean_and_interval
 from ploutos_jax.train.settings import differences, parse_settings
 from ploutos_jax.train.terminal import Interruption, ProgressBar, exit_codes, result_console
 
@@ -45,7 +50,7 @@ def main(args: list[str]) -> int:
         f" {_day(training, -1)}), {training.num_features} features."
     )
     with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
-        agent = train(
+        agents = train_seeds(
             settings.train,
             training,
             env,
@@ -59,7 +64,7 @@ def main(args: list[str]) -> int:
         console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
         return 130
     span = training if held_out is None else held_out
-    rows = {"agent": summarize(backtest(agent, span))}
+    rows = _score(agents, span, settings.train.seeds, output)
     rows |= {name: summarize(ledger) for name, ledger in baselines(span, settings.env).items()}
     seen = "the training bars (in sample, proves nothing)" if held_out is None else "bars never trained on"
     final = result_console()
@@ -68,6 +73,22 @@ def main(args: list[str]) -> int:
     run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
     final.print(f"\nNext: python scripts/evaluate.py --checkpoint {run} --output {report}")
     return 0
+
+
+def _score(agents: Sequence[Agent], span: Market, seeds: Sequence[int], output: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of the agents in the final table; results of several seeds are added to the run's summary."""
+    scores = [summarize(backtest(agent, span)) for agent in agents]
+    if len(scores) == 1:
+        return {"agent": scores[0]}
+    mean, interval = mean_and_interval(scores)
+    by_seed = [{"seed": seed, **score} for seed, score in zip(seeds, scores, strict=True)]
+    add_to_summary(output, {"score_by_seed": by_seed, "score_mean": mean, "score_interval_95": interval})
+    ends = {
+        name: {key: None if pair is None else pair[i] for key, pair in interval.items()}
+        for i, name in enumerate(("  95 % from", "  95 % to"))
+    }
+    agent = {f"agent, mean of {len(scores)}": mean, **ends}
+    return agent | {f"  seed {seed}": score for seed, score in zip(seeds, scores, strict=True)}
 
 
 def _day(market: Market, row: int) -> str:

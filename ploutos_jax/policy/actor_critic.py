@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 
-from ploutos_jax.policy.torsos import FlatTorso, SharedTorso, dense
+from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, dense
 
 Array = jax.Array
 Table = dict[str, Array]
@@ -23,18 +23,22 @@ class PolicyConfig:
         width: width of the account stage per asset (`shared` only).
         credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which tells an
             action apart from those taken beside it.
+        precision: of the torso's matrix products; heads, probabilities, values and losses are always float32.
     """
 
     torso: Literal["shared", "flat"] = "shared"
     hidden: tuple[int, ...] = (64, 64)
     width: int = 32
     credit: Literal["joint", "per_asset"] = "per_asset"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.torso not in ("shared", "flat"):
             raise ValueError(f"torso={self.torso!r} is unknown; use 'shared' or 'flat'.")
         if self.credit not in ("joint", "per_asset"):
             raise ValueError(f"credit={self.credit!r} is unknown; use 'joint' or 'per_asset'.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
@@ -56,11 +60,11 @@ class ActorCritic(nn.Module):
     def setup(self) -> None:
         by_asset = self.config.credit == "per_asset"
         if self.config.torso == "shared":
-            self.torso = SharedTorso(self.config.hidden, self.config.width, by_asset)
+            self.torso = SharedTorso(self.config.hidden, self.config.width, by_asset, self.config.precision)
             self.actor_head = dense(self.num_outputs, scale=0.01)
             self.critic_head = dense(1, scale=1.0)
         else:
-            self.torso = FlatTorso(self.config.hidden)
+            self.torso = FlatTorso(self.config.hidden, self.config.precision)
             self.actor_head = dense(self.num_assets * self.num_outputs, scale=0.01)
             self.critic_head = dense(self.num_values, scale=1.0)
 

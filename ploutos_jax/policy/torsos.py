@@ -5,7 +5,8 @@ account to a row of the table. Both torsos are exact networks over the joined in
 first layer is linear in it: `W·[market; account] = W_m·market + W_a·account`.
 """
 
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -16,10 +17,22 @@ Array = jax.Array
 _HIDDEN_INIT = nn.initializers.orthogonal(2**0.5)
 
 
-def dense(features: int, *, bias: bool = True, scale: float | None = None) -> nn.Dense:
-    """Return a dense layer, orthogonal with gain √2 (or `scale`), zero bias."""
+Precision = Literal["float32", "bfloat16"]
+
+
+def dense(
+    features: int, *, bias: bool = True, scale: float | None = None, precision: Precision = "float32"
+) -> nn.Dense:
+    """Return a dense layer, orthogonal with gain √2 (or `scale`), zero bias; `precision` is that of its product."""
     init = _HIDDEN_INIT if scale is None else nn.initializers.orthogonal(scale)
-    return nn.Dense(features, use_bias=bias, kernel_init=init)
+    product = jax.lax.dot_general if precision == "float32" else _bfloat16_product
+    return nn.Dense(features, use_bias=bias, kernel_init=init, dot_general=product)
+
+
+def _bfloat16_product(x: Array, kernel: Array, *args: Any, **kwargs: Any) -> Array:
+    """Multiply in bfloat16, forward and backward; inputs, result and what is summed up of them keep their type."""
+    result = jax.lax.dot_general(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16), *args, **kwargs)
+    return result.astype(x.dtype)
 
 
 def masked_mean(x: Array, mask: Array) -> Array:
@@ -35,25 +48,28 @@ class SharedTorso(nn.Module):
         hidden: widths of the market stage, per asset.
         width: width of the account stage, per asset; also the row size of the table per asset.
         values_by_asset: whether the critic has features of each asset, or of the account as a whole.
+        precision: of the matrix products.
     """
 
     hidden: tuple[int, ...] = (64, 64)
     width: int = 32
     values_by_asset: bool = False
+    precision: Precision = "float32"
 
     def setup(self) -> None:
-        self.market_layers = [dense(size) for size in self.hidden]
-        self.summary_layer = dense(self.hidden[-1], bias=False)
-        self.to_actor = dense(self.width)
-        self.asset_in = dense(self.width, bias=False)
-        self.account_in = dense(self.width, bias=False)
-        self.actor_layer = dense(self.width)
+        layer = partial(dense, precision=self.precision)
+        self.market_layers = [layer(size) for size in self.hidden]
+        self.summary_layer = layer(self.hidden[-1], bias=False)
+        self.to_actor = layer(self.width)
+        self.asset_in = layer(self.width, bias=False)
+        self.account_in = layer(self.width, bias=False)
+        self.actor_layer = layer(self.width)
         if self.values_by_asset:
-            self.critic_layer = dense(self.width)
+            self.critic_layer = layer(self.width)
             return
-        self.to_critic = dense(2 * self.width)
-        self.critic_positions = dense(2 * self.width, bias=False)
-        self.critic_account = dense(2 * self.width, bias=False)
+        self.to_critic = layer(2 * self.width)
+        self.critic_positions = layer(2 * self.width, bias=False)
+        self.critic_account = layer(2 * self.width, bias=False)
 
     def encode(self, features: Array, mask: Array) -> dict[str, Array]:
         """Return the table rows of `features [..., A, F]`; `mask [..., A]` says which assets trade."""
@@ -82,17 +98,20 @@ class FlatTorso(nn.Module):
 
     Attributes:
         hidden: widths of the layers; the first is split into a market and an account part.
+        precision: of the matrix products.
     """
 
     hidden: tuple[int, ...] = (256, 256)
+    precision: Precision = "float32"
 
     def setup(self) -> None:
+        layer = partial(dense, precision=self.precision)
         first = self.hidden[0]
-        self.market_in = {"actor": dense(first), "critic": dense(first)}
-        self.account_in = {"actor": dense(first, bias=False), "critic": dense(first, bias=False)}
+        self.market_in = {"actor": layer(first), "critic": layer(first)}
+        self.account_in = {"actor": layer(first, bias=False), "critic": layer(first, bias=False)}
         self.layers = {
-            "actor": [dense(size) for size in self.hidden[1:]],
-            "critic": [dense(size) for size in self.hidden[1:]],
+            "actor": [layer(size) for size in self.hidden[1:]],
+            "critic": [layer(size) for size in self.hidden[1:]],
         }
 
     def encode(self, features: Array, mask: Array) -> dict[str, Array]:

@@ -23,6 +23,7 @@ from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.agent import Agent, AgentParams, Network
 from ploutos_jax.train.normalize import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.train.ppo import TrainState
+from ploutos_jax.train.seeds import of_seed
 
 STEPS_FOLDER = "checkpoints"
 _FORMAT = 2
@@ -102,6 +103,11 @@ def check_resumable(run_folder: PathLike, meta: Mapping[str, Any]) -> None:
             f"There is no checkpoint to resume from in {steps_folder}: the run ended before its first. Start it anew"
             " in another folder."
         )
+    if stored.get("num_seeds", 1) != meta["num_seeds"]:
+        raise ValueError(
+            f"The run in {run_folder} has num_seeds={stored.get('num_seeds', 1)}, now it is {meta['num_seeds']}. Give"
+            " the same number to resume, or start anew in another folder."
+        )
     for name in ("symbols", "feature_names", "trained_from", "trained_to"):
         if stored[name] != meta[name]:
             raise ValueError(
@@ -120,8 +126,10 @@ def _shorten(names: str | list[str]) -> str:
     return names if isinstance(names, str) else f"{len(names)} names ({', '.join(names[:5])} …)"
 
 
-def describe(network: Network, env_config: EnvConfig, market: Market, params: EnvParams) -> dict[str, Any]:
-    """Return the JSON beside the arrays: enough to rebuild the agent in another process."""
+def describe(
+    network: Network, env_config: EnvConfig, market: Market, params: EnvParams, num_seeds: int = 1
+) -> dict[str, Any]:
+    """Return the JSON beside the arrays: enough to rebuild the agents, one per seed, in another process."""
     columns = np.asarray(params.sector_columns)
     return {
         "format": _FORMAT,
@@ -129,6 +137,7 @@ def describe(network: Network, env_config: EnvConfig, market: Market, params: En
         "policy": dataclasses.asdict(network.model.config),
         "num_assets": network.model.num_assets,
         "chunk_bytes": network.chunk_bytes,
+        "num_seeds": num_seeds,
         "feature_names": list(market.feature_names),
         **describe_labels(market),
         "sectors": np.where(columns.any(axis=0), columns.argmax(axis=0), NO_SECTOR).tolist(),
@@ -144,8 +153,8 @@ def describe_labels(market: Market) -> dict[str, Any]:
     return {"symbols": list(market.symbols), "trained_from": first, "trained_to": last}
 
 
-def restore(run_folder: PathLike, *, step: int | None = None) -> Agent:
-    """Return the agent of a run, ready to act; needs nothing but the folder.
+def restore(run_folder: PathLike, *, step: int | None = None, seed: int = 0) -> Agent:
+    """Return an agent of a run, ready to act; needs nothing but the folder.
 
     A reward function of the user's own is not part of a checkpoint (acting does not need it): `agent.env_config`
     then names the default reward.
@@ -153,9 +162,10 @@ def restore(run_folder: PathLike, *, step: int | None = None) -> Agent:
     Args:
         run_folder: folder written by a training run, absolute or relative to the working directory.
         step: update number of the checkpoint; the newest without it.
+        seed: which agent of a run with several seeds, by its place; the first without it, whatever its score.
 
     Raises:
-        ValueError: if the folder holds no such checkpoint; the message lists those it has.
+        ValueError: if the folder holds no such checkpoint or agent; the message says which it has.
     """
     folder = Path(run_folder).absolute()
     if not (folder / STEPS_FOLDER).is_dir():
@@ -174,10 +184,13 @@ def restore(run_folder: PathLike, *, step: int | None = None) -> Agent:
         chosen = max(steps) if step is None else step
         meta = manager.restore(chosen, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         network = _network_from(meta)
-        template = jax.eval_shape(lambda: _blank_agent(network, len(meta["feature_names"])))
+        num_seeds = meta.get("num_seeds", 1)
+        if not 0 <= seed < num_seeds:
+            raise ValueError(f"No agent {seed} in {folder}: the run has {num_seeds}, numbered from 0.")
+        template = jax.eval_shape(lambda: _blank_agents(network, len(meta["feature_names"]), num_seeds))
         params = manager.restore(chosen, args=ocp.args.Composite(agent=ocp.args.StandardRestore(_abstract(template))))
     return Agent(
-        params=params["agent"],
+        params=of_seed(params["agent"], seed, num_seeds),
         network=network,
         env_config=EnvConfig.from_plain(meta["env"]),
         feature_names=tuple(meta["feature_names"]),
@@ -194,7 +207,7 @@ def _network_from(meta: Mapping[str, Any]) -> Network:
     return Network.create(policy, meta["env"]["action"], meta["num_assets"], meta["chunk_bytes"])
 
 
-def _blank_agent(network: Network, num_features: int) -> AgentParams:
+def _blank_agents(network: Network, num_features: int, num_seeds: int) -> AgentParams:
     from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 
     zeros = jax.numpy.zeros(num_features)
@@ -203,7 +216,8 @@ def _blank_agent(network: Network, num_features: int) -> AgentParams:
         assets=RunningMoments.create(len(ASSET_FIELDS)),
         account=RunningMoments.create(len(ACCOUNT_FIELDS)),
     )
-    return AgentParams(network=network.init(jax.random.key(0), num_features), scaling=scaling)
+    agent = AgentParams(network=network.init(jax.random.key(0), num_features), scaling=scaling)
+    return agent if num_seeds == 1 else jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * num_seeds), agent)
 
 
 def _abstract(tree: Any) -> Any:

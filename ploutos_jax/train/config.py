@@ -20,17 +20,22 @@ class TrainConfig:
         num_minibatches: gradient steps per epoch.
         num_epochs: passes over a rollout.
         learning_rate: of Adam, at the start.
-        learning_rate_schedule: `linear` falls to 0 over the run.
+        learning_rate_schedule: `linear` and `cosine` fall to 0 over the run.
         gamma: discount per bar.
         gae_lambda: λ of generalised advantage estimation.
         clip_range: ε of the clipped surrogate.
-        entropy_coef: weight of the mean entropy per asset.
+        entropy_coef: weight of the mean entropy per asset, at the start.
+        entropy_schedule: `linear` falls to 0 over the run.
         value_coef: weight of the value loss.
+        value_clip: how far from the rollout's value the critic is rewarded for moving, in deviations of returns; None
+            (the default: no benefit was ever measured) does not clip.
         max_grad_norm: global norm to which gradients are clipped.
         target_kl: mean KL per asset at which the epochs of an update stop; None never stops.
         ratio: probability ratio `per_asset`, or `joint` over all assets.
         seed: of everything random.
-        chunk_megabytes: largest intermediate array; larger minibatches are worked through in chunks, same result.
+        num_seeds: agents trained side by side in one program, with the seeds from `seed` on.
+        chunk_megabytes: largest intermediate array, over all seeds; larger minibatches are worked through in chunks,
+            same result.
         policy: shape of the network.
     """
 
@@ -40,21 +45,24 @@ class TrainConfig:
     num_minibatches: int = 4
     num_epochs: int = 4
     learning_rate: float = 1e-3
-    learning_rate_schedule: Literal["linear", "constant"] = "linear"
+    learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip_range: float = 0.2
     entropy_coef: float = 0.001
+    entropy_schedule: Literal["linear", "constant"] = "constant"
     value_coef: float = 0.5
+    value_clip: float | None = None
     max_grad_norm: float = 0.5
     target_kl: float | None = None
     ratio: Literal["joint", "per_asset"] = "per_asset"
     seed: int = 0
+    num_seeds: int = 1
     chunk_megabytes: float = 256.0
     policy: PolicyConfig = PolicyConfig()
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs"):
+        for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs", "num_seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.rollout_length is not None and self.rollout_length < 1:
@@ -67,15 +75,20 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative; 0 switches the term off.")
         if self.target_kl is not None and not self.target_kl > 0:
             raise ValueError(f"target_kl={self.target_kl} must be above 0, such as 0.02, or None to never stop early.")
+        if self.value_clip is not None and not self.value_clip > 0:
+            raise ValueError(f"value_clip={self.value_clip} must be above 0, such as 0.2, or None to never clip.")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
         if self.ratio not in ("joint", "per_asset"):
             raise ValueError(f"ratio={self.ratio!r} is unknown; use 'joint' or 'per_asset'.")
-        if self.learning_rate_schedule not in ("linear", "constant"):
+        if self.learning_rate_schedule not in ("linear", "cosine", "constant"):
             raise ValueError(
-                f"learning_rate_schedule={self.learning_rate_schedule!r} is unknown; use 'linear' or 'constant'."
+                f"learning_rate_schedule={self.learning_rate_schedule!r} is unknown; use 'linear', 'cosine' or"
+                " 'constant'."
             )
+        if self.entropy_schedule not in ("linear", "constant"):
+            raise ValueError(f"entropy_schedule={self.entropy_schedule!r} is unknown; use 'linear' or 'constant'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         num_pairs = self.num_envs * (self.steps_per_rollout // self.steps_per_chunk)
@@ -107,33 +120,53 @@ class TrainConfig:
     def num_updates(self) -> int:
         return -(-self.total_timesteps // self.timesteps_per_update)
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each agent."""
+        return tuple(range(self.seed, self.seed + self.num_seeds))
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Budget of one intermediate array of one seed."""
+        return max(1, int(self.chunk_megabytes * 2**20) // self.num_seeds)
+
     def hyper(self) -> "Hyper":
         """Return the numbers that the compiled update reads."""
         return Hyper(
             learning_rate=self.learning_rate,
             decay=1.0 if self.learning_rate_schedule == "linear" else 0.0,
+            cosine_decay=1.0 if self.learning_rate_schedule == "cosine" else 0.0,
             num_updates=float(self.num_updates),
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,
             clip_range=self.clip_range,
             entropy_coef=self.entropy_coef,
+            entropy_decay=1.0 if self.entropy_schedule == "linear" else 0.0,
             value_coef=self.value_coef,
+            value_clip=float("inf") if self.value_clip is None else self.value_clip,
             max_grad_norm=self.max_grad_norm,
             target_kl=float("inf") if self.target_kl is None else self.target_kl,
         )
 
 
 class Hyper(struct.PyTreeNode):
-    """Numbers of PPO as leaves, so that one compiled program serves every value; see `TrainConfig`."""
+    """Numbers of PPO as leaves, so that one compiled program serves every value; see `TrainConfig`.
+
+    `decay`, `cosine_decay` and `entropy_decay` are the weights of the schedules, 1 for the one chosen. `value_clip` is
+    read by programs of a configuration that has one.
+    """
 
     learning_rate: float
     decay: float
+    cosine_decay: float
     num_updates: float
     gamma: float
     gae_lambda: float
     clip_range: float
     entropy_coef: float
+    entropy_decay: float
     value_coef: float
+    value_clip: float
     max_grad_norm: float
     target_kl: float
 

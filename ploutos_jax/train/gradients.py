@@ -15,20 +15,21 @@ from ploutos_jax.env.types import Array, Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.agent import AgentParams, Network
 from ploutos_jax.train.config import Hyper, TrainConfig
-from ploutos_jax.train.losses import LossSums, asset_mean, joined_log_prob, surrogate
+from ploutos_jax.train.losses import LossSums, asset_mean, joined_log_prob, surrogate, value_squares
 
 TableMode = Literal["table", "gather"]
 """`table` encodes all rows once; `gather` encodes the rows of the samples, for markets with more rows than samples."""
 
 
 class Samples(struct.PyTreeNode):
-    """A rollout ready for the loss, `[S, E, ...]`."""
+    """A rollout ready for the loss, `[S, E, ...]`; `value` is None where the value loss does not clip."""
 
     observation: Observation
     action: Array
     log_prob: Array
     advantage: Array
     target: Array
+    value: Array | None
 
 
 # Values, advantages and targets are `[S, E, K]`: K is 1, or A with credit by asset.
@@ -119,7 +120,7 @@ class _Parts:
         log_prob = joined_log_prob(head.log_prob(outputs, batch.action), mask, self.ratio)
         counted = mask if self.ratio == "per_asset" else jnp.ones_like(mask[:, :1])
         policy, kl, clipped = surrogate(log_prob, batch.log_prob, batch.advantage, counted, self.hyper.clip_range)
-        squares = jnp.square(value - batch.target.astype(value.dtype))
+        squares = value_squares(value, batch.target, batch.value, self.hyper.value_clip)
         value_error = asset_mean(squares, mask) if squares.shape[-1] == mask.shape[-1] else squares[..., 0]
         entropy = asset_mean(head.entropy(outputs), mask)
         kl_share = kl if self.ratio == "per_asset" else kl / jnp.maximum(mask.sum(axis=-1), 1)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
@@ -19,8 +20,11 @@ from ploutos_jax.market.sectors import NO_SECTOR, cluster_columns
 from ploutos_jax.train.agent import Agent, Network
 from ploutos_jax.train.checkpoint import Checkpoints, PathLike, check_resumable, describe
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
+from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
 from ploutos_jax.train.run_folder import RunFolder, check_output
+from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
 
 _MAX_UPDATES_PER_CALL = 64
 _SECONDS_PER_CALL = 2.0
@@ -52,13 +56,14 @@ def train(
     env: TradingEnv,
     *,
     params: EnvParams | None = None,
+    hyper: Hyper | None = None,
     output: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Agent:
-    """Train an agent with PPO on all bars of a market.
+    """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
     Same arguments and seed give the same agent, bit for bit, on the same kind of machine.
 
@@ -67,6 +72,7 @@ def train(
         market: bars and features to train on; the scaling of features is fitted on these rows.
         env: rules of the environment.
         params: its numbers; `env.default_params(market)` without them.
+        hyper: numbers of PPO instead of those of `config`, for all seeds or `[num_seeds]`, one for each.
         output: run folder for checkpoints and figures; nothing is written without it.
         settings: what `config.yaml` in the run folder holds; the two configurations without it.
         resume: continue the run in `output` from its newest checkpoint.
@@ -78,20 +84,57 @@ def train(
 
     Raises:
         ValueError: if an episode does not fit into the market, the reward is unknown, `output` holds another run, or
-            there is nothing to resume or it was trained on other data.
+            there is nothing to resume or it was trained on other data, or the run does not fit into the memory of the
+            device.
+        DivergedError: a ValueError, if too many gradient steps in a row could not be taken; the last good state is
+            saved first.
     """
-    params = env.default_params(_with_sectors(market)) if params is None else params
-    network = Network.create(config.policy, env.config.action, market.num_assets, int(config.chunk_megabytes * 2**20))
-    learner = Learner(config=config, env=env, network=network)
-    meta = describe(network, env.config, market, params)
+    return train_seeds(
+        config,
+        market,
+        env,
+        params=params,
+        hyper=hyper,
+        output=output,
+        settings=settings,
+        resume=resume,
+        observers=observers,
+        should_stop=should_stop,
+    )[0]
+
+
+def train_seeds(
+    config: TrainConfig,
+    market: Market,
+    env: TradingEnv,
+    *,
+    params: EnvParams | None = None,
+    hyper: Hyper | None = None,
+    output: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Agent, ...]:
+    """Train `config.num_seeds` agents side by side in one program and return them in order of their seeds.
+
+    Each becomes what it would be in a run of its own, up to the rounding of floats. Arguments and errors are those of
+    `train`.
+    """
     # What can be refused is refused before anything is compiled or written.
+    params = _strongly_typed(env.default_params(_with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
+    config = fit_to_device(config, market, env.config.action, device_bytes())
+    network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
+    learner = Learner(config=config, env=env, network=network)
+    meta = describe(network, env.config, market, params, config.num_seeds)
+    numbers = numbers_of(learner, hyper)
     if output is not None:
         check_output(Path(output), resume=resume)
         if resume:
             check_resumable(output, meta)
-    state = learner.init(jax.random.key(config.seed), params)
-    run = _Run(learner=learner, params=params, observers=observers, should_stop=should_stop)
+    state = first_state(learner, params)
+    run = _Run(learner=learner, params=params, hyper=numbers, observers=observers, should_stop=should_stop)
     if output is None:
         state = run.go(state, None, None)
     else:
@@ -99,19 +142,32 @@ def train(
         with RunFolder(Path(output), settings, resume=resume) as folder, Checkpoints(output, meta) as checkpoints:
             if resume:
                 state = checkpoints.restore(state)
-                folder.cut_back(int(state.update))
+                folder.cut_back(_updates_of(state))
             state = run.go(state, folder, checkpoints)
-    return Agent(
-        params=state.agent,
-        network=network,
-        env_config=env.config,
-        feature_names=tuple(market.feature_names),
-        symbols=tuple(meta["symbols"]),
-        sectors=tuple(meta["sectors"]),
-        trained_from=meta["trained_from"],
-        trained_to=meta["trained_to"],
-        step=int(state.update),
+    return tuple(
+        Agent(
+            params=of_seed(state.agent, place, config.num_seeds),
+            network=network,
+            env_config=env.config,
+            feature_names=tuple(market.feature_names),
+            symbols=tuple(meta["symbols"]),
+            sectors=tuple(meta["sectors"]),
+            trained_from=meta["trained_from"],
+            trained_to=meta["trained_to"],
+            step=_updates_of(state),
+        )
+        for place in range(config.num_seeds)
     )
+
+
+def _updates_of(state: TrainState) -> int:
+    """Return how many updates are done; all seeds go in step."""
+    return int(np.max(state.update))
+
+
+def _strongly_typed(params: EnvParams) -> EnvParams:
+    """Return numbers on the device without weak types, which would make another program of the same numbers."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
 
 
 def _with_sectors(market: Market) -> Market:
@@ -121,25 +177,40 @@ def _with_sectors(market: Market) -> Market:
     return market.replace(sector=cluster_columns(market))
 
 
+class _States(struct.PyTreeNode):
+    """Where a run stands, and where it stood after the last update that did not end with a skipped gradient step."""
+
+    now: TrainState
+    good: TrainState
+
+
+_Carry = tuple[jax.Array, _States, Metrics, jax.Array]
+
+
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _run_updates(
-    learner: Learner, state: TrainState, params: EnvParams, hyper: Hyper, count: jax.Array
-) -> tuple[TrainState, Metrics]:
+    learner: Learner, states: _States, params: EnvParams, hyper: Hyper, count: jax.Array
+) -> tuple[_States, Metrics]:
     """Do `count` updates and return their figures in the first rows of `[_MAX_UPDATES_PER_CALL]` buffers.
 
     The count is data, not shape: how many updates a call makes can follow the clock without another compilation and
-    without changing a bit of the result.
+    without changing a bit of the result. An update that skips too many gradient steps in a row is the last one.
     """
-    shapes = jax.eval_shape(learner.update, state, params, hyper)[1]
+    shapes = jax.eval_shape(partial(update_all, learner), states.now, params, hyper)[1]
     buffers = jax.tree.map(lambda x: jnp.zeros((_MAX_UPDATES_PER_CALL, *x.shape), x.dtype), shapes)
 
-    def body(carry: tuple[jax.Array, TrainState, Metrics]) -> tuple[jax.Array, TrainState, Metrics]:
-        i, state, buffers = carry
-        state, metrics = learner.update(state, params, hyper)
-        return i + 1, state, jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
+    def body(carry: _Carry) -> _Carry:
+        i, states, buffers, _ = carry
+        now, metrics = update_all(learner, states.now, params, hyper)
+        is_good = (now.skipped_in_row == 0).all()
+        good = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), now, states.good)
+        failed = (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
+        buffers = jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
+        return i + 1, _States(now=now, good=good), buffers, failed
 
-    _, state, buffers = jax.lax.while_loop(lambda c: c[0] < count, body, (jnp.int32(0), state, buffers))
-    return state, buffers
+    start = (jnp.int32(0), states, buffers, jnp.asarray(False))
+    _, states, buffers, _ = jax.lax.while_loop(lambda c: (c[0] < count) & ~c[3], body, start)
+    return states, buffers
 
 
 @dataclasses.dataclass
@@ -148,46 +219,68 @@ class _Run:
 
     learner: Learner
     params: EnvParams
+    hyper: Hyper
     observers: Sequence[Observer]
     should_stop: Callable[[], bool]
 
     def go(self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None) -> TrainState:
+        """Return the last good state: that after the last update, if its last gradient step could be taken."""
         config = self.learner.config
-        hyper = jax.tree.map(jnp.float32, config.hyper())
         # Fresh leaves are bound to their devices as restored ones are, so that a resumed run is the same program; one
         # pass through an identity gives each a buffer of its own that may be donated.
         state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state))
-        state = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))(state)
-        program = _run_updates.lower(self.learner, state, self.params, hyper, jnp.int32(1)).compile()
-        done, last_saved = int(state.update), int(state.update)
+        copy = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))
+        states = _States(now=copy(state), good=copy(state))
+        program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+        done = last_saved = _updates_of(state)
         save_every = max(1, config.num_updates // _CHECKPOINTS_PER_RUN)
         per_call, began, first = 1, time.perf_counter(), done
         while done < config.num_updates:
             count = min(per_call, config.num_updates - done, last_saved + save_every - done)
             call_began = time.perf_counter()
-            state, buffers = program(state, self.params, hyper, jnp.int32(count))
+            states, buffers = program(states, self.params, self.hyper, jnp.int32(count))
             figures = jax.device_get(buffers)
             now = time.perf_counter()
-            rows = self._rows(figures, done, count, first, now - began)
-            done += count
+            made = _updates_of(states.now) - done
+            rows = self._rows(figures, done, made, first, now - began)
+            done += made
             self._tell(rows, done, folder)
             per_call = _calls_for(count, now - call_began)
-            stopping = self.should_stop()
+            failed = np.max(figures["skipped_in_row"][made - 1]) >= MAX_SKIPPED_IN_ROW
+            stopping = failed or self.should_stop()
             if done - last_saved >= save_every or stopping or done == config.num_updates:
                 last_saved = done
                 if checkpoints is not None:
-                    checkpoints.save(done, state)
+                    checkpoints.save(_updates_of(states.good), states.good)
+            if failed:
+                raise self._failure({name: values[made - 1] for name, values in figures.items()}, states, folder)
             if stopping:
                 break
-        return state
+        return states.good
+
+    def _failure(self, figures: Metrics, states: _States, folder: RunFolder | None) -> DivergedError:
+        """Return what to say of a run whose last update has these figures."""
+        in_row = np.atleast_1d(figures["skipped_in_row"])
+        place = int(np.argmax(in_row))
+        seed = self.learner.config.seeds[place] if in_row.size > 1 else None
+        where = "Nothing was saved, as the run has no output folder."
+        if folder is not None:
+            where = f"The last good state, after update {_updates_of(states.good)}, is saved in {folder.path}."
+        code = int(np.atleast_1d(figures["fault"])[place])
+        return DivergedError(describe_fault(code, _updates_of(states.now), seed, where))
 
     def _rows(self, figures: Metrics, done: int, count: int, first: int, seconds: float) -> list[MetricsRow]:
-        per_update = self.learner.config.timesteps_per_update
+        """Return figures for `metrics.jsonl`: means over seeds; timesteps are those of one, their speed of all."""
+        config = self.learner.config
+        per_update = config.timesteps_per_update
         rows = []
         for i in range(count):
             update = done + i + 1
-            row = {name: _number(values[i]) for name, values in figures.items()}
-            rate = (done + count - first) * per_update / max(seconds, 1e-9)
+            row: MetricsRow = {name: _number(values[i]) for name, values in figures.items() if name != "fault"}
+            if config.num_seeds > 1:
+                returns = figures["episode_return_mean"][i]
+                row["episode_return_mean_by_seed"] = [_number(value) for value in returns]
+            rate = (done + count - first) * per_update * config.num_seeds / max(seconds, 1e-9)
             rows.append(
                 {
                     "update": update,
@@ -218,7 +311,9 @@ def _calls_for(count: int, seconds: float) -> int:
 
 
 def _number(value: Any) -> float | int | None:
-    """Return a figure for JSON; None where it is not finite (no episode ended, say)."""
-    if np.issubdtype(np.asarray(value).dtype, np.integer):
+    """Return a figure for JSON, of several seeds the mean; None where none is finite (no episode ended, say)."""
+    value = np.asarray(value)
+    if value.ndim == 0 and np.issubdtype(value.dtype, np.integer):
         return int(value)
-    return float(value) if np.isfinite(value) else None
+    finite = value[np.isfinite(value)]
+    return float(finite.mean()) if finite.size else None

@@ -64,3 +64,21 @@ def surrogate(
     # expm1 keeps the digits that ratio - 1 loses near 1, where they are all there is.
     divergence = jnp.expm1(log_ratio) - log_ratio
     return -asset_mean(objective, mask), asset_mean(divergence, mask), asset_mean(clipped, mask)
+
+
+def value_squares(value: Array, target: Array, old_value: Array | None, clip: Array | float) -> Array:
+    """Return squared errors of values, `[n, K]`; with old values the larger one of the value and its clipped twin.
+
+    Args:
+        value: of the critic now.
+        target: what it should be.
+        old_value: of the critic in the rollout, or None not to clip.
+        clip: largest change of a value that may make the error smaller.
+    """
+    target = target.astype(value.dtype)
+    squares = jnp.square(value - target)
+    if old_value is None:
+        return squares
+    old_value = old_value.astype(value.dtype)
+    near = old_value + jnp.clip(value - old_value, -clip, clip)
+    return jnp.maximum(squares, jnp.square(near - target))

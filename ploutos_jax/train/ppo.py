@@ -21,14 +21,17 @@ from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.advantages import gae, next_values
 from ploutos_jax.train.agent import AgentParams, Network
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.faults import rollout_fault, step_fault
 from ploutos_jax.train.gradients import Samples, TableMode, minibatch_gradients
 from ploutos_jax.train.losses import LossSums, joined_log_prob
 from ploutos_jax.train.normalize import (
+    FeatureScaling,
     ObservationScaling,
     ReturnScaling,
     RunningMoments,
     fit_features,
 )
+from ploutos_jax.train.schedules import hyper_at
 
 Metrics = dict[str, Array]
 
@@ -44,6 +47,8 @@ class TrainState(struct.PyTreeNode):
         key: of the learner's own random numbers.
         update: int32 updates done.
         skipped: int32 gradient steps skipped because loss or gradient was not finite.
+        skipped_in_row: int32 those since the last one taken.
+        fault: int32 code of what the first of those lacked, see `faults.FAULTS`.
     """
 
     agent: AgentParams
@@ -53,6 +58,8 @@ class TrainState(struct.PyTreeNode):
     key: Array
     update: Array
     skipped: Array
+    skipped_in_row: Array
+    fault: Array
 
 
 class Stored(struct.PyTreeNode):
@@ -71,6 +78,15 @@ class Stored(struct.PyTreeNode):
     truncated: Array
 
 
+class _StepFigures(struct.PyTreeNode):
+    """Figures of a gradient step: means of its losses, norm of its gradient, steps skipped in a row and why."""
+
+    losses: LossSums
+    norm: Array
+    fault: Array
+    skipped_in_row: Array
+
+
 @dataclasses.dataclass(frozen=True)
 class Learner:
     """PPO for one environment and one network; static, its methods are pure functions.
@@ -85,10 +101,10 @@ class Learner:
     env: TradingEnv
     network: Network
 
-    def init(self, key: Array, params: EnvParams) -> TrainState:
-        """Return the state before the first update; feature scaling is fitted on all rows of the market."""
+    def init(self, key: Array, params: EnvParams, features: FeatureScaling | None = None) -> TrainState:
+        """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
         market = params.market
-        features = fit_features(market.features, market.tradable)
+        features = fit_features(market.features, market.tradable) if features is None else features
         scaling = ObservationScaling(
             features=features,
             assets=RunningMoments.create(len(ASSET_FIELDS)),
@@ -107,15 +123,19 @@ class Learner:
             key=learner_key,
             update=jnp.zeros((), jnp.int32),
             skipped=jnp.zeros((), jnp.int32),
+            skipped_in_row=jnp.zeros((), jnp.int32),
+            fault=jnp.zeros((), jnp.int32),
         )
 
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
+        hyper = hyper_at(hyper, state.update)
         table = self._table(state.agent, params)
         runner, ends, (stored, trading) = self._rollout(state, params, table)
         samples, explained = self._samples(state, params, hyper, table, runner, ends, stored)
         key, epoch_key = jax.random.split(state.key)
-        learned, losses = self._epochs(state, params, hyper, samples, epoch_key)
+        fault = rollout_fault(stored.reward, stored.value, samples.advantage)
+        learned, losses = self._epochs(state, params, hyper, samples, fault, epoch_key)
         done = stored.terminated | stored.truncated
         agent = AgentParams(
             network=learned.agent.network,
@@ -126,7 +146,8 @@ class Learner:
             **losses,
             **trading,
             "explained_variance": explained,
-            "learning_rate": _learning_rate(hyper, state.update),
+            "learning_rate": hyper.learning_rate,
+            "entropy_coef": hyper.entropy_coef,
             "skipped_steps": learned.skipped,
         }
         moved = learned.replace(agent=agent, returns=returns, runner=runner, key=key, update=state.update + 1)
@@ -233,34 +254,37 @@ class Learner:
             log_prob=stored.log_prob,
             advantage=advantage.astype(self._stored_type),
             target=target.astype(self._stored_type),
+            value=stored.value if self.config.value_clip is not None else None,
         )
         return samples, explained
 
     def _epochs(
-        self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, key: Array
+        self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
     ) -> tuple[TrainState, Metrics]:
         config = self.config
         num_pairs = config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
         minibatch = num_pairs // config.num_minibatches
-        learning_rate = _learning_rate(hyper, state.update)
         mode: TableMode = "table" if params.market.num_bars <= minibatch * config.steps_per_chunk else "gather"
 
-        def step(state: TrainState, pairs: Array) -> tuple[TrainState, tuple[LossSums, Array]]:
+        def step(state: TrainState, pairs: Array) -> tuple[TrainState, _StepFigures]:
             grads, losses = minibatch_gradients(
                 self.network, state.agent, params.market, samples, pairs, hyper, config, mode
             )
             norm = optax.tree.norm(grads)
             scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
             changes, optimizer = _ADAM.update(jax.tree.map(lambda g: g * scale, grads), state.optimizer)
-            network = jax.tree.map(lambda p, c: p - learning_rate * c, state.agent.network, changes)
-            finite = jnp.isfinite(norm)
+            network = jax.tree.map(lambda p, c: p - hyper.learning_rate * c, state.agent.network, changes)
+            code = step_fault(fault, losses, norm)
+            finite = code == 0
             keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)  # noqa: E731
             state = state.replace(
                 agent=state.agent.replace(network=keep(network, state.agent.network)),
                 optimizer=keep(optimizer, state.optimizer),
                 skipped=state.skipped + ~finite,
+                skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
+                fault=jnp.where(finite | (state.skipped_in_row == 0), code, state.fault),
             )
-            return state, (losses, norm)
+            return state, _StepFigures(losses, norm, state.fault, state.skipped_in_row)
 
         def epoch(carry: tuple[TrainState, Array], key: Array) -> tuple[tuple[TrainState, Array], Any]:
             state, stopped = carry
@@ -270,31 +294,30 @@ class Learner:
                 return jax.lax.scan(step, state, order)
 
             def skip(state: TrainState) -> tuple[TrainState, Any]:
-                nothing = jnp.full(config.num_minibatches, jnp.nan)
-                return state, (LossSums(nothing, nothing, nothing, nothing, nothing), nothing)
+                nothing, zero = jnp.full(config.num_minibatches, jnp.nan), jnp.zeros(config.num_minibatches, jnp.int32)
+                losses = LossSums(nothing, nothing, nothing, nothing, nothing)
+                return state, _StepFigures(losses, nothing, zero, zero)
 
-            state, (losses, norm) = jax.lax.cond(stopped, skip, run, state)
-            return (state, stopped | (losses.kl.mean() > hyper.target_kl)), (losses, norm)
+            state, figures = jax.lax.cond(stopped, skip, run, state)
+            return (state, stopped | (figures.losses.kl.mean() > hyper.target_kl)), figures
 
         keys = jax.random.split(key, config.num_epochs)
-        (state, _), (losses, norm) = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
+        (state, _), figures = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
+        losses, in_row = figures.losses, figures.skipped_in_row.reshape(-1)
         return state, {
             "policy_loss": jnp.nanmean(losses.policy),
             "value_loss": jnp.nanmean(losses.value),
             "entropy": jnp.nanmean(losses.entropy),
             "approx_kl": jnp.nanmean(losses.kl),
             "clip_fraction": jnp.nanmean(losses.clipped),
-            "grad_norm": jnp.nanmean(norm),
+            "grad_norm": jnp.nanmean(figures.norm),
             "first_kl": losses.kl[0, 0],
+            "skipped_in_row": in_row.max(),
+            "fault": figures.fault.reshape(-1)[jnp.argmax(in_row)],
         }
 
 
 _ADAM = optax.scale_by_adam(eps=1e-5)
-
-
-def _learning_rate(hyper: Hyper, update: Array) -> Array:
-    done = jnp.minimum(update / hyper.num_updates, 1.0)
-    return hyper.learning_rate * (1 - hyper.decay * done)
 
 
 def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class RunFolder:
         """Append rows of figures, one per update."""
         for row in rows:
             self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
-            for name, value in row.items():
+            for name, value in _single_figures(row).items():
                 if name not in ("update", "timesteps") and value is not None:
                     self._board.add_scalar(name, value, row["timesteps"])
             self._last = dict(row)
@@ -115,6 +116,29 @@ def check_output(path: Path, *, resume: bool) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON."""
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:
+    """Add entries to the summary of a run folder; figures that are not finite become null."""
+    file = path / SUMMARY_FILE
+    summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    write_json(file, summary | _finite(content))
+
+
+def _single_figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a row with each list, one figure per seed, taken apart as `name/0`, `name/1`, ..."""
+    single: dict[str, Any] = {}
+    for name, value in row.items():
+        single |= {f"{name}/{i}": one for i, one in enumerate(value)} if isinstance(value, list) else {name: value}
+    return single
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _update_of(line: str) -> float:

@@ -11,8 +11,9 @@ from ploutos_jax.policy.torsos import masked_mean
 A, F, K, G, N = 5, 4, 3, 4, 6
 
 
-def make_model(torso, credit="joint", num_assets=A, num_outputs=3, hidden=(16, 8)):
-    model = ActorCritic(PolicyConfig(torso=torso, hidden=hidden, width=8, credit=credit), num_assets, num_outputs)
+def make_model(torso, credit="joint", num_assets=A, num_outputs=3, hidden=(16, 8), precision="float32"):
+    config = PolicyConfig(torso=torso, hidden=hidden, width=8, credit=credit, precision=precision)
+    model = ActorCritic(config, num_assets, num_outputs)
     shapes = jax.eval_shape(model.init, jax.random.key(1), *make_inputs(num_assets, 1))
     # Fresh biases are 0 and the actor's head is tiny: random numbers everywhere test more.
     rng = np.random.default_rng(2)
@@ -131,3 +132,32 @@ def test_masked_mean():
     x = jnp.arange(12.0).reshape(2, 3, 2)
     mask = jnp.array([[True, False, True], [False, False, False]])
     np.testing.assert_allclose(masked_mean(x, mask), [[2.0, 3.0], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("torso", ["flat", "shared"])
+def test_bfloat16_is_for_products_of_the_torso_only(torso):
+    inputs = make_inputs()
+    exact, params = make_model(torso, "per_asset")
+    rough, same_params = make_model(torso, "per_asset", precision="bfloat16")
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), params, same_params))
+    for found, expected in zip(two_stages(rough, params, *inputs), two_stages(exact, params, *inputs), strict=True):
+        assert found.dtype == jnp.float32
+        difference = np.abs(found - expected).max() / np.abs(expected).max()
+        assert 1e-5 < difference < 0.03
+
+    def loss(params):
+        outputs, values = two_stages(rough, params, *inputs)
+        return outputs.sum() + values.sum()
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss))(params).jaxpr
+    products = [e for e in jaxpr.eqns if e.primitive.name == "dot_general"]
+    in_float32 = [e for e in products if all(x.aval.dtype == jnp.float32 for x in e.invars)]
+    assert len(products) > 3 * len(in_float32) > 0
+    assert all(e.invars[0].aval.dtype == e.invars[1].aval.dtype for e in products), "a mixed product would be slow"
+    gradients = jax.grad(loss)(params)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(gradients))
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision='float16' is unknown; use 'float32' or 'bfloat16'"):
+        PolicyConfig(precision="float16")  # type: ignore[arg-type]

@@ -114,6 +114,36 @@ def test_stored_configuration_gives_the_same_run(finished, tmp_path):
     assert second == first | {"output": "again", "config": second["config"]}
 
 
+def test_several_seeds_give_a_mean_and_an_interval(finished, tmp_path):
+    outcome = call("train", train_args(finished.data, "run", 2, "--num-seeds", "3", "--seed", "7"), tmp_path)
+    assert outcome.code == 0, outcome.err
+    lines = [line.split("  ")[0].strip() or line.strip().split("  ")[0] for line in outcome.out.splitlines()]
+    names = ["agent, mean of 3", "95 % from", "95 % to", "seed 7", "seed 8", "seed 9", "buy and hold"]
+    assert [line for line in lines if line in names] == names
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=refuse_constant)
+    assert [score["seed"] for score in summary["score_by_seed"]] == [7, 8, 9]
+    returns = [score["total_return"] for score in summary["score_by_seed"]]
+    assert summary["score_mean"]["total_return"] == pytest.approx(sum(returns) / 3)
+    low, high = summary["score_interval_95"]["total_return"]
+    assert low < summary["score_mean"]["total_return"] < high
+    assert len(read_figures(tmp_path / "run")[-1]["episode_return_mean_by_seed"]) == 3
+    assert [restore(tmp_path / "run", seed=i).step for i in range(3)] == [2, 2, 2]
+    report = call("evaluate", ["--checkpoint", "run", "--agent", "2", "--output", "report"], tmp_path)
+    assert report.code == 0, report.err
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics["total_return"] == pytest.approx(returns[2], rel=1e-6)
+
+
+def test_a_run_that_diverges_keeps_its_last_good_state(finished, tmp_path):
+    outcome = call("train", train_args(finished.data, "run", 4, "--learning-rate", "1e30"), tmp_path)
+    assert outcome.code == 2
+    assert outcome.message.count("Error: ") == 1 and "Traceback" not in outcome.err
+    assert "stopped in update 1: 5 gradient steps in a row were skipped because the value loss" in outcome.message
+    assert "after update 0, is saved in run" in outcome.message
+    agent = restore(tmp_path / "run")
+    assert agent.step == 0 and all(bool(jax.numpy.isfinite(x).all()) for x in jax.tree.leaves(agent.params))
+
+
 def test_default_output_is_the_next_free_folder(finished, tmp_path):
     args = train_args(finished.data, "unused", 1, "--quiet")
     args = args[:2] + args[4:]

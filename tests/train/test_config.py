@@ -22,7 +22,9 @@ from ploutos_jax.train.config import PRESETS, Hyper, TrainConfig
         ("value_coef", -1.0, "must not be negative"),
         ("target_kl", 0.0, "must be above 0, such as 0.02, or None"),
         ("ratio", "both", "'joint' or 'per_asset'"),
-        ("learning_rate_schedule", "cosine", "'linear' or 'constant'"),
+        ("value_clip", 0.0, "must be above 0, such as 0.2, or None"),
+        ("learning_rate_schedule", "step", "'linear', 'cosine' or 'constant'"),
+        ("entropy_schedule", "cosine", "'linear' or 'constant'"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_the_fix(name, value, fix):
@@ -64,7 +66,11 @@ def test_hyper_holds_the_numbers():
     assert (hyper.learning_rate, hyper.decay, hyper.gamma) == (0.5, 0.0, 0.25)
     assert hyper.target_kl == float("inf") and hyper.num_updates == config.num_updates
     assert TrainConfig(target_kl=0.1).hyper().target_kl == 0.1 and TrainConfig().hyper().decay == 1.0
-    names = {field.name for field in dataclasses.fields(Hyper)} - {"decay", "num_updates"}
+    assert (hyper.cosine_decay, hyper.entropy_decay, hyper.value_clip) == (0.0, 0.0, float("inf"))
+    cosine = TrainConfig(learning_rate_schedule="cosine", entropy_schedule="linear", value_clip=0.2).hyper()
+    assert (cosine.decay, cosine.cosine_decay, cosine.entropy_decay, cosine.value_clip) == (0.0, 1.0, 1.0, 0.2)
+    derived = {"decay", "cosine_decay", "entropy_decay", "num_updates"}
+    names = {field.name for field in dataclasses.fields(Hyper)} - derived
     assert names <= {field.name for field in dataclasses.fields(TrainConfig)}
 
 

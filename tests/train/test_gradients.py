@@ -67,6 +67,7 @@ def draw_case(torso, ratio, action):
         log_prob=jnp.asarray(rng.normal(-1.1 * A / width, 0.3, (S, E, width))),
         advantage=jnp.asarray(rng.normal(0.5, 2, (S, E, network.model.num_values))),
         target=jnp.asarray(rng.normal(size=(S, E, network.model.num_values))),
+        value=None,
     )
     return network, agent, market, samples, jax.tree.map(jnp.asarray, config.hyper()), config
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ploutos_jax.evaluate.backtest import backtest, baselines_by_rule
+from ploutos_jax.train.loop import train
 from tests.train import planted
 from tests.train.worlds import make_learner
 
@@ -27,6 +28,16 @@ def test_a_planted_signal_is_learned_and_lasts(finished_run, oracle):
     assert oracle > 1
     share = growth(backtest(finished_run.agent, planted.unseen())) / oracle
     assert share > 0.7, f"the agent earned {share:.2f} of the oracle's log return"
+
+
+def test_it_is_learned_with_a_bfloat16_torso_too(oracle):
+    config = dataclasses.replace(
+        planted.CONFIG, policy=dataclasses.replace(planted.CONFIG.policy, precision="bfloat16")
+    )
+    told = []
+    agent = train(config, planted.seen(), planted.ENV, observers=[told.append])
+    assert growth(backtest(agent, planted.unseen())) / oracle > 0.7
+    assert all(row["first_kl"] < 1e-4 for progress in told for row in progress.rows)
 
 
 def test_an_untrained_agent_earns_nothing_of_it(finished_run, oracle):

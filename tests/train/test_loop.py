@@ -1,6 +1,7 @@
 """The run: repeatable to the bit, compiled once, however its updates are dealt out to calls."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from ploutos_jax.env.rewards import log_return
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train import loop
 from ploutos_jax.train.loop import train
+from ploutos_jax.train.ppo import Learner
 from tests.train import planted
 from tests.train.worlds import assert_identical
 
@@ -65,23 +67,51 @@ def test_another_seed_gives_another_agent_and_a_request_to_stop_is_answered(fini
     assert calls[0][0]["reward_per_step"] != finished_run.rows[0]["reward_per_step"]
 
 
-def test_one_compilation(finished_run):
-    traces, seen = [], []
+class Watched:
+    """The compiled updates, with a note of each call: whether the state that it was given is gone."""
+
+    def __init__(self, jitted):
+        self.jitted, self.num_programs, self.donated = jitted, 0, []
+
+    def lower(self, learner, states, *rest):
+        assert not any(leaf.aval.weak_type for leaf in jax.tree.leaves((states, *rest)))
+        program = self.jitted.lower(learner, states, *rest).compile()
+        self.num_programs += 1
+
+        def call(states, *rest):
+            result = program(states, *rest)
+            self.donated.append(all(leaf.is_deleted() for leaf in jax.tree.leaves(states)))
+            return result
+
+        return SimpleNamespace(compile=lambda: call)
+
+
+def test_one_compilation_and_donated_buffers(monkeypatch):
+    traces, updates, seen = [], [], []
+    watched = Watched(loop._run_updates)
+    monkeypatch.setattr(loop, "_run_updates", watched)
+    update = Learner.update
+    monkeypatch.setattr(Learner, "update", lambda *arguments: (updates.append(1), update(*arguments))[1])
 
     def counting_reward(before, after):
         traces.append(1)
         return log_return(before, after)
 
     env = TradingEnv(dataclasses.replace(planted.ENV.config, reward=counting_reward))
+    weak = env.default_params(planted.seen()).replace(commission=jnp.asarray(0.001))
+    assert weak.commission.aval.weak_type
     agent = train(
         planted.CONFIG,
         planted.seen(),
         env,
+        params=weak,
         observers=[lambda _: seen.append(len(traces))],
         should_stop=lambda: len(seen) == 4,
     )
     assert len(seen) == 4 and len(set(seen)) == 1, f"the step was traced again between calls: {seen}"
     assert seen[0] <= 4
+    assert len(updates) == 2, "once for the shapes of its figures, once for the program"
+    assert watched.num_programs == 1 and watched.donated == [True] * 4
     assert agent.env_config.reward is counting_reward
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ploutos_jax.train.losses import asset_mean, joined_log_prob, surrogate
+from ploutos_jax.train.losses import asset_mean, joined_log_prob, surrogate, value_squares
 
 CLIP = 0.2
 ALL = np.ones((1, 1), bool)
@@ -118,3 +118,19 @@ def test_kl_keeps_its_digits_near_zero():
     kl = surrogate(change[:, None], np.zeros((4, 1), np.float32), np.ones((4, 1)), np.ones((4, 1), bool), CLIP)[1]
     exact = np.expm1(change.astype(np.float64)) - change
     np.testing.assert_allclose(kl, exact, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("old", "clip", "expected"),
+    [
+        (None, 0.1, [1.0, 4.0]),
+        ([0.0, 0.0], 10.0, [1.0, 4.0]),
+        ([1.5, 0.0], 0.1, [1.0, 4.0]),
+        ([0.0, 4.0], 0.5, [2.25, 6.25]),
+    ],
+)
+def test_clipped_values_take_the_larger_error(old, clip, expected):
+    """Value 1 aims at 2, value 3 at 1."""
+    old = None if old is None else np.float32(old)[:, None]
+    squares = value_squares(np.float32([[1.0], [3.0]]), np.float32([[2.0], [1.0]]), old, clip)
+    np.testing.assert_allclose(squares[:, 0], expected, rtol=1e-6)

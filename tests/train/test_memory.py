@@ -1,5 +1,9 @@
 """What a rollout stores, and what the compiled update holds at once: never features of all samples."""
 
+import dataclasses
+import re
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +11,12 @@ import pytest
 from jax.extend import core
 
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.policy.actor_critic import PolicyConfig
+from ploutos_jax.train import loop
 from ploutos_jax.train.config import TrainConfig
-from tests.train.worlds import make_learner, random_market
+from ploutos_jax.train.memory import device_bytes, estimate_memory, fit_to_device
+from tests.train.worlds import LITTLE_OPTIMISED, make_learner, random_market
 
 
 def arrays_within(jaxpr):
@@ -131,3 +138,76 @@ def test_without_a_budget_the_walker_finds_them():
     jaxpr, _ = update_program("shared", 5000, chunk_megabytes=256.0)
     found = too_large(jaxpr, 4 * MINIBATCH * A * F - 1)
     assert any(f"[{MINIBATCH},{A},{F}]" in sentence for sentence in found)
+
+
+SIZES = {
+    "table": (TrainConfig(num_envs=256, rollout_length=32), {"num_bars": 500, "num_assets": 30, "num_features": 20}),
+    "gather": (
+        TrainConfig(num_envs=64, rollout_length=16, chunk_megabytes=4.0),
+        {"num_bars": 3000, "num_assets": 50, "num_features": 27},
+    ),
+    "flat": (
+        TrainConfig(num_envs=128, rollout_length=16, policy=PolicyConfig(torso="flat", hidden=(256, 128))),
+        {"num_bars": 400, "num_assets": 30, "num_features": 30},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["table", "gather", pytest.param("flat", marks=pytest.mark.slow)])
+def test_the_estimate_is_within_a_factor_of_two_of_the_compiled_program(name):
+    config, sizes = SIZES[name]
+    market = random_market(**sizes)
+    learner, params, hyper = make_learner(config, market, EnvConfig(episode_length=100))
+    update = jax.jit(learner.update, donate_argnums=0, compiler_options=LITTLE_OPTIMISED)
+    analysis: Any = update.lower(abstract_state(learner, params), params, hyper).compile().memory_analysis()
+    whole = analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes
+    whole -= analysis.alias_size_in_bytes
+    estimate = estimate_memory(config, market, "discrete")
+    assert whole / 2 < estimate.total < 2 * whole, f"{estimate.total / whole:.2f}: {estimate}"
+
+
+BIG = TrainConfig(num_envs=512, rollout_length=32, chunk_megabytes=64.0, num_seeds=2)
+
+
+def test_chunks_shrink_until_a_run_fits():
+    market = random_market(num_bars=500, num_assets=30, num_features=20)
+    needed = estimate_memory(BIG, market, "discrete").total
+    assert fit_to_device(BIG, market, "discrete", needed) is BIG
+    assert fit_to_device(BIG, market, "discrete", None) is BIG
+    fitting = fit_to_device(BIG, market, "discrete", int(0.7 * needed))
+    assert 4 <= fitting.chunk_megabytes < 64
+    assert dataclasses.replace(fitting, chunk_megabytes=64.0) == BIG
+    assert estimate_memory(fitting, market, "discrete").total <= 0.7 * needed
+
+
+def test_a_run_that_cannot_fit_is_told_what_to_lower_and_to_what(monkeypatch, tmp_path):
+    market = random_market(num_bars=500, num_assets=30, num_features=200)
+    limit = 40 * 2**20
+    monkeypatch.setattr(loop, "device_bytes", lambda: limit)
+    with pytest.raises(ValueError) as caught:
+        loop.train(BIG, market, TradingEnv(EnvConfig(episode_length=100)), output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    message = str(caught.value)
+    assert re.match(r"This run needs about [\d.]+ .iB \(.*(rollout|working) .*\), the device has 40 MiB\.", message)
+    found = {name: int(value) for name, value in re.findall(r"(num_envs|rollout_length|num_seeds) to (\d+)", message)}
+    assert "num_envs" in found
+    for name, value in found.items():
+        smaller = dataclasses.replace(BIG, **{name: value})
+        assert estimate_memory(fit_to_device(smaller, market, "discrete", limit), market, "discrete").total <= limit
+
+
+def test_too_many_features_are_named():
+    market = random_market(num_bars=500, num_assets=30, num_features=200)
+    small = TrainConfig(num_envs=8, rollout_length=8, num_minibatches=2, chunk_megabytes=4.0)
+    limit = estimate_memory(small, market, "discrete").total - 500 * 30 * 4 * 50
+    with pytest.raises(ValueError, match=r"ower .*the number of features from 200 to \d+\.$") as caught:
+        fit_to_device(small, market, "discrete", limit)
+    fewer = int(str(caught.value)[:-1].rsplit(" ", 1)[1])
+    for number, fits in ((fewer, True), (fewer + 1, False)):
+        market = random_market(num_bars=500, num_assets=30, num_features=number)
+        assert (estimate_memory(small, market, "discrete").total <= limit) == fits
+
+
+def test_the_memory_of_this_machine_is_known():
+    found = device_bytes()
+    assert found is not None and found > 2**28

@@ -14,6 +14,7 @@ from ploutos_jax.env.rewards import log_return
 from ploutos_jax.env.rollout import rollout
 from ploutos_jax.env.types import Observation
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.faults import FAULTS
 from ploutos_jax.train.gradients import minibatch_gradients
 from ploutos_jax.train.losses import joined_log_prob
 from tests.train.worlds import (
@@ -27,7 +28,13 @@ from tests.train.worlds import (
 )
 
 CONFIG = TrainConfig(
-    num_envs=8, rollout_length=16, total_timesteps=8 * 16 * 10, num_minibatches=2, num_epochs=3, policy=SHARED
+    num_envs=8,
+    rollout_length=16,
+    total_timesteps=8 * 16 * 10,
+    num_minibatches=2,
+    num_epochs=3,
+    value_clip=10.0,
+    policy=SHARED,
 )
 SPOILED_FROM = 40
 
@@ -117,6 +124,17 @@ def test_the_first_ratio_is_one(num_assets, ratio, action):
     assert 0 <= float(losses.kl) < 1e-6 and float(losses.clipped) == 0
 
 
+def test_the_first_ratio_is_near_one_in_bfloat16():
+    """The products are the same, but a float32 sum in another order may be rounded to the other bfloat16 beside it."""
+    config = dataclasses.replace(CONFIG, policy=dataclasses.replace(SHARED, precision="bfloat16"))
+    learner, params, hyper = make_learner(config, random_market(), EnvConfig(episode_length=12))
+    state = learner.init(jax.random.key(3), params)
+    state = state.replace(agent=moved_agent(state.agent, 3))
+    log_ratio, losses = first_step(learner)(state, params, hyper)
+    assert np.abs(np.expm1(log_ratio)).max() < 1e-5
+    assert 0 <= float(losses.kl) < 1e-6 and float(losses.clipped) == 0
+
+
 def test_metrics_tell_the_first_kl():
     learner, params, hyper, state = standard()
     _, metrics = compiled_update(learner)(state, params, hyper)
@@ -127,12 +145,15 @@ def test_metrics_tell_the_first_kl():
 CHANGED = {
     "learning_rate": 2.0,
     "decay": 0.0,
+    "cosine_decay": 1.0,
     "num_updates": 2.0,
     "gamma": 0.9,
     "gae_lambda": 0.5,
     "clip_range": 0.001,
     "entropy_coef": 5.0,
+    "entropy_decay": 1.0,
     "value_coef": 2.0,
+    "value_clip": 1e-4,
     "max_grad_norm": 0.01,
     "target_kl": 1e-9,
 }
@@ -146,9 +167,11 @@ def test_every_number_is_tried():
 @pytest.mark.parametrize("name", CHANGED)
 def test_every_number_changes_the_update(name):
     learner, params, hyper, state = standard()
+    if name == "entropy_decay":
+        hyper = hyper.replace(entropy_coef=jnp.float32(0.1))
     usual, _ = compiled_update(learner)(state, params, hyper)
     factor = CHANGED[name]
-    value = factor if name in ("decay", "target_kl") else getattr(hyper, name) * factor
+    value = factor if name.endswith(("decay", "target_kl")) else getattr(hyper, name) * factor
     other, _ = compiled_update(learner)(state, params, hyper.replace(**{name: jnp.float32(value)}))
     assert largest_difference(other.agent.network, usual.agent.network) > 1e-5
 
@@ -195,7 +218,10 @@ def test_nan_rewards_skip_gradient_steps_and_pass():
     state = learner.init(jax.random.key(0), broken)
 
     spoiled, metrics = update(state, broken, hyper)
-    assert int(spoiled.skipped) == int(metrics["skipped_steps"]) == CONFIG.num_minibatches * CONFIG.num_epochs
+    num_steps = CONFIG.num_minibatches * CONFIG.num_epochs
+    assert int(spoiled.skipped) == int(metrics["skipped_steps"]) == num_steps
+    assert int(spoiled.skipped_in_row) == int(metrics["skipped_in_row"]) == num_steps
+    assert list(FAULTS)[int(metrics["fault"]) - 1] == "rewards"
     assert_identical(spoiled.agent.network, state.agent.network)
     assert_identical(spoiled.optimizer, state.optimizer)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(spoiled.agent))
@@ -203,17 +229,25 @@ def test_nan_rewards_skip_gradient_steps_and_pass():
     # Episodes under way still end in NaN; once they are over, learning goes on as if nothing had been.
     state, _ = update(spoiled, params, hyper)
     recovered, metrics = update(state, params, hyper)
-    assert int(recovered.skipped) == int(state.skipped)
+    assert int(recovered.skipped) == int(state.skipped) and int(recovered.skipped_in_row) == 0
+    assert int(metrics["fault"]) == int(metrics["skipped_in_row"]) == 0
     assert largest_difference(recovered.agent.network, state.agent.network) > 1e-4
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((recovered.agent, recovered.returns)))
     assert np.isfinite(metrics["policy_loss"]) and np.isfinite(metrics["value_loss"])
 
 
-def test_learning_rate_of_an_update():
+def test_numbers_of_an_update_follow_their_schedules():
     learner, params, hyper, state = standard()
-    for decay, share in ((1.0, 0.8), (0.0, 1.0)):
-        _, metrics = compiled_update(learner)(state, params, hyper.replace(decay=jnp.float32(decay)))
-        assert float(metrics["learning_rate"]) == pytest.approx(share * CONFIG.learning_rate)
+    half = state.replace(update=jnp.int32(5))
+    for decay, cosine, at_two, at_five in ((1, 0, 0.8, 0.5), (0, 1, (1 + np.cos(0.2 * np.pi)) / 2, 0.5), (0, 0, 1, 1)):
+        numbers = hyper.replace(
+            decay=jnp.float32(decay), cosine_decay=jnp.float32(cosine), entropy_decay=jnp.float32(decay)
+        )
+        for now, share in ((state, at_two), (half, at_five)):
+            _, metrics = compiled_update(learner)(now, params, numbers)
+            assert float(metrics["learning_rate"]) == pytest.approx(share * CONFIG.learning_rate)
+            expected = CONFIG.entropy_coef * (share if decay else 1)
+            assert float(metrics["entropy_coef"]) == pytest.approx(expected)
     late = state.replace(update=jnp.int32(1000))
     assert float(compiled_update(learner)(late, params, hyper)[1]["learning_rate"]) == 0
 

@@ -1,0 +1,198 @@
+"""What a run will hold on the device, estimated before anything is compiled, and what to lower where it is too much.
+
+The parts are counted from shapes. How many temporary copies the compiler keeps of each is measured: the factors below
+make the estimate agree with XLA's own analysis of the compiled program to a factor of two.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.market.panel import Market
+from ploutos_jax.train.agent import Network
+from ploutos_jax.train.config import TrainConfig
+
+_SMALLEST_CHUNK = 4.0
+"""Megabytes below which chunks are not made smaller: they would be slow, and other things larger anyway."""
+
+_ADVANTAGE_COPIES = 8
+"""float32 arrays of one number per value and step that live at once while advantages are computed."""
+_CHUNK_COPIES = 4
+"""Arrays as large as the widest one that live at once while a chunk goes forward and backward."""
+_TABLE_COPIES = 3
+"""The table, its gradient, and the buffer that gradients of samples are added to."""
+_WEIGHT_COPIES = 6
+"""Parameters, both moments of Adam, gradients, and the state kept in case an update fails."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on the device by what they are for.
+
+    Attributes:
+        market: bars and features, shared by all environments and seeds.
+        table: encoded market rows with their gradients.
+        rollout: what is stored of a rollout.
+        working: intermediate arrays, of advantages or of the network, whichever are larger.
+        weights: parameters and optimiser.
+        accounts: states of the environments.
+    """
+
+    market: int
+    table: int
+    rollout: int
+    working: int
+    weights: int
+    accounts: int
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts."""
+        return sum(dataclasses.astuple(self))
+
+    def __str__(self) -> str:
+        parts = sorted(dataclasses.asdict(self).items(), key=lambda part: -part[1])
+        return ", ".join(f"{name} {_size(size)}" for name, size in parts if size > 0.01 * self.total)
+
+
+def estimate_memory(config: TrainConfig, market: Market, action: str) -> MemoryEstimate:
+    """Return an estimate of what training holds at its peak.
+
+    Args:
+        config: sizes.
+        market: the training market; only its shapes are read.
+        action: the environment's action form.
+    """
+    network = Network.create(config.policy, action, market.num_assets, config.chunk_bytes)
+    return _estimate(config, network, market.num_bars, market.num_features, _market_bytes(market))
+
+
+def _estimate(
+    config: TrainConfig, network: Network, num_bars: int, num_features: int, market_bytes: int
+) -> MemoryEstimate:
+    num_assets, num_values, seeds = network.model.num_assets, network.model.num_values, config.num_seeds
+    samples = config.timesteps_per_update
+    minibatch = samples // config.num_minibatches
+    in_table = num_bars <= minibatch
+    row_bytes, table_row = network.row_bytes(num_features), _table_row_bytes(network)
+    table = (_TABLE_COPIES if in_table else 1) * num_bars * table_row if num_bars <= samples else 0
+    # A chunk is no larger than what there is to be done.
+    of_rows = min(network.chunk_bytes, row_bytes * (num_bars if in_table else minibatch))
+    of_samples = min(network.chunk_bytes, network.sample_bytes() * minibatch)
+    # Encoded in one chunk, the rows keep what their backward pass needs while chunks of samples come and go.
+    joined = of_rows + of_samples if of_rows < network.chunk_bytes or not in_table else max(of_rows, of_samples)
+    advantages = 4 * _ADVANTAGE_COPIES * num_values * samples
+    return MemoryEstimate(
+        market=market_bytes,
+        table=seeds * table,
+        rollout=seeds * samples * _stored_bytes(config, network),
+        working=seeds * max(advantages, _CHUNK_COPIES * joined),
+        weights=seeds * _WEIGHT_COPIES * _weight_bytes(network, num_features),
+        accounts=seeds * config.num_envs * _account_bytes(num_assets, config),
+    )
+
+
+def fit_to_device(config: TrainConfig, market: Market, action: str, limit: int | None) -> TrainConfig:
+    """Return the configuration with `chunk_megabytes` lowered until the estimate fits; results stay the same.
+
+    Args:
+        config, market, action: as for `estimate_memory`.
+        limit: bytes of the device, or None where they are not known, and nothing is changed.
+
+    Raises:
+        ValueError: if it does not fit even so; the message says what to lower, and to what.
+    """
+    if limit is None:
+        return config
+    fitting = config
+    while (estimate := estimate_memory(fitting, market, action)).total > limit:
+        smaller = fitting.chunk_megabytes / 2
+        if smaller < min(_SMALLEST_CHUNK, config.chunk_megabytes):
+            raise ValueError(
+                f"This run needs about {_size(estimate.total)} ({estimate}), the device has {_size(limit)}."
+                f" {_advice(fitting, market, action, limit)}"
+            )
+        fitting = dataclasses.replace(fitting, chunk_megabytes=smaller)
+    return fitting
+
+
+def _advice(config: TrainConfig, market: Market, action: str, limit: int) -> str:
+    """Return which settings would fit, each lowered alone."""
+    network = Network.create(config.policy, action, market.num_assets, config.chunk_bytes)
+    market_bytes, num_features = _market_bytes(market), market.num_features
+
+    def fits(changed: TrainConfig, features: int) -> bool:
+        per_feature = market.num_bars * market.num_assets * 4
+        size = market_bytes - (num_features - features) * per_feature
+        return _estimate(changed, network, market.num_bars, features, size).total <= limit
+
+    options = []
+    for name in ("num_seeds", "num_envs", "rollout_length"):
+        value = config.steps_per_rollout if name == "rollout_length" else getattr(config, name)
+        while value > 1:
+            value //= 2
+            try:
+                changed = dataclasses.replace(config, **{"rollout_length": config.steps_per_rollout, name: value})
+            except ValueError:  # no longer divisible into minibatches
+                break
+            if fits(changed, num_features):
+                options.append(f"{name} to {value}")
+                break
+    features = next((n for n in range(num_features - 1, 0, -1) if fits(config, n)), None)
+    if features is not None:
+        options.append(f"the number of features from {num_features} to {features}")
+    if not options:
+        return "Lower num_envs, rollout_length and the number of features or tickers together."
+    return f"Lower {', or '.join(options)}."
+
+
+def device_bytes() -> int | None:
+    """Return the memory of the default device: the limit of JAX's allocator, or RAM on a CPU; None if not known."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    container = Path("/sys/fs/cgroup/memory.max")
+    allowed = container.read_text(encoding="utf-8").strip() if container.is_file() else "max"
+    return min(installed, int(allowed)) if allowed.isdigit() else installed
+
+
+def _market_bytes(market: Market) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(market))
+
+
+def _stored_bytes(config: TrainConfig, network: Network) -> int:
+    """Return the bytes of one stored step of one environment, with advantages and targets."""
+    num_assets, num_values = network.model.num_assets, network.model.num_values
+    observation = 4 + num_assets * (2 * 2 + len(ASSET_FIELDS) - 2) + 2 * len(ACCOUNT_FIELDS)
+    action = num_assets * jax.numpy.dtype(network.head.action_dtype).itemsize
+    log_prob = 4 * (num_assets if config.ratio == "per_asset" else 1)
+    in_half = num_values > 1
+    return observation + action + log_prob + (2 if in_half else 4) * 4 * num_values + 2
+
+
+def _table_row_bytes(network: Network) -> int:
+    policy, num_assets = network.model.config, network.model.num_assets
+    if policy.torso == "flat":
+        return 4 * 2 * policy.hidden[0]
+    return 4 * (num_assets * policy.width + (2 * policy.width if policy.credit == "joint" else 0))
+
+
+def _weight_bytes(network: Network, num_features: int) -> int:
+    shapes: Any = jax.eval_shape(lambda: network.init(jax.random.key(0), num_features))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+
+
+def _account_bytes(num_assets: int, config: TrainConfig) -> int:
+    """Return the bytes of an account and its observations: before, after, and in case the update fails."""
+    return 3 * (num_assets * 40 + 200) + 4 * config.steps_per_rollout
+
+
+def _size(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
