@@ -25,7 +25,11 @@ from ploutos_jax.market.synthetic import synthetic_panel as synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
 from ploutos_jax.train.agent import Agent as Agent
 from ploutos_jax.train.checkpoint import restore as restore
+from ploutos_jax.train.config import Hyper as Hyper
 from ploutos_jax.train.config import TrainConfig as TrainConfig
+from ploutos_jax.train.faults import DivergedError as DivergedError
 from ploutos_jax.train.loop import train as train
+from ploutos_jax.train.loop import train_seeds as train_seeds
+from ploutos_jax.train.memory import estimate_memory as estimate_memory
 
 __version__ = "0.1.0"
