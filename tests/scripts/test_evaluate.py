@@ -87,6 +87,7 @@ def test_pictures_and_page_exist(printed):
     assert "<html" in (report / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_flag_is_heeded(finished, tmp_path):
     (tmp_path / "moved.csv").write_bytes(finished.data.read_bytes())
     (tmp_path / "report").mkdir()

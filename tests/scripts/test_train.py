@@ -114,6 +114,7 @@ def test_stored_configuration_gives_the_same_run(finished, tmp_path):
     assert second == first | {"output": "again", "config": second["config"]}
 
 
+@pytest.mark.slow
 def test_several_seeds_give_a_mean_and_an_interval(finished, tmp_path):
     outcome = call("train", train_args(finished.data, "run", 2, "--num-seeds", "3", "--seed", "7"), tmp_path)
     assert outcome.code == 0, outcome.err

@@ -93,6 +93,7 @@ with Checkpoints(target, describe(learner.network, planted.ENV.config, planted.s
 """
 
 
+@pytest.mark.slow
 def test_one_device_and_four_read_each_other(finished_run, tmp_path):
     run_python(SPREAD, finished_run.folder, tmp_path / "four", cwd=tmp_path, num_devices=4)
     assert jax.device_count() == 1

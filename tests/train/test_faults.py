@@ -53,6 +53,7 @@ def log_return_or_nan(before, after):
     return jnp.where(before.t >= SPOILED_FROM, jnp.nan, log_return(before, after))
 
 
+@pytest.mark.slow
 def test_a_reward_that_becomes_nan_ends_the_run_with_the_last_good_state_saved(tmp_path):
     env = TradingEnv(EnvConfig(episode_length=12, reward=log_return_or_nan))
     market = random_market()

@@ -30,6 +30,7 @@ def test_a_planted_signal_is_learned_and_lasts(finished_run, oracle):
     assert share > 0.7, f"the agent earned {share:.2f} of the oracle's log return"
 
 
+@pytest.mark.slow
 def test_it_is_learned_with_a_bfloat16_torso_too(oracle):
     config = dataclasses.replace(
         planted.CONFIG, policy=dataclasses.replace(planted.CONFIG.policy, precision="bfloat16")

@@ -47,6 +47,7 @@ def test_learning_rate_falls_to_zero_over_the_run(finished_run):
     np.testing.assert_allclose([row["learning_rate"] for row in finished_run.rows], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bits_whatever_a_call_holds(finished_run, monkeypatch):
     for size in (1, 1000):
         monkeypatch.setattr(loop, "_calls_for", lambda count, seconds, size=size: size)

@@ -153,7 +153,9 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", ["table", "gather", pytest.param("flat", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat"))]
+)
 def test_the_estimate_is_within_a_factor_of_two_of_the_compiled_program(name):
     config, sizes = SIZES[name]
     market = random_market(**sizes)

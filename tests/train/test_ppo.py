@@ -102,7 +102,7 @@ def moved_agent(agent, num_assets):
 @pytest.mark.parametrize(
     ("num_assets", "ratio", "action"),
     [
-        (1, "joint", "discrete"),
+        pytest.param(1, "joint", "discrete", marks=pytest.mark.slow),
         (1, "per_asset", "weights"),
         (30, "per_asset", "discrete"),
         (30, "joint", "weights"),
@@ -124,6 +124,7 @@ def test_the_first_ratio_is_one(num_assets, ratio, action):
     assert 0 <= float(losses.kl) < 1e-6 and float(losses.clipped) == 0
 
 
+@pytest.mark.slow
 def test_the_first_ratio_is_near_one_in_bfloat16():
     """The products are the same, but a float32 sum in another order may be rounded to the other bfloat16 beside it."""
     config = dataclasses.replace(CONFIG, policy=dataclasses.replace(SHARED, precision="bfloat16"))

@@ -64,6 +64,7 @@ def test_a_checkpoint_holds_all_seeds(run):
     assert_identical(again[2].params, agents[2].params)
 
 
+@pytest.mark.slow
 def test_every_seed_may_have_its_own_numbers():
     same = dataclasses.replace(TOGETHER, learning_rate_schedule="constant")
     rates = jnp.float32([0.0, 1e-3, 2e-3])
