@@ -15,6 +15,7 @@ from flax import struct
 from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR, cluster_columns
 from ploutos_jax.train.agent import Agent, Network
@@ -23,6 +24,7 @@ from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
+from ploutos_jax.train.refresh import Refresh, compile_refreshed
 from ploutos_jax.train.run_folder import RunFolder, check_output
 from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
 
@@ -62,6 +64,7 @@ def train(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    draw: MarketDraw | None = None,
 ) -> Agent:
     """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
@@ -78,6 +81,7 @@ def train(
         resume: continue the run in `output` from its newest checkpoint.
         observers: called with new figures every few seconds.
         should_stop: asked between calls; True ends the run early, after a checkpoint.
+        draw: with `config.market_refresh`, where the markets after the first come from; `market` is `draw.first()`.
 
     Returns:
         The agent after the last update.
@@ -100,6 +104,7 @@ def train(
         resume=resume,
         observers=observers,
         should_stop=should_stop,
+        draw=draw,
     )[0]
 
 
@@ -115,6 +120,7 @@ def train_seeds(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    draw: MarketDraw | None = None,
 ) -> tuple[Agent, ...]:
     """Train `config.num_seeds` agents side by side in one program and return them in order of their seeds.
 
@@ -124,6 +130,7 @@ def train_seeds(
     # What can be refused is refused before anything is compiled or written.
     params = _strongly_typed(env.default_params(_with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
+    refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
     learner = Learner(config=config, env=env, network=network)
@@ -133,8 +140,18 @@ def train_seeds(
         check_output(Path(output), resume=resume)
         if resume:
             check_resumable(output, meta)
-    state = first_state(learner, params)
-    run = _Run(learner=learner, params=params, hyper=numbers, observers=observers, should_stop=should_stop)
+    state = first_state(learner, params, refresh)
+    if refresh is not None:
+        # Each market comes out of the compiled loop; the first one need not stay on the device.
+        params = params.replace(market=None)
+    run = _Run(
+        learner=learner,
+        params=params,
+        hyper=numbers,
+        observers=observers,
+        should_stop=should_stop,
+        refresh=refresh,
+    )
     if output is None:
         state = run.go(state, None, None)
     else:
@@ -222,6 +239,7 @@ class _Run:
     hyper: Hyper
     observers: Sequence[Observer]
     should_stop: Callable[[], bool]
+    refresh: Refresh | None = None
 
     def go(self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None) -> TrainState:
         """Return the last good state: that after the last update, if its last gradient step could be taken."""
@@ -231,7 +249,10 @@ class _Run:
         state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state))
         copy = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))
         states = _States(now=copy(state), good=copy(state))
-        program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+        if self.refresh is None:
+            program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+        else:
+            program = compile_refreshed(_run_updates, self.learner, self.refresh, states, self.params, self.hyper)
         done = last_saved = _updates_of(state)
         save_every = max(1, config.num_updates // _CHECKPOINTS_PER_RUN)
         per_call, began, first = 1, time.perf_counter(), done
