@@ -10,6 +10,7 @@ probability 1 / mean length; rows after the last are the first again.
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,6 @@ from ploutos_jax.market.panel import Labels, Panel
 
 Array = jax.Array
 
-_FIRST_DATE = np.datetime64("2010-01-04")
 _VOLUME_BARS = 20
 _PRICES = ("open", "high", "low", "close")
 
@@ -68,14 +68,20 @@ class BlockSource:
     blocks: Blocks
     labels: Labels
 
-    def path_labels(self, num_bars: int) -> Labels:
-        """Return the labels of drawn paths: the same assets, on business days from 2010-01-04 on."""
-        days = _days(num_bars, self.blocks.session_bars)
-        clock = self.labels.times[: self.blocks.session_bars]
-        within = clock - clock[0].astype("datetime64[D]") if self.blocks.session_bars > 1 else np.zeros(1, "m8[ns]")
-        times = days.astype("datetime64[ns]") + np.resize(within, num_bars)
+    @property
+    def first_day(self) -> str:
+        """The day on which every path begins, that of the first bar that can be drawn: fees are those of the time."""
+        return str(self.labels.times[0])[:10]
+
+    def drawn_labels(self, num_rows: int) -> Labels:
+        """Return the labels of a drawn panel: the same assets; its rows divide the span of the real bars evenly.
+
+        So an agent trained on it says that it has seen that span, and a row's date says nothing else.
+        """
+        first, last = (time.astype("datetime64[ns]").astype(np.int64) for time in self.labels.times[[0, -1]])
+        times = np.linspace(0, float(last - first), num_rows).astype(np.int64) + first
         note = "These bars are drawn in blocks from real ones; their dates and prices mean nothing."
-        return dataclasses.replace(self.labels, times=times, notes=(note,))
+        return dataclasses.replace(self.labels, times=times.astype("datetime64[ns]"), notes=(note,))
 
 
 def prepare_blocks(panel: Panel) -> BlockSource:
@@ -90,6 +96,9 @@ def prepare_blocks(panel: Panel) -> BlockSource:
     Raises:
         ValueError: if fewer than two sessions are left.
     """
+    labels = panel.labels
+    if labels is None:
+        raise ValueError("The panel has no labels; a bootstrap needs the names of its assets.")
     adjusted = total_return(panel)
     prices = {name: np.asarray(getattr(adjusted, name), np.float64) for name in _PRICES}
     exists = np.asarray(bar_exists(*map(jnp.asarray, prices.values())))
@@ -118,9 +127,6 @@ def prepare_blocks(panel: Panel) -> BlockSource:
         price=jnp.asarray(_last_known(close, exists), float),
         traded_cash=jnp.asarray(cash.sum(axis=0) / np.maximum(number, 1), float),
     )
-    labels = panel.labels
-    if labels is None:
-        raise ValueError("The panel has no labels; a bootstrap needs the names of its assets.")
     return BlockSource(blocks, dataclasses.replace(labels, times=labels.times[rows.reshape(-1)]))
 
 
@@ -135,7 +141,13 @@ def draw_rows(key: Array, num_rows: int, num_drawn: int, mean_block: Array | flo
 
 
 def bootstrap_panel(
-    key: Array, blocks: Blocks, num_bars: int, mean_block: Array | float = 20.0, *, num_paths: int = 1
+    key: Array,
+    blocks: Blocks,
+    num_bars: int,
+    mean_block: Array | float = 20.0,
+    *,
+    num_paths: int = 1,
+    first_day: str = "2010-01-04",
 ) -> Panel:
     """Draw paths of real bars in blocks; pure, free to run inside `jit`.
 
@@ -145,10 +157,11 @@ def bootstrap_panel(
         num_bars: of a path; rounded down to whole sessions by the caller (see `whole_sessions`).
         mean_block: mean length of a block in sessions.
         num_paths: paths that lie end to end along T.
+        first_day: on which every path begins; its sessions are the business days from there on.
 
     Returns:
-        A panel of `num_paths · num_bars` bars without labels; an asset's bar is missing where it was in the row drawn.
-        Every path of every draw has the same sessions.
+        A panel of `num_paths · num_bars` bars without labels, its `path_end` a NumPy array; an asset's bar is missing
+        where it was in the row drawn. Every path of every draw has the same sessions.
 
     Raises:
         ValueError: if a path does not consist of whole sessions.
@@ -159,10 +172,11 @@ def bootstrap_panel(
         )
     num_sessions = num_bars // blocks.session_bars
     one = partial(_draw_path, blocks=blocks, num_sessions=num_sessions, mean_block=mean_block)
-    fields = jax.vmap(one)(jax.random.split(key, num_paths))
-    fields = {name: x.reshape(-1, x.shape[-1]) for name, x in fields.items()}
-    days = _days(num_paths * num_bars, blocks.session_bars)
-    return Panel(**fields, sessions=jnp.asarray(days.astype(np.int64), jnp.int32))
+    drawn = jax.vmap(one)(jax.random.split(key, num_paths))
+    fields: dict[str, Any] = {name: x.reshape(-1, x.shape[-1]) for name, x in drawn.items()}
+    days = np.tile(_days(num_bars, blocks.session_bars, first_day).astype(np.int64), num_paths)
+    path_end = np.repeat(num_bars * np.arange(1, num_paths + 1) - 1, num_bars).astype(np.int32)
+    return Panel(**fields, sessions=jnp.asarray(days, jnp.int32), path_end=path_end)
 
 
 def whole_sessions(num_bars: int, blocks: Blocks) -> int:
@@ -212,6 +226,6 @@ def _relative_volume(cash: np.ndarray, exists: np.ndarray) -> np.ndarray:
     return relative
 
 
-def _days(num_bars: int, session_bars: int) -> np.ndarray:
+def _days(num_bars: int, session_bars: int, first_day: str) -> np.ndarray:
     """Return the day of each bar."""
-    return np.busday_offset(_FIRST_DATE, np.arange(num_bars) // session_bars, roll="forward")
+    return np.busday_offset(first_day, np.arange(num_bars) // session_bars, roll="forward")

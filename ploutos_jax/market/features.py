@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from jax.core import Tracer
 
 from ploutos_jax.market.activity import measure_activity
@@ -105,6 +104,19 @@ def build_market(
         labels=panel.labels,
         feature_names=(*columns, *MASKS),
     )
+
+
+def feature_names(features: str | Sequence[str], panel: Panel | None = None) -> tuple[str, ...]:
+    """Return the names of the columns of a market.
+
+    Args:
+        features: a set's name, or a list of names.
+        panel: whose signals are joined to a set; none without it.
+    """
+    if panel is not None:
+        return (*_resolve_columns(features, panel), *MASKS)
+    names = FEATURE_SETS[features] if isinstance(features, str) else features
+    return (*(name for name in names if name not in MASKS), *MASKS)
 
 
 @partial(jax.jit, static_argnames="num_paths")

@@ -18,6 +18,7 @@ from ploutos_jax.market.synthetic import synthetic_panel
 
 SYNTHETIC = "synthetic"
 PLANTED = "planted"
+BOOTSTRAP = "bootstrap:"
 _DEFAULT_FEATURES = "core"
 _MIN_HELD_OUT_BARS = 20
 
@@ -29,7 +30,8 @@ class DataConfig:
     Attributes:
         data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets; `synthetic:100` for
             100), or `planted`: made assets with a column that tells the next bar's return, to see whether a learner
-            learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked future).
+            learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked future), or
+            `bootstrap:FILE`: paths put together from blocks of a file's training bars.
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
         holdout: share of the last bars kept for scoring when `end` is not given.
@@ -39,6 +41,11 @@ class DataConfig:
         features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
             `core`, and on planted data the signals alone.
         exchange_timezone: whose calendar day is the trading day of intraday bars.
+        stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
+            on a file's bars, which then lie beside stressed copies. Bars held out are never stressed.
+        paths: paths of a drawn market, laid end to end.
+        path_bars: bars of each.
+        block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions.
         feature_cache: keep the features of large files in the user's cache folder and read them from there.
     """
 
@@ -51,6 +58,10 @@ class DataConfig:
     sectors: str | None = None
     features: str | None = None
     exchange_timezone: str = "America/New_York"
+    stress_prob: float = 0.0
+    paths: int = 16
+    path_bars: int = 1260
+    block_sessions: float = 20.0
     feature_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -63,18 +74,31 @@ class DataConfig:
             raise ValueError(f"start={self.start} lies after end={self.end}; exchange them.")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
+        if not 0 <= self.stress_prob <= 1:
+            raise ValueError(f"stress_prob={self.stress_prob} must lie in [0, 1]: it is a probability.")
+        if self.paths < 1 or self.path_bars < 2 or not self.block_sessions >= 1:
+            raise ValueError(
+                f"paths={self.paths} and block_sessions={self.block_sessions} must be at least 1, and"
+                f" path_bars={self.path_bars} at least 2."
+            )
+        if self.data == BOOTSTRAP:
+            raise ValueError("data='bootstrap:' names no file; write bootstrap:FILE.")
         if self.features is not None and self.features not in FEATURE_SETS:
             near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
             raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
         if self.is_synthetic:
-            _num_synthetic_assets(self.data)
+            num_synthetic_assets(self.data)
         if self.is_planted:
-            _planted_size(self.data)
+            planted_size(self.data)
 
     @property
     def cache_folder(self) -> Path | None:
         """Where features are kept, or None where they are not."""
         return default_folder() if self.feature_cache else None
+
+    @property
+    def is_bootstrap(self) -> bool:
+        return self.data.startswith(BOOTSTRAP)
 
     @property
     def is_synthetic(self) -> bool:
@@ -95,7 +119,7 @@ def read_panel(config: DataConfig) -> Panel:
         panel = _made_panel(config)
         return panel.select(config.tickers) if config.tickers else panel
     return load_panel(
-        config.data,
+        config.data.removeprefix(BOOTSTRAP),
         tickers=config.tickers or None,
         universe=config.universe,
         sectors=config.sectors,
@@ -110,11 +134,16 @@ def read_market(config: DataConfig, features: Any = None) -> Market:
         config: the description.
         features: feature names instead of `config.features`, those of an agent say.
     """
-    chosen = features if features is not None else config.features
-    if chosen is None:
-        # No built-in feature at all: what is joined to them, signals and masks, is all that there is.
-        chosen = () if config.is_planted else _DEFAULT_FEATURES
+    chosen = features if features is not None else default_features(config)
     return build_market(read_panel(config), chosen, cache=config.cache_folder)
+
+
+def default_features(config: DataConfig) -> str | tuple[str, ...]:
+    """Return the features that a description asks for, or those of its kind of data."""
+    if config.features is not None:
+        return config.features
+    # No built-in feature at all: what is joined to them, signals and masks, is all that there is.
+    return () if config.is_planted else _DEFAULT_FEATURES
 
 
 def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | None]:
@@ -143,12 +172,12 @@ def _from_row(market: Market, row: int) -> Market | None:
 
 def _made_panel(config: DataConfig) -> Panel:
     if config.is_planted:
-        num_assets, strength = _planted_size(config.data)
+        num_assets, strength = planted_size(config.data)
         return planted_panel(jax.random.key(0), num_assets=num_assets, strength=strength)
-    return synthetic_panel(jax.random.key(0), num_assets=_num_synthetic_assets(config.data))
+    return synthetic_panel(jax.random.key(0), num_assets=num_synthetic_assets(config.data))
 
 
-def _num_synthetic_assets(data: str) -> int:
+def num_synthetic_assets(data: str) -> int:
     number = data.partition(":")[2]
     if number == "" and data == SYNTHETIC:
         return 30
@@ -157,7 +186,7 @@ def _num_synthetic_assets(data: str) -> int:
     return int(number)
 
 
-def _planted_size(data: str) -> tuple[int, float]:
+def planted_size(data: str) -> tuple[int, float]:
     """Return number of assets and strength of `planted[:A[:strength]]`."""
     assets, strength = "30", "0.3"
     if data != PLANTED:

@@ -36,7 +36,7 @@ def drawn(ragged):
 
 
 def test_bars_are_those_of_the_rows_drawn(ragged, drawn):
-    source, keys, panel = drawn
+    _, keys, panel = drawn
     panel.validate()
     real = own_log_returns(total_return(ragged))
     exists = np.isfinite(np.asarray(ragged.close))
@@ -79,9 +79,17 @@ def test_draws_run_in_jit_and_keep_their_calendar(drawn):
     np.testing.assert_allclose(one.close, panel.close, rtol=1e-5)
     assert np.nanmax(np.abs(np.asarray(one.close) - other.close)) > 1
     np.testing.assert_array_equal(one.sessions, other.sessions)
-    labels = source.path_labels(400)
-    np.testing.assert_array_equal(labels.times.astype("datetime64[D]").astype(int), one.sessions)
-    assert panel.replace(labels=labels).validate().symbols == labels.symbols
+    days = np.busday_offset("2010-01-04", np.arange(200)).astype(int)
+    np.testing.assert_array_equal(one.sessions, np.tile(days, 2))
+    np.testing.assert_array_equal(one.path_end, np.repeat([199, 399], 200))
+
+
+def test_labels_span_what_was_drawn_from(ragged, drawn):
+    source, _, panel = drawn
+    labels = source.drawn_labels(400)
+    assert panel.replace(labels=labels).validate().symbols == ragged.symbols
+    assert labels.times[0] == ragged.times[1] and labels.times[-1] == ragged.times[-1]
+    assert source.first_day == str(ragged.times[1])[:10]
 
 
 def test_intraday_bars_are_drawn_by_session(panel, make_panel):
@@ -95,9 +103,11 @@ def test_intraday_bars_are_drawn_by_session(panel, make_panel):
     assert (source.blocks.num_sessions, source.blocks.session_bars) == (30, 10)
     assert whole_sessions(127, source.blocks) == 120
     made = bootstrap_panel(jax.random.key(0), source.blocks, 120, 4.0)
-    assert np.bincount(np.asarray(made.sessions) - int(made.sessions[0]))[:1].tolist() == [10]
-    clock = source.path_labels(120).times
-    assert str(clock[0])[:16] == "2010-01-04T14:30" and str(clock[11])[:16] == "2010-01-05T14:35"
+    assert np.unique(made.sessions, return_counts=True)[1].tolist() == [10] * 12
+    # Rows of a session stay together and in order: its first bar opens where the drawn session's did.
+    opened = np.log(np.asarray(made.open[10::10], np.float64) / np.asarray(made.close[9:-1:10], np.float64))
+    known = np.asarray(source.blocks.open)[:, 0]
+    assert all(np.abs(known - row).max(axis=1).min() < 2e-6 for row in opened)
     with pytest.raises(ValueError, match="num_bars=127 of a path must be a multiple of the 10 bars of a session"):
         bootstrap_panel(jax.random.key(0), source.blocks, 127)
     with pytest.raises(ValueError, match="has 1 sessions to draw from"):
@@ -108,7 +118,7 @@ def test_intraday_bars_are_drawn_by_session(panel, make_panel):
 def test_a_real_cross_section_keeps_its_correlations_and_clusters(data_dir):
     real = load_panel(data_dir / "sp500_daily_2013_2018.parquet", tickers=("AAPL", "MSFT", "XOM", "JPM", "GE", "T"))
     source = prepare_blocks(real)
-    made = bootstrap_panel(jax.random.key(0), source.blocks, 5000, 60.0).replace(labels=source.path_labels(5000))
+    made = bootstrap_panel(jax.random.key(0), source.blocks, 5000, 60.0).replace(labels=source.drawn_labels(5000))
     made.validate()
     returns = [np.diff(np.log(np.asarray(p.close, np.float64)), axis=0) for p in (total_return(real), made)]
     returns = [x[np.isfinite(x).all(axis=1)] for x in returns]
