@@ -54,8 +54,8 @@ class Steps:
         if write:
             for unfinished in self.path.glob(f"*{_UNFINISHED}*"):
                 shutil.rmtree(unfinished, ignore_errors=True)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, read_only=not write, create=write)
         with _in_words_of_ours(f"The folder {self.path} cannot be used for checkpoints"):
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, read_only=not write, create=write)
             self._manager = ocp.CheckpointManager(self.path, options=options)
 
     def __enter__(self) -> "Steps":
