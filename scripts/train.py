@@ -13,18 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 from rich.console import Console
 
 from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.evaluate.backtest import backtest, baselines
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import metrics_table
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.source import market_to_score, read_market, split_market
+from ploutos_jax.market.streams import weigh_starts
+from ploutos_jax.market.training_data import TrainingData, read_training
 from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.held_out import HeldOut
-from ploutos_jax.train.loop import train_seeds
+from ploutos_jax.train.loop import train_seeds, with_sectors
 from ploutos_jax.train.run_folder import add_to_summary, choose_output
 from ploutos_jax.train.seeds import mean_and_interval
 from ploutos_jax.train.settings import differences, parse_settings
@@ -42,27 +45,25 @@ def main(args: list[str]) -> int:
         )
     configure(settings.device, deterministic=settings.deterministic)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
-    market = read_market(settings.data)
-    for note in market.notes:
+    data = read_training(settings.data, refresh=settings.train.market_refresh is not None)
+    training, held_out = data.market, data.held_out
+    for note in training.notes:
         console.print(f"Data: {note}", style="dim")
-    training, held_out = split_market(market, settings.data)
-    to_score = market_to_score(market, settings.data)
     env = TradingEnv(settings.env)
-    console.print(
-        f"Training on {training.num_assets} assets, {training.num_bars} bars ({_day(training, 0)} to"
-        f" {_day(training, -1)}), {training.num_features} features."
-    )
+    console.print(_describe(data))
     with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
         agents = train_seeds(
             settings.train,
             training,
             env,
+            params=_params(env, data, settings.data.stress_prob),
+            draw=data.draw if settings.train.market_refresh is not None else None,
             output=output,
             settings=dataclasses.asdict(settings),
             resume=settings.resume,
             observers=[bar],
             should_stop=interruption.should_stop,
-            held_out=None if to_score is None else _held_out(to_score),
+            held_out=None if data.to_score is None else _held_out(data.to_score),
         )
     if interruption.interrupted:
         console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
@@ -77,6 +78,22 @@ def main(args: list[str]) -> int:
     run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
     final.print(f"\nNext: python scripts/evaluate.py --checkpoint {run} --output {report}")
     return 0
+
+
+def _describe(data: TrainingData) -> str:
+    training = data.market
+    span = f"{training.num_bars} bars ({_day(training, 0)} to {_day(training, -1)})"
+    if data.num_paths > 1:
+        span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
+    return f"Training on {training.num_assets} assets, {span}, {training.num_features} features."
+
+
+def _params(env: TradingEnv, data: TrainingData, stress_prob: float) -> EnvParams | None:
+    """Return numbers with which a share of the episodes begins on stressed copies; None where there are no copies."""
+    if data.stressed_from is None:
+        return None
+    params = env.default_params(with_sectors(data.market))
+    return params.replace(starts=jnp.asarray(weigh_starts(params.starts, data.stressed_from, stress_prob)))
 
 
 def _held_out(span: Market) -> HeldOut:

@@ -12,6 +12,7 @@ from ploutos_jax.market.planted import PlantedDraw
 from ploutos_jax.market.source import (
     DataConfig,
     default_features,
+    market_to_score,
     num_synthetic_assets,
     planted_size,
     read_market,
@@ -34,6 +35,7 @@ class TrainingData:
     Attributes:
         market: the bars, or the first market of the stream.
         held_out: later or other bars kept for scoring, None where there are none.
+        to_score: bars that the agent is scored on during training, see `market_to_score`.
         draw: the stream, None of fixed bars.
         num_paths: paths that lie end to end in the market.
         stressed_from: row from which on paths are stressed copies, None where that is not how paths are stressed.
@@ -41,6 +43,7 @@ class TrainingData:
 
     market: Market
     held_out: Market | None
+    to_score: Market | None
     draw: MarketDraw | None = None
     num_paths: int = 1
     stressed_from: int | None = None
@@ -63,8 +66,7 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
     key = jax.random.key(_STREAM_KEY)
     if config.is_bootstrap:
         panel = read_panel(config)
-        whole = build_market(panel, features, cache=config.cache_folder)
-        rows, held_out = _split(whole, config)
+        rows, kept = _split(build_market(panel, features, cache=config.cache_folder), config)
         stream = bootstrap_stream(
             key,
             panel.window(rows.start, rows.stop),
@@ -74,28 +76,28 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
             mean_block=config.block_sessions,
             stress_prob=config.stress_prob,
         )
-        return TrainingData(stream.first(), held_out, stream, config.paths)
+        return TrainingData(stream.first(), *kept, stream, config.paths)
     if config.is_planted and config.stress_prob:
         raise ValueError(f"stress_prob={config.stress_prob}: planted data cannot be stressed, its hint would be wrong.")
     if config.is_planted and refresh:
         num_assets, strength = planted_size(config.data)
         stream = PlantedDraw(num_assets, config.path_bars, config.paths, strength).stream(key)
-        return TrainingData(stream.first(), split_market(read_market(config), config)[1], stream, config.paths)
+        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.paths)
     if config.is_synthetic and (refresh or config.stress_prob):
         recipe = Recipe(num_synthetic_assets(config.data), config.path_bars, config.paths, features)
         stream = MadeDraw(recipe, config.stress_prob).stream(key)
-        return TrainingData(stream.first(), split_market(read_market(config), config)[1], stream, config.paths)
+        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.paths)
     if config.stress_prob:
         panel = read_panel(config)
-        rows, held_out = _split(build_market(panel, features, cache=config.cache_folder), config)
+        rows, kept = _split(build_market(panel, features, cache=config.cache_folder), config)
         stream = history_stream(key, panel, features, rows, num_copies=_STRESSED_COPIES)
-        return TrainingData(stream.first(), held_out, stream, 1 + _STRESSED_COPIES, rows.stop - rows.start)
-    training, held_out = split_market(read_market(config), config)
-    return TrainingData(training, held_out)
+        return TrainingData(stream.first(), *kept, stream, 1 + _STRESSED_COPIES, rows.stop - rows.start)
+    market = read_market(config)
+    return TrainingData(split_market(market, config)[0], *_split(market, config)[1])
 
 
-def _split(market: Market, config: DataConfig) -> tuple[slice, Market | None]:
-    """Return the rows to train on, and the bars held out."""
+def _split(market: Market, config: DataConfig) -> tuple[slice, tuple[Market | None, Market | None]]:
+    """Return the rows to train on; the bars held out, and those to score on during training."""
     training, held_out = split_market(market, config)
     start = market.find_rows(config.start, config.end).start
-    return slice(start, start + training.num_bars), held_out
+    return slice(start, start + training.num_bars), (held_out, market_to_score(market, config))

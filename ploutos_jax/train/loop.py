@@ -138,7 +138,7 @@ def train_seeds(
     `train`.
     """
     # What can be refused is refused before anything is compiled or written.
-    params = _strongly_typed(env.default_params(_with_sectors(market)) if params is None else params)
+    params = _strongly_typed(env.default_params(with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
     refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
@@ -196,7 +196,7 @@ def _strongly_typed(params: EnvParams) -> EnvParams:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
 
 
-def _with_sectors(market: Market) -> Market:
+def with_sectors(market: Market) -> Market:
     """Return the training market; where no sector is known, groups of assets that moved together stand for them."""
     if market.sector is not None and (np.asarray(market.sector) != NO_SECTOR).any():
         return market
