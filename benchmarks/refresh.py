@@ -1,7 +1,7 @@
 """Does training on markets that are drawn anew generalise? Planted markets, scored on paths seen and never seen.
 
 python benchmarks/refresh.py                   5 seeds of each of three ways to train
-python benchmarks/refresh.py --seeds 1 --train.total-timesteps 200000
+python benchmarks/refresh.py --seeds 1 --train.total-timesteps 50000
 
 The signal is the same on all paths: a hint of the next return. Everything else of a path, noise signals and prices, is
 its own, and can only be learned by heart. Three agents get as many steps: one on a single short path, one on a bank of
@@ -60,11 +60,11 @@ class Probe:
     """
 
     seeds: int = 5
-    draw: PlantedDraw = PlantedDraw(num_assets=4, num_bars=252, num_paths=8, num_noise=8)
+    draw: PlantedDraw = PlantedDraw(num_assets=4, num_bars=126, num_paths=4, num_noise=8)
     unseen_paths: int = 16
     refresh: int = 2
     json: str = "runs/refresh.jsonl"
-    train: TrainConfig = TrainConfig(total_timesteps=1_000_000, policy=PolicyConfig(hidden=(128, 128)))
+    train: TrainConfig = TrainConfig(total_timesteps=200_000, policy=PolicyConfig(hidden=(128, 128)))
 
 
 def main(args: list[str]) -> int:
