@@ -46,8 +46,8 @@ class DataConfig:
         exchange_timezone: whose calendar day is the trading day of intraday bars.
         stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
             on a file's bars, which then lie beside stressed copies. Bars held out are never stressed.
-        paths: paths of a drawn market, laid end to end.
-        path_bars: bars of each.
+        bank_paths: paths of a drawn market, laid end to end.
+        bank_bars: bars of each.
         block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions.
         feature_cache: keep the features of large files in the user's cache folder and read them from there.
     """
@@ -64,8 +64,8 @@ class DataConfig:
     features: str | None = None
     exchange_timezone: str = "America/New_York"
     stress_prob: float = 0.0
-    paths: int = 16
-    path_bars: int = 1260
+    bank_paths: int = 16
+    bank_bars: int = 1260
     block_sessions: float = 20.0
     feature_cache: bool = True
 
@@ -76,10 +76,10 @@ class DataConfig:
             raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
         if not 0 <= self.stress_prob <= 1:
             raise ValueError(f"stress_prob={self.stress_prob} must lie in [0, 1]: it is a probability.")
-        if self.paths < 1 or self.path_bars < 2 or not self.block_sessions >= 1:
+        if self.bank_paths < 1 or self.bank_bars < 2 or not self.block_sessions >= 1:
             raise ValueError(
-                f"paths={self.paths} and block_sessions={self.block_sessions} must be at least 1, and"
-                f" path_bars={self.path_bars} at least 2."
+                f"bank_paths={self.bank_paths} and block_sessions={self.block_sessions} must be at least 1, and"
+                f" bank_bars={self.bank_bars} at least 2."
             )
         if self.data == BOOTSTRAP:
             raise ValueError("data='bootstrap:' names no file; write bootstrap:FILE.")

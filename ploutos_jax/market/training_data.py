@@ -71,22 +71,22 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
             key,
             panel.window(rows.start, rows.stop),
             features,
-            num_bars=config.path_bars,
-            num_paths=config.paths,
+            num_bars=config.bank_bars,
+            num_paths=config.bank_paths,
             mean_block=config.block_sessions,
             stress_prob=config.stress_prob,
         )
-        return TrainingData(stream.first(), *kept, stream, config.paths)
+        return TrainingData(stream.first(), *kept, stream, config.bank_paths)
     if config.is_planted and config.stress_prob:
         raise ValueError(f"stress_prob={config.stress_prob}: planted data cannot be stressed, its hint would be wrong.")
     if config.is_planted and refresh:
         num_assets, strength = planted_size(config.data)
-        stream = PlantedDraw(num_assets, config.path_bars, config.paths, strength).stream(key)
-        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.paths)
+        stream = PlantedDraw(num_assets, config.bank_bars, config.bank_paths, strength).stream(key)
+        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.bank_paths)
     if config.is_synthetic and (refresh or config.stress_prob):
-        recipe = Recipe(num_synthetic_assets(config.data), config.path_bars, config.paths, features)
+        recipe = Recipe(num_synthetic_assets(config.data), config.bank_bars, config.bank_paths, features)
         stream = MadeDraw(recipe, config.stress_prob).stream(key)
-        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.paths)
+        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.bank_paths)
     if config.stress_prob:
         panel = read_panel(config)
         rows, kept = _split(build_market(panel, features, cache=config.cache_folder), config)

@@ -98,7 +98,7 @@ def write_csv(path, panel):
 def test_only_training_bars_are_resampled_or_stressed(make_panel, tmp_path, monkeypatch):
     panel = make_panel(num_bars=200, num_assets=2)
     file = write_csv(tmp_path / "bars.csv", panel)
-    common = {"features": "minimal", "paths": 2, "path_bars": 60, "feature_cache": False}
+    common = {"features": "minimal", "bank_paths": 2, "bank_bars": 60, "feature_cache": False}
     plain = read_training(DataConfig(file, **common))
     assert plain.draw is None and plain.num_paths == 1 and plain.market.num_bars == 160
     drawn = read_training(DataConfig("bootstrap:" + file, **common))
@@ -117,17 +117,17 @@ def test_only_training_bars_are_resampled_or_stressed(make_panel, tmp_path, monk
         DataConfig(file, stress_prob=1.5)
     with pytest.raises(ValueError, match="names no file; write bootstrap:FILE"):
         DataConfig("bootstrap:")
-    with pytest.raises(ValueError, match="paths=0 and block_sessions=20.0 must be at least 1"):
-        DataConfig(file, paths=0)
+    with pytest.raises(ValueError, match="bank_paths=0 and block_sessions=20.0 must be at least 1"):
+        DataConfig(file, bank_paths=0)
 
 
 @pytest.mark.slow
 def test_made_markets_are_stressed_in_part():
-    config = DataConfig("synthetic:4", features="minimal", paths=8, path_bars=120, stress_prob=0.5)
+    config = DataConfig("synthetic:4", features="minimal", bank_paths=8, bank_bars=120, stress_prob=0.5)
     data = read_training(config, refresh=True)
     market = data.market
     assert data.num_paths == 8 and market.num_bars == 960 and market.features.shape[1:] == (4, 7)
-    plain = read_training(DataConfig("synthetic:4", features="minimal", paths=8, path_bars=120), refresh=True)
+    plain = read_training(DataConfig("synthetic:4", features="minimal", bank_paths=8, bank_bars=120), refresh=True)
     same = np.all([getattr(market, n) == getattr(plain.market, n) for n in (*PRICES, "volume")], axis=0)
     same &= market.spread_scale == plain.market.spread_scale
     paths = same.reshape(8, 120, 4).all(axis=(1, 2))

@@ -7,7 +7,7 @@ import pytest
 from ploutos_jax.train.checkpoint import restore
 from tests.scripts.command_line import TICKERS, call, train_args, write_bars
 
-DRAWN = ("--paths", "2", "--path-bars", "90", "--market-refresh", "2")
+DRAWN = ("--bank-paths", "2", "--bank-bars", "90", "--market-refresh", "2")
 
 
 @pytest.mark.slow
