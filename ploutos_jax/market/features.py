@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from jax.core import Tracer
 
 from ploutos_jax.market.activity import measure_activity
