@@ -56,7 +56,7 @@ class Costs:
         self.rounding = settings.fee_rounding
 
     def move(self, asset: int, price: float, value: float, known: Known, bar: int) -> float:
-        """Return how far a market order over `value` dollars that fills in `bar` does so from `price`, as a fraction."""
+        """Return how far from `price` a market order over `value` dollars fills in `bar`, as a fraction."""
         scale, spread = self.bars.spread_scale[bar][asset], self.spread * self.bars.spread_scale[bar][asset]
         self.events["spread wider than usual"] += scale > 1
         self.events["impact scaled"] += self.bars.impact_scale[bar][asset] != 1 and self.impact_factor > 0
