@@ -66,13 +66,8 @@ def session_times(days: np.ndarray, minutes: np.ndarray) -> np.ndarray:
 def _holidays() -> np.ndarray:
     days: list[np.datetime64] = []
     for year in range(2010, LAST_YEAR + 1):
-        days += [
-            _nth(year, 1, 0, 3),
-            _nth(year, 2, 0, 3),
-            _good_friday(year),
-            _nth(year, 9, 0, 1),
-            _nth(year, 11, 3, 4),
-        ]
+        days += [_nth(year, 1, 0, 3), _nth(year, 2, 0, 3), _good_friday(year), _nth(year, 9, 0, 1)]
+        days.append(_nth(year, 11, 3, 4))
         days.append(_nth(year, 6, 0, 1) - 7)  # the last Monday of May
         if _weekday(new_year := np.datetime64(f"{year}-01-01")) != 5:
             days.append(_observed(new_year))

@@ -24,6 +24,11 @@ _NUM_PROPOSALS = 3
 def draw_variance(key: jax.Array, tail: Array | float, shape: tuple[int, ...]) -> Array:
     """Draw V of mean 1 such that `√V·n` with a standard normal n is Student-t with `tail` degrees of freedom.
 
+    Args:
+        key: consumed.
+        tail: above 2, broadcast against `shape`.
+        shape: of the result.
+
     `V = (tail/2 − 1) / Gamma(tail/2)`. Of three proposals of Marsaglia and Tsang (2000) the first accepted one is
     taken; all are refused about once in a hundred thousand times, and then V has the value at the gamma's mode. This
     runs without a loop, several times faster than `jax.random.gamma` on a CPU.
@@ -73,18 +78,21 @@ def stretched(motion: Array, time: Array | float, skew: Array | float) -> Array:
     """
     spread = jnp.sqrt(jnp.maximum(1 - jnp.asarray(time, motion.dtype), 0))
     nodes = motion[..., None] + spread[..., None] * jnp.asarray(_NODES, motion.dtype)
-    return (_stretch(nodes, skew) * jnp.asarray(_NODE_SHARE, motion.dtype)).sum(axis=-1)
+    return (stretch(nodes, skew) * jnp.asarray(_NODE_SHARE, motion.dtype)).sum(axis=-1)
+
+
+def stretch(normal: Array, skew: Array | float) -> Array:
+    """Return `G` of a standard normal variable: the same quantile of the stretched one."""
+    tail = ndtr(-jnp.abs(normal))
+    below, above = (jnp.where((normal < 0) == is_left, tail, 1 - tail) for is_left in (True, False))
+    side = jnp.where(below < (1 - skew) / 2, -1, 1)
+    scale = 1 + side * skew
+    return -side * scale * ndtri(jnp.where(side < 0, below, above) / scale)
 
 
 def steepness(motion: Array, time: Array | float, skew: Array | float) -> Array:
     """Return about how far `stretched` moves for a unit of `motion`: between `1 − λ` left and `1 + λ` right."""
     spread = jnp.maximum(jnp.sqrt(jnp.maximum(1 - jnp.asarray(time, motion.dtype), 0)), 1e-3)
-    right = ndtr((motion - ndtri(jnp.asarray((1 - skew) / 2, motion.dtype))) / spread)
-    return 1 - skew + 2 * skew * right
-
-
-def _stretch(normal: Array, skew: Array | float) -> Array:
-    below, above = ndtr(normal), ndtr(-normal)
-    left = (1 - skew) * ndtri(jnp.minimum(below / (1 - skew), 0.5))
-    right = -(1 + skew) * ndtri(jnp.minimum(above / (1 + skew), 0.5))
-    return jnp.where(below < (1 - skew) / 2, left, right)
+    # G bends where the share of the left side, (1 − λ)/2, lies below: near −λ·√(π/2).
+    bend = -jnp.asarray(skew, motion.dtype) * np.sqrt(np.pi / 2)
+    return 1 - skew + 2 * skew * ndtr((motion - bend) / spread)

@@ -28,10 +28,12 @@ class DataConfig:
     """Which bars to use.
 
     Attributes:
-        data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets; `synthetic:100` for
-            100), or `planted`: made assets with a column that tells the next bar's return, to see whether a learner
-            learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked future), or
-            `bootstrap:FILE`: paths put together from blocks of a file's training bars.
+        data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets that move as the S&P 500
+            does; `synthetic:503` for 503), or `planted`: made assets with a column that tells the next bar's return,
+            to see whether a learner learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked
+            future).
+        paths: independent histories of ten years that `synthetic` lays end to end; no episode and no feature reaches
+            from one into the next, and the last of them are kept for scoring.
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
         holdout: share of the last bars kept for scoring when `end` is not given.
@@ -53,6 +55,7 @@ class DataConfig:
     """
 
     data: str = SYNTHETIC
+    paths: int = 1
     start: str | None = None
     end: str | None = None
     holdout: float = 0.2
@@ -86,8 +89,12 @@ class DataConfig:
         if self.features is not None and self.features not in FEATURE_SETS:
             near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
             raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
+        if self.paths < 1:
+            raise ValueError(f"paths={self.paths} must be at least 1: it is the number of made histories.")
         if self.is_synthetic:
             num_synthetic_assets(self.data)
+        elif self.paths > 1:
+            raise ValueError(f"paths={self.paths} needs made data, such as --data synthetic; {self.data!r} is one.")
         if self.is_planted:
             planted_size(self.data)
 
@@ -206,7 +213,8 @@ def _made_panel(config: DataConfig) -> Panel:
     if config.is_planted:
         num_assets, strength = planted_size(config.data)
         return planted_panel(jax.random.key(0), num_assets=num_assets, strength=strength)
-    return synthetic_panel(jax.random.key(0), num_assets=num_synthetic_assets(config.data))
+    num_assets = num_synthetic_assets(config.data)
+    return synthetic_panel(jax.random.key(0), num_assets=num_assets, num_paths=config.paths)
 
 
 def num_synthetic_assets(data: str) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from ploutos_jax.market.made_labels import LAST_YEAR, exchange_days, made_labels, session_times
 from ploutos_jax.market.panel import Array, Panel
 from ploutos_jax.market.synthetic_bars import Bars, bars_in_day, draw_path_bars
-from ploutos_jax.market.synthetic_model import draw_assets, draw_days
+from ploutos_jax.market.synthetic_model import Days, draw_assets, draw_days
 from ploutos_jax.market.synthetic_params import SyntheticParams, jitter_params
 
 PRESETS: dict[str, int | None] = {"sp500-daily": None, "sp500-1m": 1, "sp500-5m": 5, "sp500-60m": 60}
@@ -56,13 +56,14 @@ def synthetic_panel(
         ValueError: if a size is below 1, the preset is unknown, jitter lies outside [0, 1), or the dates of all paths
             reach beyond the year 2199.
     """
-    panel = draw_panel(key, params, num_assets, num_bars, num_paths=num_paths, preset=preset, jitter=jitter)
+    _check(num_assets, num_bars, num_paths, preset, jitter)
     days, minutes = bar_days(num_bars, num_paths, preset)
     if (days[1:] < days[:-1]).any():
         raise ValueError(
             f"{num_paths} paths of {num_bars} bars reach beyond the year {LAST_YEAR}; take fewer or shorter ones, or"
             " market.bank.draw_market, whose markets have no dates."
         )
+    panel = draw_panel(key, params, num_assets, num_bars, num_paths=num_paths, preset=preset, jitter=jitter)
     times = days if PRESETS[preset] is None else session_times(days, minutes)
     return panel.replace(labels=made_labels(num_assets, times))
 
@@ -82,16 +83,7 @@ def draw_panel(
     Raises:
         ValueError: as `synthetic_panel`, but for dates: past the year 2199 the calendar begins anew with a path.
     """
-    for name, size in (("asset", num_assets), ("bar", num_bars), ("path", num_paths)):
-        if size < 1:
-            raise ValueError(
-                f"A synthetic panel needs at least 1 asset and 1 bar on each of at least 1 path, not {num_assets},"
-                f" {num_bars} and {num_paths}: too few of {name}s."
-            )
-    if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is unknown; known are {', '.join(PRESETS)}.")
-    if not 0 <= jitter < 1:
-        raise ValueError(f"jitter={jitter} must lie in [0, 1): numbers are multiplied by 1 - jitter to 1 + jitter.")
+    _check(num_assets, num_bars, num_paths, preset, jitter)
     bars = draw_bars_of_paths(
         key,
         SyntheticParams() if params is None else params,
@@ -123,17 +115,28 @@ def draw_bars_of_paths(
     bar_minutes: int | None,
 ) -> Bars:
     """Return the bars `[P, T, A]` of P paths; path i depends on the key and i only."""
-    num_days = -(-num_bars // bars_in_day(bar_minutes))
 
-    def draw_path(key: jax.Array) -> Bars:
-        jitter_key, asset_key, day_key, bar_key = jax.random.split(key, 4)
-        own = jitter_params(jitter_key, params, jitter)
-        assets = draw_assets(asset_key, own, num_assets)
-        days = draw_days(day_key, own, assets, num_days)
-        bars = draw_path_bars(bar_key, own, assets, days, bar_minutes)
-        return jax.tree.map(lambda x: x[:num_bars], bars)
+    def draw(path: Array) -> Bars:
+        return draw_path(jax.random.fold_in(key, path), params, jitter, num_assets, num_bars, bar_minutes)[1]
 
-    return jax.vmap(lambda path: draw_path(jax.random.fold_in(key, path)))(jnp.arange(num_paths))
+    return jax.vmap(draw)(jnp.arange(num_paths))
+
+
+def draw_path(
+    key: jax.Array,
+    params: SyntheticParams,
+    jitter: float | Array,
+    num_assets: int,
+    num_bars: int,
+    bar_minutes: int | None,
+) -> tuple[Days, Bars]:
+    """Return one path: what moves it, and its bars `[T, A]`."""
+    jitter_key, asset_key, day_key, bar_key = jax.random.split(key, 4)
+    own = jitter_params(jitter_key, params, jitter)
+    assets = draw_assets(asset_key, own, num_assets)
+    days = draw_days(day_key, own, assets, -(-num_bars // bars_in_day(bar_minutes)))
+    bars = draw_path_bars(bar_key, own, assets, days, bar_minutes)
+    return days, jax.tree.map(lambda x: x[:num_bars], bars)
 
 
 def last_rows(num_bars: int, num_paths: int) -> np.ndarray:
@@ -154,3 +157,15 @@ def bar_days(num_bars: int, num_paths: int, preset: str) -> tuple[np.ndarray, np
     start = np.arange(num_paths) % (calendar.size // num_days) * num_days
     days = calendar[start[:, None] + row // count]
     return days.ravel(), np.tile(row % count * (PRESETS[preset] or 0), num_paths)
+
+
+def _check(num_assets: int, num_bars: int, num_paths: int, preset: str, jitter: float) -> None:
+    if min(num_assets, num_bars, num_paths) < 1:
+        raise ValueError(
+            "A synthetic panel needs at least 1 asset and 1 bar on each of at least 1 path,"
+            f" not {num_assets}, {num_bars} and {num_paths}."
+        )
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r} is unknown; known are {', '.join(PRESETS)}.")
+    if not 0 <= jitter < 1:
+        raise ValueError(f"jitter={jitter} must lie in [0, 1): numbers are multiplied by 1 - jitter to 1 + jitter.")

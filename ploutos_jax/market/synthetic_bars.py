@@ -2,7 +2,7 @@
 
 A day is a gap overnight, with all jumps in it, and a path from open to close through points between which it is a
 Brownian bridge: two halves for daily bars, 390 minutes for intraday ones. Bars are always put together from these
-pieces, never taken apart: five minutes are five one-minute pieces.
+pieces, never taken apart: a bar of five minutes is made of five one-minute pieces.
 """
 
 from typing import NamedTuple
@@ -13,15 +13,14 @@ import numpy as np
 
 from ploutos_jax.market.bridge import bridge_reach
 from ploutos_jax.market.panel import Array
-from ploutos_jax.market.skew_t import location_and_scale, steepness, stretched
-from ploutos_jax.market.synthetic_model import Assets, Days
+from ploutos_jax.market.skew_t import steepness, stretched
+from ploutos_jax.market.synthetic_model import FIRST_ASSET, Assets, Days, mean_of_jumps, whole_day
 from ploutos_jax.market.synthetic_params import SyntheticParams
 
 SESSION_MINUTES = 390
-_LEAST_LOG_PRICE, _MOST_LOG_PRICE = np.log(15.0), np.log(300.0)
 _REACH = 16.0
 """Of a log price around its start. No path of a few centuries gets there; one of a million days stays finite."""
-_MEAN_SHOCK = 0.77
+_MEAN_SHOCK, _SHOCK_VARIANCE = 0.77, 0.4
 _MINUTE_VOLUME_NOISE = 0.35
 
 
@@ -37,13 +36,25 @@ class Bars(NamedTuple):
 
 
 class _Levels(NamedTuple):
-    """Log prices of one day's bars against the close before, and the day's share of volume in each, `[B, A]`."""
+    """Bars of a day in log prices against the close before, and each one's share of the day's volume, `[B, A]`."""
 
     open: Array
     high: Array
     low: Array
     close: Array
     volume_share: Array
+
+
+class _Way(NamedTuple):
+    """The market's way through days of K pieces.
+
+    Attributes:
+        level: `[D, K + 1]` log return since the close before at the open and after each piece, jumps apart.
+        slope: `[D, K]` how far it moves in a piece against a Brownian motion.
+    """
+
+    level: Array
+    slope: Array
 
 
 def bars_in_day(bar_minutes: int | None) -> int:
@@ -76,104 +87,91 @@ def draw_path_bars(
         assets, days: see `synthetic_model`.
         bar_minutes: length of a bar, or None for a day.
     """
-    price_key, day_key, volume_key, level_key, spread_key = jax.random.split(key, 5)
-    shape = assets.beta.shape
-    first = jnp.exp(jax.random.uniform(price_key, shape, minval=_LEAST_LOG_PRICE, maxval=_MOST_LOG_PRICE))
-    gap, returns = _gap_and_return(params, assets, days)
-    num_days = returns.shape[0]
-    day_keys = jax.vmap(lambda day: jax.random.fold_in(day_key, day))(jnp.arange(num_days))
+    market_key, day_key, volume_key = jax.random.split(key, 3)
+    steps = np.full(2, 0.5) if bar_minutes is None else intraday_variance()
+    way = _market_way(market_key, params, days, jnp.asarray(steps, days.scale.dtype))
+    keys = jax.vmap(lambda day: jax.random.fold_in(day_key, day))(jnp.arange(days.scale.shape[0]))
 
-    def one_day(drawn: tuple[jax.Array, Days, Array]) -> _Levels:
-        return _draw_day(drawn[0], params, assets, drawn[1], drawn[2], bar_minutes)
+    def draw_day(drawn: tuple[jax.Array, Days, _Way]) -> _Levels:
+        key, day, way = drawn
+        return _draw_day(key, params, assets, day, way, jnp.asarray(steps, days.scale.dtype), bar_minutes)
 
-    in_day = (day_keys, days, gap)
+    in_day = (keys, days, way)
     # A session of minutes is an array of its own size for each day; one at a time, only the bars are kept.
-    levels = jax.vmap(one_day)(in_day) if bar_minutes is None else jax.lax.map(one_day, in_day)
-    before = jnp.cumsum(returns, axis=0) - returns
-    prices = [first * jnp.exp(jnp.clip(before[:, None] + level, -_REACH, _REACH)) for level in levels[:4]]
-    opens, high, low, close = (price.reshape(-1, *shape) for price in prices)
+    levels = jax.vmap(draw_day)(in_day) if bar_minutes is None else jax.lax.map(draw_day, in_day)
+    gap, inside = _gaps_and_moves(params, assets, days, way)
+    before, activity = _scan_days(volume_key, params, gap + inside, _usual_deviation(assets, days))
+    start = (before + gap)[:, None]
+    prices = [assets.price * jnp.exp(jnp.clip(start + level, -_REACH, _REACH)) for level in levels[:4]]
+    opens, high, low, close = (_as_rows(price) for price in prices)
 
-    activity = _draw_activity(volume_key, params, assets, days, returns)
-    usual_shares = params.cash_volume * jnp.exp(params.cash_volume_spread * jax.random.normal(level_key, shape)) / first
-    of_day = usual_shares * jnp.exp(activity)
-    volume = (of_day[:, None] * levels.volume_share).reshape(-1, *shape)
-    level = jnp.exp(params.spread_spread * jax.random.normal(spread_key, shape) - jnp.square(params.spread_spread) / 2)
-    moves, trades = _relative_curves(bar_minutes)
-    depth = jnp.exp(activity)[:, None] * levels.volume_share / jnp.asarray(trades, activity.dtype)[:, None]
-    unrest = days.relative[:, None, None] * jnp.asarray(moves, activity.dtype)[:, None]
-    spread = level * unrest**params.spread_reaction * depth**-params.spread_depth
+    traded = jnp.exp(activity)[:, None] * levels.volume_share
+    unrest, usual_share = (jnp.asarray(x, traded.dtype)[:, None] for x in _usual_course(bar_minutes))
+    spread = (days.relative[:, None, None] * unrest) ** params.spread_reaction
+    spread = assets.spread * spread * (traded / usual_share) ** -params.spread_depth
     return Bars(
-        opens,
-        jnp.maximum(high, jnp.maximum(opens, close)),
-        jnp.minimum(low, jnp.minimum(opens, close)),
-        close,
-        jnp.maximum(jnp.round(volume), 1),
-        spread.reshape(-1, *shape),
+        open=opens,
+        high=jnp.maximum(high, jnp.maximum(opens, close)),
+        low=jnp.minimum(low, jnp.minimum(opens, close)),
+        close=close,
+        volume=jnp.maximum(jnp.round(_as_rows(assets.volume * traded)), 1),
+        spread_scale=_as_rows(spread),
     )
 
 
-def _gap_and_return(params: SyntheticParams, assets: Assets, days: Days) -> tuple[Array, Array]:
-    """Return log returns overnight and of the whole day, `[D, A]`."""
-    share = jnp.asarray(params.overnight_share, days.relative.dtype)
-    shift = _market_shift(params, days)
-    ends = []
-    for motion, time in ((jnp.sqrt(share) * days.market.night, share), (_total(days.market, share), 1.0)):
-        ends.append(days.market.scale * stretched(motion, time, params.market_skew) - shift)
-    # What chance moves is the same in the mean whatever the market did before; drift and jumps come on top.
-    jump = days.market_jump[:, None] * assets.beta + days.own_jump
-    common = [(end + part * days.drift)[:, None] * assets.beta for end, part in zip(ends, (share, 1.0), strict=True)]
-    sectors = [days.sectors.scale * x for x in (jnp.sqrt(share) * days.sectors.night, _total(days.sectors, share))]
-    own = [days.own.scale * x for x in (jnp.sqrt(share) * days.own.night, _total(days.own, share))]
-    variance = _variance(assets, days)
-    taken = params.fairness * (_mean_of_jumps(params, assets, days))
-    gap, whole = (
-        common[i] + sectors[i][:, assets.sector] + own[i] + jump - taken - params.fairness * part * variance / 2
-        for i, part in enumerate((share, 1.0))
-    )
-    return gap, whole
+def _market_way(key: jax.Array, params: SyntheticParams, days: Days, steps: Array) -> _Way:
+    share = jnp.asarray(params.overnight_share, steps.dtype)
+    inside = _bridge(key, days.day[:, 0], steps)
+    inside = jnp.concatenate([jnp.zeros_like(inside[:1]), inside]).T
+    motion = whole_day(params, days.night[:, :1], inside)
+    clock = jnp.concatenate([jnp.zeros(1, steps.dtype), _clock(steps)])
+    time = share + (1 - share) * clock
+    level = days.scale[:, :1] * stretched(motion, time, params.market_skew) - days.shift[:, None]
+    slope = steepness(motion, time, params.market_skew)
+    return _Way(level + time * days.drift[:, None], (slope[:, 1:] + slope[:, :-1]) / 2)
+
+
+def _gaps_and_moves(params: SyntheticParams, assets: Assets, days: Days, way: _Way) -> tuple[Array, Array]:
+    """Return log returns overnight and from open to close, `[D, A]`."""
+    share = jnp.asarray(params.overnight_share, days.scale.dtype)
+    half = params.fairness * _variance(assets, days.scale) / 2
+    gap = assets.beta * (way.level[:, 0] + days.jump)[:, None] + days.own_jump
+    gap = gap + jnp.sqrt(share) * _without_market(assets, days.scale * days.night)
+    gap = gap - params.fairness * mean_of_jumps(params, assets, days) - share * half
+    inside = assets.beta * (way.level[:, -1] - way.level[:, 0])[:, None]
+    inside = inside + jnp.sqrt(1 - share) * _without_market(assets, days.scale * days.day)
+    return gap, inside - (1 - share) * half
 
 
 def _draw_day(
-    key: jax.Array, params: SyntheticParams, assets: Assets, day: Days, gap: Array, bar_minutes: int | None
+    key: jax.Array,
+    params: SyntheticParams,
+    assets: Assets,
+    day: Days,
+    way: _Way,
+    steps: Array,
+    bar_minutes: int | None,
 ) -> _Levels:
-    """Return the bars of one day from its overnight gap `[A]` and the moves inside it."""
+    """Return the bars of one day, in log prices against its open."""
     move_key, reach_key, volume_key = jax.random.split(key, 3)
-    share = jnp.asarray(params.overnight_share, gap.dtype)
-    steps = jnp.full(2, 0.5, gap.dtype) if bar_minutes is None else jnp.asarray(intraday_variance(), gap.dtype)
-    clock = jnp.cumsum(steps)[:, None].at[-1].set(1.0)
-    keys = jax.random.split(move_key, 3)
-    market, sectors, own = (
-        _bridge(key, jnp.atleast_1d(motion.day), steps, clock)
-        for key, motion in zip(keys, (day.market, day.sectors, day.own), strict=True)
-    )
-    time = share + (1 - share) * clock
-    motion = jnp.sqrt(share) * day.market.night + jnp.sqrt(1 - share) * market
-    start = jnp.sqrt(share) * day.market.night[None, None]
-    way = stretched(jnp.concatenate([start, motion]), jnp.concatenate([share[None, None], time]), params.market_skew)
-    common = day.market.scale * (way[1:] - way[0]) + (1 - share) * clock * day.drift
-    rest = day.sectors.scale * sectors
-    variance = _variance(assets, day)
-    levels = (
-        assets.beta * common
-        + jnp.sqrt(1 - share) * (rest[:, assets.sector] + day.own.scale * own)
-        - params.fairness * (1 - share) * clock * variance / 2
-    )
-    levels = jnp.concatenate([jnp.zeros_like(levels[:1]), levels])
-    slope = steepness(jnp.concatenate([start, motion]), jnp.concatenate([share[None, None], time]), params.market_skew)
-    slope = (slope[1:] + slope[:-1]) / 2
-    pieces = (1 - share) * steps[:, None] * _variance(assets, day, slope)
-    above, below = bridge_reach(reach_key, levels[1:] - levels[:-1], pieces)
-    highest, lowest = levels[:-1] + above, levels[:-1] + below
+    share = jnp.asarray(params.overnight_share, steps.dtype)
+    # Market and sectors move, too, in columns of their own; the market's way is known already.
+    moves = day.scale * _bridge(move_key, day.day, steps)
+    level = assets.beta * (way.level[1:] - way.level[0])[:, None] + jnp.sqrt(1 - share) * _without_market(assets, moves)
+    level = level - params.fairness * (1 - share) * _clock(steps)[:, None] * _variance(assets, day.scale) / 2
+    level = jnp.concatenate([jnp.zeros_like(level[:1]), level])
+    variance = (1 - share) * steps[:, None] * _variance(assets, day.scale, way.slope[:, None])
+    above, below = bridge_reach(reach_key, level[1:] - level[:-1], variance)
 
-    size = steps.shape[0] if bar_minutes is None else bar_minutes
-    count = bars_in_day(bar_minutes)
-    last = np.minimum(np.arange(1, count + 1) * size, steps.shape[0])
+    num_pieces = steps.shape[0]
+    size, count = bar_minutes or num_pieces, bars_in_day(bar_minutes)
+    last = np.minimum(np.arange(1, count + 1) * size, num_pieces)
     return _Levels(
-        open=gap + levels[:-1][::size],
-        high=gap + _grouped(highest, size, count, -jnp.inf).max(axis=1),
-        low=gap + _grouped(lowest, size, count, jnp.inf).min(axis=1),
-        close=gap + levels[last],
-        volume_share=_volume_share(volume_key, gap, size, count, bar_minutes),
+        open=level[:-1][::size],
+        high=_grouped(level[:-1] + above, size, count, -jnp.inf).max(axis=1),
+        low=_grouped(level[:-1] + below, size, count, jnp.inf).min(axis=1),
+        close=level[last],
+        volume_share=_volume_share(volume_key, level[0], size, count, bar_minutes),
     )
 
 
@@ -191,61 +189,73 @@ def _grouped(pieces: Array, size: int, count: int, fill: float) -> Array:
     return jnp.pad(pieces, padding, constant_values=fill).reshape(count, size, -1)
 
 
-def _relative_curves(bar_minutes: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return `[B]` rate of variance over its mean, and share of the day's volume, by bar of the day."""
+def _usual_course(bar_minutes: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return `[B]` rate of variance against the day's mean, and share of the day's volume, by bar of the day."""
     if bar_minutes is None:
         return np.ones(1), np.ones(1)
-    count = bars_in_day(bar_minutes)
-    starts = np.arange(count) * bar_minutes
+    starts = np.arange(bars_in_day(bar_minutes)) * bar_minutes
     minutes = np.diff(np.append(starts, SESSION_MINUTES))
     variance, volume = (np.add.reduceat(curve, starts) for curve in (intraday_variance(), intraday_volume()))
     return variance / minutes * SESSION_MINUTES, volume
 
 
-def _bridge(key: jax.Array, end: Array, steps: Array, clock: Array) -> Array:
-    """Return `[K, N]` a Brownian motion at the times of `clock` that ends at `end`."""
+def _bridge(key: jax.Array, end: Array, steps: Array) -> Array:
+    """Return `[K, N]` a Brownian motion, after each of the steps in time, that ends at `end` `[N]` at time 1."""
     noise = jnp.sqrt(steps)[:, None] * jax.random.normal(key, (*steps.shape, *end.shape))
-    free = jnp.cumsum(noise, axis=0)
-    return (free + clock * (end - free[-1])).at[-1].set(end)
+    free = _running_sum(noise)
+    return (free + _clock(steps)[:, None] * (end - free[-1])).at[-1].set(end)
 
 
-def _draw_activity(key: jax.Array, params: SyntheticParams, assets: Assets, days: Days, returns: Array) -> Array:
-    """Return log volume against its level, `[D, A]`: it decays, and rises with the size of the day's return."""
-    usual = (
-        (assets.beta * days.market_usual[:, None]) ** 2 + days.sectors_usual[:, assets.sector] ** 2 + days.own_usual**2
-    )
-    shock = jnp.abs(returns) / jnp.sqrt(usual)
-    first_key, noise_key = jax.random.split(key)
-    noise = params.volume_noise * jax.random.normal(noise_key, returns.shape)
-    news = params.volume_reaction * (shock - _MEAN_SHOCK) + noise
-    spread = jnp.sqrt((params.volume_noise**2 + 0.4 * params.volume_reaction**2) / (1 - params.volume_persistence**2))
+def _clock(steps: Array) -> Array:
+    """Return `[K]` the time after each step; the last is 1, whatever rounding says."""
+    return jnp.cumsum(steps).at[-1].set(1)
 
-    def step(activity: Array, news: Array) -> tuple[Array, Array]:
+
+def _running_sum(x: Array) -> Array:
+    """Return the sums of rows; a scan compiles much faster on a CPU than `cumsum`."""
+
+    def add(total: Array, row: Array) -> tuple[Array, Array]:
+        total = total + row
+        return total, total
+
+    return jax.lax.scan(add, jnp.zeros_like(x[0]), x)[1]
+
+
+def _scan_days(key: jax.Array, params: SyntheticParams, returns: Array, usual: Array) -> tuple[Array, Array]:
+    """Return the log price before each day against the first, and log volume against its level; `[D, A]` each.
+
+    Volume decays, and rises with the size of the day's return.
+    """
+    noise = params.volume_noise * jax.random.normal(key, (returns.shape[0] + 1, returns.shape[1]))
+    news = params.volume_reaction * (jnp.abs(returns) / usual - _MEAN_SHOCK) + noise[1:]
+    # Of the news' variance, the noise's is volume_noise².
+    wide = 1 + _SHOCK_VARIANCE * jnp.square(params.volume_reaction / params.volume_noise)
+    first = noise[0] * jnp.sqrt(wide / (1 - jnp.square(params.volume_persistence)))
+
+    def step(carry: tuple[Array, Array], row: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        (level, activity), (move, news) = carry, row
         activity = params.volume_persistence * activity + news
-        return activity, activity
+        return (level + move, activity), (level, activity)
 
-    _, activity = jax.lax.scan(step, spread * jax.random.normal(first_key, assets.beta.shape), news)
-    return activity
-
-
-def _variance(assets: Assets, days: Days, slope: Array | float = 1.0) -> Array:
-    """Return the variance of each asset's log return, jumps apart, with what was drawn of it; `[..., A]`."""
-    of_market = (days.market.scale[..., None] * slope) ** 2 * assets.beta**2
-    return of_market + (days.sectors.scale**2)[..., assets.sector] + days.own.scale**2
+    return jax.lax.scan(step, (jnp.zeros_like(first), first), (returns, news))[1]
 
 
-def _mean_of_jumps(params: SyntheticParams, assets: Assets, days: Days) -> Array:
-    """Return `[D, A]` what jumps add to the mean of simple returns."""
-    rate = jnp.stack(list(map(jnp.asarray, params.jump_rate)))[days.regime][:, None]
-    grown = jnp.expm1(assets.beta * params.jump_mean + (assets.beta * params.jump_volatility) ** 2 / 2)
-    return rate * grown + params.asset_jump_rate * jnp.expm1(jnp.square(params.asset_jump_volatility) / 2)
+def _usual_deviation(assets: Assets, days: Days) -> Array:
+    """Return `[D, A]` standard deviation of the day's log return, jumps apart."""
+    return jnp.sqrt(_variance(assets, days.usual))
 
 
-def _market_shift(params: SyntheticParams, days: Days) -> Array:
-    """Return `[D]` what the mean of the market's shock is moved by to be 0."""
-    shift, scale = location_and_scale(params.market_tail, params.market_skew)
-    return days.market_usual * shift / scale
+def _variance(assets: Assets, scale: Array, slope: Array | float = 1.0) -> Array:
+    """Return `[..., A]` the variance that standard deviations by column `[..., C]` make."""
+    of_market = jnp.square(assets.beta * slope * scale[..., :1])
+    return of_market + _without_market(assets, scale**2)
 
 
-def _total(motion: object, share: Array) -> Array:
-    return jnp.sqrt(share) * motion.night + jnp.sqrt(1 - share) * motion.day  # type: ignore[attr-defined]
+def _without_market(assets: Assets, columns: Array) -> Array:
+    """Return `[..., A]` each asset's own column of `[..., C]` and that of its sector together."""
+    return columns[..., 1:FIRST_ASSET][..., assets.sector] + columns[..., FIRST_ASSET:]
+
+
+def _as_rows(x: Array) -> Array:
+    """Return `[D, B, A]` as `[D·B, A]`."""
+    return x.reshape(-1, x.shape[-1])

@@ -13,6 +13,8 @@ is an asset's log return. Student-t shocks are normal ones with a drawn variance
 day begins, so that the way through the day can be a Brownian one, which says nothing of its own end. All random
 numbers are drawn before the scan over days; it carries the regime and the variances only.
 
+Market, sectors and assets are the columns of one array `[D, C]`, in this order, `C = 1 + 11 + A`.
+
 Source of the numbers: `SyntheticParams`, calibrated on the S&P 500 of 1999 to 2018; benchmarks/SYNTHETIC.md.
 """
 
@@ -23,173 +25,177 @@ import jax.numpy as jnp
 
 from ploutos_jax.market.panel import Array
 from ploutos_jax.market.sectors import NUM_SECTORS
-from ploutos_jax.market.skew_t import draw_variance, location_and_scale, lower_second_moment, stretched
+from ploutos_jax.market.skew_t import draw_variance, location_and_scale, lower_second_moment, stretch
 from ploutos_jax.market.synthetic_params import SyntheticParams, stationary_share, transition_matrix
 
+FIRST_ASSET = 1 + NUM_SECTORS
+"""Column of the first asset; the market's is 0."""
 BURN_IN_DAYS = 300
 """Days before the first one, in which variances find their usual spread."""
 MAX_VARIANCE = 20.0
+_LEAST_LOG_PRICE, _MOST_LOG_PRICE = 2.7, 5.7  # $15 to $300
 
 
 class Assets(NamedTuple):
-    """What does not change along a path: `beta [A]`, `volatility [A]` of own returns, `sector [A]` column."""
+    """What does not change along a path, `[A]` each.
+
+    Attributes:
+        beta: exposure to the market.
+        volatility: usual standard deviation of the own return.
+        sector: column 0 to 10.
+        price: dollars before the first bar.
+        volume: usual shares traded a day.
+        spread: half spread against that of others, mean 1.
+    """
 
     beta: Array
     volatility: Array
     sector: Array
-
-
-class Motion(NamedTuple):
-    """Brownian moves of a day over night and inside, and what a unit of them is worth; each `[D, ...]`.
-
-    Night and day are standard normal. A day's move is `scale·(√w·night + √(1 − w)·day)`, w the overnight share.
-    """
-
-    night: Array
-    day: Array
-    scale: Array
+    price: Array
+    volume: Array
+    spread: Array
 
 
 class Days(NamedTuple):
-    """One path of D days.
+    """One path of D days; what was drawn for a day is known before it begins.
+
+    A column moves by `scale·(√w·night + √(1 − w)·day)`, w the overnight share; the market's sum is stretched by the
+    skew, see `skew_t`, less `shift`.
 
     Attributes:
         regime: `[D]` int32.
         relative: `[D]` the market's variance over its mean.
-        market: `Motion` `[D]`; its sum is stretched by the skew, see `skew_t`.
-        market_usual: `[D]` standard deviation of the market's return, the variance of its shock not drawn yet.
-        drift, market_jump: `[D]` log returns of the market.
-        sectors, own: `Motion` `[D, 11]` and `[D, A]`.
+        night, day: `[D, C]` standard normal.
+        scale: `[D, C]` standard deviation of a move, the variance of its shock drawn.
+        usual: `[D, C]` the same over all shocks.
+        shift: `[D]` mean of the market's stretched shock.
+        drift, jump: `[D]` log returns of the market.
         own_jump: `[D, A]` log returns.
-        sectors_usual, own_usual: `[D, 11]` and `[D, A]` as `market_usual`.
     """
 
     regime: Array
     relative: Array
-    market: Motion
-    market_usual: Array
+    night: Array
+    day: Array
+    scale: Array
+    usual: Array
+    shift: Array
     drift: Array
-    market_jump: Array
-    sectors: Motion
-    sectors_usual: Array
-    own: Motion
-    own_usual: Array
+    jump: Array
     own_jump: Array
 
 
-class _Variances(NamedTuple):
-    regime: Array
-    market: Array
-    sectors: Array
-    own: Array
-
-
 def draw_assets(key: jax.Array, params: SyntheticParams, num_assets: int) -> Assets:
-    """Draw betas and volatilities of assets dealt out over the sectors in turn."""
-    beta_key, volatility_key = jax.random.split(key)
-    beta = jnp.clip(1 + params.beta_spread * jax.random.normal(beta_key, (num_assets,)), 0.3, 2.0)
-    spread = params.asset_volatility_spread * jax.random.normal(volatility_key, (num_assets,))
+    """Draw what does not change, for assets dealt out over the sectors in turn."""
+    normal_key, price_key = jax.random.split(key)
+    normal = jax.random.normal(normal_key, (4, num_assets))
+    beta = jnp.clip(1 + params.beta_spread * normal[0], 0.3, 2.0)
+    price = jax.random.uniform(price_key, (num_assets,), minval=_LEAST_LOG_PRICE, maxval=_MOST_LOG_PRICE)
+    spread = params.spread_spread * normal[3] - jnp.square(params.spread_spread) / 2
     return Assets(
         beta=beta + 1 - beta.mean(),
-        volatility=params.asset_volatility * jnp.exp(spread),
+        volatility=params.asset_volatility * jnp.exp(params.asset_volatility_spread * normal[1]),
         sector=jnp.arange(num_assets) % NUM_SECTORS,
+        price=jnp.exp(price),
+        volume=params.cash_volume * jnp.exp(params.cash_volume_spread * normal[2] - price),
+        spread=jnp.exp(spread),
     )
 
 
 def draw_days(key: jax.Array, params: SyntheticParams, assets: Assets, num_days: int) -> Days:
     """Draw the days of one path; pure, to be mapped over paths."""
-    market_key, jump_key, sector_key, own_key, own_jump_key, regime_key, start_key = jax.random.split(key, 7)
-    num_rows, num_assets = BURN_IN_DAYS + num_days, assets.beta.shape[0]
-    market, sectors, own = (
-        _draw_motion(*drawn)
-        for drawn in (
-            (market_key, params.market_tail, (num_rows,)),
-            (sector_key, params.sector_tail, (num_rows, NUM_SECTORS)),
-            (own_key, params.asset_tail, (num_rows, num_assets)),
-        )
-    )
-    share = jnp.asarray(params.overnight_share, market.day.dtype)
+    variance_key, normal_key, regime_key, when_key, size_key = jax.random.split(key, 5)
+    num_assets = assets.beta.shape[0]
+    shape = (BURN_IN_DAYS + num_days, FIRST_ASSET + num_assets)
+    tail = by_column(params.market_tail, params.sector_tail, params.asset_tail, num_assets)
+    deviation = jnp.sqrt(draw_variance(variance_key, tail, shape))
+    night, day = jax.random.normal(normal_key, (2, *shape))
+    whole = whole_day(params, night, day)
     shift, scale = location_and_scale(params.market_tail, params.market_skew)
-    # At time 1 nothing of the way is left, and `stretched` is the whole of the shock.
-    shock = (market.scale * stretched(_whole(market, share), 1.0, params.market_skew) - shift) / scale
-    shocks = (shock, *(each.scale * _whole(each, share) for each in (sectors, own)))
+    market = (deviation[:, 0] * stretch(whole[:, 0], params.market_skew) - shift) / scale
+    shocks = (deviation * whole).at[:, 0].set(market)
 
-    usual = stationary_share(params)
-    first = jnp.searchsorted(jnp.cumsum(usual), jax.random.uniform(start_key)).clip(0, 2).astype(jnp.int32)
-    before = _scan_variances(params, first, jax.random.uniform(regime_key, (num_rows,)), shocks)
-    regime, h, k, g = (x[BURN_IN_DAYS:] for x in before)
-    market, sectors, own = jax.tree.map(lambda x: x[BURN_IN_DAYS:], (market, sectors, own))
+    usual_share = stationary_share(params)
+    regime, variance = _scan_variances(params, usual_share, jax.random.uniform(regime_key, shape[:1]), shocks)
+    deviation, night, day, regime, variance = (x[BURN_IN_DAYS:] for x in (deviation, night, day, regime, variance))
+    volatility = _stack(params.volatility)
+    of_market = volatility[regime] * jnp.sqrt(variance[:, 0])
+    relative = of_market**2 / (usual_share * volatility**2).sum()
+    level = jnp.concatenate([jnp.full(NUM_SECTORS, params.sector_volatility), assets.volatility])
+    of_others = (relative**params.coupling)[:, None] * level * jnp.sqrt(variance[:, 1:])
+    usual = jnp.concatenate([of_market[:, None], of_others], axis=1)
 
-    volatility = jnp.stack(list(map(jnp.asarray, params.volatility)))
-    relative = volatility[regime] ** 2 * h / (usual * volatility**2).sum()
-    coupled = (relative**params.coupling)[:, None]
-    market_usual = volatility[regime] * jnp.sqrt(h)
-    sectors_usual = params.sector_volatility * coupled * jnp.sqrt(k)
-    own_usual = assets.volatility * coupled * jnp.sqrt(g)
+    rate = jnp.concatenate(
+        [_stack(params.jump_rate)[regime][:, None], jnp.full((num_days, num_assets), params.asset_jump_rate)], axis=1
+    )
+    mean = jnp.zeros(rate.shape[1]).at[0].set(params.jump_mean)
+    spread = jnp.full(rate.shape[1], params.asset_jump_volatility).at[0].set(params.jump_volatility)
+    size = mean + spread * jax.random.normal(size_key, rate.shape)
+    jumps = jnp.where(jax.random.uniform(when_key, rate.shape) < rate, size, 0)
     return Days(
         regime=regime,
         relative=relative,
-        market=market._replace(scale=market_usual * market.scale / scale),
-        market_usual=market_usual,
-        drift=jnp.stack(list(map(jnp.asarray, params.drift)))[regime],
-        market_jump=_draw_jumps(
-            jump_key,
-            jnp.stack(list(map(jnp.asarray, params.jump_rate)))[regime],
-            params.jump_mean,
-            params.jump_volatility,
-        ),
-        sectors=sectors._replace(scale=sectors_usual * sectors.scale),
-        sectors_usual=sectors_usual,
-        own=own._replace(scale=own_usual * own.scale),
-        own_usual=own_usual,
-        own_jump=_draw_jumps(
-            own_jump_key, jnp.full(own_usual.shape, params.asset_jump_rate), 0.0, params.asset_jump_volatility
-        ),
+        night=night,
+        day=day,
+        scale=(usual * deviation).at[:, 0].divide(scale),
+        usual=usual,
+        shift=of_market * shift / scale,
+        drift=_stack(params.drift)[regime],
+        jump=jumps[:, 0],
+        own_jump=jumps[:, 1:],
     )
 
 
-def _draw_motion(key: jax.Array, tail: Array | float, shape: tuple[int, ...]) -> Motion:
-    variance_key, night_key, day_key = jax.random.split(key, 3)
-    variance = draw_variance(variance_key, tail, shape)
-    return Motion(jax.random.normal(night_key, shape), jax.random.normal(day_key, shape), jnp.sqrt(variance))
+def whole_day(params: SyntheticParams, night: Array, day: Array) -> Array:
+    """Return the standard normal move of night and day together."""
+    share = jnp.asarray(params.overnight_share, night.dtype)
+    return jnp.sqrt(share) * night + jnp.sqrt(1 - share) * day
 
 
-def _whole(motion: Motion, overnight_share: Array) -> Array:
-    return jnp.sqrt(overnight_share) * motion.night + jnp.sqrt(1 - overnight_share) * motion.day
+def market_returns(params: SyntheticParams, days: Days) -> Array:
+    """Return `[D]` log returns of the market factor."""
+    shock = stretch(whole_day(params, days.night[:, 0], days.day[:, 0]), params.market_skew)
+    return days.drift + days.scale[:, 0] * shock - days.shift + days.jump
 
 
-def _draw_jumps(key: jax.Array, rate: Array, mean: Array | float, volatility: Array | float) -> Array:
-    when_key, size_key = jax.random.split(key)
-    size = mean + volatility * jax.random.normal(size_key, rate.shape)
-    return jnp.where(jax.random.uniform(when_key, rate.shape) < rate, size, 0)
+def by_column(market: Array | float, sectors: Array | float, assets: Array | float, num_assets: int) -> Array:
+    """Return `[C]` a number of the market, of all sectors and of all assets, by column."""
+    numbers = (market, sectors, assets)
+    sizes = (1, NUM_SECTORS, num_assets)
+    return jnp.concatenate([jnp.full(size, number, float) for size, number in zip(sizes, numbers, strict=True)])
 
 
-def _scan_variances(
-    params: SyntheticParams, first: Array, uniform: Array, shocks: tuple[Array, Array, Array]
-) -> _Variances:
-    """Return regime and variances of each day, known before the day begins; `[D]`, `[D]`, `[D, 11]`, `[D, A]`."""
+def mean_of_jumps(params: SyntheticParams, assets: Assets, days: Days) -> Array:
+    """Return `[D, A]` what jumps add to the mean of simple returns."""
+    rate = _stack(params.jump_rate)[days.regime][:, None]
+    grown = jnp.expm1(assets.beta * params.jump_mean + (assets.beta * params.jump_volatility) ** 2 / 2)
+    return rate * grown + params.asset_jump_rate * jnp.expm1(jnp.square(params.asset_jump_volatility) / 2)
+
+
+def _scan_variances(params: SyntheticParams, usual_share: Array, uniform: Array, shocks: Array) -> tuple[Array, Array]:
+    """Return regime `[D]` and variances of mean 1 `[D, C]` of each day, known before it begins."""
+    num_assets = shocks.shape[1] - FIRST_ASSET
     limits = jnp.cumsum(transition_matrix(params), axis=1)
     lower = lower_second_moment(params.market_tail, params.market_skew)
-    idle = (
-        1 - params.market_persistence - params.market_asymmetry * lower,
-        1 - params.sector_persistence - params.sector_reaction,
-        1 - params.asset_persistence - params.asset_reaction - params.asset_asymmetry / 2,
-    )
+    persistence = by_column(params.market_persistence, params.sector_persistence, params.asset_persistence, num_assets)
+    reaction = by_column(0.0, params.sector_reaction, params.asset_reaction, num_assets)
+    asymmetry = by_column(params.market_asymmetry, 0.0, params.asset_asymmetry, num_assets)
+    idle = 1 - persistence - reaction - asymmetry * by_column(lower, 0.5, 0.5, num_assets)
 
-    def step(carry: _Variances, drawn: tuple[Array, ...]) -> tuple[_Variances, _Variances]:
-        uniform, z, y, n = drawn
-        regime = (uniform > limits[carry.regime]).sum().clip(0, 2).astype(jnp.int32)
-        now = carry._replace(regime=regime)
-        of_market = params.market_persistence + params.market_asymmetry * (z < 0) * z**2
-        of_sectors = params.sector_persistence + params.sector_reaction * y**2
-        of_own = params.asset_persistence + (params.asset_reaction + params.asset_asymmetry * (n < 0)) * n**2
-        after = (
-            idle[0] + now.market * of_market,
-            idle[1] + now.sectors * of_sectors,
-            idle[2] + now.own * of_own,
-        )
-        return _Variances(regime, *(jnp.minimum(x, MAX_VARIANCE) for x in after)), now
+    def step(carry: tuple[Array, Array], drawn: tuple[Array, Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        (regime, variance), (uniform, shock) = carry, drawn
+        regime = _place(uniform, limits[regime])
+        news = (reaction + asymmetry * (shock < 0)) * shock**2
+        after = jnp.minimum(idle + variance * (persistence + news), MAX_VARIANCE)
+        return (regime, after), (regime, variance)
 
-    ones = (jnp.ones_like(x[0]) for x in shocks)
-    _, before = jax.lax.scan(step, _Variances(first, *ones), (uniform, *shocks))
-    return before
+    first = _place(uniform[0], jnp.cumsum(usual_share))
+    return jax.lax.scan(step, (first, jnp.ones_like(shocks[0])), (uniform, shocks))[1]
+
+
+def _place(uniform: Array, limits: Array) -> Array:
+    return (uniform > limits).sum().clip(0, 2).astype(jnp.int32)
+
+
+def _stack(numbers: tuple[Array | float, ...]) -> Array:
+    return jnp.stack([jnp.asarray(number, float) for number in numbers])
