@@ -239,6 +239,35 @@ def trades_table(trades: pd.DataFrame) -> str:
     return f"<div class='tools'><p class='note'>{which}</p>{find}</div>{table(header, rows, kind='sortable tall')}"
 
 
+def difference_table(name: str, tests: Mapping[str, Mapping[str, Any]], figures: Mapping[str, Figures]) -> str:
+    """Return how the Sharpe ratio of one strategy differs from those of others.
+
+    Args:
+        name: the strategy.
+        tests: `difference`, `low`, `high` and `p_value` by name of the other, as from `statistics.sharpe_difference`.
+        figures: of all of them.
+    """
+    if not tests:
+        return ""
+    rows = [
+        [
+            other,
+            (show(figures[other], "sharpe", ratio), value_of(figures[other]["sharpe"])),
+            (show(test, "difference", ratio), value_of(test["difference"])),
+            f"{show(test, 'low', ratio)} to {show(test, 'high', ratio)}" if math.isfinite(test["low"]) else NOTHING,
+            (show(test, "p_value", lambda value: f"{value:.3f}"), value_of(test["p_value"])),
+            signed(figures[name]["annual_return"] - figures[other]["annual_return"]).replace("%", " points"),
+        ]
+        for other, test in tests.items()
+    ]
+    header = ("Against", "Its Sharpe", f"{name} minus it", "95 % interval", "p-value", "Annual return, difference")
+    note = (
+        "<p class='note'>Differences of annual Sharpe ratios, tested by a studentised block bootstrap. Each p-value"
+        " stands alone: of twenty comparisons without a difference, one falls below 0.05.</p>"
+    )
+    return table(header, rows) + note
+
+
 def stress_table(stress: pd.DataFrame) -> str:
     """Return a table of figures by scenario as it is, the index first."""
     header = ["Scenario", *[str(column).replace("_", " ") for column in stress.columns]]
