@@ -9,7 +9,14 @@ import pandas as pd
 from ploutos_jax.evaluate import risk, svg
 from ploutos_jax.evaluate.canvas import dollars, percent, shorten
 from ploutos_jax.evaluate.ledger import OPEN, Ledger
-from ploutos_jax.evaluate.metrics import cvar_95, daily_returns, var_95
+from ploutos_jax.evaluate.metrics import (
+    cvar_95,
+    daily_returns,
+    rolling_cvar,
+    rolling_sharpe,
+    rolling_var,
+    var_95,
+)
 
 AGENT = "c0"
 NUM_COLORS = 9
@@ -94,7 +101,7 @@ def rolling_sharpe_chart(ledgers: Mapping[str, Ledger], shown: Collection[str]) 
     window = risk.fitting_window(returns.size)
     if window is None:
         return f"<p>The span of {returns.size:,} days is too short for rolling figures.</p>"
-    rolling = {other: risk.rolling_sharpe(one, window) for other, one in daily.items()}
+    rolling = {other: rolling_sharpe(one, window) for other, one in daily.items()}
     values = np.concatenate(list(rolling.values()))
     if not np.isfinite(values).any():
         return ""
@@ -119,7 +126,7 @@ def rolling_loss_chart(ledger: Ledger) -> str:
         return ""
     dates = _day_ends(ledger)[-returns.size :]
     x, days = svg.time_axis(dates), svg.days_of(dates)
-    var, cvar = risk.rolling_var(returns, window), risk.rolling_cvar(returns, window)
+    var, cvar = rolling_var(returns, window), rolling_cvar(returns, window)
     y = svg.share_axis(float(np.nanmin(cvar)), max(float(np.nanmax(var)), 0.0))
     lines = [svg.line(x, y, days, var, "c1", name="VaR 95"), svg.line(x, y, days, cvar, "loss-line", name="CVaR 95")]
     key = svg.legend([("VaR 95", "c1"), ("CVaR 95", "loss-line")])

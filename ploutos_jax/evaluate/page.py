@@ -16,6 +16,7 @@ from ploutos_jax.evaluate.page_script import SCRIPT
 from ploutos_jax.evaluate.page_style import STYLE, SYMBOLS
 from ploutos_jax.evaluate.pictures import describe_span
 from ploutos_jax.evaluate.tables import COLUMNS, Figures, show
+from ploutos_jax.evaluate.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.verdict import Verdict, rivals
 from ploutos_jax.market.panel import UNKNOWN_SECTOR
 
@@ -37,6 +38,7 @@ def build_page(
     sectors: tuple[str, ...] = (),
     episodes: Sequence[charts.Episode] = (),
     stress: pd.DataFrame | None = None,
+    relative_to: str = "",
 ) -> str:
     """Return the page.
 
@@ -51,17 +53,22 @@ def build_page(
         sectors: of the ledger's symbols; none known without them.
         episodes: stretches of time to mark on the equity chart.
         stress: figures by scenario, if there was a stress test.
+        relative_to: the strategy that beta and the like are against.
     """
     name, ledger = next(iter(ledgers.items()))
     sections: list[Section] = [
-        ("figures", "Against the baselines", charts.equity_charts(ledgers, episodes) + tables.metrics_table(figures)),
+        (
+            "figures",
+            "Against the baselines",
+            charts.equity_charts(ledgers, episodes) + tables.metrics_table(figures, relative_to),
+        ),
         ("statistics", "Luck or skill", _luck(name, figures, evidence)),
         ("returns", "Returns", tables.monthly_table(ledger) + charts.returns_chart(ledger)),
         ("risk", "Risk over time", _risk(ledgers, figures, sectors)),
         ("drawdowns", "Drawdowns", tables.drawdown_table(risk.drawdown_episodes(ledger.times, ledger.equity))),
         ("costs", "Costs", _costs(ledgers, figures)),
         ("stress", "Under stress", "" if stress is None else tables.stress_table(stress)),
-        ("trades", "Trades", tables.exit_table(ledger.trades) + tables.trades_table(ledger.trades)),
+        ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
         ("tickers", "Trades by ticker", "".join(charts.trades_chart(ledger, ticker) for ticker in tickers)),
         ("glossary", "How the figures are made", GLOSSARY),
         ("run", "About this run", _facts(facts)),

@@ -91,6 +91,8 @@ th.strong { color: var(--accent); }
   margin: 20px 0 8px;
 }
 .tools .note { margin: 0; }
+details { margin-top: 12px; }
+summary { color: var(--accent); font-size: 14px; cursor: pointer; }
 input[type=search] {
   font: inherit; font-size: 14px; color: var(--ink); background: var(--panel); border: 1px solid var(--line);
   border-radius: 8px; padding: 6px 10px; width: 260px; max-width: 100%;

@@ -40,6 +40,9 @@ REPORT_FILES = (
 )
 """What a report consists of, as patterns; replacing a report removes these files and no others."""
 
+EQUAL_WEIGHT = "equal weight"
+"""The baseline that beta and the like are against where there is no benchmark."""
+
 MOST_PLOTTED = 4
 """Tickers whose trades are drawn unless some are named, the most traded first."""
 
@@ -74,7 +77,8 @@ def write_report(
     """Write the report of one backtest and return what `metrics.json` holds.
 
     The folder gets `metrics.json` (the figures of `ledger` on top, those of the others under `baselines` and
-    `benchmark`, what they are worth under `evidence`; null where a figure is not defined), `equity.parquet`,
+    `benchmark`, what they are worth under `evidence` and `verdict`, the name that beta and
+    the like are against under `relative_to`; null where a figure is not defined), `equity.parquet`,
     `trades.parquet`, `fills.parquet`, `baselines.parquet` (equity of the others by date), `backtest_equity.png`,
     `backtest_trades_TICKER.png` (characters that a file name or a link cannot hold as %XX) and `report.html`, which
     needs none of the others. All is written beside the folder first and moved in at the end, so that a failure leaves
@@ -108,14 +112,16 @@ def write_report(
         raise ValueError(f"The report got {len(sectors)} sectors for {len(ledger.symbols)} symbols; give one for each.")
     facts = dict(facts or {})
     ledgers = {ledger.name: ledger} | others
-    figures = {name: summarize(one) for name, one in ledgers.items()}
+    reference = _reference(baselines, benchmark)
+    figures = {name: summarize(one, benchmark=None if one is reference else reference) for name, one in ledgers.items()}
+    relative_to = next((name for name, one in others.items() if one is reference), "")
     evidence = evidence_of(ledgers, figures, trials)
     content: dict[str, Any] = {"name": ledger.name, **figures[ledger.name]}
     content["baselines"] = {name: figures[name] for name in baselines}
     if benchmark is not None:
         content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
     verdict = judge(ledger.name, figures, evidence, facts)
-    content |= {"evidence": evidence, "verdict": verdict.headline, "facts": facts}
+    content |= {"evidence": evidence, "verdict": verdict.headline, "relative_to": relative_to, "facts": facts}
     page = build_page(
         ledgers,
         figures,
@@ -127,6 +133,7 @@ def write_report(
         sectors=sectors,
         episodes=episodes,
         stress=stress,
+        relative_to=relative_to,
     )
     frames = {
         "equity.parquet": ledger.equity_frame(),
@@ -197,6 +204,13 @@ def most_traded(ledger: Ledger, number: int) -> list[str]:
     value = traded.groupby(ledger.fills["ticker"]).agg("sum").to_dict()
     trips = ledger.trades["ticker"].value_counts().to_dict()
     return sorted(trips, key=lambda ticker: (-trips[ticker], -value[ticker], ticker))[:number]
+
+
+def _reference(baselines: Mapping[str, Ledger], benchmark: Ledger | None) -> Ledger | None:
+    """Return what beta and the like are reckoned against: the benchmark, equal weight, or the first baseline."""
+    if benchmark is not None or not baselines:
+        return benchmark
+    return baselines.get(EQUAL_WEIGHT, next(iter(baselines.values())))
 
 
 def _known_tickers(ledger: Ledger, tickers: Sequence[str]) -> list[str]:
