@@ -15,6 +15,7 @@ import tyro
 
 from ploutos_jax.evaluate.backtest import backtest, baselines, hold
 from ploutos_jax.evaluate.compare import write_comparison
+from ploutos_jax.evaluate.evidence import describe_trials, trials_beside
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import check_report_folder, metrics_table, write_report
@@ -22,8 +23,8 @@ from ploutos_jax.market.features import build_market
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.source import DataConfig, bars_after, read_panel, split_market
 from ploutos_jax.train.agent import Agent
-from ploutos_jax.train.checkpoint import restore
 from ploutos_jax.train.device import configure
+from ploutos_jax.train.export import load_agent
 from ploutos_jax.train.settings import data_of_run
 from ploutos_jax.train.terminal import exit_codes, result_console
 
@@ -33,7 +34,7 @@ class Evaluation:
     """Score a checkpoint.
 
     Attributes:
-        checkpoint: run folder.
+        checkpoint: run folder, or folder of an exported policy.
         compare: run folders to set side by side over the same bars, instead of one checkpoint; their folder names name
             them.
         output: report folder, made anew.
@@ -42,6 +43,7 @@ class Evaluation:
             there are too few).
         end: last date to score on.
         step: update of the checkpoint; the newest without it.
+        best: take the agent with the best held-out score during training.
         agent: which agent of a run with several seeds, by its place from 0.
         benchmark: ticker of the data to hold as a further comparison.
         tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
@@ -58,6 +60,7 @@ class Evaluation:
     start: str | None = None
     end: str | None = None
     step: int | None = None
+    best: bool = False
     agent: int = 0
     benchmark: str | None = None
     tickers: str | None = None
@@ -88,7 +91,7 @@ class Run(NamedTuple):
 
 def read_run(wanted: Evaluation, folder: str) -> Run:
     """Restore an agent and read the bars that it is scored on."""
-    agent = restore(folder, step=wanted.step, seed=wanted.agent)
+    agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent)
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(folder), tickers=(), **changes)
@@ -129,7 +132,8 @@ def score(wanted: Evaluation, folder: str) -> int:
     benchmark = hold_benchmark(wanted.benchmark, run)
     ledger = backtest(run.agent, span, seed=wanted.seed)
     others = baselines(span, run.agent.env_config)
-    facts = facts_of(wanted, folder, run)
+    trials = trials_beside(folder)
+    facts = facts_of(wanted, folder, run) | ({} if trials is None else {"trials": describe_trials(trials)})
     content = write_report(
         wanted.output,
         ledger,
@@ -137,6 +141,7 @@ def score(wanted: Evaluation, folder: str) -> int:
         benchmark=benchmark,
         tickers=None if wanted.tickers is None else [ticker.strip() for ticker in wanted.tickers.split(",")],
         sectors=span.sectors,
+        trials=trials,
         facts=facts,
         overwrite=wanted.overwrite,
     )

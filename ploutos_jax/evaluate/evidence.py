@@ -1,7 +1,9 @@
 """How much a result is worth as evidence: what luck could do, and what the result rests on, as one dictionary."""
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ploutos_jax.evaluate import statistics
@@ -9,9 +11,11 @@ from ploutos_jax.evaluate.canvas import percent
 from ploutos_jax.evaluate.fragility import fragility, level_cost
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import annual_return, daily_returns, sharpe
-from ploutos_jax.evaluate.statistics import Trials
+from ploutos_jax.evaluate.statistics import Trials, read_trials
 from ploutos_jax.evaluate.tables import Figures, ratio, signed
 from ploutos_jax.evaluate.verdict import is_oracle, rivals
+from ploutos_jax.train.run_folder import CONFIG_FILE
+from ploutos_jax.train.settings import data_of_run
 
 _FEWEST_DAYS = 20
 """Days below which nothing is said of intervals and tests."""
@@ -63,6 +67,41 @@ def evidence_of(
         "minimum_track_record_days": statistics.minimum_track_record(daily),
         "sharpe_differences": tests,
     }
+
+
+def trials_beside(run_folder: str | os.PathLike[str]) -> Trials | None:
+    """Return the trials of a run and of the runs that lie beside it and were trained on the same data.
+
+    Those who keep their runs elsewhere, or threw them away, tried more than this can count.
+
+    Args:
+        run_folder: what a training run wrote; None is returned for anything else, such as an exported policy.
+
+    Raises:
+        ValueError: if the run's files cannot be read.
+    """
+    folder = Path(run_folder).resolve()
+    own = _data_of(folder)
+    if own is None:
+        return read_trials(folder) if (folder / CONFIG_FILE).is_file() else None
+    beside = [path for path in sorted(folder.parent.iterdir()) if path != folder and _data_of(path) == own]
+    return read_trials([folder, *beside])
+
+
+def describe_trials(trials: Trials) -> str:
+    """Return how many trials there were, and in how many runs."""
+    runs = len(trials.folders)
+    return f"{trials.count:,}, counted in {runs} run folder{'s' * (runs > 1)} on the same data"
+
+
+def _data_of(folder: Path) -> str | None:
+    """Return which data a run folder was trained on, or None where that is not known or it is no run folder."""
+    if not (folder / CONFIG_FILE).is_file():
+        return None
+    try:
+        return data_of_run(folder).data
+    except ValueError:
+        return None
 
 
 def evidence_rows(own: Figures, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ploutos_jax.evaluate.evidence import evidence_of, evidence_rows
+from ploutos_jax.evaluate.evidence import describe_trials, evidence_of, evidence_rows, trials_beside
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.statistics import Trials
 from tests.evaluate.accounts import account_of, make_ledger
@@ -40,6 +40,20 @@ def test_more_trials_deflate_more():
     ]
     assert chances[0] == pytest.approx(evidence_for(ledger)[0]["probabilistic_sharpe"])
     assert chances[0] > chances[1] > chances[2]
+
+
+def test_trials_are_counted_beside_the_run(tmp_path):
+    for name, data in (("a", "bars.csv"), ("b", "bars.csv"), ("c", "other.csv"), ("d", None)):
+        (tmp_path / name).mkdir()
+        settings = "train: {num_seeds: 3}\n" + (f"data: {{data: {data}}}\n" if data else "")
+        (tmp_path / name / "config.yaml").write_text(settings)
+    (tmp_path / "notes").mkdir()
+    trials = trials_beside(tmp_path / "a")
+    assert trials is not None and [folder.name for folder in trials.folders] == ["a", "b"]
+    assert describe_trials(trials) == "6, counted in 2 run folders on the same data"
+    alone = trials_beside(tmp_path / "d")
+    assert alone is not None and (alone.count, len(alone.folders)) == (3, 1)
+    assert trials_beside(tmp_path / "notes") is None
 
 
 def test_too_few_or_equal_returns_say_nothing():
