@@ -39,6 +39,7 @@ class TrainConfig:
         ratio: probability ratio `per_asset`, or `joint` over all assets.
         seed: of everything random.
         num_seeds: agents trained side by side in one program, with the seeds from `seed` on.
+        market_refresh: updates between two draws of a new market, where markets can be drawn; None keeps the first.
         chunk_megabytes: largest intermediate array, over all seeds; larger minibatches are worked through in chunks,
             same result.
         checkpoint_every: environment steps between checkpoints; None takes a tenth of the run, and 500,000 where that
@@ -67,6 +68,7 @@ class TrainConfig:
     ratio: Literal["joint", "per_asset"] = "per_asset"
     seed: int = 0
     num_seeds: int = 1
+    market_refresh: int | None = None
     chunk_megabytes: float = 256.0
     checkpoint_every: int | None = None
     keep_checkpoints: int = 3
@@ -82,6 +84,8 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1 step, or None.")
         if self.rollout_length is not None and self.rollout_length < 1:
             raise ValueError(f"rollout_length={self.rollout_length} must be at least 1, or None.")
+        if self.market_refresh is not None and self.market_refresh < 1:
+            raise ValueError(f"market_refresh={self.market_refresh} must be at least 1, or None to keep the market.")
         for name in ("learning_rate", "max_grad_norm", "clip_range", "chunk_megabytes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
