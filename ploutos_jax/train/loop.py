@@ -22,7 +22,9 @@ from ploutos_jax.train.checkpoint import Checkpoints, PathLike, check_resumable,
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.memory import device_bytes, fit_to_device
+from ploutos_jax.train.metadata import describe_making
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
+from ploutos_jax.train.resources import device_memory_bytes, host_memory_bytes
 from ploutos_jax.train.run_folder import RunFolder, check_output
 from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
 
@@ -143,6 +145,7 @@ def train_seeds(
             if resume:
                 state = checkpoints.restore(state)
                 folder.cut_back(_updates_of(state))
+            folder.add(describe_making(market))
             state = run.go(state, folder, checkpoints)
     return tuple(
         Agent(
@@ -231,7 +234,9 @@ class _Run:
         state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state))
         copy = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))
         states = _States(now=copy(state), good=copy(state))
+        compile_began = time.perf_counter()
         program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+        compile_seconds = time.perf_counter() - compile_began
         done = last_saved = _updates_of(state)
         save_every = max(1, config.num_updates // _CHECKPOINTS_PER_RUN)
         per_call, began, first = 1, time.perf_counter(), done
@@ -242,7 +247,13 @@ class _Run:
             figures = jax.device_get(buffers)
             now = time.perf_counter()
             made = _updates_of(states.now) - done
-            rows = self._rows(figures, done, made, first, now - began)
+            machine = {
+                "update_seconds": round((now - call_began) / max(made, 1), 4),
+                "compile_seconds": round(compile_seconds, 3),
+                "host_memory_bytes": host_memory_bytes(),
+                "device_memory_bytes": device_memory_bytes(),
+            }
+            rows = [row | machine for row in self._rows(figures, done, made, first, now - began)]
             done += made
             self._tell(rows, done, folder)
             per_call = _calls_for(count, now - call_began)
