@@ -17,8 +17,8 @@ class Logger(Protocol):
         """Take rows, in order of their `update`."""
         ...
 
-    def cut_back(self, update: int) -> None:
-        """Forget rows of updates after `update`, which a resumed run will make again."""
+    def cut_back(self, update: int, timesteps: int) -> None:
+        """Forget rows of updates after `update`, that with `timesteps`: a resumed run will make them again."""
         ...
 
     def flush(self) -> None:
@@ -43,18 +43,14 @@ class MetricsFile:
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
 
-    def cut_back(self, update: int) -> None:
+    def cut_back(self, update: int, timesteps: int) -> None:
         """Drop later rows, and a line that a crash has cut short."""
+        del timesteps
         self._file.close()
         lines = self._path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _update_of(line) <= update]
+        kept = [line for line in lines if update_of(line) <= update]
         self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
-
-    def last(self) -> Row | None:
-        """Return the newest row, or None without any."""
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        return json.loads(lines[-1]) if lines else None
 
     def flush(self) -> None:
         self._file.flush()
@@ -116,8 +112,9 @@ class TensorBoard:
                 if value is not None:
                     self._board.add_scalar(board_name(name), -value if name in _NEGATED else value, row["timesteps"])
 
-    def cut_back(self, update: int, timesteps: int = 0) -> None:
+    def cut_back(self, update: int, timesteps: int) -> None:
         """Make TensorBoard forget what comes after `timesteps`."""
+        del update
         self._board.close()
         self._board = SummaryWriter(str(self._folder), purge_step=timesteps + 1)
 
@@ -147,7 +144,7 @@ def _single_figures(row: Row) -> dict[str, Any]:
     return single
 
 
-def _update_of(line: str) -> float:
+def update_of(line: str) -> float:
     """Return the update of a line of figures; a line cut short by a crash counts as after everything."""
     try:
         return json.loads(line)["update"]

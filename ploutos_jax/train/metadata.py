@@ -1,6 +1,6 @@
 """What a result must say of how it was made: versions, commit, device, data."""
 
-import hashlib
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from ploutos_jax.market.panel import Market
+from ploutos_jax.train.digest import digest_of_bars
 
 _PACKAGES = ("ploutos_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas")
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,21 +28,9 @@ def describe_making(market: Market) -> dict[str, Any]:
             "num_assets": market.num_assets,
             "num_bars": market.num_bars,
             "num_features": market.num_features,
-            "fingerprint": data_fingerprint(market),
+            "fingerprint": digest_of_bars(market),
         },
     }
-
-
-def data_fingerprint(market: Market) -> str:
-    """Return the SHA-256 of the bars trained on: equal for equal bars, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name in ("open", "high", "low", "close", "volume", "tradable", "sessions", "dividend", "split"):
-        value = getattr(market, name)
-        if value is not None:
-            array = np.ascontiguousarray(value)
-            digest.update(f"{name} {array.dtype} {array.shape};".encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def git_commit(folder: Path = _REPOSITORY) -> str | None:
@@ -69,6 +57,4 @@ def _version(package: str) -> str | None:
 
 
 def _num_cpus() -> int | None:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ploutos_jax.train.loggers import Logger, MetricsFile, TensorBoard
+from ploutos_jax.train.loggers import Logger, MetricsFile, TensorBoard, update_of
 
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
 
@@ -36,9 +36,8 @@ class RunFolder:
         if not resume:
             text = yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
             (path / CONFIG_FILE).write_text(text, encoding="utf-8")
-        self._metrics = MetricsFile(path / METRICS_FILE)
-        self._board = TensorBoard(path / "tensorboard")
-        self._loggers: tuple[Logger, ...] = (self._metrics, self._board, *loggers)
+        own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
+        self._loggers: tuple[Logger, ...] = (*own, *loggers)
         self._last: dict[str, Any] = {}
         self._added: dict[str, Any] = {}
 
@@ -69,11 +68,9 @@ class RunFolder:
 
     def cut_back(self, update: int) -> None:
         """Drop figures of updates after `update`: those that a resumed run will make again."""
-        self._metrics.cut_back(update)
-        last = self._metrics.last()
-        self._board.cut_back(update, timesteps=last["timesteps"] if last else 0)
-        for logger in self._loggers[2:]:
-            logger.cut_back(update)
+        kept = [row for row in read_figures(self.path) if row["update"] <= update]
+        for logger in self._loggers:
+            logger.cut_back(update, kept[-1]["timesteps"] if kept else 0)
 
 
 def choose_output(output: str | None, *, resume: bool) -> Path:
@@ -131,6 +128,13 @@ def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:
     file = path / SUMMARY_FILE
     summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     write_json(file, summary | _finite(content))
+
+
+def read_figures(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of figures of a run folder; lines that are none, cut short by a crash say, are left out."""
+    file = path / METRICS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if math.isfinite(update_of(line))]
 
 
 def _finite(value: Any) -> Any:

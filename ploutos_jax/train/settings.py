@@ -12,14 +12,13 @@ import yaml
 
 from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.market.source import DataConfig
-from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
 from ploutos_jax.train.merging import ALIASES, REPLACES, merge, suggest
 from ploutos_jax.train.presets import PRESETS
 from ploutos_jax.train.run_folder import CONFIG_FILE
 
-_RUN_ONLY = frozenset(
-    {"config", "resume", "quiet", "minutes", "episodes", "until_converged", "device", "output", "feature_cache"}
-)
+_STOPPING = {"minutes", "episodes", "until_converged"}
+_RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
 
 

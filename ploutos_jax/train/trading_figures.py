@@ -1,6 +1,8 @@
 """Trading figures of a rollout: sums over steps on the device, and what follows from them for a row of figures."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -87,3 +89,9 @@ def projected_month(growth_per_step: float, days: int, bars_per_year: float) -> 
         bars_per_year: of this market; a year has 252 trading days.
     """
     return math.expm1(growth_per_step * days * bars_per_year / 252)
+
+
+def recent_growth(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the mean `growth_per_step` of the last tenth of a run's rows of figures, or None without any."""
+    growths = [row["growth_per_step"] for row in rows[-max(1, len(rows) // 10) :] if row.get("growth_per_step")]
+    return sum(growths) / len(growths) if growths else None
