@@ -106,8 +106,9 @@ class StoppingRules:
             return
         while self._rows and self._rows[-1][0] >= rows[0]["update"]:
             self._rows.pop()
-        names = ("episode_return_mean", "held_out_score")
-        self._rows += [(row["update"], row.get("episodes") or 0, *(row.get(name) for name in names)) for row in rows]
+        for row in rows:
+            scores = row.get("episode_return_mean"), row.get("held_out_score")
+            self._rows.append((row["update"], row.get("episodes") or 0, *scores))
 
     def _enough_episodes(self) -> str | None:
         done = sum(row[1] for row in self._rows)
