@@ -3,6 +3,7 @@
 python scripts/benchmark.py                    environment and training at 1, 30 and 503 assets
 python scripts/benchmark.py env --quick        the environment only (no rules, defaults, all rules), smaller sizes
 python scripts/benchmark.py features           the table of features beside TA-Lib and ta
+python scripts/benchmark.py synthetic          drawing made markets, bars alone and with all features
 python scripts/benchmark.py --json FILE        figures for a machine as well
 """
 
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import tyro
 from benchmark_features import features_table, measure_features
+from benchmark_synthetic import measure_synthetic, synthetic_table
 from rich.table import Table
 
 from ploutos_jax.env.config import EnvConfig
@@ -81,13 +83,14 @@ class Benchmark:
 
     Attributes:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
-            updates at the default network and settings, `features` is indicators beside TA-Lib and ta.
+            updates at the default network and settings, `features` is indicators beside TA-Lib and ta, `synthetic` is
+            made markets drawn on the device.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.
         repeats: timed calls; the median counts.
     """
 
-    sections: tyro.conf.Positional[tuple[Literal["env", "train", "features"], ...]] = ("env", "train")
+    sections: tyro.conf.Positional[tuple[Literal["env", "train", "features", "synthetic"], ...]] = ("env", "train")
     quick: bool = False
     json: str | None = None
     repeats: int = 5
@@ -110,6 +113,10 @@ def main(args: list[str]) -> int:
         of_features = measure_features(quick=wanted.quick, repeats=repeats)
         console.print(features_table(of_features))
         rows += of_features
+    if "synthetic" in wanted.sections:
+        made = measure_synthetic(quick=wanted.quick)
+        console.print(synthetic_table(made))
+        rows += [{"section": "synthetic", **row} for row in made]
     machine = {"device": str(jax.devices()[0]), "cores": os.cpu_count(), "jax": jax.__version__}
     console.print(f"{machine['device']}, {machine['cores']} cores, jax {machine['jax']}")
     if wanted.json is not None:
