@@ -1,13 +1,14 @@
 """Does training on markets that are drawn anew generalise? Planted markets, scored on paths seen and never seen.
 
-python benchmarks/refresh.py                   5 seeds of each of three ways to train
+python benchmarks/refresh.py                   5 seeds of each of two ways to train
 python benchmarks/refresh.py --seeds 1 --train.total-timesteps 50000
 
 The signal is the same on all paths: a hint of the next return. Everything else of a path, noise signals and prices, is
-its own, and can only be learned by heart. Three agents get as many steps: one on a single short path, one on a bank of
-paths, one on a bank that is drawn anew every few updates. The score is the share of the oracle's mean log return in the
-same environment, without costs; `kept` is the score on unseen paths over that on those trained on (for the refreshed
-agent the last bank). Every run is a line of JSON in `runs/refresh.jsonl`; what was found is in REFRESH.md.
+its own, and can only be learned by heart. Agents get as many steps each: on a single short path; on a bank of paths
+(`--ways bank`); on a bank that is drawn anew every few updates. The score is the share of the oracle's log return in
+the same environment, without costs; `kept` is the score on unseen paths over that on those trained on (for the
+refreshed agent the last eight banks). Every run is a line of JSON in `runs/refresh.jsonl`; what was found is in
+REFRESH.md.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -38,10 +39,10 @@ from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.terminal import exit_codes, result_console
 
-WAYS = ("one path", "bank", "refreshed")
-
 # Keys of markets lie apart from those of learners, which count from 0, and those of unseen paths from both.
 _SEEN_KEY, _UNSEEN_KEY = 1_000_000, 2_000_000
+
+_LAST_BANKS = 8
 
 Row = dict[str, Any]
 
@@ -55,16 +56,20 @@ class Probe:
         draw: markets; `num_paths` of a bank, `num_bars` of a path.
         unseen_paths: to score on.
         refresh: updates between two draws.
+        ways: how to train.
         json: file to which each finished run is appended as a line.
         train: learner.
     """
 
     seeds: int = 5
-    draw: PlantedDraw = PlantedDraw(num_assets=4, num_bars=126, num_paths=4, num_noise=8)
+    draw: PlantedDraw = PlantedDraw(num_assets=4, num_bars=126, num_paths=2, num_noise=8)
     unseen_paths: int = 16
     refresh: int = 2
+    ways: tuple[Literal["one path", "bank", "refreshed"], ...] = ("one path", "refreshed")
     json: str = "runs/refresh.jsonl"
-    train: TrainConfig = TrainConfig(total_timesteps=200_000, policy=PolicyConfig(hidden=(128, 128)))
+    train: TrainConfig = TrainConfig(
+        total_timesteps=100_000, learning_rate=3e-3, policy=PolicyConfig(hidden=(128, 128))
+    )
 
 
 def main(args: list[str]) -> int:
@@ -77,7 +82,7 @@ def main(args: list[str]) -> int:
     file.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for seed in range(probe.train.seed, probe.train.seed + probe.seeds):
-        for way in WAYS:
+        for way in probe.ways:
             row = {"way": way, "seed": seed} | run(probe, way, seed) | _circumstances(probe)
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(row) + "\n")
@@ -103,19 +108,19 @@ def run(probe: Probe, way: str, seed: int) -> Row:
     seconds = time.perf_counter() - began
     last = 0 if every is None else (config.num_updates - 1) // every
     unseen = dataclasses.replace(probe.draw, num_paths=probe.unseen_paths).stream(jax.random.key(_UNSEEN_KEY + seed))
-    seen = score(agent, env, stream, last, probe.draw.num_bars)
-    other = score(agent, env, unseen, 0, probe.draw.num_bars)
+    seen = score(agent, env, stream, range(max(0, last - _LAST_BANKS + 1), last + 1), probe.draw.num_bars)
+    other = score(agent, env, unseen, [0], probe.draw.num_bars)
     return {"seen": seen, "unseen": other, "kept": other / seen, "draws": last + 1, "seconds": round(seconds, 1)}
 
 
-def score(agent: Agent, env: TradingEnv, stream: MarketDraw, number: int, path_bars: int) -> float:
-    """Return the agent's share of the oracle's log return, summed over the paths of market `number`."""
-    market = stream.number(number)
+def score(agent: Agent, env: TradingEnv, stream: MarketDraw, numbers: Sequence[int], path_bars: int) -> float:
+    """Return the agent's share of the oracle's log return, summed over the paths of some markets."""
     own = best = 0.0
-    for start in range(0, market.num_bars, path_bars):
-        path = market.window(start, start + path_bars)
-        own += _log_return(backtest(agent, path))
-        best += _log_return(_oracle(path, env))
+    for market in map(stream.number, numbers):
+        for start in range(0, market.num_bars, path_bars):
+            path = market.window(start, start + path_bars)
+            own += _log_return(backtest(agent, path))
+            best += _log_return(_oracle(path, env))
     return own / best
 
 
@@ -161,7 +166,7 @@ def _table(rows: Sequence[Row], probe: Probe) -> Table:
     table = Table(title=f"share of the oracle's log return: mean (lowest to highest) over {probe.seeds} seeds")
     for heading in ("trained on", "paths seen", "unseen paths", "kept", "seconds"):
         table.add_column(heading, justify="left" if heading == "trained on" else "right")
-    for way in WAYS:
+    for way in probe.ways:
         own = [row for row in rows if row["way"] == way]
         cells = [_spread([row[name] for row in own]) for name in ("seen", "unseen", "kept")]
         table.add_row(way, *cells, f"{np.mean([row['seconds'] for row in own]):.0f}")
