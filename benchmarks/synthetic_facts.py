@@ -327,7 +327,9 @@ def main(
         real_facts = facts_of_real(*real)
     score, error = neutral_momentum(drawn[1])
     text = table(rows, real_facts)
-    text += f"\n\nRank correlation of residual returns of 20 days with those of the next 20: {score:+.5f} ± {error:.5f}."
+    text += (
+        f"\n\nRank correlation of residual returns of 20 days with those of the next 20: {score:+.5f} ± {error:.5f}."
+    )
     print(text)
     _write_between_marks(output, text)
     if real is not None:

@@ -53,9 +53,7 @@ def _returns(axis: plt.Axes, market: np.ndarray, made: np.ndarray) -> None:
     axis.legend(loc="upper right", fontsize=8, frameon=False)
 
 
-def _memory(
-    axis: plt.Axes, market: np.ndarray, made: np.ndarray, facts: Callable[[np.ndarray, int], float]
-) -> None:
+def _memory(axis: plt.Axes, market: np.ndarray, made: np.ndarray, facts: Callable[[np.ndarray, int], float]) -> None:
     lags = np.arange(1, MAX_LAG + 1)
     paths = np.array([[facts(np.abs(path), lag) for lag in lags] for path in made])
     axis.fill_between(lags, *np.percentile(paths, [5, 95], axis=0), color=BAND, alpha=0.5, label="made, 5 to 95 %")
