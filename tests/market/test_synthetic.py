@@ -236,3 +236,53 @@ def test_drift_is_what_holders_earn():
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthetic_panel(jax.random.key(0), **{"num_assets": 2, "num_bars": 10} | arguments)
+
+
+@pytest.fixture(scope="module")
+def minutes():
+    """Forty sessions of one-minute bars, `[days, 390, A]` by field."""
+    panel = synthetic_panel(jax.random.key(2), 3, 40 * 390, preset="sp500-1m")
+    panel.validate()
+    names = ("open", "high", "low", "close", "volume")
+    return panel, {name: np.asarray(getattr(panel, name), np.float64).reshape(40, 390, 3) for name in names}
+
+
+def test_sessions_of_minutes_open_and_close_as_in_new_york(minutes):
+    panel, _ = minutes
+    times = panel.times.astype("datetime64[m]").reshape(40, 390)
+    assert str(times[0, 0]) == "2010-01-04T14:30" and str(times[0, -1]) == "2010-01-04T20:59"
+    # Clocks change on 2010-03-14: later sessions begin an hour earlier in UTC.
+    assert np.array_equal(np.unique((times[:, 0] - times[:, 0].astype("datetime64[D]")).astype(int)), [870])
+    assert len(np.unique(panel.sessions)) == 40 and (np.diff(times, axis=1) == np.timedelta64(1, "m")).all()
+    holidays = np.array(["2010-01-18", "2010-02-15"], "datetime64[D]")
+    assert not np.isin(holidays, panel.times.astype("datetime64[D]")).any()
+
+
+def test_a_session_moves_and_trades_most_at_its_ends(minutes):
+    """First and last half hours have about 15 % of the volume each, noon's 5.6 %; the open moves 1.7 times as far."""
+    _, bars = minutes
+    volume = bars["volume"] / bars["volume"].sum(axis=1, keepdims=True)
+    first, noon, last = (
+        volume[:, rows].sum(axis=1).mean() for rows in (slice(0, 30), slice(180, 210), slice(360, 390))
+    )
+    assert first == pytest.approx(0.15, abs=0.012) and last == pytest.approx(0.15, abs=0.012)
+    assert noon == pytest.approx(0.056, abs=0.006)
+    moves = np.log(bars["close"] / bars["open"])
+    early, middle = (np.sqrt((moves[:, rows] ** 2).mean()) for rows in (slice(0, 30), slice(165, 225)))
+    assert early / middle == pytest.approx(1.7, abs=0.25)
+    # Within a session a bar opens where the one before it closed.
+    np.testing.assert_allclose(bars["open"][:, 1:], bars["close"][:, :-1], rtol=3e-7)
+
+
+def test_longer_bars_are_put_together_from_the_same_minutes(minutes):
+    _, bars = minutes
+    panel = synthetic_panel(jax.random.key(2), 3, 40 * 7, preset="sp500-60m")
+    hours = {name: np.asarray(getattr(panel, name)).reshape(40, 7, 3) for name in bars}
+    groups = np.minimum(np.arange(390) // 60, 6)
+    for hour in (0, 3, 6):
+        rows = groups == hour
+        np.testing.assert_allclose(hours["open"][:, hour], bars["open"][:, rows][:, 0], rtol=1e-6)
+        np.testing.assert_allclose(hours["close"][:, hour], bars["close"][:, rows][:, -1], rtol=1e-6)
+        np.testing.assert_allclose(hours["high"][:, hour], bars["high"][:, rows].max(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(hours["low"][:, hour], bars["low"][:, rows].min(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(hours["volume"][:, hour], bars["volume"][:, rows].sum(axis=1), rtol=1e-3)
