@@ -34,6 +34,7 @@ class TrainingData:
 
     Attributes:
         market: the bars, or the first market of the stream.
+        history: the market that the bars held out are part of, with what came before them.
         held_out: later or other bars kept for scoring, None where there are none.
         to_score: bars that the agent is scored on during training, see `market_to_score`.
         draw: the stream, None of fixed bars.
@@ -42,6 +43,7 @@ class TrainingData:
     """
 
     market: Market
+    history: Market
     held_out: Market | None
     to_score: Market | None
     draw: MarketDraw | None = None
@@ -66,7 +68,8 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
     key = jax.random.key(_STREAM_KEY)
     if config.is_bootstrap:
         panel = read_panel(config)
-        rows, kept = _split(build_market(panel, features, cache=config.cache_folder), config)
+        history = build_market(panel, features, cache=config.cache_folder)
+        rows = _training_rows(history, config)
         stream = bootstrap_stream(
             key,
             panel.window(rows.start, rows.stop),
@@ -76,28 +79,34 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
             mean_block=config.block_sessions,
             stress_prob=config.stress_prob,
         )
-        return TrainingData(stream.first(), *kept, stream, config.bank_paths)
+        return TrainingData(stream.first(), *_scored(history, config), stream, config.bank_paths)
     if config.is_planted and config.stress_prob:
         raise ValueError(f"stress_prob={config.stress_prob}: planted data cannot be stressed, its hint would be wrong.")
     if config.is_planted and refresh:
         num_assets, strength = planted_size(config.data)
         stream = PlantedDraw(num_assets, config.bank_bars, config.bank_paths, strength).stream(key)
-        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.bank_paths)
+        return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)
     if config.is_synthetic and (refresh or config.stress_prob):
         recipe = Recipe(num_synthetic_assets(config.data), config.bank_bars, config.bank_paths, features)
         stream = MadeDraw(recipe, config.stress_prob).stream(key)
-        return TrainingData(stream.first(), *_split(read_market(config), config)[1], stream, config.bank_paths)
+        return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)
     if config.stress_prob:
         panel = read_panel(config)
-        rows, kept = _split(build_market(panel, features, cache=config.cache_folder), config)
+        history = build_market(panel, features, cache=config.cache_folder)
+        rows = _training_rows(history, config)
         stream = history_stream(key, panel, features, rows, num_copies=_STRESSED_COPIES)
-        return TrainingData(stream.first(), *kept, stream, 1 + _STRESSED_COPIES, rows.stop - rows.start)
+        return TrainingData(
+            stream.first(), *_scored(history, config), stream, 1 + _STRESSED_COPIES, rows.stop - rows.start
+        )
     market = read_market(config)
-    return TrainingData(split_market(market, config)[0], *_split(market, config)[1])
+    return TrainingData(split_market(market, config)[0], *_scored(market, config))
 
 
-def _split(market: Market, config: DataConfig) -> tuple[slice, tuple[Market | None, Market | None]]:
-    """Return the rows to train on; the bars held out, and those to score on during training."""
-    training, held_out = split_market(market, config)
-    start = market.find_rows(config.start, config.end).start
-    return slice(start, start + training.num_bars), (held_out, market_to_score(market, config))
+def _training_rows(history: Market, config: DataConfig) -> slice:
+    start = history.find_rows(config.start, config.end).start
+    return slice(start, start + split_market(history, config)[0].num_bars)
+
+
+def _scored(history: Market, config: DataConfig) -> tuple[Market, Market | None, Market | None]:
+    """Return the market itself, the bars held out of it, and those to score on during training."""
+    return history, split_market(history, config)[1], market_to_score(history, config)
