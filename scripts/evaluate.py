@@ -83,7 +83,7 @@ def main(args: list[str]) -> int:
         alone = build_market(panel.select([wanted.benchmark]), "minimal").window(span.times[0], span.times[-1])
         benchmark = hold(alone, agent.env_config)
     ledger = backtest(agent, span, seed=wanted.seed)
-    others = baselines(span, agent.env_config)
+    others = baselines(market, agent.env_config, span.times[0], span.times[-1])
     place = f", agent {wanted.agent}" if wanted.agent else ""
     facts = {
         "checkpoint": f"{wanted.checkpoint}{place}, update {agent.step}",

@@ -64,7 +64,13 @@ def backtest(
 
 
 def baselines(
-    market: Market, config: EnvConfig, start: Any = None, end: Any = None, *, seed: int = 0
+    market: Market,
+    config: EnvConfig,
+    start: Any = None,
+    end: Any = None,
+    *,
+    seed: int = 0,
+    with_oracle: bool = False,
 ) -> dict[str, Ledger]:
     """Play the rules of `baselines.rules_for` and random actions over a span, at the costs of an environment.
 
@@ -73,24 +79,30 @@ def baselines(
     outcome of 16 draws.
 
     Args:
-        market: bars; features are not used.
+        market: bars; features are not used. Give the whole history: rules estimate from the bars before the span.
         config: rules and costs of the agent that the baselines stand beside.
         start, end: the span, as in `backtest`.
         seed: of the random actions.
+        with_oracle: also play `baselines.foresight`, which sees the next bar, under the name `baselines.ORACLE`.
     """
-    span = _span(market, start, end)
-    return {**baselines_by_rule(span, config, rules_for(span)), RANDOM: random_actions(span, config, seed=seed)}
+    rules = rules_for(market, fill=config.fill if with_oracle else None)
+    ledgers = baselines_by_rule(market, config, rules, start, end)
+    return {**ledgers, RANDOM: random_actions(market, config, start, end, seed=seed)}
 
 
-def baselines_by_rule(span: Market, config: EnvConfig, rules: Mapping[str, Rule]) -> dict[str, Ledger]:
-    """Play rules over all bars of a market, at the costs of `config` without its stops, targets and limits."""
+def baselines_by_rule(
+    market: Market, config: EnvConfig, rules: Mapping[str, Rule], start: Any = None, end: Any = None
+) -> dict[str, Ledger]:
+    """Play rules over a span of a market, at the costs of `config` without its stops, targets and limits."""
+    span, first = _span(market, start, end), market.find_rows(start, end).start
+    seen = market.window(None, first + span.num_bars)
     plain = config.unrestrained()
     env = _whole_span(plain, span)
     params = env.default_params(span)
     runner = _start(env, params, 0, 1)
     ledgers = {}
     for name, rule in rules.items():
-        targets = jnp.asarray(rule(span), params.initial_cash.dtype)
+        targets = jnp.asarray(rule(seen, first), params.initial_cash.dtype)
         ledgers[name] = to_ledger(name, span, plain, _play_rule(env, span.num_bars - 1, targets, params, runner))
     return ledgers
 
