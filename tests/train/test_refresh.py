@@ -78,7 +78,6 @@ def test_markets_change_when_they_should_within_one_program(run):
 
 
 def test_a_run_resumed_on_either_side_of_a_draw_has_the_same_bits(run, first, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_CHECKPOINTS_PER_RUN", 6)
     for stop_after in (3, 4):
         folder, told = tmp_path / f"stopped-{stop_after}", []
         monkeypatch.setattr(loop, "_calls_for", lambda count, seconds: 1)
@@ -93,9 +92,9 @@ def test_a_run_resumed_on_either_side_of_a_draw_has_the_same_bits(run, first, tm
 
 def test_figures_do_not_depend_on_how_updates_are_dealt_out(run, first, monkeypatch):
     monkeypatch.setattr(loop, "_calls_for", lambda count, seconds: 64)
-    monkeypatch.setattr(loop, "_CHECKPOINTS_PER_RUN", 1)
+    config = dataclasses.replace(CONFIG, checkpoint_every=CONFIG.total_timesteps)
     told = []
-    agent = train(CONFIG, first, ENV, draw=DRAW, observers=[told.append])
+    agent = train(config, first, ENV, draw=DRAW, observers=[told.append])
     assert [len(progress.rows) for progress in told] == [1, 5]
     assert_identical(agent.params, run.agent.params)
     rows = [row for progress in told for row in progress.rows]
