@@ -28,6 +28,9 @@ Episode = tuple[str, np.datetime64, np.datetime64]
 MARKED_EPISODES = 3
 """Drawdowns that are marked on the equity chart and numbered as in the table of episodes."""
 
+MANY = 250
+"""Fills in one chart above which their marks are small, and trades above which the spans held are not shaded."""
+
 _EXIT_COLORS = {"stop": "loss-line", "target": "gain-line", "trailing": "c1", "time": "c4", "halt": "ink"}
 
 
@@ -223,7 +226,8 @@ def trades_chart(ledger: Ledger, ticker: str) -> str:
     y = svg.money_axis(float(known.min()), float(known.max()))
     trades = ledger.trades.loc[ledger.trades["ticker"] == ticker]
     ends = svg.days_of(trades["exit_date"].fillna(pd.Timestamp(ledger.times[-1])).to_numpy())
-    held = [svg.band(x, a, b, AGENT) for a, b in zip(svg.days_of(trades["entry_date"].to_numpy()), ends, strict=True)]
+    spans = zip(svg.days_of(trades["entry_date"].to_numpy()), ends, strict=True)
+    held = [svg.band(x, a, b, AGENT) for a, b in spans] if len(trades) < MANY else []
     symbols, key = _fill_marks(x, y, days[bar], price, fills)
     line = svg.line(x, y, days, close, "ink", kind="thin", name="Close")
     words = f"Close of {ticker} with every buy and sell"
@@ -253,7 +257,8 @@ def _fill_marks(
         for name in dict.fromkeys(reason[~buy])
     ]
     shown = [kind for kind in kinds if kind[1].any()]
-    symbols = [svg.marks(x, y, at[rows], price[rows], symbol, color) for _, rows, symbol, color in shown]
+    small = "s" if len(fills) > MANY else ""
+    symbols = [svg.marks(x, y, at[rows], price[rows], symbol + small, color) for _, rows, symbol, color in shown]
     return symbols, svg.legend([(f"{name} ({rows.sum()})", color) for name, rows, _, color in shown])
 
 

@@ -257,32 +257,6 @@ def difference_table(name: str, tests: Mapping[str, Mapping[str, Any]], figures:
     return table(header, rows) + note
 
 
-def stress_table(stress: pd.DataFrame) -> str:
-    """Return a table of figures by scenario as it is, the index first."""
-    header = ["Scenario", *[str(column).replace("_", " ") for column in stress.columns]]
-    rows = [
-        [
-            str(name).replace("_", " "),
-            *[_stress_cell(str(c), value) for c, value in zip(stress.columns, row, strict=True)],
-        ]
-        for name, row in zip(stress.index, stress.itertuples(index=False), strict=True)
-    ]
-    return table(header, rows)
-
-
-def _stress_cell(column: str, value: Any) -> tuple[str, str]:
-    if not isinstance(value, int | float | np.number):
-        return str(value), ""
-    value = float(value)
-    if not math.isfinite(value):
-        return NOTHING, value_of(None)
-    is_share = any(
-        word in column for word in ("return", "rate", "drawdown", "cvar", "var", "share", "censored", "feasib")
-    )
-    text = percent(value) if is_share else count(value) if value.is_integer() else ratio(value)
-    return text, value_of(value)
-
-
 def _heat(value: float, scale: float) -> tuple[str, str]:
     color = "gain" if value >= 0 else "loss"
     return signed(value), f" style='background: rgb(var(--{color}) / {0.05 + 0.4 * min(abs(value) / scale, 1):.2f})'"

@@ -60,7 +60,8 @@ class Page(HTMLParser):
 def written(tmp_path_factory):
     """A report with everything in it, and its content."""
     folder = tmp_path_factory.mktemp("runs") / "report"
-    stress = pd.DataFrame({"survival_rate": [1.0, 0.5], "bars": [np.nan, 12]}, index=["flash_crash", "gap_down"])
+    columns = {"return_change": [0.0, -0.125, -0.25], "recovery_bars": [np.nan, 12, np.inf], "odd_one": [1.0, 2.0, 3.0]}
+    stress = pd.DataFrame({**columns, "worst_drawdown": -0.5}, index=["none", "flash_crash", "gap_down"])
     content = write_report(
         folder,
         make_ledger("agent", num_bars=300),
@@ -99,7 +100,7 @@ def test_every_section_is_there_and_linked(written):
     assert links == [f"#{section}" for section in sections]
     symbols = {attributes["id"] for tag, attributes, _ in page.tags if tag == "path" and "id" in attributes}
     used = {attributes["href"] for tag, attributes, _ in page.tags if tag == "use"}
-    assert used == {f"#{symbol}" for symbol in symbols} == {"#buy", "#sell"}
+    assert used <= {f"#{symbol}" for symbol in symbols} and used == {"#buy", "#sell"}
     captions = " ".join(page.words("figcaption"))
     for caption in (
         "Equity",
@@ -112,6 +113,17 @@ def test_every_section_is_there_and_linked(written):
     ):
         assert caption in captions, caption
     assert "prefers-color-scheme: dark" in written[0] and "width=device-width" in written[0]
+
+
+def test_stress_test_is_shown_and_kept(written):
+    page, content = Page(written[0]), written[1]
+    rows = next(table for table in page.tables if table[0][0][2] == ["Scenario"])
+    cells = [["".join(cell[2]) for cell in row] for row in rows]
+    assert cells[0] == ["Scenario", "Total return", "Bars to recover", "odd one", "Worst drawdown"]
+    assert cells[1][:3] == ["No shock", "0.0 points", "–"] and cells[3][:3] == ["Gap down", "−25.0 points", "longer"]
+    assert content["stress"]["gap_down"]["recovery_bars"] is None
+    sentence = "Of 2 stress scenarios, gap down hits hardest: −25.0 points of total return on average"
+    assert sentence in " ".join(page.words("dd"))
 
 
 def test_no_figure_is_called_nan(written):
