@@ -152,7 +152,8 @@ def _costs(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str
     multiples = np.linspace(0.0, 5.0, 51)
     gains = {other: annual_return_at_cost(one, multiples) for other, one in shown.items()}
     even = level_cost(ledger, ledgers[best]) if best is not None else None
-    return content + charts.cost_chart(multiples, gains, even)
+    colors = {other: charts.color_of(i) for i, other in enumerate(ledgers)}
+    return content + charts.cost_chart(multiples, gains, even, colors)
 
 
 def _luck(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:

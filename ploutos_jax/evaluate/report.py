@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ploutos_jax.evaluate.canvas import to_png
-from ploutos_jax.evaluate.charts import Episode
+from ploutos_jax.evaluate.charts import Episode, drawable
 from ploutos_jax.evaluate.evidence import evidence_of
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import summarize
@@ -144,7 +144,8 @@ def write_report(
         "fills.parquet": ledger.fills,
         "baselines.parquet": pd.DataFrame({"date": ledger.times} | {name: one.equity for name, one in others.items()}),
     }
-    pictures = {"backtest_equity.png": draw_equity(ledger, baselines, benchmark=benchmark, title=title)}
+    drawn = {name: one for name, one in drawable({ledger.name: ledger, **baselines}).items() if name in baselines}
+    pictures = {"backtest_equity.png": draw_equity(ledger, drawn, benchmark=benchmark, title=title)}
     for ticker in plotted:
         pictures[f"backtest_trades_{quote(ticker, safe='')}.png"] = draw_trades(ledger, ticker)
     return write_files(folder, content, page, frames, {name: to_png(drawn) for name, drawn in pictures.items()})

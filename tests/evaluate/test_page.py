@@ -183,6 +183,17 @@ def test_page_shows_months_drawdowns_and_costs():
     )
 
 
+def test_an_oracle_does_not_flatten_the_chart():
+    ledger = make_ledger("agent", num_bars=100)
+    bound = dataclasses.replace(ledger, name="o", equity=ledger.equity * np.geomspace(1, 900, 101))
+    page = page_of(ledger, **{"hold": make_ledger("hold", 1, 100), "oracle (sees it)": bound})
+    assert (
+        "Off the chart: oracle (sees it)." in page and "data-name='oracle" not in page and ">oracle (sees it)<" in page
+    )
+    near = dataclasses.replace(bound, equity=ledger.equity * 1.1)
+    assert "data-name='oracle" in page_of(ledger, oracle=near)
+
+
 def test_long_list_of_trades_is_cut_to_those_that_mattered():
     trades = pd.concat([make_ledger("agent", num_bars=300).trades] * 30, ignore_index=True)
     trades["pnl"] = np.random.default_rng(0).permutation(len(trades)) - 300.5
