@@ -10,7 +10,7 @@ import pytest
 
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
 from ploutos_jax.evaluate.report import write_report
-from ploutos_jax.evaluate.tables import COLUMNS
+from ploutos_jax.evaluate.tables import COLUMNS, costs_by_kind
 from ploutos_jax.evaluate.trade_tables import MOST_TRADES, trades_table
 from tests.evaluate.accounts import SECTORS, make_ledger, page_of
 
@@ -181,6 +181,21 @@ def test_page_shows_months_drawdowns_and_costs():
     assert "<td>2019-12-30</td><td>−20.0%</td><td>2020-01-15</td><td>not yet</td><td>2</td><td>4</td>" in page_of(
         falling
     )
+
+
+def test_costs_by_kind_add_up():
+    known, unknown = make_ledger("agent", num_bars=100), make_ledger("hold", 1, num_bars=100)
+    slips = np.abs(known.fills["price"] - known.fills["reference_price"]) * known.fills["shares"]
+    parts = {"spread": 0.5 * slips, "slippage": 0.3 * slips, "impact": 0.2 * slips, "commission": 0.75, "fee_sec": 0.25}
+    known = dataclasses.replace(known, fills=known.fills.assign(**parts))
+    for ledgers, names in (
+        ([known], ["Spread", "Slippage", "Impact", "Commission", "Fees"]),
+        ([known, unknown], ["Spread, slippage, impact", "Commission", "Fees"]),
+    ):
+        for ledger, kinds in zip(ledgers, costs_by_kind(ledgers), strict=True):
+            assert list(kinds) == names and sum(kinds.values()) == pytest.approx(ledger.cost.sum())
+    trades = len(known.fills)
+    assert costs_by_kind([known])[0]["Fees"] == pytest.approx(0.25 * trades)
 
 
 def test_an_oracle_does_not_flatten_the_chart():
