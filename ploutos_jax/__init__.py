@@ -21,13 +21,17 @@ from ploutos_jax.market.panel import Market as Market
 from ploutos_jax.market.panel import Panel as Panel
 from ploutos_jax.market.planted import planted_panel as planted_panel
 from ploutos_jax.market.raw_features import raw_features as raw_features
+from ploutos_jax.market.stress import stress as stress
 from ploutos_jax.market.synthetic import synthetic_panel as synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
 from ploutos_jax.train.agent import Agent as Agent
 from ploutos_jax.train.checkpoint import restore as restore
 from ploutos_jax.train.config import Hyper as Hyper
 from ploutos_jax.train.config import TrainConfig as TrainConfig
+from ploutos_jax.train.export import export_policy as export_policy
+from ploutos_jax.train.export import load_policy as load_policy
 from ploutos_jax.train.faults import DivergedError as DivergedError
+from ploutos_jax.train.held_out import HeldOut as HeldOut
 from ploutos_jax.train.loop import train as train
 from ploutos_jax.train.loop import train_seeds as train_seeds
 from ploutos_jax.train.memory import estimate_memory as estimate_memory

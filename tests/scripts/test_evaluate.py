@@ -7,6 +7,7 @@ import shlex
 import pandas as pd
 import pytest
 
+from ploutos_jax.train.export import export_policy
 from tests.scripts.command_line import NUM_HELD_OUT, ROOT, TICKERS, call, start, wait, write_bars
 
 FIGURES = (
@@ -94,7 +95,7 @@ def test_every_flag_is_heeded(finished, tmp_path):
     (tmp_path / "report" / "metrics.json").write_text("{}")
     (tmp_path / "report" / "diary.txt").write_text("mine")
     of_data = ("--data", "moved.csv", "--start", "2015-06-01", "--end", "2015-09-21", "--benchmark", "BBB")
-    of_agent = ("--step", "3", "--seed", "7", "--device", "cpu", "--overwrite")
+    of_agent = ("--step", "3", "--seed", "7", "--device", "cpu", "--overwrite", "--tickers", "CCC,AAA")
     metrics, equity, printed = evaluate(finished.folder, tmp_path, *of_data, *of_agent)
     assert len(equity) == NUM_HELD_OUT
     assert str(equity["date"].iloc[0])[:10] == "2015-06-01" and str(equity["date"].iloc[-1])[:10] == "2015-09-21"
@@ -103,6 +104,8 @@ def test_every_flag_is_heeded(finished, tmp_path):
     assert metrics["facts"]["actions"] == "drawn with seed 7"
     assert metrics["facts"]["data"] == "moved.csv, 3 tickers"
     assert (tmp_path / "report" / "diary.txt").read_text() == "mine"
+    drawn = sorted(path.stem[-3:] for path in (tmp_path / "report").glob("backtest_trades_*.png"))
+    assert drawn == ["AAA", "CCC"]
 
     assert metrics["benchmark"]["name"] == "BBB"
     assert any(line.startswith("BBB ") for line in printed.splitlines())
@@ -122,3 +125,23 @@ def test_help_of_both_scripts(tmp_path):
     for name, flag in (("train", "--total-timesteps"), ("evaluate", "--checkpoint")):
         outcome = call(name, ["--help"], tmp_path)
         assert outcome.code == 0 and flag in outcome.out
+
+
+def test_the_best_agent_is_scored_as_during_training(finished, tmp_path):
+    best = json.loads((finished.folder / "summary.json").read_text(encoding="utf-8"))["best"]
+    metrics, _, out = evaluate(finished.folder, tmp_path, "--best")
+    assert metrics["sharpe"] == pytest.approx(best["score"], rel=1e-12)
+    assert metrics["total_return"] == pytest.approx(best["total_return"], rel=1e-12)
+    assert "so the figures flatter it" in out and "Out of sample" not in out
+
+
+def test_an_exported_policy_gives_the_report_of_its_run(finished, tmp_path):
+    export_policy(finished.folder, tmp_path / "policy")
+    (tmp_path / "run").mkdir()
+    expected = evaluate(finished.folder, tmp_path / "run")
+    found = evaluate("policy", tmp_path)
+    assert found[0] | {"facts": None} == expected[0] | {"facts": None}
+    assert found[0]["facts"]["checkpoint"] == "policy, update 4"
+    pd.testing.assert_frame_equal(found[1], expected[1])
+    outcome = call("evaluate", ["--checkpoint", "policy", "--output", "more", "--best"], tmp_path)
+    assert outcome.code == 2 and "is an exported policy" in outcome.message
