@@ -21,6 +21,7 @@ from ploutos_jax.market.panel import Market as Market
 from ploutos_jax.market.panel import Panel as Panel
 from ploutos_jax.market.planted import planted_panel as planted_panel
 from ploutos_jax.market.raw_features import raw_features as raw_features
+from ploutos_jax.market.stress import stress as stress
 from ploutos_jax.market.synthetic import synthetic_panel as synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
 from ploutos_jax.train.agent import Agent as Agent

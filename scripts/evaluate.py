@@ -36,6 +36,7 @@ class Evaluation:
         step: update of the checkpoint; the newest without it.
         agent: which agent of a run with several seeds, by its place from 0.
         benchmark: ticker of the data to hold as a further comparison.
+        tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
         universe: CSV of ticker, start, end; that of the run without it.
         seed: draw the agent's actions with this seed; its likeliest actions without it.
         device: where to run.
@@ -50,6 +51,7 @@ class Evaluation:
     step: int | None = None
     agent: int = 0
     benchmark: str | None = None
+    tickers: str | None = None
     universe: str | None = None
     seed: int | None = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -87,7 +89,16 @@ def main(args: list[str]) -> int:
         "actions": "likeliest" if wanted.seed is None else f"drawn with seed {wanted.seed}",
         "out_of_sample": agent.describe_span(span.times[0], span.times[-1]),
     }
-    write_report(wanted.output, ledger, others, benchmark=benchmark, facts=facts, overwrite=wanted.overwrite)
+    write_report(
+        wanted.output,
+        ledger,
+        others,
+        benchmark=benchmark,
+        tickers=None if wanted.tickers is None else [ticker.strip() for ticker in wanted.tickers.split(",")],
+        sectors=span.sectors,
+        facts=facts,
+        overwrite=wanted.overwrite,
+    )
     shown = {"agent": ledger, **others} | ({benchmark.name: benchmark} if benchmark is not None else {})
     console = result_console()
     console.print(f"{facts['out_of_sample']} Net of costs, {str(span.times[0])[:10]} to {str(span.times[-1])[:10]}:")

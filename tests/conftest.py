@@ -29,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return 2 processes for the whole suite and none beside this one for chosen files; `-n` says otherwise."""
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else min(2, os.cpu_count() or 1)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run."""
     if item.get_closest_marker("realdata") and not DATA_DIR.is_dir():

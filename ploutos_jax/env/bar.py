@@ -16,6 +16,7 @@ class Bar(struct.PyTreeNode):
         tradable: bool, False where nothing fills.
         volume_limit: shares that may be filled in this bar.
         delisted, dividend, split: see `Market`.
+        spread_scale, impact_scale: multiples of spread and impact of fills in this bar.
         atr, volatility, adv: what was known at the close observed.
         slippage: fraction of price; one for all assets unless a rule makes it differ.
         fee_rates, fee_caps: `[K]` of the bar's session.
@@ -34,6 +35,8 @@ class Bar(struct.PyTreeNode):
     delisted: Array | None
     dividend: Array | None
     split: Array | None
+    spread_scale: Array | None
+    impact_scale: Array | None
     atr: Array | None
     volatility: Array | None
     adv: Array | None
@@ -77,6 +80,8 @@ def read_bar(config: EnvConfig, params: EnvParams, row: Array, observed: Array, 
         delisted=take(market.delisted, row),
         dividend=take(market.dividend, row),
         split=take(market.split, row),
+        spread_scale=take(market.spread_scale, row),
+        impact_scale=None if config.impact is None else take(market.impact_scale, row),
         **known,
         slippage=_slippage(config, params, known["atr"], known["volatility"], noise),
         fee_rates=params.fee_rates[:, row],

@@ -22,6 +22,8 @@ def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Arra
         participation: `[A]` size of the orders as a share of the usual volume of a bar; read by market impact only.
     """
     half_spread = params.spread / 2
+    if bar.spread_scale is not None:
+        half_spread = half_spread * bar.spread_scale
     if config.tick_size is not None:
         tick = jnp.where(reference >= 1, params.tick_size, params.tick_size / 100)
         half_spread = jnp.maximum(half_spread, tick / (2 * _safe(reference)))
@@ -31,7 +33,8 @@ def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Arra
     # The root's slope is infinite at 0: keep it away from there, for gradients.
     root = jnp.sqrt(jnp.maximum(participation, SMALL_ORDER))
     grown = jnp.where(participation >= SMALL_ORDER, root, participation / SMALL_ORDER**0.5)
-    return move + params.impact * bar.volatility * grown
+    impact = params.impact if bar.impact_scale is None else params.impact * bar.impact_scale
+    return move + impact * bar.volatility * grown
 
 
 def participation_of(config: EnvConfig, bar: Bar, value: Array) -> Array:

@@ -1,34 +1,45 @@
 """Ledger to a report folder: JSON, Parquet, pictures and one HTML page; and to a table in the terminal."""
 
+import difflib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from ploutos_jax.evaluate.canvas import DARK, LIGHT, on_phone, to_png
+from ploutos_jax.evaluate.canvas import to_png
+from ploutos_jax.evaluate.charts import Episode
+from ploutos_jax.evaluate.evidence import evidence_of
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import summarize
-from ploutos_jax.evaluate.page import COLUMNS, build_page, embed_picture, show
+from ploutos_jax.evaluate.page import build_page
 from ploutos_jax.evaluate.pictures import draw_equity, draw_trades
+from ploutos_jax.evaluate.tables import COLUMNS, show
+from ploutos_jax.evaluate.verdict import judge
 
 METRICS_FILE = "metrics.json"
 REPORT_FILES = (
     METRICS_FILE,
     "equity.parquet",
     "trades.parquet",
+    "fills.parquet",
+    "baselines.parquet",
     "report.html",
     "backtest_equity.png",
     "backtest_trades_*.png",
 )
 """What a report consists of, as patterns; replacing a report removes these files and no others."""
+
+MOST_PLOTTED = 4
+"""Tickers whose trades are drawn unless some are named, the most traded first."""
 
 TERMINAL_COLUMNS = {
     "total_return": "Total\nreturn",
@@ -49,7 +60,10 @@ def write_report(
     baselines: Mapping[str, Ledger],
     *,
     benchmark: Ledger | None = None,
-    tickers_to_plot: int = 4,
+    tickers: Sequence[str] | None = None,
+    sectors: tuple[str, ...] = (),
+    stress: pd.DataFrame | None = None,
+    episodes: Sequence[Episode] = (),
     title: str = "",
     facts: Mapping[str, str] | None = None,
     overwrite: bool = False,
@@ -57,56 +71,70 @@ def write_report(
     """Write the report of one backtest and return what `metrics.json` holds.
 
     The folder gets `metrics.json` (the figures of `ledger` on top, those of the others under `baselines` and
-    `benchmark`; null where a figure is not defined), `equity.parquet`, `trades.parquet`, `backtest_equity.png`,
-    `backtest_trades_TICKER.png` for the most traded tickers (characters that a file name or a link cannot hold as
-    %XX) and `report.html`, which needs none of the others. All is written beside the folder first and moved in at
-    the end, so that a failure leaves nothing half-written.
+    `benchmark`, what they are worth under `evidence`; null where a figure is not defined), `equity.parquet`,
+    `trades.parquet`, `fills.parquet`, `baselines.parquet` (equity of the others by date), `backtest_equity.png`,
+    `backtest_trades_TICKER.png` (characters that a file name or a link cannot hold as %XX) and `report.html`, which
+    needs none of the others. All is written beside the folder first and moved in at the end, so that a failure leaves
+    nothing half-written.
 
     Args:
         folder: created if it is missing; other files in it stay.
         ledger: the strategy under test.
         baselines: other strategies over the same bars, by the name to show.
         benchmark: an index or one stock held over the same bars, if any.
-        tickers_to_plot: how many tickers get a picture of their trades.
+        tickers: whose trades are drawn; the most traded ones without it.
+        sectors: of the ledger's symbols, in their order, for the exposure by sector.
+        stress: figures by scenario, the index naming it, if there was a stress test.
+        episodes: stretches of time to mark on the equity chart: label, first and last date.
         title: heading of page and picture; by default the name of the ledger.
         facts: what a reader should know about the run (data, checkpoint, seed, ...), shown on the page and kept in
             `metrics.json`. `out_of_sample` is a sentence on how the bars relate to those of training.
         overwrite: replace the report that the folder holds.
 
     Raises:
-        ValueError: if the folder holds a report and `overwrite` is False, if it is not a folder, or if a ledger
-            covers other bars than `ledger`.
+        ValueError: if the folder holds a report and `overwrite` is False, if it is not a folder, if a ledger
+            covers other bars than `ledger`, or if a ticker or the number of sectors does not fit its symbols.
     """
     folder = Path(folder)
     check_report_folder(folder, overwrite=overwrite)
     others = dict(baselines) | ({benchmark.name: benchmark} if benchmark is not None else {})
     _check_spans(ledger, others, len(baselines) + (benchmark is not None))
+    plotted = most_traded(ledger, MOST_PLOTTED) if tickers is None else _known_tickers(ledger, tickers)
+    if sectors and len(sectors) != len(ledger.symbols):
+        raise ValueError(f"The report got {len(sectors)} sectors for {len(ledger.symbols)} symbols; give one for each.")
     facts = dict(facts or {})
-    figures = {name: summarize(one) for name, one in ({ledger.name: ledger} | others).items()}
+    ledgers = {ledger.name: ledger} | others
+    figures = {name: summarize(one) for name, one in ledgers.items()}
+    evidence = evidence_of(ledgers, figures)
     content: dict[str, Any] = {"name": ledger.name, **figures[ledger.name]}
     content["baselines"] = {name: figures[name] for name in baselines}
     if benchmark is not None:
         content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
-    content["facts"] = facts
+    content |= {"evidence": evidence, "facts": facts}
     content = _strict(content)
+    page = build_page(
+        ledgers,
+        figures,
+        judge(ledger.name, figures, evidence, facts),
+        title=title or f"Backtest of {ledger.name}",
+        facts=facts,
+        tickers=plotted,
+        sectors=sectors,
+        episodes=episodes,
+        stress=stress,
+    )
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
         # A folder inside the temporary one: it gets the user's ordinary permissions, not those of a private file.
         draft = Path(beside) / "report"
         draft.mkdir()
-        ledger.equity_frame().to_parquet(draft / "equity.parquet", index=False)
-        ledger.trades.to_parquet(draft / "trades.parquet", index=False)
-        equity_picture = _write_equity_picture(draft, ledger, baselines, benchmark, title)
-        trade_pictures = [_write_trades_picture(draft, ledger, t) for t in most_traded(ledger, tickers_to_plot)]
-        page = build_page(
-            {ledger.name: ledger} | others,
-            figures,
-            title=title or f"Backtest of {ledger.name}",
-            facts=facts,
-            equity_picture=equity_picture,
-            trade_pictures=trade_pictures,
-        )
+        _write_tables(draft, ledger, others)
+        picture = draw_equity(ledger, baselines, benchmark=benchmark, title=title)
+        (draft / "backtest_equity.png").write_bytes(to_png(picture))
+        for ticker in plotted:
+            name = f"backtest_trades_{quote(ticker, safe='')}.png"
+            (draft / name).write_bytes(to_png(draw_trades(ledger, ticker)))
         (draft / "report.html").write_text(page, encoding="utf-8")
         text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
         (draft / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
@@ -141,23 +169,23 @@ def most_traded(ledger: Ledger, number: int) -> list[str]:
     return sorted(trips, key=lambda ticker: (-trips[ticker], -value[ticker], ticker))[:number]
 
 
-def _write_equity_picture(
-    draft: Path, ledger: Ledger, baselines: Mapping[str, Ledger], benchmark: Ledger | None, title: str
-) -> str:
-    pngs = [
-        to_png(draw_equity(ledger, baselines, benchmark=benchmark, title=title, look=look))
-        for look in (LIGHT, DARK, on_phone(LIGHT), on_phone(DARK))
-    ]
-    (draft / "backtest_equity.png").write_bytes(pngs[0])
-    words = f"Equity, drawdown, exposure and turnover of {ledger.name}, with {len(baselines)} baselines"
-    return embed_picture(pngs[0], pngs[1], pngs[2], pngs[3], words)
+def _write_tables(draft: Path, ledger: Ledger, others: Mapping[str, Ledger]) -> None:
+    ledger.equity_frame().to_parquet(draft / "equity.parquet", index=False)
+    ledger.trades.to_parquet(draft / "trades.parquet", index=False)
+    ledger.fills.to_parquet(draft / "fills.parquet", index=False)
+    beside = pd.DataFrame({"date": ledger.times} | {name: other.equity for name, other in others.items()})
+    beside.to_parquet(draft / "baselines.parquet", index=False)
 
 
-def _write_trades_picture(draft: Path, ledger: Ledger, ticker: str) -> str:
-    looks = (LIGHT, DARK, on_phone(LIGHT), on_phone(DARK))
-    pngs = [to_png(draw_trades(ledger, ticker, look=look)) for look in looks]
-    (draft / f"backtest_trades_{quote(ticker, safe='')}.png").write_bytes(pngs[0])
-    return embed_picture(pngs[0], pngs[1], pngs[2], pngs[3], f"Close of {ticker} with every buy and sell")
+def _known_tickers(ledger: Ledger, tickers: Sequence[str]) -> list[str]:
+    for ticker in tickers:
+        if ticker not in ledger.symbols:
+            near = difflib.get_close_matches(ticker, ledger.symbols, 1)
+            hint = f"; did you mean {near[0]}?" if near else f": {', '.join(ledger.symbols[:5])}, …"
+            raise ValueError(
+                f"The ticker {ticker!r} to plot is not among the {len(ledger.symbols)} of the backtest{hint}"
+            )
+    return list(dict.fromkeys(tickers))
 
 
 def check_report_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -29,7 +29,7 @@ from ploutos_jax.market.families.feature import Feature
 from ploutos_jax.market.feature_cache import cached_features
 from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES, suggest
 from ploutos_jax.market.feature_table import MASKS, compute_features, split_paths
-from ploutos_jax.market.panel import Array, Market, Panel
+from ploutos_jax.market.panel import SCALES, Array, Market, Panel
 from ploutos_jax.market.sectors import sector_columns
 
 # The bound of signals and user functions: their squares, summed over a table, stay finite in float32.
@@ -97,6 +97,7 @@ def build_market(
         features=_join_own_columns(table, columns, panel, num_paths),
         dividend=None if panel.dividend is None else jnp.asarray(panel.dividend, float),
         split=None if panel.split is None else jnp.asarray(panel.split, float),
+        **{name: None if (x := getattr(panel, name)) is None else jnp.asarray(x, float) for name in SCALES},
         **activity,
         sector=None if panel.labels is None else jnp.asarray(sector_columns(panel.sectors)),
         labels=panel.labels,

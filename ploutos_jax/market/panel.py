@@ -18,6 +18,9 @@ Array = jax.Array | np.ndarray
 
 UNKNOWN_SECTOR = "Unknown"
 
+SCALES = ("spread_scale", "impact_scale")
+"""Fields of a panel and a market that multiply costs of the broker."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
@@ -134,7 +137,20 @@ def read_date(value: Any, name: str) -> np.datetime64:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["open", "high", "low", "close", "volume", "tradable", "sessions", "dividend", "split", "signals"],
+    data_fields=[
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "tradable",
+        "sessions",
+        "dividend",
+        "split",
+        "signals",
+        "spread_scale",
+        "impact_scale",
+    ],
     meta_fields=[],
     drop_fields=["labels"],
 )
@@ -155,6 +171,8 @@ class Panel(_Labelled):
         dividend: `[T, A]` cash per share paid to holders over the open of bar t (its ex-date), or None for none.
         split: `[T, A]` new shares per old share at the open of bar t (1 = no split), or None for none.
         signals: extra columns of the user's file by name, each `[T, A]`, NaN where missing; known at close t.
+        spread_scale, impact_scale: `[T, A]` multiples of the configured spread and market impact of fills in bar t,
+            or None for 1 everywhere. The broker charges by them as it fills; no feature and no observation holds them.
         labels: symbols, sectors and dates (host only).
     """
 
@@ -168,6 +186,8 @@ class Panel(_Labelled):
     dividend: Array | None = None
     split: Array | None = None
     signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    spread_scale: Array | None = None
+    impact_scale: Array | None = None
     labels: Labels | None = None
 
     @property
@@ -214,7 +234,7 @@ class Panel(_Labelled):
         shape = self.close.shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"A panel needs at least one bar and one asset; close has shape {shape}.")
-        for name in ("open", "high", "low", "volume", "tradable", "dividend", "split"):
+        for name in ("open", "high", "low", "volume", "tradable", "dividend", "split", *SCALES):
             field = getattr(self, name)
             if field is not None and field.shape != shape:
                 raise ValueError(f"panel.{name} has shape {field.shape}, but panel.close has {shape}.")
@@ -254,6 +274,11 @@ class Panel(_Labelled):
             self._reject(~(np.asarray(self.split) > 0), "a split ratio that is not above 0")
         if self.dividend is not None:
             self._reject(~np.isfinite(np.asarray(self.dividend)), "a dividend that is not finite")
+        for name in SCALES:
+            scale = getattr(self, name)
+            if scale is not None:
+                scale = np.asarray(scale)
+                self._reject(~((scale >= 0) & np.isfinite(scale)), f"a {name} that is negative or not finite")
 
     def _reject(self, bad: np.ndarray, what: str) -> None:
         if not bad.any():
@@ -283,6 +308,8 @@ class Panel(_Labelled):
         "volatility",
         "adv",
         "sector",
+        "spread_scale",
+        "impact_scale",
     ],
     meta_fields=[],
     drop_fields=["labels", "feature_names"],
@@ -310,6 +337,7 @@ class Market(_Labelled):
             `activity`: average true range as a fraction of the close, volatility of a bar's log return, dollars
             traded in a bar; 0 where not known. None where nobody asks.
         sector: `[A]` int32 column of each asset's sector, see `sector_columns`; None where no labels are.
+        spread_scale, impact_scale: see `Panel`; None where costs are the usual ones in every bar.
         labels: symbols, sectors and dates (host only).
         feature_names: F names (host only).
     """
@@ -330,6 +358,8 @@ class Market(_Labelled):
     volatility: jax.Array | None = None
     adv: jax.Array | None = None
     sector: jax.Array | None = None
+    spread_scale: jax.Array | None = None
+    impact_scale: jax.Array | None = None
     labels: Labels | None = None
     feature_names: tuple[str, ...] = ()
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ploutos_jax.env.types import REASON_NAMES
-from ploutos_jax.market.panel import Market
+from ploutos_jax.market.panel import SCALES, Market
 from tests.env.cases import KINDS, Case
 from tests.env.worlds import (
     NUM_ACCOUNTS,
@@ -91,7 +91,7 @@ def make_broker(case: Case, world: World, account: int) -> ReferenceBroker:
             settings[IN_BPS[name]] = value * 1e4
         elif getattr(config, SETTING_OF.get(name, name)) is not None:
             settings[SETTING_OF.get(name, name)] = value
-    optional = ("volume", "sessions", "delisted", "dividend", "split", "atr", "volatility", "adv")
+    optional = ("volume", "sessions", "delisted", "dividend", "split", "atr", "volatility", "adv", *SCALES)
     names = list(dict.fromkeys(market.sectors))
     if case["fees"] != "none":
         settings["fee_rounding"] = config.schedule.rounding

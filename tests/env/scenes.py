@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ploutos_jax.env.types import REASON_NAMES
+from ploutos_jax.market.panel import SCALES
 from tests.env.worlds import Trace, make_config, make_market, simulate
 
 NUM_BARS = 8
@@ -101,7 +102,8 @@ def trade(
             target, and there are no fees.
         noise: the standard normal number of every fill.
         sessions: of the eight bars, counted from the first; each bar is one of its own if not given.
-        known: `volume`, `atr`, `volatility`, `adv` of the market, one number or an array `[8, 2]`.
+        known: `volume`, `atr`, `volatility`, `adv` of the market, `spread_scale`, `impact_scale`, one number or an
+            array `[8, 2]`.
         features: `[8, 2, 2]`.
         given: numbers by their name in `EnvParams`; for `tradable`, `split`, `delisted` and `dividend` the exceptions
             by (bar, asset).
@@ -115,8 +117,9 @@ def trade(
         "delisted": np.zeros(shape, bool),
         "split": np.ones(shape),
         "dividend": np.zeros(shape),
+        **{name: np.ones(shape) for name in SCALES},
     }
-    for name in fields:
+    for name in ("tradable", "delisted", "split", "dividend"):
         for place, value in given.pop(name, {}).items():
             fields[name][place] = value
     fields |= {name: np.broadcast_to(np.asarray(value, float), shape).copy() for name, value in (known or {}).items()}

@@ -25,7 +25,7 @@ OFTEN += ("order capped by volume", "exit capped", "rounded to lots", "cut by th
 OFTEN += ("cut to settled cash", "refused by the trades of the day", "sale refused by age", "refused after an exit")
 OFTEN += ("refused after the halt", "day-trade buy refused", "day-trade sale refused", "flagged buy refused", "flagged")
 OFTEN += ("halted", "fee capped", "fee of the whole trade", "spread of a tick", "impact by the root")
-OFTEN += ("impact in proportion",)
+OFTEN += ("impact in proportion", "spread wider than usual", "spread narrower than usual", "impact scaled")
 """Every way in which a rule can act, named by the reference."""
 
 

@@ -8,6 +8,7 @@ from tests.env.scenes import (
     BUY_ONE,
     FLAT,
     NUM_BARS,
+    SELL_BOTH,
     SELL_ONE,
     WAIT,
     fills,
@@ -48,6 +49,36 @@ def test_stop_fills_at_its_level_inside_the_bar_and_pays_spread_and_slippage():
     trace = trade([FLAT, FLAT, (100, 101, 90, 95)], [BUY_ONE], stop_loss=0.02, spread=0.002, slippage=0.001)
     level = 100 * 1.002 * 0.98
     assert fills(trace, 1)[0][1] == near(level * 0.998)
+
+
+def test_a_wider_spread_is_paid_by_the_fills_of_its_bar_alone():
+    scale = np.ones((NUM_BARS, 2))
+    scale[2, 0] = 10
+    bars = [FLAT, FLAT, FLAT, FLAT]
+    trace = trade(bars, [BUY_BOTH, SELL_BOTH], known={"spread_scale": scale}, spread=0.002)
+    shares = 10_000 / 100.1
+    assert [fills(trace, step) for step in (0, 1)] == [[near((shares, 100.1))], [near((-shares, 99))]]
+    assert fills(trace, 1, asset=1) == [near((-shares, 99.9))]
+    assert trace.info["cost"][1] == near(shares * (1 + 0.1))
+
+
+def test_a_stop_pays_the_wider_spread_and_a_target_none():
+    scale = np.ones((NUM_BARS, 2))
+    scale[2] = 10
+    moves = {"known": {"spread_scale": scale}, "spread": 0.002, "stop_loss": 0.02, "take_profit": 0.04}
+    down, up = (100, 101, 90, 95), (100, 110, 100, 109)
+    trace = trade([FLAT, FLAT, down], [BUY_BOTH], other=[FLAT, FLAT, up], **moves)
+    assert fills(trace, 1)[0][1] == near(100.1 * 0.98 * 0.99)
+    assert fills(trace, 1, asset=1)[0][1] == near(100.1 * 1.04)
+
+
+def test_market_impact_may_be_larger_in_a_bar():
+    scale = np.ones((NUM_BARS, 2))
+    scale[2, 0] = 2
+    known = {"volatility": 0.02, "adv": 1e6, "impact_scale": scale}
+    trace = trade([FLAT], [BUY_BOTH, SELL_BOTH], known=known, impact=1.0)
+    lost = [1 - fills(trace, 1, asset)[0][1] / 100 for asset in (0, 1)]
+    assert lost[0] == near(2 * lost[1]) and 0.0019 < lost[1] < 0.002
 
 
 def test_stop_checked_on_entry_bar():

@@ -1,6 +1,7 @@
 """What is in the compiled step: a rule that is off leaves no trace, numbers are arguments, nothing calls the host."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,7 +10,8 @@ from jax.extend import core
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from tests.env.worlds import make_config, random_market
+from ploutos_jax.market.panel import SCALES
+from tests.env.worlds import NUM_ASSETS, NUM_BARS, make_config, random_market
 
 OPTIONAL = {
     "max_sector_pct": 0.4,
@@ -37,9 +39,9 @@ OPTIONAL = {
 OFF = dict.fromkeys(OPTIONAL) | {"fees": "none", "day_trade_rule": "none"}
 
 
-def trace_step(config: EnvConfig) -> tuple[set[str], int, set[str]]:
+def trace_step(config: EnvConfig, **scales: Any) -> tuple[set[str], int, set[str]]:
     """Return the numbers of `EnvParams` that a step reads, how many operations it has, and their names."""
-    env, market = TradingEnv(config), random_market(0)
+    env, market = TradingEnv(config), random_market(0).replace(**{name: scales.get(name) for name in SCALES})
     params = env.default_params(market)
     _, state = env.reset_at(0, 10, params)
     action = np.zeros(market.num_assets, np.int32 if config.action == "discrete" else np.float32)
@@ -74,6 +76,17 @@ def test_a_rule_that_is_off_is_not_in_the_program(name: str):
     assert not any(f".{name}" in leaf for leaf in before)
     assert any(f".{name}" in leaf for leaf in after) or name == "max_sector_pct"
     assert more > operations
+
+
+def test_costs_that_are_the_usual_ones_are_not_scaled_in_the_program():
+    config = make_config("discrete", 11, **(OFF | {"impact": 1.0}))
+    scale = np.ones((NUM_BARS, NUM_ASSETS), np.float32)
+    plain, wide, steep = (trace_step(config, **scales) for scales in ({}, *({name: scale} for name in SCALES)))
+    assert not any("_scale" in leaf for leaf in plain[0])
+    assert ".market.spread_scale" in str(wide[0]) and wide[1] > plain[1] < steep[1]
+    # Without impact, what it is multiplied by is not read.
+    off = make_config("discrete", 11, **OFF)
+    assert trace_step(off, impact_scale=scale)[1] == trace_step(off)[1]
 
 
 @pytest.mark.parametrize(

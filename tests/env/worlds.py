@@ -1,7 +1,8 @@
 """Random markets, accounts and actions for the environment's tests, and one compiled run over them.
 
 A market here holds what real ones hold: bars that are missing or do not trade, late listings, delistings, splits on
-traded and on missing bars, dividends, gaps through stops, weekends, bars of little or no volume.
+traded and on missing bars, dividends, gaps through stops, weekends, bars of little or no volume, spreads and impact
+that are not the usual ones.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import numpy as np
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Info
-from ploutos_jax.market.panel import Labels, Market
+from ploutos_jax.market.panel import SCALES, Labels, Market
 
 PRICES = ("open", "high", "low", "close")
 
@@ -63,6 +64,7 @@ def calm_market(close: np.ndarray, **fields: np.ndarray) -> Market:
     """Return a market whose bars are all at their close, of the same structure as a random one."""
     shape = close.shape
     events = {"delisted": np.zeros(shape, bool), "split": np.ones(shape), "dividend": np.zeros(shape)}
+    events |= {name: np.ones(shape) for name in SCALES}
     return make_market(dict.fromkeys(PRICES, close), **(events | fields))
 
 
@@ -103,7 +105,7 @@ def random_market(
     dividend = np.where(rng.random(shape) < 0.03, rng.uniform(0, 0.03, shape) * prices["close"], 0.0)
     _carry_closes(prices, exists, split)
     events = {"tradable": tradable, "delisted": delisted, "dividend": dividend, "split": split}
-    return make_market(prices, dtype, **events, **activity)
+    return make_market(prices, dtype, **events, **activity, **_random_scales(seed, shape))
 
 
 def _random_activity(rng: np.random.Generator, close: np.ndarray, intraday: bool) -> dict[str, Any]:
@@ -123,6 +125,13 @@ def _random_activity(rng: np.random.Generator, close: np.ndarray, intraday: bool
         "sessions": (first + np.cumsum(days)).astype(np.int32),
         "labels": make_labels(shape[0], sectors),
     }
+
+
+def _random_scales(seed: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Draw multiples of spread and impact: 1 in most bars, as often less as more in the others."""
+    rng = np.random.default_rng([seed, 7])
+    drawn = {name: np.exp(rng.uniform(-np.log(30), np.log(30), shape)) for name in SCALES}
+    return {name: np.where(rng.random(shape) < 0.7, 1.0, scale) for name, scale in drawn.items()}
 
 
 def _random_prices(rng: np.random.Generator, shares_per_first: np.ndarray) -> dict[str, np.ndarray]:

@@ -14,40 +14,14 @@ from ploutos_jax.evaluate import report
 from ploutos_jax.evaluate.canvas import LIGHT, on_phone, spread_labels, thin_bars, to_png
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, TRADE_COLUMNS, Ledger
 from ploutos_jax.evaluate.metrics import summarize
-from ploutos_jax.evaluate.page import build_page
 from ploutos_jax.evaluate.pictures import draw_equity, draw_trades
+from tests.evaluate.accounts import SECTORS, make_ledger, page_of
 
-SYMBOLS = ("AAA", "BRK.B", "BTC/USD")
 METRICS = (
     "total_return annual_return annual_volatility sharpe sortino calmar max_drawdown max_drawdown_bars var_95 cvar_95"
     " win_rate profit_factor turnover num_trades average_trade_bars total_cost exposure"
 )
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
-
-
-def make_ledger(name, seed=0, num_bars=60, trade_every=6, start="2017-01-30"):
-    """A small account that buys and sells the three symbols in turn at the close."""
-    rng = np.random.default_rng(seed)
-    times = np.busday_offset(np.datetime64(start), np.arange(num_bars + 1), roll="forward")
-    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, (num_bars + 1, 3)), axis=0))
-    cash, shares, rows = 10_000.0, np.zeros(3), []
-    accounts = [(10_000.0, 10_000.0, 0.0, 0.0, 0.0)]
-    for bar in range(1, num_bars + 1):
-        traded = cost = 0.0
-        if trade_every and bar % trade_every == 0:
-            asset = (bar // trade_every // 2) % 3 if bar % (5 * trade_every) else 0
-            change = -shares[asset] if shares[asset] else 20.0
-            price = close[bar, asset] * (1 + 0.001 * np.sign(change))
-            reason = "order" if change > 0 else ("stop", "target", "order")[bar % 3]
-            side = "buy" if change > 0 else "sell"
-            rows.append((bar, times[bar], SYMBOLS[asset], side, abs(change), price, close[bar, asset], 1.0, reason))
-            cash -= change * price + 1.0
-            traded, cost = abs(change) * price, abs(change) * close[bar, asset] * 0.001 + 1.0
-            shares[asset] += change
-        equity = cash + shares @ close[bar]
-        accounts.append((equity, cash, shares @ close[bar], traded / accounts[-1][0], cost))
-    fills = pd.DataFrame(rows, columns=list(FILL_COLUMNS))
-    return Ledger(name, times, *np.array(accounts).T, 10_000.0, fills, SYMBOLS, close)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +38,14 @@ def written(tmp_path_factory, ledgers):
     agent, baselines = ledgers
     facts = {"out_of_sample": "trained until 2016-12-30", "seed": "3"}
     content = report.write_report(
-        folder, agent, baselines, benchmark=make_ledger("Index", 2), tickers_to_plot=2, title="A <i> title", facts=facts
+        folder,
+        agent,
+        baselines,
+        benchmark=make_ledger("Index", 2),
+        tickers=["AAA", "BRK.B"],
+        sectors=SECTORS,
+        title="A <i> title",
+        facts=facts,
     )
     return folder, content
 
@@ -87,7 +68,9 @@ def test_folder_holds_the_promised_files_and_nothing_else(written):
         "backtest_equity.png",
         "backtest_trades_AAA.png",
         "backtest_trades_BRK.B.png",
+        "baselines.parquet",
         "equity.parquet",
+        "fills.parquet",
         "metrics.json",
         "report.html",
         "trades.parquet",
@@ -128,6 +111,10 @@ def test_parquet_files_hold_account_and_trades(written, ledgers):
     assert (trades["exit_reason"] != "open").sum() == content["num_trades"] > 3
     assert trades["exit_date"].isna().sum() == content["open_trades"]
     np.testing.assert_allclose(trades["pnl"].sum(), equity["equity"].iloc[-1] - 10_000)
+    fills, beside = (pd.read_parquet(folder / name) for name in ("fills.parquet", "baselines.parquet"))
+    assert tuple(fills.columns) == FILL_COLUMNS and len(fills) == len(ledgers[0].fills)
+    assert list(beside.columns) == ["date", "Cash", "A <b>&", "Index"]
+    np.testing.assert_array_equal(beside["A <b>&"], ledgers[1]["A <b>&"].equity)
 
 
 def test_pictures_are_pngs_of_the_promised_size(written):
@@ -138,48 +125,10 @@ def test_pictures_are_pngs_of_the_promised_size(written):
         assert data.startswith(PNG_HEAD) and (width, height) == (1600, 1100 if "equity" in path.name else 704)
 
 
-def test_page_stands_alone_and_escapes_names(written):
-    page = (written[0] / "report.html").read_text("utf-8")
-    assert not re.search(r"<script|<link|<iframe|@import|url\(|https?://|\son\w+=", page)
-    sources = re.findall(r"(?:src|srcset)='([^']*)'", page)
-    assert len(sources) == 3 * 4 and all(source.startswith("data:image/png;base64,") for source in sources)
-    assert "A &lt;b&gt;&amp;" in page and "<b>&" not in page and "A &lt;i&gt; title" in page
-    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
-    for heading in ("Costs", "Deepest drawdowns", "Returns by month", "Trades by exit"):
-        assert f"<h2>{heading}</h2>" in page
-    assert "trained until 2016-12-30" in page and "nan" not in re.sub(r"base64,[^']*", "", page).lower()
-
-
-def page_of(ledger, **others):
-    ledgers = {ledger.name: ledger, **others}
-    figures = {name: summarize(one) for name, one in ledgers.items()}
-    return build_page(ledgers, figures, title="t", facts={}, equity_picture="", trade_pictures=[])
-
-
-def test_page_does_not_claim_out_of_sample_unless_told(ledgers):
-    page = page_of(ledgers[0])
-    assert "does not say whether the agent was trained on these bars" in page and "compared with nothing" in page
-
-
-def test_page_shows_months_drawdowns_and_costs():
-    times = np.array(["2019-12-30", "2019-12-31", "2020-01-15", "2020-01-31", "2020-02-03"], "datetime64[D]")
-    equity = np.array([100.0, 110.0, 88.0, 99.0, 121.0])
-    zero = np.zeros(5)
-    cost = np.array([0, 1.0, 0, 0, 0])
-    ledger = Ledger("x", times, equity, equity, zero, zero, cost, 100.0, pd.DataFrame(columns=list(FILL_COLUMNS)))
-    page = page_of(ledger)
-    assert re.findall(r"rgb[^>]*>([^<]*)", page) == ["+10.0%", "−10.0%", "+22.2%"]
-    assert re.findall(r"class='total'>([^<]*)", page) == ["+10.0%", "+10.0%"]
-    assert "2019-12-31</th><td>−20.0%</td><td>2020-01-15</td><td>2020-02-03</td><td>3</td>" in page
-    assert "<td>+22.1%</td><td>+21.0%</td><td>−1.1 points</td><td>$1</td>" in page
-    falling = dataclasses.replace(ledger, equity=np.array([100.0, 90, 80, 85, 85]))
-    assert "2019-12-30</th><td>−20.0%</td><td>2020-01-15</td><td>not yet</td><td>4</td>" in page_of(falling)
-
-
 @pytest.mark.usefixtures("quick_pictures")
 def test_report_is_not_overwritten_unless_asked(tmp_path, ledgers):
     agent, baselines = ledgers
-    report.write_report(tmp_path, agent, baselines, tickers_to_plot=3)
+    report.write_report(tmp_path, agent, baselines)
     (tmp_path / "notes.txt").write_text("mine")
     before = (tmp_path / "metrics.json").read_text()
     with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))} already holds a report.*overwrite"):
@@ -188,7 +137,7 @@ def test_report_is_not_overwritten_unless_asked(tmp_path, ledgers):
     assert {path.name for path in tmp_path.glob("backtest_trades_*.png")} == {
         f"backtest_trades_{name}.png" for name in ("AAA", "BRK.B", "BTC%2FUSD")
     }
-    report.write_report(tmp_path, make_ledger("other", 5), {}, tickers_to_plot=1, overwrite=True)
+    report.write_report(tmp_path, make_ledger("other", 5), {}, tickers=["AAA"], overwrite=True)
     assert read_strict(tmp_path / "metrics.json")["name"] == "other"
     assert len(list(tmp_path.glob("backtest_trades_*.png"))) == 1
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -216,6 +165,10 @@ def test_bad_input_is_named(tmp_path, ledgers):
         report.write_report(tmp_path / "r", agent, {"agent": agent})
     with pytest.raises(ValueError, match="share a name.*'Cash'"):
         report.write_report(tmp_path / "r", agent, baselines, benchmark=baselines["Cash"])
+    with pytest.raises(ValueError, match="'AA' to plot is not among the 3.*did you mean AAA"):
+        report.write_report(tmp_path / "r", agent, {}, tickers=["BRK.B", "AA"])
+    with pytest.raises(ValueError, match="2 sectors for 3 symbols"):
+        report.write_report(tmp_path / "r", agent, {}, sectors=("a", "b"))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file"):
         report.write_report(tmp_path / "file", agent, {})

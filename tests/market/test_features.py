@@ -34,6 +34,17 @@ def test_missing_bars_carry_the_last_close(ragged):
     assert market.labels is ragged.labels
 
 
+def test_multiples_of_costs_pass_to_the_market_and_change_no_feature(panel):
+    scale = np.random.default_rng(0).uniform(1, 9, panel.close.shape)
+    market = build_market(panel.replace(spread_scale=scale), "minimal")
+    np.testing.assert_array_equal(market.spread_scale, scale.astype(np.float32))
+    assert market.impact_scale is None
+    plain = build_market(panel, "minimal")
+    assert plain.spread_scale is None
+    np.testing.assert_array_equal(market.features, plain.features)
+    np.testing.assert_array_equal(market.window(20).spread_scale, market.spread_scale[20:])
+
+
 def test_delisted_marks_the_bar_after_the_last_tradable_one(ragged, panel):
     delisted = np.asarray(build_market(ragged, "minimal").delisted)
     assert np.argwhere(delisted).tolist() == [[300, 3]]

@@ -216,6 +216,17 @@ def test_bad_numbers_are_named_with_date_and_ticker(ragged, name, value, said):
         broken.replace(labels=None).validate()
 
 
+@pytest.mark.parametrize("name", ["spread_scale", "impact_scale"])
+def test_a_multiple_of_costs_is_a_number_from_0_on(panel, name):
+    for value in (-1.0, np.nan):
+        scale = np.ones(panel.close.shape)
+        scale[5, 0] = value
+        with pytest.raises(ValueError, match=f"{name} that is negative or not finite.*T0"):
+            panel.replace(**{name: scale}).validate()
+    with pytest.raises(ValueError, match=rf"panel.{name} has shape \(3,\)"):
+        panel.replace(**{name: np.ones(3)}).validate()
+
+
 def test_a_missing_bar_may_hold_nothing(panel, remove_bars):
     missing = np.zeros(panel.close.shape, bool)
     missing[5, 1] = True

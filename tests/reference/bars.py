@@ -19,6 +19,7 @@ class Bars:
         split: `[T, A]` new shares per old share at the open of the bar; None for none.
         atr, volatility: `[T, A]` fractions of the price, known at close t, 0 where unknown; None for nowhere known.
         adv: `[T, A]` dollars traded in a usual bar, known at close t, 0 where unknown; None for nowhere known.
+        spread_scale, impact_scale: `[T, A]` multiples of spread and impact of the fills in a bar; None for 1.
 
     Attributes:
         The same names, as lists of T lists of A floats or bools (`sessions`: T ints).
@@ -42,6 +43,8 @@ class Bars:
         atr: Any = None,
         volatility: Any = None,
         adv: Any = None,
+        spread_scale: Any = None,
+        impact_scale: Any = None,
     ) -> None:
         shape = np.shape(close)
         none, never = np.zeros(shape), np.zeros(shape, bool)
@@ -53,6 +56,8 @@ class Bars:
         if ((read["open"] <= 0) | (read["low"] <= 0))[can_trade].any():
             raise ValueError("A tradable bar has a price of 0; mark it as not tradable.")
         ratio = np.ones(shape) if split is None else _numbers("split", split, shape)
+        for name, values in {"spread_scale": spread_scale, "impact_scale": impact_scale}.items():
+            read[name] = np.ones(shape) if values is None else _not_negative(name, values, shape)
         if not (ratio > 0).all():
             raise ValueError("split holds a ratio that is not above 0; write 1 where there is no split.")
         days = np.arange(shape[0]) if sessions is None else np.asarray(sessions)
@@ -63,6 +68,7 @@ class Bars:
         self.open, self.high, self.low, self.close = (read[name].tolist() for name in prices)
         self.volume, self.atr = read["volume"].tolist(), read["atr"].tolist()
         self.volatility, self.adv = read["volatility"].tolist(), read["adv"].tolist()
+        self.spread_scale, self.impact_scale = read["spread_scale"].tolist(), read["impact_scale"].tolist()
         self.tradable = can_trade.tolist()
         self.delisted = (never if delisted is None else _numbers("delisted", delisted, shape).astype(bool)).tolist()
         self.dividend = (none if dividend is None else _numbers("dividend", dividend, shape)).tolist()

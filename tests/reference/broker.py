@@ -24,7 +24,8 @@ class ReferenceBroker(Account):
     """An account that trades one market, a bar at a time.
 
     Args:
-        open, high, low, close, tradable, volume, sessions, delisted, dividend, split, atr, volatility, adv: see `Bars`.
+        open, high, low, close, tradable, volume, sessions, delisted, dividend, split, atr, volatility, adv,
+            spread_scale, impact_scale: see `Bars`.
         start: the bar observed first.
         settings: see `Settings`.
 
@@ -51,17 +52,33 @@ class ReferenceBroker(Account):
         atr: Any = None,
         volatility: Any = None,
         adv: Any = None,
+        spread_scale: Any = None,
+        impact_scale: Any = None,
         start: int = 0,
         **settings: Any,
     ) -> None:
         self.settings = Settings(**settings)
         self.bars = Bars(
-            open, high, low, close, tradable, volume, sessions, delisted, dividend, split, atr, volatility, adv
+            open,
+            high,
+            low,
+            close,
+            tradable,
+            volume,
+            sessions,
+            delisted,
+            dividend,
+            split,
+            atr,
+            volatility,
+            adv,
+            spread_scale,
+            impact_scale,
         )
         if not 0 <= start < self.bars.num_bars:
             raise ValueError(f"start={start} is outside the {self.bars.num_bars} bars.")
         super().__init__(self.settings, self.bars.num_assets, start)
-        self._costs = Costs(self.settings, self.events)
+        self._costs = Costs(self.settings, self.bars, self.events)
         self._exits = Exits(self.settings, self, self.bars, self._costs)
         self._orders = Orders(self.settings, self, self._costs)
 

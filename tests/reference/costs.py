@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from math import ceil, exp, sqrt
 from typing import NamedTuple
 
+from tests.reference.bars import Bars
 from tests.reference.settings import FeeKind, Settings, zero_if_off
 
 BUY_SIDE, SELL_SIDE = 1, -1
@@ -38,8 +39,8 @@ def round_up_to_cents(dollars: float) -> float:
 class Costs:
     """Prices and fees of fills under some settings; `events` counts how often a limit among them was reached."""
 
-    def __init__(self, settings: Settings, events: Counter[str]) -> None:
-        self.events = events
+    def __init__(self, settings: Settings, bars: Bars, events: Counter[str]) -> None:
+        self.bars, self.events = bars, events
         self.tick_size = zero_if_off(settings.tick_size)
         self.spread = settings.spread_bps * 1e-4
         self.slippage = settings.slippage_bps * 1e-4
@@ -54,15 +55,19 @@ class Costs:
         self.kinds = tuple(settings.fees)
         self.rounding = settings.fee_rounding
 
-    def move(self, asset: int, price: float, value: float, known: Known) -> float:
-        """Return how far a market order over `value` dollars fills from `price`, as a fraction."""
+    def move(self, asset: int, price: float, value: float, known: Known, bar: int) -> float:
+        """Return how far from `price` a market order over `value` dollars fills in `bar`, as a fraction."""
+        scale, spread = self.bars.spread_scale[bar][asset], self.spread * self.bars.spread_scale[bar][asset]
+        self.events["spread wider than usual"] += scale > 1
+        self.events["impact scaled"] += self.bars.impact_scale[bar][asset] != 1 and self.impact_factor > 0
+        self.events["spread narrower than usual"] += scale < 1
         tick = self.tick_size if price >= 1 else self.tick_size / 100
-        half_spread = max(self.spread / 2, tick / (2 * price))
-        self.events["spread of a tick"] += half_spread > self.spread / 2
+        half_spread = max(spread / 2, tick / (2 * price))
+        self.events["spread of a tick"] += half_spread > spread / 2
         slippage = (
             self.slippage + self.slippage_atr * known.atr[asset] + self.slippage_volatility * known.volatility[asset]
         ) * exp(self.slippage_noise * known.noise[asset])
-        return half_spread + slippage + self.impact(asset, value, known)
+        return half_spread + slippage + self.impact(asset, value, known) * self.bars.impact_scale[bar][asset]
 
     def impact(self, asset: int, value: float, known: Known) -> float:
         if known.adv[asset] == 0:

@@ -142,7 +142,7 @@ class Exits:
         moment.volume_left[asset] -= shares
         price = exit.price
         if exit.pays:
-            price *= max(1 - self.costs.move(asset, exit.price, shares * exit.price, known), 0)
+            price *= max(1 - self.costs.move(asset, exit.price, shares * exit.price, known, moment.bar), 0)
         fee, charges = self.costs.fee(SELL_SIDE, shares * price, shares, moment.bar)
         account.sell(Fill(asset, -1, shares, price, exit.price, fee, exit.reason), charges)
         account.exits[exit.reason] += 1

@@ -196,7 +196,7 @@ class Orders:
         if shares <= 0 or (shares < held and shares * price < self.settings.min_order_cash):
             return False
         moment.volume_left[asset] -= shares
-        paid = price * max(1 - self.costs.move(asset, price, shares * price, known), 0)
+        paid = price * max(1 - self.costs.move(asset, price, shares * price, known, moment.bar), 0)
         fee, charges = self.costs.fee(SELL_SIDE, shares * paid, shares, moment.bar)
         account.sell(Fill(asset, -1, shares, paid, price, fee, "order"), charges)
         return True
@@ -239,7 +239,7 @@ class Orders:
         price, account = moment.price, self.account
         sizing_price, shares = {}, {}
         for asset, value in values.items():
-            sizing_price[asset] = price[asset] * (1 + self.costs.move(asset, price[asset], value, known))
+            sizing_price[asset] = price[asset] * (1 + self.costs.move(asset, price[asset], value, known, moment.bar))
             wanted = value / sizing_price[asset]
             shares[asset] = self._cap(asset, wanted, moment)
             self._keep_working(asset, wanted - shares[asset], moment)
@@ -250,7 +250,7 @@ class Orders:
             if number <= 0 or number * sizing_price[asset] < self.settings.min_order_cash:
                 continue
             moment.volume_left[asset] -= number
-            paid = price[asset] * (1 + self.costs.move(asset, price[asset], number * price[asset], known))
+            paid = price[asset] * (1 + self.costs.move(asset, price[asset], number * price[asset], known, moment.bar))
             fee, charges = self.costs.fee(BUY_SIDE, number * paid, number, moment.bar)
             fill = Fill(asset, 1, number, paid, price[asset], fee, "order")
             account.buy(fill, charges, moment.bar, known.atr[asset])

@@ -17,11 +17,12 @@ PLAIN = {"spread_bps": 0.0, "stop_loss": None, "take_profit": None, "max_positio
 def make(*assets: list[tuple[float, float, float, float]], **settings: Any) -> ReferenceBroker:
     """A broker of some assets, each a list of (open, high, low, close) bars; tradable unless said otherwise.
 
-    What a bar knows of an asset (`volume`, `atr`, `volatility`, `adv`) may be one number for all, or one per asset.
+    What a bar knows of an asset (`volume`, `atr`, `volatility`, `adv`, scales of costs) may be one number for all, or
+    one per asset.
     """
     first, high, low, close = np.array(assets).transpose(2, 1, 0)
     tradable = settings.pop("tradable", np.ones(close.shape, bool))
-    for name in {"volume", "atr", "volatility", "adv"} & settings.keys():
+    for name in {"volume", "atr", "volatility", "adv", "spread_scale", "impact_scale"} & settings.keys():
         settings[name] = np.broadcast_to(np.asarray(settings[name], float), close.shape)
     return ReferenceBroker(first, high, low, close, tradable, **{"spread_bps": 20.0, **settings})
 

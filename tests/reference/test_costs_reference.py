@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.reference.scenes import FIRST, PLAIN, column, make, near
@@ -28,6 +29,21 @@ def test_the_tick_is_a_hundredth_below_a_dollar():
     assert price_of_a_buy(SMALL, tick_size=0.10) == near(0.5005)  # 0.001 / (2 * 0.5) = 10 bps
     at_a_dollar = [(1.0, 1.0, 1.0, 1.0)] * 2
     assert price_of_a_buy(at_a_dollar, tick_size=0.10) == near(1.05)
+
+
+def test_spread_and_impact_are_multiplied_in_their_bar():
+    # Half of 3 x 20 bps is 30; slippage is no part of the spread.
+    assert price_of_a_buy(spread_bps=20.0, spread_scale=3.0, slippage_bps=5.0) == near(100.35)
+    # A tenth of 20 bps is less than a tick of $0.10, which is not scaled.
+    assert price_of_a_buy(spread_bps=20.0, spread_scale=0.1, tick_size=0.10) == near(100.05)
+    ones, scale = np.ones((3, 1)), column(1.0, 1.0, 4.0)
+    broker = make([FIRST] * 3, **PLAIN | {"spread_bps": 20.0}, spread_scale=scale, impact_scale=ones)
+    assert broker.step([1])["fills"][0].price == near(100.1)
+    assert broker.step([2])["fills"][0].price == near(99.6)
+    usual = {"impact": 1.0, "volatility": 0.02, "adv": 1e6}
+    once, twice = (price_of_a_buy(**usual, impact_scale=scale) for scale in (1.0, 2.0))
+    # A larger impact buys fewer shares, whose impact is a little less than twice as large.
+    assert 1.99 < (twice - 100) / (once - 100) < 2
 
 
 def test_slippage_adds_up_and_is_moved_by_luck_together():

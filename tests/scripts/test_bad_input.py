@@ -130,6 +130,7 @@ EVALUATE_CASES = {
     "span without bars": ("--checkpoint run --start 2030-01-01", "holds no bar; the data covers 2015-01-05"),
     "span of one bar": ("--checkpoint run --start 2016-05-02 --end 2016-05-02", "a backtest needs at least two"),
     "benchmark unknown": ("--checkpoint run --benchmark NOPE", "Unknown ticker: NOPE"),
+    "ticker to plot unknown": ("--checkpoint run --tickers AAA,NOPE", "'NOPE' to plot is not among the 3"),
     "universe missing": ("--checkpoint run --universe nowhere.csv", "No such file: nowhere.csv"),
     "report exists": ("--checkpoint run --output report", "The folder report already holds a report"),
     "report is a file": ("--checkpoint run --output file", "The report folder file is a file"),

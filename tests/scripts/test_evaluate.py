@@ -94,7 +94,7 @@ def test_every_flag_is_heeded(finished, tmp_path):
     (tmp_path / "report" / "metrics.json").write_text("{}")
     (tmp_path / "report" / "diary.txt").write_text("mine")
     of_data = ("--data", "moved.csv", "--start", "2015-06-01", "--end", "2015-09-21", "--benchmark", "BBB")
-    of_agent = ("--step", "3", "--seed", "7", "--device", "cpu", "--overwrite")
+    of_agent = ("--step", "3", "--seed", "7", "--device", "cpu", "--overwrite", "--tickers", "CCC,AAA")
     metrics, equity, printed = evaluate(finished.folder, tmp_path, *of_data, *of_agent)
     assert len(equity) == NUM_HELD_OUT
     assert str(equity["date"].iloc[0])[:10] == "2015-06-01" and str(equity["date"].iloc[-1])[:10] == "2015-09-21"
@@ -103,6 +103,8 @@ def test_every_flag_is_heeded(finished, tmp_path):
     assert metrics["facts"]["actions"] == "drawn with seed 7"
     assert metrics["facts"]["data"] == "moved.csv, 3 tickers"
     assert (tmp_path / "report" / "diary.txt").read_text() == "mine"
+    drawn = sorted(path.stem[-3:] for path in (tmp_path / "report").glob("backtest_trades_*.png"))
+    assert drawn == ["AAA", "CCC"]
 
     assert metrics["benchmark"]["name"] == "BBB"
     assert any(line.startswith("BBB ") for line in printed.splitlines())

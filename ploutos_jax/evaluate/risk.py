@@ -1,0 +1,151 @@
+"""What the account risked, bar by bar: rolling figures, leverage, holdings by sector, drawdown episodes.
+
+Pure NumPy and pandas functions of a ledger or its returns. A value in row t uses rows up to t only: known at close t.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ploutos_jax.evaluate.ledger import FLAT_TOLERANCE, Ledger
+from ploutos_jax.evaluate.metrics import ROUNDING, drawdown_spells
+
+WINDOWS = (252, 126, 63, 21)
+"""Windows of rolling figures in days, of which a report takes the longest that fits twice into the span."""
+
+EPISODE_COLUMNS = ("peak", "trough", "recovered", "depth", "bars_down", "bars")
+
+
+def fitting_window(num_returns: int) -> int | None:
+    """Return the longest of `WINDOWS` that fits twice into a number of returns; None where none does."""
+    return next((window for window in WINDOWS if num_returns >= 2 * window), None)
+
+
+def rolling_sharpe(returns: np.ndarray, window: int, periods: float = 252) -> np.ndarray:
+    """Return `[N]` mean over sample deviation of the last `window` returns, times `√periods`.
+
+    NaN before the first full window, and where a window's returns are all alike.
+    """
+    windows = _windows(returns, window)
+    spread = windows.std(axis=1, ddof=1)
+    ratio = windows.mean(axis=1) / np.where(spread > ROUNDING, spread, np.nan) * np.sqrt(periods)
+    return _after_warm_up(ratio, returns, window)
+
+
+def rolling_var(returns: np.ndarray, window: int, level: float = 0.05) -> np.ndarray:
+    """Return `[N]` the `level` quantile (linear interpolation) of the last `window` returns, a loss below 0."""
+    return _after_warm_up(np.quantile(_windows(returns, window), level, axis=1), returns, window)
+
+
+def rolling_cvar(returns: np.ndarray, window: int, level: float = 0.05) -> np.ndarray:
+    """Return `[N]` the mean of the `int((window - 1) * level) + 1` lowest of the last `window` returns."""
+    cutoff = int((window - 1) * level)
+    lowest = np.partition(_windows(returns, window), cutoff, axis=1)[:, : cutoff + 1]
+    return _after_warm_up(lowest.mean(axis=1), returns, window)
+
+
+def leverage(ledger: Ledger) -> np.ndarray:
+    """Return `[N+1]` gross exposure over equity at the close; 0 once the equity is gone."""
+    alive = ledger.equity > 0
+    return np.where(alive, ledger.gross_exposure / np.where(alive, ledger.equity, 1.0), 0.0)
+
+
+def positions(ledger: Ledger) -> np.ndarray:
+    """Return `[N+1, A]` signed shares held after the close of each bar, from the fills, in shares of that bar.
+
+    What is left of a position by rounding (see `FLAT_TOLERANCE`) counts as nothing.
+    """
+    held = np.zeros((ledger.times.size, len(ledger.symbols)))
+    if ledger.fills.empty:
+        return held
+    bar = ledger.fills["bar"].to_numpy(np.int64)
+    asset = pd.Index(ledger.symbols).get_indexer(pd.Index(ledger.fills["ticker"]))
+    shares = ledger.fills["shares"].to_numpy(np.float64)
+    factor = 1.0 if ledger.split_factor is None else ledger.split_factor[bar, asset]
+    traded = np.zeros_like(held)
+    np.add.at(held, (bar, asset), np.where(ledger.fills["side"] == "buy", shares, -shares) / factor)
+    np.add.at(traded, (bar, asset), shares / factor)
+    np.cumsum(held, axis=0, out=held)
+    np.cumsum(traded, axis=0, out=traded)
+    held[np.abs(held) <= FLAT_TOLERANCE * traded] = 0.0
+    return held if ledger.split_factor is None else held * ledger.split_factor
+
+
+def weights(ledger: Ledger) -> np.ndarray:
+    """Return `[N+1, A]` value of each position at the close over the equity; 0 once the equity is gone."""
+    if ledger.fills.empty:
+        return np.zeros((ledger.times.size, len(ledger.symbols)))
+    close = np.where(np.asarray(ledger.close, np.float64) > 0, ledger.close, np.nan)
+    last_known = np.nan_to_num(pd.DataFrame(close).ffill().to_numpy())
+    alive = ledger.equity > 0
+    return np.where(alive[:, None], positions(ledger) * last_known / np.where(alive, ledger.equity, 1.0)[:, None], 0.0)
+
+
+def exposure_by_sector(weight: np.ndarray, sectors: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return `[N+1]` gross exposure over equity by sector, the largest on average first.
+
+    Args:
+        weight: `[N+1, A]` as from `weights`.
+        sectors: A names.
+    """
+    names = np.array(sectors, object)
+    gross = np.abs(weight)
+    by_name = {str(name): gross[:, names == name].sum(axis=1) for name in dict.fromkeys(names)}
+    return dict(sorted(by_name.items(), key=lambda item: -float(item[1].mean())))
+
+
+def largest_weight(weight: np.ndarray) -> np.ndarray:
+    """Return `[N+1]` the largest position of each bar over the equity, without sign."""
+    return np.abs(weight).max(axis=1, initial=0.0)
+
+
+def effective_positions(weight: np.ndarray) -> np.ndarray:
+    """Return `[N+1]` number of equal positions that would be as concentrated, `(Σ|w|)² / Σw²`; 0 in cash."""
+    gross = np.abs(weight)
+    squares = (gross**2).sum(axis=1)
+    return np.where(squares > 0, gross.sum(axis=1) ** 2 / np.where(squares > 0, squares, 1.0), 0.0)
+
+
+def drawdown_episodes(times: np.ndarray, equity: np.ndarray) -> pd.DataFrame:
+    """Return every drawdown from its peak to its recovery, the deepest first.
+
+    Columns are `EPISODE_COLUMNS`: `peak`, `trough` and `recovered` are dates (`recovered` is missing while the account
+    is below the peak), `depth` a fraction below 0, `bars_down` the bars from peak to trough, `bars` those from peak to
+    recovery or to the end.
+
+    Args:
+        times: `[N+1]` dates.
+        equity: `[N+1]` dollars.
+    """
+    peaks, ends = drawdown_spells(equity)
+    troughs = np.array([a + np.argmin(equity[a : b + 1]) for a, b in zip(peaks, ends, strict=True)], np.int64)
+    recovered = equity[ends] >= equity[peaks] * (1.0 - ROUNDING)
+    table = pd.DataFrame(
+        {
+            "peak": times[peaks],
+            "trough": times[troughs],
+            "recovered": np.where(recovered, times[ends], np.datetime64("NaT", "ns")),
+            "depth": equity[troughs] / equity[peaks] - 1.0,
+            "bars_down": troughs - peaks,
+            "bars": ends - peaks,
+        },
+        columns=list(EPISODE_COLUMNS),
+    )
+    return table.sort_values("depth", kind="stable", ignore_index=True)
+
+
+def contributions(ledger: Ledger) -> dict[str, float]:
+    """Return the profit of all trades by ticker, net of costs, the largest first, in dollars."""
+    by_ticker = ledger.trades.groupby("ticker")["pnl"].agg("sum").to_dict()
+    return dict(sorted(by_ticker.items(), key=lambda item: -item[1]))
+
+
+def _windows(returns: np.ndarray, window: int) -> np.ndarray:
+    returns = np.asarray(returns, np.float64)
+    if window < 2:
+        raise ValueError(f"A rolling window of {window} returns has no spread; give 2 or more.")
+    return sliding_window_view(returns, window) if returns.size >= window else np.zeros((0, window))
+
+
+def _after_warm_up(values: np.ndarray, returns: np.ndarray, window: int) -> np.ndarray:
+    return np.concatenate([np.full(min(window - 1, np.size(returns)), np.nan), values])
