@@ -1,7 +1,6 @@
 """What came of a validation: folds put together to accounts that were never traded on bars trained on, and judged."""
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -252,7 +251,8 @@ def _fold_table(folds: Sequence[Mapping[str, Any]]) -> list[str]:
             f"| {row['path']}, {row['fold']} |".replace(f"{row['path']}, ", f"{row['path']}, " if many else "")
             + f" {row['test_from']} to {row['test_to']} | {chosen} | {_plain(row['validation_sharpe'])} |"
             f" {_percent(row['return'])} | {_plain(row['sharpe'])} | {_percent(row['max_drawdown'])} |"
-            f" {_percent(row['rival_return'])} | {_plain(row['rival_sharpe'])} | {_percent(row['rival_max_drawdown'])} |"
+            f" {_percent(row['rival_return'])} | {_plain(row['rival_sharpe'])} |"
+            f" {_percent(row['rival_max_drawdown'])} |"
             f" {_plain(row['seed_sharpe_min'])} to {_plain(row['seed_sharpe_max'])} |"
         )
     return lines

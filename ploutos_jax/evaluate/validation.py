@@ -16,6 +16,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import yaml
 
 from ploutos_jax.env.rollout import Runner
 from ploutos_jax.env.trading import TradingEnv
@@ -23,7 +24,8 @@ from ploutos_jax.env.types import EnvParams
 from ploutos_jax.evaluate.ledger import simple_returns
 from ploutos_jax.evaluate.metrics import sharpe, total_return
 from ploutos_jax.evaluate.turns import hand_over, play_agent
-from ploutos_jax.market.panel import Market
+from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.market.source import DataConfig, read_market, read_panel
 from ploutos_jax.market.splits import (
     Plan,
     Window,
@@ -37,10 +39,15 @@ from ploutos_jax.train.agent import Agent, AgentParams, Network
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.folds import FoldTrainer, Stage
 from ploutos_jax.train.ppo import Metrics
-from ploutos_jax.train.run_folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, write_json
+from ploutos_jax.train.run_folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, check_output, plain, write_json
+from ploutos_jax.train.settings import RunSettings
 
 AGENTS_FILE, FOLD_FILE = "agents.npz", "fold.json"
 """What a fold that is done consists of; the second is written last."""
+
+SETTINGS_FILE = "validation.yaml"
+
+_OF_ONE_CALL = ("config", "output", "resume", "minutes", "quiet", "device")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +182,71 @@ def run_folds(
         if should_stop() and at + len(batch) < len(missing):
             return None
     return [read_fold(output, i, plan, market, trainer) for i in range(len(plan.splits))]
+
+
+def read_history(data: DataConfig, validation: ValidationConfig) -> tuple[Market, Plan, tuple[str, ...]]:
+    """Return the bars to validate on, with the features of all that came before them, the plan, and notes on both.
+
+    The tickers that `validation.liquid` keeps are chosen on the first fold's training rows alone.
+
+    Raises:
+        ValueError: naming what cannot be read, or why no plan fits.
+    """
+    panel = read_panel(data)
+    rows = panel.find_rows(data.start, data.end)
+    notes = panel.notes
+    if validation.liquid is not None and validation.liquid < panel.num_assets:
+        train = validation.plan(panel.times[rows]).splits[0].train
+        symbols = most_traded(panel.window(rows.start + train[0].start, rows.start + train[-1].stop), validation.liquid)
+        first, last = (str(panel.times[rows.start + row])[:10] for row in (train[0].start, train[-1].stop - 1))
+        notes = (
+            *notes,
+            f"Of {panel.num_assets} tickers the {len(symbols)} that traded most dollars from {first} to {last}, the"
+            " training rows of the first fold.",
+        )
+        data = dataclasses.replace(data, tickers=symbols)
+    market = read_market(data).window(rows.start, rows.stop)
+    return market, validation.plan(market.times, market.feature_names), notes
+
+
+def most_traded(panel: Panel, count: int) -> tuple[str, ...]:
+    """Return the tickers with the highest median of dollars traded in a bar, most first; a missing bar counts as 0."""
+    dollars = np.nan_to_num(np.asarray(panel.close, np.float64) * np.asarray(panel.volume, np.float64))
+    dollars = np.median(np.where(np.asarray(panel.tradable), dollars, 0), axis=0)
+    order = np.argsort(-dollars, kind="stable")[:count]
+    return tuple(panel.symbols[i] for i in order if dollars[i] > 0)
+
+
+def start_output(settings: RunSettings, validation: ValidationConfig) -> tuple[Path, str]:
+    """Return the folder of a validation and the text of its settings, which lies in it as `validation.yaml`.
+
+    Raises:
+        ValueError: if the folder is a file, or holds a validation and it is not to be resumed, or one with other
+            settings, or none and it is.
+    """
+    if settings.output is None:
+        raise ValueError("A validation needs a folder of its own; name it with --output.")
+    output = Path(settings.output)
+    check_output(output, resume=False)
+    content = {"validation": dataclasses.asdict(validation), **dataclasses.asdict(settings)}
+    now = {name: value for name, value in content.items() if name not in _OF_ONE_CALL}
+    text = yaml.safe_dump(plain(now), sort_keys=False, allow_unicode=True)
+    file = output / SETTINGS_FILE
+    if settings.resume != file.exists():
+        raise ValueError(
+            f"There is no validation to resume in {output}."
+            if settings.resume
+            else f"The folder {output} already holds a validation. Give another --output, or --resume to go on with it."
+        )
+    if settings.resume and (before := file.read_text(encoding="utf-8")) != text:
+        lines = set(text.splitlines()) ^ set(before.splitlines())
+        raise ValueError(
+            f"The validation in {output} was started with other settings:"
+            f" {'; '.join(sorted(line.strip() for line in lines))}. Give the same ones to resume, or another --output."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return output, text
 
 
 def fold_folder(output: Path, fold: int) -> Path:

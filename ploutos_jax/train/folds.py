@@ -149,7 +149,8 @@ class FoldTrainer:
 
     def template(self, market: Market) -> AgentParams:
         """Return the structure, shapes and types of an agent's parameters."""
-        network = jax.eval_shape(self.learner.network.init, jax.random.key(0), market.num_features)
+        init = partial(self.learner.network.init, num_features=market.num_features)
+        network = jax.eval_shape(init, jax.random.key(0))
         zeros = jnp.zeros(market.num_features)
         scaling = ObservationScaling(
             features=FeatureScaling(centre=zeros, spread=zeros),
