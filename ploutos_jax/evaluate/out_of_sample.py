@@ -119,7 +119,9 @@ def fold_rows(paths: Sequence[Way], folds: Sequence[Fold], market: Market, perio
             begin = int(np.searchsorted(first.times, market.times[turn.window.start]))
             part = slice(max(begin - 1, 0), int(np.searchsorted(first.times, market.times[turn.window.stop - 1])))
             fold, strategy, rival = folds[turn.split], first.returns[part], path.baselines[RIVAL].returns[part]
-            of_seeds = [sharpe(ledger.returns[part], periods) for ledger in path.seeds]
+            # A seed that never trades in a fold has no Sharpe ratio there.
+            known = [value for ledger in path.seeds if np.isfinite(value := sharpe(ledger.returns[part], periods))]
+            of_seeds = known or [np.nan]
             scores = fold.facts["validation_sharpe_by_seed"]
             rows.append(
                 {
