@@ -28,7 +28,10 @@ from ploutos_jax.train.agent import Agent as Agent
 from ploutos_jax.train.checkpoint import restore as restore
 from ploutos_jax.train.config import Hyper as Hyper
 from ploutos_jax.train.config import TrainConfig as TrainConfig
+from ploutos_jax.train.export import export_policy as export_policy
+from ploutos_jax.train.export import load_policy as load_policy
 from ploutos_jax.train.faults import DivergedError as DivergedError
+from ploutos_jax.train.held_out import HeldOut as HeldOut
 from ploutos_jax.train.loop import train as train
 from ploutos_jax.train.loop import train_seeds as train_seeds
 from ploutos_jax.train.memory import estimate_memory as estimate_memory

@@ -16,8 +16,8 @@ from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import check_report_folder, metrics_table, write_report
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.source import bars_after, read_panel, split_market
-from ploutos_jax.train.checkpoint import restore
 from ploutos_jax.train.device import configure
+from ploutos_jax.train.export import load_agent
 from ploutos_jax.train.settings import data_of_run
 from ploutos_jax.train.terminal import exit_codes, result_console
 
@@ -27,13 +27,14 @@ class Evaluation:
     """Score a checkpoint.
 
     Attributes:
-        checkpoint: run folder.
+        checkpoint: run folder, or folder of an exported policy.
         output: report folder, made anew.
         data: market file or folder, or `synthetic`; the data of the run without it.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
             there are too few).
         end: last date to score on.
         step: update of the checkpoint; the newest without it.
+        best: take the agent with the best held-out score during training.
         agent: which agent of a run with several seeds, by its place from 0.
         benchmark: ticker of the data to hold as a further comparison.
         tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
@@ -49,6 +50,7 @@ class Evaluation:
     start: str | None = None
     end: str | None = None
     step: int | None = None
+    best: bool = False
     agent: int = 0
     benchmark: str | None = None
     tickers: str | None = None
@@ -63,7 +65,7 @@ def main(args: list[str]) -> int:
     wanted = tyro.cli(Evaluation, args=args)
     check_report_folder(wanted.output, overwrite=wanted.overwrite)
     configure(wanted.device)
-    agent = restore(wanted.checkpoint, step=wanted.step, seed=wanted.agent)
+    agent = load_agent(wanted.checkpoint, step=wanted.step, best=wanted.best, seed=wanted.agent)
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(wanted.checkpoint), tickers=(), **changes)

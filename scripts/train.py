@@ -6,6 +6,7 @@ python scripts/train.py --help                          every setting
 """
 
 import dataclasses
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ from ploutos_jax.evaluate.backtest import backtest, baselines
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import metrics_table
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.source import read_market, split_market
+from ploutos_jax.market.source import market_to_score, read_market, split_market
 from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
+from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.loop import train_seeds
 from ploutos_jax.train.run_folder import add_to_summary, choose_output
 from ploutos_jax.train.seeds import mean_and_interval
@@ -44,6 +46,7 @@ def main(args: list[str]) -> int:
     for note in market.notes:
         console.print(f"Data: {note}", style="dim")
     training, held_out = split_market(market, settings.data)
+    to_score = market_to_score(market, settings.data)
     env = TradingEnv(settings.env)
     console.print(
         f"Training on {training.num_assets} assets, {training.num_bars} bars ({_day(training, 0)} to"
@@ -59,6 +62,7 @@ def main(args: list[str]) -> int:
             resume=settings.resume,
             observers=[bar],
             should_stop=interruption.should_stop,
+            held_out=None if to_score is None else _held_out(to_score),
         )
     if interruption.interrupted:
         console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
@@ -73,6 +77,22 @@ def main(args: list[str]) -> int:
     run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
     final.print(f"\nNext: python scripts/evaluate.py --checkpoint {run} --output {report}")
     return 0
+
+
+def _held_out(span: Market) -> HeldOut:
+    """Return how the agent is scored during training: by its Sharpe ratio net of costs, 0 where it has none."""
+
+    def score(agent: Agent) -> dict[str, float | None]:
+        figures = summarize(backtest(agent, span))
+        sharpe = figures["sharpe"]
+        is_defined = sharpe is not None and math.isfinite(sharpe)
+        return {
+            "score": sharpe if is_defined else 0.0,
+            "total_return": figures["total_return"],
+            "max_drawdown": figures["max_drawdown"],
+        }
+
+    return HeldOut(score, _day(span, 0), _day(span, -1))
 
 
 def _score(agents: Sequence[Agent], span: Market, seeds: Sequence[int], output: Path) -> dict[str, dict[str, Any]]:

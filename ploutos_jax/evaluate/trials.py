@@ -12,10 +12,8 @@ import numpy as np
 import yaml
 
 from ploutos_jax.train.checkpoint import PathLike
+from ploutos_jax.train.held_out import PREFIX
 from ploutos_jax.train.run_folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
-
-SCORE = "eval_"
-"""Figures of `metrics.jsonl` that begin so are scores of a checkpoint on held-out bars."""
 
 REPORT_METRICS = "metrics.json"
 
@@ -64,7 +62,7 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float = 252
     for folder in folders:
         rows = _scored_rows(folder)
         count += _num_seeds(folder) * max(1, len(rows), _num_reports(folder))
-        sharpes += [value for row in rows for value in _as_list(row.get(f"{SCORE}sharpe"))] or _final_scores(folder)
+        sharpes += [value for row in rows for value in _as_list(row.get(f"{PREFIX}sharpe"))] or _final_scores(folder)
     known = np.array([value for value in sharpes if value is not None], np.float64) / np.sqrt(periods)
     return Trials(count=count, sharpes=known, folders=tuple(folders))
 
@@ -96,7 +94,7 @@ def _scored_rows(folder: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if isinstance(row, dict) and any(name.startswith(SCORE) and row[name] is not None for name in row):
+        if isinstance(row, dict) and any(name.startswith(PREFIX) and row[name] is not None for name in row):
             rows.append(row)
     return rows
 

@@ -33,6 +33,9 @@ class DataConfig:
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
         holdout: share of the last bars kept for scoring when `end` is not given.
+        eval_start: first date of the bars that the agent is scored on during training; by default those kept for
+            scoring.
+        eval_end: last date of them.
         tickers: use these only.
         universe: CSV of ticker, start, end: a ticker trades only while it is a member.
         sectors: CSV of ticker and sector.
@@ -46,6 +49,8 @@ class DataConfig:
     start: str | None = None
     end: str | None = None
     holdout: float = 0.2
+    eval_start: str | None = None
+    eval_end: str | None = None
     tickers: tuple[str, ...] = ()
     universe: str | None = None
     sectors: str | None = None
@@ -54,13 +59,8 @@ class DataConfig:
     feature_cache: bool = True
 
     def __post_init__(self) -> None:
-        first, last = (
-            None if value is None else read_date(value, name)
-            for name, value in (("start", self.start), ("end", self.end))
-        )
-        # In the unit of the end: an end of 2017 stands for the whole year.
-        if first is not None and last is not None and first.astype(last.dtype) > last:
-            raise ValueError(f"start={self.start} lies after end={self.end}; exchange them.")
+        _check_span(self, "start", "end")
+        _check_span(self, "eval_start", "eval_end")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
         if self.features is not None and self.features not in FEATURE_SETS:
@@ -132,9 +132,41 @@ def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | N
     return market.window(rows.start, stop), _from_row(market, stop - 1)
 
 
+def market_to_score(market: Market, config: DataConfig) -> Market | None:
+    """Return the bars that an agent is scored on during training, or None where none are kept for that.
+
+    Raises:
+        ValueError: if those asked for with `eval_start` and `eval_end` are trained on, or too few.
+    """
+    training, held_out = split_market(market, config)
+    if config.eval_start is None and config.eval_end is None:
+        return held_out
+    span = market.window(config.eval_start, config.eval_end)
+    begin, end = (str(training.times[row])[:10] for row in (0, -1))
+    if span.times[0] < training.times[-1] and span.times[-1] > training.times[0]:
+        raise ValueError(
+            f"eval_start={config.eval_start}, eval_end={config.eval_end} lies within the training bars, {begin} to"
+            f" {end}: such a score would be in sample. Give dates outside, or end training earlier (end)."
+        )
+    if span.num_bars < _MIN_HELD_OUT_BARS:
+        raise ValueError(
+            f"eval_start={config.eval_start}, eval_end={config.eval_end} holds {span.num_bars} bars; give at least"
+            f" {_MIN_HELD_OUT_BARS}."
+        )
+    return span
+
+
 def bars_after(market: Market, date: str) -> Market | None:
     """Return the bars from a date on, that of the last training bar say, or None where too few are left."""
     return _from_row(market, int(np.searchsorted(market.times, read_date(date, "date"))))
+
+
+def _check_span(config: DataConfig, start: str, end: str) -> None:
+    values = {name: getattr(config, name) for name in (start, end)}
+    first, last = (None if value is None else read_date(value, name) for name, value in values.items())
+    # In the unit of the end: an end of 2017 stands for the whole year.
+    if first is not None and last is not None and first.astype(last.dtype) > last:
+        raise ValueError(f"{start}={values[start]} lies after {end}={values[end]}; exchange them.")
 
 
 def _from_row(market: Market, row: int) -> Market | None:

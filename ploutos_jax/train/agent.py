@@ -115,6 +115,8 @@ class Agent:
         sectors: the column of each asset's sector in its observations.
         trained_from, trained_to: first and last date of the training bars, YYYY-MM-DD; empty if not known.
         step: update at which it was taken.
+        chosen_on: first and last date of the bars by whose score it was chosen among the agents of its run; empty if
+            it was not.
     """
 
     params: AgentParams
@@ -126,6 +128,7 @@ class Agent:
     trained_from: str
     trained_to: str
     step: int
+    chosen_on: tuple[str, ...] = ()
 
     def known_tickers(self, symbols: Sequence[str]) -> list[str]:
         """Return those of the agent's tickers that the data has, in the agent's order.
@@ -149,6 +152,12 @@ class Agent:
         if not self.trained_to:
             return "It is not known which bars the agent was trained on."
         trained = f"training ran from {self.trained_from} to {self.trained_to}"
+        if self.chosen_on and begin <= self.chosen_on[1] and end >= self.chosen_on[0]:
+            first_day, last_day = self.chosen_on
+            return (
+                f"Chosen by its score from {first_day} to {last_day}, so the figures flatter it: {trained}. Score it"
+                " on other bars."
+            )
         if begin >= self.trained_to:
             return f"Out of sample: {trained}."
         if end <= self.trained_from:

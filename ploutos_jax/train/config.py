@@ -7,6 +7,11 @@ from flax import struct
 
 from ploutos_jax.policy.actor_critic import PolicyConfig
 
+MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
+"""Fields of `TrainConfig` that may differ when a run goes on; `total_timesteps` may only grow."""
+
+_PLOUTOS_CHECKPOINT = 500_000
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -34,8 +39,13 @@ class TrainConfig:
         ratio: probability ratio `per_asset`, or `joint` over all assets.
         seed: of everything random.
         num_seeds: agents trained side by side in one program, with the seeds from `seed` on.
+        market_refresh: updates between two draws of a new market, where markets can be drawn; None keeps the first.
         chunk_megabytes: largest intermediate array, over all seeds; larger minibatches are worked through in chunks,
             same result.
+        checkpoint_every: environment steps between checkpoints; None takes a tenth of the run, and 500,000 where that
+            is more, twice as many as long as checkpoints follow each other within 20 seconds.
+        keep_checkpoints: how many of them are kept; the best by held-out score is kept beside them.
+        eval_every: environment steps between scores on held-out bars; None takes a tenth of the run.
         policy: shape of the network.
     """
 
@@ -58,15 +68,24 @@ class TrainConfig:
     ratio: Literal["joint", "per_asset"] = "per_asset"
     seed: int = 0
     num_seeds: int = 1
+    market_refresh: int | None = None
     chunk_megabytes: float = 256.0
+    checkpoint_every: int | None = None
+    keep_checkpoints: int = 3
+    eval_every: int | None = None
     policy: PolicyConfig = PolicyConfig()
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs", "num_seeds"):
+        for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs", "num_seeds", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        for name in ("checkpoint_every", "eval_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1 step, or None.")
         if self.rollout_length is not None and self.rollout_length < 1:
             raise ValueError(f"rollout_length={self.rollout_length} must be at least 1, or None.")
+        if self.market_refresh is not None and self.market_refresh < 1:
+            raise ValueError(f"market_refresh={self.market_refresh} must be at least 1, or None to keep the market.")
         for name in ("learning_rate", "max_grad_norm", "clip_range", "chunk_megabytes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
@@ -119,6 +138,19 @@ class TrainConfig:
     @property
     def num_updates(self) -> int:
         return -(-self.total_timesteps // self.timesteps_per_update)
+
+    @property
+    def updates_per_checkpoint(self) -> int:
+        """Updates between checkpoints, at the beginning of a run."""
+        return self._updates_in(self.checkpoint_every or min(_PLOUTOS_CHECKPOINT, self.total_timesteps // 10))
+
+    @property
+    def updates_per_eval(self) -> int:
+        """Updates between scores on held-out bars."""
+        return self._updates_in(self.eval_every or self.total_timesteps // 10)
+
+    def _updates_in(self, timesteps: int) -> int:
+        return max(1, timesteps // self.timesteps_per_update)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The run: compile once, repeat updates on the device, hand reduced figures to the host every few seconds."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,20 +16,25 @@ from flax import struct
 from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR, cluster_columns
 from ploutos_jax.train.agent import Agent, Network
-from ploutos_jax.train.checkpoint import Checkpoints, PathLike, check_resumable, describe
+from ploutos_jax.train.checkpoint import BestAgent, Checkpoints, PathLike
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.description import agent_from, describe
 from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
+from ploutos_jax.train.held_out import PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
+from ploutos_jax.train.refresh import Refresh, compile_refreshed
+from ploutos_jax.train.resume import check_features, check_resumable, describe_run
 from ploutos_jax.train.run_folder import RunFolder, check_output
 from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
 
 _MAX_UPDATES_PER_CALL = 64
 _SECONDS_PER_CALL = 2.0
-_CHECKPOINTS_PER_RUN = 10
+_SECONDS_PER_CHECKPOINT = 20.0
 
 MetricsRow = dict[str, Any]
 
@@ -62,6 +68,8 @@ def train(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    held_out: HeldOut | None = None,
+    draw: MarketDraw | None = None,
 ) -> Agent:
     """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
@@ -75,17 +83,21 @@ def train(
         hyper: numbers of PPO instead of those of `config`, for all seeds or `[num_seeds]`, one for each.
         output: run folder for checkpoints and figures; nothing is written without it.
         settings: what `config.yaml` in the run folder holds; the two configurations without it.
-        resume: continue the run in `output` from its newest checkpoint.
+        resume: continue the run in `output` from its newest checkpoint; one that was ended before its first starts
+            anew.
         observers: called with new figures every few seconds.
         should_stop: asked between calls; True ends the run early, after a checkpoint.
+        held_out: how to score the agent on other bars during the run; the best one is kept beside the checkpoints.
+        draw: with `config.market_refresh`, where the markets after the first come from; `market` is `draw.first()`.
 
     Returns:
         The agent after the last update.
 
     Raises:
         ValueError: if an episode does not fit into the market, the reward is unknown, `output` holds another run, or
-            there is nothing to resume or it was trained on other data, or the run does not fit into the memory of the
-            device.
+            there is nothing to resume or it was started with other data or settings, or the run does not fit into the
+            memory of the device.
+        SaveError: an OSError, if a checkpoint cannot be written; earlier ones stay as they are.
         DivergedError: a ValueError, if too many gradient steps in a row could not be taken; the last good state is
             saved first.
     """
@@ -100,6 +112,8 @@ def train(
         resume=resume,
         observers=observers,
         should_stop=should_stop,
+        held_out=held_out,
+        draw=draw,
     )[0]
 
 
@@ -115,6 +129,8 @@ def train_seeds(
     resume: bool = False,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    held_out: HeldOut | None = None,
+    draw: MarketDraw | None = None,
 ) -> tuple[Agent, ...]:
     """Train `config.num_seeds` agents side by side in one program and return them in order of their seeds.
 
@@ -124,40 +140,50 @@ def train_seeds(
     # What can be refused is refused before anything is compiled or written.
     params = _strongly_typed(env.default_params(_with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
+    refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
     learner = Learner(config=config, env=env, network=network)
-    meta = describe(network, env.config, market, params, config.num_seeds)
     numbers = numbers_of(learner, hyper)
+    meta = describe(network, env.config, market, params, config.num_seeds)
+    meta |= describe_run(config, market, params, numbers)
+    goes_on = False
     if output is not None:
         check_output(Path(output), resume=resume)
-        if resume:
-            check_resumable(output, meta)
-    state = first_state(learner, params)
-    run = _Run(learner=learner, params=params, hyper=numbers, observers=observers, should_stop=should_stop)
+        goes_on = resume and check_resumable(output, meta)
+    state = first_state(learner, params, refresh)
+    if refresh is not None:
+        # Each market comes out of the compiled loop; the first one need not stay on the device.
+        params = params.replace(market=None)
+
+    def agents_of(state: TrainState) -> tuple[Agent, ...]:
+        parts = [of_seed(state.agent, place, config.num_seeds) for place in range(config.num_seeds)]
+        agents = [agent_from(meta, part, _updates_of(state)) for part in parts]
+        # A reward of the user's own is known here, though not in the description.
+        return tuple(dataclasses.replace(agent, network=network, env_config=env.config) for agent in agents)
+
+    run = _Run(learner, params, numbers, observers, should_stop, held_out, agents_of, refresh)
     if output is None:
-        state = run.go(state, None, None)
-    else:
-        settings = settings or {"train": dataclasses.asdict(config), "env": meta["env"]}
-        with RunFolder(Path(output), settings, resume=resume) as folder, Checkpoints(output, meta) as checkpoints:
-            if resume:
-                state = checkpoints.restore(state)
-                folder.cut_back(_updates_of(state))
-            state = run.go(state, folder, checkpoints)
-    return tuple(
-        Agent(
-            params=of_seed(state.agent, place, config.num_seeds),
-            network=network,
-            env_config=env.config,
-            feature_names=tuple(market.feature_names),
-            symbols=tuple(meta["symbols"]),
-            sectors=tuple(meta["sectors"]),
-            trained_from=meta["trained_from"],
-            trained_to=meta["trained_to"],
-            step=_updates_of(state),
-        )
-        for place in range(config.num_seeds)
-    )
+        return agents_of(run.go(state, None, None, None))
+    settings = settings or {"train": dataclasses.asdict(config), "env": meta["env"]}
+    with (
+        RunFolder(Path(output), settings, resume=resume) as folder,
+        Checkpoints(output, meta, keep=config.keep_checkpoints) as checkpoints,
+        _best_agent(output, meta, held_out) as best,
+    ):
+        if goes_on:
+            restored = checkpoints.restore(state)
+            check_features(state, restored, tuple(market.feature_names))
+            state = restored
+        if resume:
+            folder.cut_back(_updates_of(state))
+        return agents_of(run.go(state, folder, checkpoints, best))
+
+
+def _best_agent(
+    output: PathLike, meta: Mapping[str, Any], held_out: HeldOut | None
+) -> contextlib.AbstractContextManager[BestAgent | None]:
+    return contextlib.nullcontext() if held_out is None else BestAgent(output, {**meta, **held_out.described()})
 
 
 def _updates_of(state: TrainState) -> int:
@@ -222,8 +248,13 @@ class _Run:
     hyper: Hyper
     observers: Sequence[Observer]
     should_stop: Callable[[], bool]
+    held_out: HeldOut | None
+    agents_of: Callable[[TrainState], tuple[Agent, ...]]
+    refresh: Refresh | None = None
 
-    def go(self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None) -> TrainState:
+    def go(
+        self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None, best: BestAgent | None
+    ) -> TrainState:
         """Return the last good state: that after the last update, if its last gradient step could be taken."""
         config = self.learner.config
         # Fresh leaves are bound to their devices as restored ones are, so that a resumed run is the same program; one
@@ -231,12 +262,25 @@ class _Run:
         state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state))
         copy = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))
         states = _States(now=copy(state), good=copy(state))
-        program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
         done = last_saved = _updates_of(state)
-        save_every = max(1, config.num_updates // _CHECKPOINTS_PER_RUN)
+        if checkpoints is not None:
+            # So that a run that is ended while it compiles can go on; it is written meanwhile.
+            checkpoints.save(done, state)
+        if self.refresh is None:
+            program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+        else:
+            program = compile_refreshed(_run_updates, self.learner, self.refresh, states, self.params, self.hyper)
+        if checkpoints is not None:
+            checkpoints.wait()
+        if best is not None and folder is not None and best.found is not None:
+            folder.add({"best": best.found})
+        save_every, eval_every = config.updates_per_checkpoint, config.updates_per_eval
         per_call, began, first = 1, time.perf_counter(), done
+        saved_at = began
         while done < config.num_updates:
             count = min(per_call, config.num_updates - done, last_saved + save_every - done)
+            if self.held_out is not None:
+                count = min(count, eval_every - done % eval_every)
             call_began = time.perf_counter()
             states, buffers = program(states, self.params, self.hyper, jnp.int32(count))
             figures = jax.device_get(buffers)
@@ -244,19 +288,36 @@ class _Run:
             made = _updates_of(states.now) - done
             rows = self._rows(figures, done, made, first, now - began)
             done += made
-            self._tell(rows, done, folder)
             per_call = _calls_for(count, now - call_began)
             failed = np.max(figures["skipped_in_row"][made - 1]) >= MAX_SKIPPED_IN_ROW
+            if not failed and (done % eval_every == 0 or done == config.num_updates):
+                rows[-1] |= self._score(states.good, folder, best)
+            self._tell(rows, done, folder)
             stopping = failed or self.should_stop()
             if done - last_saved >= save_every or stopping or done == config.num_updates:
                 last_saved = done
-                if checkpoints is not None:
+                if checkpoints is not None and folder is not None:
+                    folder.flush()
                     checkpoints.save(_updates_of(states.good), states.good)
+                if config.checkpoint_every is None and time.perf_counter() - saved_at < _SECONDS_PER_CHECKPOINT:
+                    save_every = min(2 * save_every, max(config.num_updates // 10, save_every))
+                saved_at = time.perf_counter()
             if failed:
                 raise self._failure({name: values[made - 1] for name, values in figures.items()}, states, folder)
             if stopping:
                 break
         return states.good
+
+    def _score(self, state: TrainState, folder: RunFolder | None, best: BestAgent | None) -> MetricsRow:
+        """Return held-out figures of a state for the row of its update; the best agent so far is kept."""
+        if self.held_out is None:
+            return {}
+        update, figures = _updates_of(state), self.held_out.figures(self.agents_of(state))
+        if best is not None and folder is not None:
+            timesteps = update * self.learner.config.timesteps_per_update
+            best.offer(update, state.agent, {"timesteps": timesteps, **figures})
+            folder.add({"best": best.found})
+        return {PREFIX + name: value for name, value in figures.items()}
 
     def _failure(self, figures: Metrics, states: _States, folder: RunFolder | None) -> DivergedError:
         """Return what to say of a run whose last update has these figures."""

@@ -49,6 +49,7 @@ class TrainState(struct.PyTreeNode):
         skipped: int32 gradient steps skipped because loss or gradient was not finite.
         skipped_in_row: int32 those since the last one taken.
         fault: int32 code of what the first of those lacked, see `faults.FAULTS`.
+        draws: key of the markets that are drawn (see `refresh`), None where the market stays.
     """
 
     agent: AgentParams
@@ -60,6 +61,7 @@ class TrainState(struct.PyTreeNode):
     skipped: Array
     skipped_in_row: Array
     fault: Array
+    draws: Array | None = None
 
 
 class Stored(struct.PyTreeNode):

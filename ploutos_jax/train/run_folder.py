@@ -35,6 +35,7 @@ class RunFolder:
         self._metrics = (path / METRICS_FILE).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(path / "tensorboard"))
         self._last: dict[str, Any] = {}
+        self._added: dict[str, Any] = {}
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -43,7 +44,7 @@ class RunFolder:
         self._metrics.close()
         self._board.close()
         if self._last:
-            write_json(self.path / SUMMARY_FILE, self._last)
+            write_json(self.path / SUMMARY_FILE, self._last | self._added)
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows of figures, one per update."""
@@ -54,6 +55,15 @@ class RunFolder:
                     self._board.add_scalar(name, value, row["timesteps"])
             self._last = dict(row)
         self._metrics.flush()
+
+    def add(self, content: Mapping[str, Any]) -> None:
+        """Add entries to the summary that the run will have at its end."""
+        self._added |= content
+
+    def flush(self) -> None:
+        """Hand everything to the operating system, so that figures are there as far as a checkpoint reaches."""
+        self._metrics.flush()
+        self._board.flush()
 
     def cut_back(self, update: int) -> None:
         """Drop figures of updates after `update`: those that a resumed run will make again."""

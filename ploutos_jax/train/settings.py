@@ -16,10 +16,10 @@ import yaml
 
 from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.market.source import DataConfig
-from ploutos_jax.train.config import PRESETS, TrainConfig
+from ploutos_jax.train.config import MAY_CHANGE, PRESETS, TrainConfig
 from ploutos_jax.train.run_folder import CONFIG_FILE
 
-_RUN_ONLY = frozenset({"config", "resume", "quiet", "minutes", "device", "output", "feature_cache"})
+_RUN_ONLY = MAY_CHANGE | {"config", "resume", "quiet", "minutes", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
 
 

@@ -26,7 +26,9 @@ def make_run(path, num_seeds=1, rows=(), scores=(), reports=()):
 def test_folders_seeds_and_checkpoints_count(tmp_path):
     plain = make_run(tmp_path / "runs" / "a", rows=[{"update": 1, "loss": 0.5}])
     seeds = make_run(tmp_path / "runs" / "b", num_seeds=4, scores=[1.0, 0.5, None, 2.0])
-    scored = [{"update": i, "eval_sharpe": [0.1 * i, 0.2]} for i in range(3)] + [{"update": 9, "eval_sharpe": None}]
+    scored = [{"update": i, "held_out_sharpe": [0.1 * i, 0.2]} for i in range(3)] + [
+        {"update": 9, "held_out_sharpe": None}
+    ]
     checkpoints = make_run(tmp_path / "runs" / "deeper" / "c", num_seeds=2, rows=scored)
     assert [count_trials(run) for run in (plain, seeds, checkpoints)] == [1, 4, 6]
     assert count_trials(tmp_path / "runs") == count_trials([plain, str(seeds), checkpoints]) == 11
@@ -43,9 +45,9 @@ def test_reports_of_several_checkpoints_count(tmp_path):
 
 
 def test_lines_cut_short_and_broken_files_do_not_count(tmp_path):
-    run = make_run(tmp_path / "run", rows=[{"update": 1, "eval_sharpe": 1.0}])
+    run = make_run(tmp_path / "run", rows=[{"update": 1, "held_out_sharpe": 1.0}])
     with (run / "metrics.jsonl").open("a") as lines:
-        lines.write('{"update": 2, "eval_sha')
+        lines.write('{"update": 2, "held_out_sha')
     (run / "summary.json").write_text("{")
     assert count_trials(run) == 1
 

@@ -7,6 +7,7 @@ import shlex
 import pandas as pd
 import pytest
 
+from ploutos_jax.train.export import export_policy
 from tests.scripts.command_line import NUM_HELD_OUT, ROOT, TICKERS, call, start, wait, write_bars
 
 FIGURES = (
@@ -124,3 +125,23 @@ def test_help_of_both_scripts(tmp_path):
     for name, flag in (("train", "--total-timesteps"), ("evaluate", "--checkpoint")):
         outcome = call(name, ["--help"], tmp_path)
         assert outcome.code == 0 and flag in outcome.out
+
+
+def test_the_best_agent_is_scored_as_during_training(finished, tmp_path):
+    best = json.loads((finished.folder / "summary.json").read_text(encoding="utf-8"))["best"]
+    metrics, _, out = evaluate(finished.folder, tmp_path, "--best")
+    assert metrics["sharpe"] == pytest.approx(best["score"], rel=1e-12)
+    assert metrics["total_return"] == pytest.approx(best["total_return"], rel=1e-12)
+    assert "so the figures flatter it" in out and "Out of sample" not in out
+
+
+def test_an_exported_policy_gives_the_report_of_its_run(finished, tmp_path):
+    export_policy(finished.folder, tmp_path / "policy")
+    (tmp_path / "run").mkdir()
+    expected = evaluate(finished.folder, tmp_path / "run")
+    found = evaluate("policy", tmp_path)
+    assert found[0] | {"facts": None} == expected[0] | {"facts": None}
+    assert found[0]["facts"]["checkpoint"] == "policy, update 4"
+    pd.testing.assert_frame_equal(found[1], expected[1])
+    outcome = call("evaluate", ["--checkpoint", "policy", "--output", "more", "--best"], tmp_path)
+    assert outcome.code == 2 and "is an exported policy" in outcome.message

@@ -53,7 +53,7 @@ def flat(settings):
 
 
 def test_run_folder_is_complete(finished):
-    assert finished.names == {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints"}
+    assert finished.names == {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints", "best"}
     assert any((finished.folder / "tensorboard").iterdir())
     rows = read_figures(finished.folder)
     assert [row["update"] for row in rows] == [1, 2, 3, 4]
@@ -63,7 +63,11 @@ def test_run_folder_is_complete(finished):
         assert all(value is None or math.isfinite(value) for value in row.values())
     assert all(row["seconds"] > 0 and row["steps_per_second"] > 0 for row in rows)
     assert rows[0]["learning_rate"] == pytest.approx(TrainConfig().learning_rate)
-    assert json.loads((finished.folder / "summary.json").read_text()) == rows[-1]
+    assert [row["update"] for row in rows if "held_out_score" in row] == [1, 2, 3, 4]
+    summary = json.loads((finished.folder / "summary.json").read_text())
+    best = max(rows, key=lambda row: row["held_out_score"])
+    assert (summary["best"]["update"], summary["best"]["score"]) == (best["update"], best["held_out_score"])
+    assert {name: summary[name] for name in rows[-1]} == rows[-1]
 
 
 def test_configuration_is_complete(finished):

@@ -16,7 +16,8 @@ import pytest
 from ploutos_jax.env.observation import ACCOUNT_FIELDS
 from ploutos_jax.env.types import Observation
 from ploutos_jax.train.agent import Agent
-from ploutos_jax.train.checkpoint import STEPS_FOLDER, Checkpoints, describe, restore
+from ploutos_jax.train.checkpoint import STEPS_FOLDER, Checkpoints, restore
+from ploutos_jax.train.description import describe
 from ploutos_jax.train.loop import train
 from tests.train import planted
 from tests.train.worlds import assert_identical, make_learner
@@ -74,7 +75,8 @@ def test_a_fresh_process_elsewhere_acts_the_same(finished_run, tmp_path):
 SPREAD = """
 import sys, jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from ploutos_jax.train.checkpoint import Checkpoints, describe, restore
+from ploutos_jax.train.checkpoint import Checkpoints, restore
+from ploutos_jax.train.description import describe
 from tests.train import planted
 from tests.train.worlds import assert_identical, make_learner
 
