@@ -37,13 +37,15 @@ from ploutos_jax.market.splits import (
 )
 from ploutos_jax.train.agent import Agent, AgentParams, Network
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.export import export_policy, load_policy
 from ploutos_jax.train.folds import FoldTrainer, Stage
+from ploutos_jax.train.held_out import PREFIX
 from ploutos_jax.train.ppo import Metrics
 from ploutos_jax.train.run_folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, check_output, plain, write_json
 from ploutos_jax.train.settings import RunSettings
 
-AGENTS_FILE, FOLD_FILE = "agents.npz", "fold.json"
-"""What a fold that is done consists of; the second is written last."""
+FOLD_FILE = "fold.json"
+"""Facts of a fold that is done, beside its agents; written last."""
 
 SETTINGS_FILE = "validation.yaml"
 
@@ -181,7 +183,7 @@ def run_folds(
             record.write(fold_folder(output, i), settings)
         if should_stop() and at + len(batch) < len(missing):
             return None
-    return [read_fold(output, i, plan, market, trainer) for i in range(len(plan.splits))]
+    return [read_fold(output, i, config.num_seeds) for i in range(len(plan.splits))]
 
 
 def read_history(data: DataConfig, validation: ValidationConfig) -> tuple[Market, Plan, tuple[str, ...]]:
@@ -272,39 +274,31 @@ class _Record:
         if self._split.validation is not None:
             scores = score_on(agents, self._market, self._split.validation, self._trainer.env)
             self._sharpes.append([score["sharpe"] for score in scores])
-            row |= {f"eval_{name}": [_number(score[name]) for score in scores] for name in scores[0]}
+            row |= {PREFIX + name: [_number(score[name]) for score in scores] for name in scores[0]}
         self._stages.append(agents)
         self._rows.append(row)
 
     def write(self, folder: Path, settings: str) -> None:
+        """Write the agents kept, figures by part, and facts; `fold.json` last, so that what has one is whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        num_seeds, last = len(self._stages[0]), len(self._stages) - 1
-        stages, chosen, best = [last] * num_seeds, None, None
-        if self._sharpes:
-            # An agent that never traded has no Sharpe ratio; it is chosen only where all are so.
-            scores = np.nan_to_num(np.array(self._sharpes), nan=-np.inf)
-            # Of equal scores the later counts.
-            stages = [last - int(column[::-1].argmax()) for column in scores.T]
-            best = [float(scores[stage, seed]) for seed, stage in enumerate(stages)]
-            chosen = int(np.argmax(best))
-        leaves = jax.tree.map(
-            lambda *x: np.stack([np.asarray(each) for each in x]),
-            *[self._stages[stage][seed].params for seed, stage in enumerate(stages)],
-        )
+        stages, best = self._choose()
+        chosen_on = () if self._split.validation is None else tuple(self._dates(self._split.validation))
+        for seed, stage in enumerate(stages):
+            agent = dataclasses.replace(self._stages[stage][seed], chosen_on=chosen_on)
+            export_policy(agent, _agent_folder(folder, seed), overwrite=True)
         (folder / CONFIG_FILE).write_text(settings, encoding="utf-8")
         lines = (json.dumps(row, allow_nan=False) + "\n" for row in self._rows)
         (folder / METRICS_FILE).write_text("".join(lines), encoding="utf-8")
-        with (folder / AGENTS_FILE).open("wb") as file:
-            np.savez(file, *jax.tree.leaves(leaves))
+        updates = self._stages[-1][0].step
         facts = {
             "train": [self._dates(window) for window in self._split.train],
-            "validation": None if self._split.validation is None else self._dates(self._split.validation),
+            "validation": list(chosen_on),
             "test": [self._dates(window) for window in self._split.test],
-            "updates": self._stages[-1][0].step,
-            "timesteps_per_seed": self._stages[-1][0].step * self._trainer.config.timesteps_per_update,
+            "updates": updates,
+            "timesteps_per_seed": updates * self._trainer.config.timesteps_per_update,
             "stage_by_seed": [stage + 1 for stage in stages],
-            "validation_sharpe_by_seed": best if best is None else [_number(value) for value in best],
-            "chosen_seed": chosen,
+            "validation_sharpe_by_seed": None if best is None else [_number(value) for value in best],
+            "chosen_seed": None if best is None else int(np.argmax(best)),
             "seconds": round(time.perf_counter() - self._began, 1),
         }
         write_json(folder / SUMMARY_FILE, facts)
@@ -312,29 +306,34 @@ class _Record:
         write_json(unfinished, facts)
         os.replace(unfinished, folder / FOLD_FILE)
 
+    def _choose(self) -> tuple[list[int], list[float] | None]:
+        """Return the part after which each seed did best in validation, and its Sharpe ratio there."""
+        last = len(self._stages) - 1
+        if not self._sharpes:
+            return [last] * len(self._stages[0]), None
+        # An agent that never traded has no Sharpe ratio; it is chosen only where all are so. Of equal ones the later.
+        scores = np.nan_to_num(np.array(self._sharpes), nan=-np.inf)
+        stages = [last - int(column[::-1].argmax()) for column in scores.T]
+        return stages, [float(scores[stage, seed]) for seed, stage in enumerate(stages)]
+
     def _dates(self, window: Window) -> list[str]:
         return [str(self._market.times[row])[:10] for row in (window.start, window.stop - 1)]
 
 
-def read_fold(output: Path, fold: int, plan: Plan, market: Market, trainer: FoldTrainer) -> Fold:
+def read_fold(output: Path, fold: int, num_seeds: int) -> Fold:
     """Return a fold that is done.
 
     Raises:
-        ValueError: if its files were made with another network or cannot be read.
+        ValueError: if the agents cannot be read or are not what was written.
     """
     folder = fold_folder(output, fold)
     facts = json.loads((folder / FOLD_FILE).read_text(encoding="utf-8"))
-    training = cut(market, plan.splits[fold].train)
-    template = trainer.template(training)
-    num_seeds = trainer.config.num_seeds
-    with np.load(folder / AGENTS_FILE) as file:
-        stored = [file[name] for name in file.files]
-    wanted, structure = jax.tree.flatten(template)
-    if [x.shape for x in stored] != [(num_seeds, *x.shape) for x in wanted]:
-        raise ValueError(f"{folder / AGENTS_FILE} holds agents of another network or number; remove {folder}.")
-    params = [jax.tree.unflatten(structure, [jnp.asarray(x[seed]) for x in stored]) for seed in range(num_seeds)]
-    agents = tuple(trainer.agent_of(one, facts["updates"], training) for one in params)
+    agents = tuple(load_policy(_agent_folder(folder, seed)) for seed in range(num_seeds))
     return Fold(agents=agents, chosen=facts["chosen_seed"], facts=facts)
+
+
+def _agent_folder(folder: Path, seed: int) -> Path:
+    return folder / f"seed-{seed}"
 
 
 def score_on(agents: Sequence[Agent], market: Market, window: Window, env: TradingEnv) -> list[dict[str, float]]:

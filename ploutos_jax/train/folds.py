@@ -13,16 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.sectors import NO_SECTOR, with_sectors
+from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.train.agent import Agent, AgentParams, Network
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.description import agent_from, describe
 from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.memory import device_bytes, fit_to_device
-from ploutos_jax.train.normalize import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
 from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
 
@@ -100,7 +99,7 @@ class FoldTrainer:
             self._refuse_divergence(figures, len(markets))
             update = int(np.max(state.update))
             agents = tuple(
-                tuple(self.agent_of(one, update, markets[i], params[i]) for one in self._agents(state, is_batch, i))
+                tuple(self._agent(one, update, markets[i], params[i]) for one in self._agents(state, is_batch, i))
                 for i in range(len(markets))
             )
             on_stage(stage, agents, {name: values[: len(markets)] for name, values in figures.items()})
@@ -132,32 +131,11 @@ class FoldTrainer:
         where = f"It was fold {fold + 1} of those trained together; nothing of them was kept."
         raise DivergedError(describe_fault(code, int(figures["update"][fold, place]), seed, where))
 
-    def agent_of(self, params: AgentParams, update: int, market: Market, env: EnvParams | None = None) -> Agent:
-        """Return parameters as an agent of a fold, given its training bars (and its numbers, if they are at hand)."""
-        columns = np.asarray((self.params_of(market) if env is None else env).sector_columns)
-        return Agent(
-            params=params,
-            network=self.learner.network,
-            env_config=self.env.config,
-            feature_names=tuple(market.feature_names),
-            symbols=market.symbols,
-            sectors=tuple(np.where(columns.any(axis=0), columns.argmax(axis=0), NO_SECTOR).tolist()),
-            trained_from=str(market.times[0])[:10],
-            trained_to=str(market.times[-1])[:10],
-            step=update,
-        )
-
-    def template(self, market: Market) -> AgentParams:
-        """Return the structure, shapes and types of an agent's parameters."""
-        init = partial(self.learner.network.init, num_features=market.num_features)
-        network = jax.eval_shape(init, jax.random.key(0))
-        zeros = jnp.zeros(market.num_features)
-        scaling = ObservationScaling(
-            features=FeatureScaling(centre=zeros, spread=zeros),
-            assets=RunningMoments.create(len(ASSET_FIELDS)),
-            account=RunningMoments.create(len(ACCOUNT_FIELDS)),
-        )
-        return AgentParams(network=network, scaling=scaling)
+    def _agent(self, params: AgentParams, update: int, market: Market, env: EnvParams) -> Agent:
+        """Return parameters as an agent of a fold, given its training bars and its numbers."""
+        agent = agent_from(describe(self.learner.network, self.env.config, market, env), params, update)
+        # A reward of the user's own is known here, though not in the description.
+        return dataclasses.replace(agent, network=self.learner.network, env_config=self.env.config)
 
     def _agents(self, state: TrainState, is_batch: bool, fold: int) -> list[AgentParams]:
         """Return the parameters of a fold's agents, one by seed, in buffers of their own."""
