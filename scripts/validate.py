@@ -23,7 +23,8 @@ from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.out_of_sample import fold_rows, judge, put_together, write_result
 from ploutos_jax.evaluate.report import metrics_table, write_report
 from ploutos_jax.evaluate.statistics import count_trials
-from ploutos_jax.evaluate.validation import ValidationConfig, read_history, run_folds, start_output
+from ploutos_jax.evaluate.validation import run_folds
+from ploutos_jax.evaluate.validation_config import ValidationConfig, read_history, start_output
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.settings import RunSettings, parse_settings
 from ploutos_jax.train.terminal import Interruption, exit_codes, result_console

@@ -174,7 +174,7 @@ def write_result(
     content = _without_nan(
         {
             "facts": dict(facts),
-            "folds": json.loads(rows.to_json(orient="records")),
+            "folds": json.loads(str(rows.to_json(orient="records"))),
             "paths": [
                 {
                     "strategies": {name: summarize(ledger) for name, ledger in path.strategies.items()},

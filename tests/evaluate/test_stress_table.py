@@ -1,4 +1,4 @@
-"""Stress test of an agent against backtests of each stressed path on its own, and against vectors worked out by hand."""
+"""Stress test of an agent against backtests of each stressed path alone, and against vectors worked out by hand."""
 
 import dataclasses
 

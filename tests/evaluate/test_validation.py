@@ -15,7 +15,8 @@ from ploutos_jax.evaluate.metrics import summarize, total_return
 from ploutos_jax.evaluate.out_of_sample import ALL_SEEDS, CHOSEN, RIVAL, fold_rows, judge, put_together, write_result
 from ploutos_jax.evaluate.statistics import count_trials
 from ploutos_jax.evaluate.turns import combine, hand_over, play_in_turns
-from ploutos_jax.evaluate.validation import ValidationConfig, fold_folder, most_traded, run_folds, score_on
+from ploutos_jax.evaluate.validation import fold_folder, run_folds, score_on
+from ploutos_jax.evaluate.validation_config import ValidationConfig, most_traded
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.splits import Window
 from ploutos_jax.train.config import TrainConfig
