@@ -33,6 +33,7 @@ REPORT_FILES = (
     "trades.parquet",
     "fills.parquet",
     "baselines.parquet",
+    "stress.parquet",
     "runs.parquet",
     "report.html",
     "backtest_equity.png",
@@ -141,6 +142,9 @@ def write_report(
         "fills.parquet": ledger.fills,
         "baselines.parquet": pd.DataFrame({"date": ledger.times} | {name: one.equity for name, one in others.items()}),
     }
+    if stress is not None:
+        content["stress"] = stress.to_dict(orient="index")
+        frames["stress.parquet"] = stress.reset_index()
     pictures = {"backtest_equity.png": draw_equity(ledger, baselines, benchmark=benchmark, title=title)}
     for ticker in plotted:
         pictures[f"backtest_trades_{quote(ticker, safe='')}.png"] = draw_trades(ledger, ticker)

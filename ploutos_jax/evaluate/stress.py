@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from rich.table import Table
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Runner, Step, rollout
@@ -278,3 +279,30 @@ def recovery(equity: np.ndarray, first: int, last: int) -> tuple[int, bool]:
 
 def _share(part: float, whole: float) -> float:
     return part / whole if whole > 0 else float("nan")
+
+
+def terminal_table(table: pd.DataFrame) -> Table:
+    """Return a stress table for the terminal."""
+    shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    shown.add_column("Scenario", no_wrap=True, vertical="bottom")
+    for label, _, _ in _TERMINAL_COLUMNS:
+        shown.add_column(label, justify="right", no_wrap=True, vertical="bottom")
+    for name, row in table.iterrows():
+        cells = ["–" if np.isnan(row[column]) else text.format(row[column]) for _, column, text in _TERMINAL_COLUMNS]
+        shown.add_row(str(name).replace("_", " "), *(cell.replace("-", "−").replace("inf", "never") for cell in cells))
+    return shown
+
+
+_TERMINAL_COLUMNS = (
+    ("Sur-\nvival", "survival_rate", "{:.0%}"),
+    ("Return", "return_change", "{:+.1%}"),
+    ("CVaR", "cvar_change", "{:+.2%}"),
+    ("Draw-\ndown", "drawdown_change", "{:+.1%}"),
+    ("Worst\ndrawdown", "worst_drawdown", "{:.1%}"),
+    ("Recovery\nin bars", "recovery_bars", "{:.0f}"),
+    ("Not re-\ncovered", "censored_share", "{:.0%}"),
+    ("Filled", "filled_share", "{:.1%}"),
+    ("Stops >\n1 ATR off", "stops_beyond_atr_share", "{:.1%}"),
+    ("Short-\nfall bps", "shortfall_bps", "{:.1f}"),
+)
+"""Heading, column and form; the first three changes are against the span without a shock."""

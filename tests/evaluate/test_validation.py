@@ -105,8 +105,8 @@ def test_scores_are_those_of_backtests(market, agents):
     scores = score_on(agents, market, Window(41, 70), TradingEnv(COSTLY))
     for agent, score in zip(agents, scores, strict=True):
         figures = summarize(backtest(agent, market, 40, 70))
-        assert score["sharpe"] == pytest.approx(figures["sharpe"], rel=1e-4)
-        assert score["total_return"] == pytest.approx(figures["total_return"], rel=1e-4)
+        assert score["sharpe"] == pytest.approx(figures["sharpe"], abs=1e-3)
+        assert score["total_return"] == pytest.approx(figures["total_return"], abs=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_checkpoint_and_seed_are_chosen_in_validation(validated, market):
         assert fold.facts["validation_sharpe_by_seed"] == pytest.approx(best)
         assert fold.chosen == int(best.argmax())
         again = score_on(fold.agents, market, split.validation, ENV)
-        assert [score["sharpe"] for score in again] == pytest.approx(best, rel=1e-5)
+        assert [score["sharpe"] for score in again] == pytest.approx(best, abs=1e-3)
         for agent, stage in zip(fold.agents, fold.facts["stage_by_seed"], strict=True):
             assert agent.step == json.loads(lines[stage - 1])["update"]
             assert agent.trained_to < agent.chosen_on[0] <= agent.chosen_on[1] < fold.facts["test"][0][0]
