@@ -22,12 +22,13 @@ from ploutos_jax.evaluate.backtest import backtest, baselines
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import metrics_table
 from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.market.streams import weigh_starts
 from ploutos_jax.market.training_data import TrainingData, read_training
 from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.held_out import HeldOut
-from ploutos_jax.train.loop import train_seeds, with_sectors
+from ploutos_jax.train.loop import train_seeds
 from ploutos_jax.train.run_folder import add_to_summary, choose_output, read_figures
 from ploutos_jax.train.seeds import mean_and_interval
 from ploutos_jax.train.settings import differences, parse_settings
@@ -76,7 +77,9 @@ def main(args: list[str]) -> int:
         console.print(f"Stopped before the last update: {rules.reason}.")
     span = training if held_out is None else held_out
     rows = _score(agents, span, settings.train.seeds, output)
-    rows |= {name: summarize(ledger) for name, ledger in baselines(span, settings.env).items()}
+    history = training if held_out is None else data.history
+    others = baselines(history, settings.env, span.times[0], span.times[-1])
+    rows |= {name: summarize(ledger) for name, ledger in others.items()}
     seen = "the training bars (in sample, proves nothing)" if held_out is None else "bars never trained on"
     final = result_console()
     final.print(f"\nScore on {seen}, {_day(span, 0)} to {_day(span, -1)}, net of costs:")
