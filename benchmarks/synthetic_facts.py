@@ -252,7 +252,7 @@ def table(rows: list[dict[str, Any]], real: dict[str, float] | None) -> str:
         bounds = "" if row["low"] is None else f"{row['low']:.3g} … {row['high']:.3g}"
         verdict = "" if row["inside"] else " **outside**"
         cells = [
-            row["name"],
+            row["name"].replace("|", "\\|"),
             f"{row['median']:.3g}",
             f"{row['p5']:.3g} … {row['p95']:.3g}",
             f"{row['reference']:.3g}",

@@ -75,7 +75,7 @@ def _leverage(axis: plt.Axes, market: np.ndarray, made: np.ndarray) -> None:
     axis.plot(lags, np.median(paths, axis=0), color=MADE)
     axis.plot(lags, leverage(market), color=REAL)
     axis.axhline(0, color="grey", linewidth=0.5)
-    axis.set(title="Leverage: correlation of return and later squared return", xlabel="lag (days)")
+    axis.set(title="Leverage: return and later squared return", xlabel="lag (days)")
 
 
 def _tails(axis: plt.Axes, market: np.ndarray, made: np.ndarray) -> None:

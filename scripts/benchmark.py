@@ -66,8 +66,8 @@ class Benchmark:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
             updates at the default settings and, at one asset, with a dense network of 2x128 for actor and critic each,
             `start` is the time to the figures of the first update, `gradient` is encode-once beside a plain dense
-            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta, `synthetic` is made
-            markets drawn on the device.
+            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta, `synthetic` is
+            made markets drawn on the device.
         assets: sizes of the market for `env` and `train`.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.
@@ -97,7 +97,7 @@ def main(args: list[str]) -> int:
         elif section == "synthetic":
             made = measure_synthetic(quick=wanted.quick)
             console.print(synthetic_table(made))
-            rows += [{"section": "synthetic", **row} for row in made]
+            rows += [{"section": section, **row} for row in made]
         elif section == "peers":
             rows += _peers(wanted.quick, console)
         else:
