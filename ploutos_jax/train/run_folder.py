@@ -3,12 +3,15 @@
 import fnmatch
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tensorboardX import SummaryWriter
+
+from ploutos_jax.train.board import Board
 
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
 
@@ -27,55 +30,70 @@ class RunFolder:
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         check_output(path, resume=resume)
-        path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        if not resume:
-            text = yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
-            (path / CONFIG_FILE).write_text(text, encoding="utf-8")
-        self._metrics = (path / METRICS_FILE).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(path / "tensorboard"))
+        with self._telling_what_failed():
+            path.mkdir(parents=True, exist_ok=True)
+            if not resume:
+                write_whole(path / CONFIG_FILE, yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True))
+            self._metrics = (path / METRICS_FILE).open("a", encoding="utf-8")
+            self._board = Board(path / "tensorboard")
         self._last: dict[str, Any] = {}
         self._added: dict[str, Any] = {}
 
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._metrics.close()
-        self._board.close()
-        if self._last:
-            write_json(self.path / SUMMARY_FILE, self._last | self._added)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._telling_what_failed():
+                self._metrics.close()
+                self._board.close()
+                if self._last:
+                    write_json(self.path / SUMMARY_FILE, self._last | self._added)
+        except OSError:
+            # Where the run ends with an error already, that one is told.
+            if kind is None:
+                raise
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows of figures, one per update."""
-        for row in rows:
-            self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
-            for name, value in _single_figures(row).items():
-                if name not in ("update", "timesteps") and value is not None:
-                    self._board.add_scalar(name, value, row["timesteps"])
-            self._last = dict(row)
-        self._metrics.flush()
+        with self._telling_what_failed():
+            for row in rows:
+                self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
+                figures = _single_figures(row)
+                names = [name for name in figures if name not in ("update", "timesteps") and figures[name] is not None]
+                self._board.write(row["timesteps"], {name: figures[name] for name in names})
+                self._last = dict(row)
+            # So that figures are there as far as the next checkpoint reaches, even if the process is killed.
+            self._metrics.flush()
+            self._board.flush()
 
     def add(self, content: Mapping[str, Any]) -> None:
         """Add entries to the summary that the run will have at its end."""
         self._added |= content
 
-    def flush(self) -> None:
-        """Hand everything to the operating system, so that figures are there as far as a checkpoint reaches."""
-        self._metrics.flush()
-        self._board.flush()
-
     def cut_back(self, update: int) -> None:
         """Drop figures of updates after `update`: those that a resumed run will make again."""
-        self._metrics.close()
-        path = self.path / METRICS_FILE
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _update_of(line) <= update]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._metrics = path.open("a", encoding="utf-8")
-        self._board.close()
-        last = json.loads(kept[-1])["timesteps"] if kept else 0
-        self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=last + 1)
+        with self._telling_what_failed():
+            self._metrics.close()
+            path = self.path / METRICS_FILE
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _update_of(line) <= update]
+            write_whole(path, "".join(line + "\n" for line in kept))
+            self._metrics = path.open("a", encoding="utf-8")
+            self._board.close()
+            last = json.loads(kept[-1])["timesteps"] if kept else 0
+            self._board = Board(self.path / "tensorboard", forget_from=last + 1)
+
+    @contextmanager
+    def _telling_what_failed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"The run folder {self.path} cannot be written: {error.strerror or error}. Checkpoints that are there"
+                " stay whole; make room or choose another place, then go on with --resume."
+            ) from error
 
 
 def choose_output(output: str | None, *, resume: bool) -> Path:
@@ -108,24 +126,40 @@ def check_output(path: Path, *, resume: bool) -> None:
 
     Raises:
         ValueError: if the folder holds a run and `resume` is not set, holds none and it is, is a file, or has a path
-            that checkpoints would be lost in.
+            that cannot be written or that checkpoints would be lost in.
     """
     if path.is_file():
         raise ValueError(f"The output {path} is a file; give a folder.")
     # Orbax looks for the parts of a checkpoint with a pattern made from the path, and drops them if it finds none.
     if not fnmatch.fnmatchcase(str(path.absolute()), str(path.absolute())):
         raise ValueError(f"The output {path.absolute()} has square brackets in its path; give one without.")
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"The output {path} cannot be written: {existing} is read-only. Give another --output.")
     if _holds_run(path) and not resume:
         raise ValueError(
             f"The output folder {path} already holds a run. Give another --output, or --resume to continue that run."
         )
     if resume and not _holds_run(path):
-        raise ValueError(f"There is no run to resume in {path}: it has no {CONFIG_FILE}.")
+        raise ValueError(
+            f"There is no run to resume in {path}: it has no {CONFIG_FILE}. Leave out --resume to start one."
+        )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a process killed meanwhile, or a full disk, leaves the older one as it was."""
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:
