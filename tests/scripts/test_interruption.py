@@ -78,7 +78,7 @@ def interrupt(finished, folder, phase, number, times=1):
         text=True,
         encoding="utf-8",
     )
-    return args, wait(process, 100)
+    return args, wait(process)
 
 
 def check_going_on(finished, folder, args):
