@@ -20,8 +20,9 @@ class EnvConfig:
 
     Attributes:
         action: `discrete` is hold, buy or sell per asset; `weights` is a target share of equity per asset.
-        reward: a name, such as `log_return`; several with weights, such as `log_return, -0.1*turnover`; your own
-            function of the account before and after a bar; or a tuple of (name or function, weight).
+        reward: a name, such as `log_return`, or several with weights, such as "log_return, -0.1*turnover"; in
+            Python also your own function of the account before and after a bar, or a tuple of (name or function,
+            weight).
         episode_length: bars in a training episode.
         initial_cash: dollars at the start of an episode.
 
@@ -30,10 +31,11 @@ class EnvConfig:
         buy_pct: share of equity that one buy order spends.
         max_position_pct: largest share of equity in one asset that a buy may reach.
         max_sector_pct: largest share of equity in one sector that buys may reach.
-        sizing: how large a discrete buy is: `fixed` share `buy_pct`; `volatility` is `buy_pct` of an asset of
-            `target_volatility`, less of a wilder one; `atr` loses `risk_pct` of equity in a move of `risk_atr` ATR.
+        sizing: how large a discrete buy is: `fixed` share `buy_pct`; `volatility` is `buy_pct` of an asset with the
+            target volatility, less of a wilder one; `atr` loses `risk_pct` of equity in a move of `risk_atr` ATR.
         target_volatility: volatility of a year at which `volatility` sizing spends `buy_pct`.
-        risk_pct, risk_atr: see `sizing`.
+        risk_pct: share of equity that `atr` sizing puts at risk in one buy.
+        risk_atr: move against a position that `atr` sizing takes for that risk, in multiples of the ATR.
         bars_per_year: bars in a year of this market, such as 252 for daily ones.
         drawdown_scaling: buys shrink in proportion to the drawdown, to nothing at this one.
         no_trade_band: changes of weight below this are not traded.
@@ -49,8 +51,8 @@ class EnvConfig:
         tick_size: smallest step of a price of $1 or more, in dollars, a hundredth of it below: no spread is narrower.
             None suits prices that are not those traded.
         slippage_bps: further adverse move of every market order and stop, per side.
-        slippage_atr: the same in multiples of the average true range.
-        slippage_volatility: the same in multiples of the volatility of a bar.
+        slippage_atr: the same adverse move in multiples of the average true range.
+        slippage_volatility: the same adverse move in multiples of the volatility of a bar.
         slippage_noise: standard deviation of the logarithm of a random factor on slippage.
         impact: factor of the square-root law of market impact, about 1.
         fees: fee schedule of broker and regulators: `none`, `alpaca` (by date), `alpaca@2024-05-22` (that day's, at
@@ -65,7 +67,9 @@ class EnvConfig:
         take_profit: gain from the average fill price at which a position is closed.
         trailing_stop: fall from the highest price since entry at which a position is closed.
         break_even: gain after which the stop stands at the average fill price.
-        stop_loss_atr, take_profit_atr, trailing_atr: the same distances in multiples of the ATR at entry.
+        stop_loss_atr: distance of a stop loss in multiples of the ATR at entry.
+        take_profit_atr: distance of a target in multiples of the ATR at entry.
+        trailing_atr: distance of a trailing stop in multiples of the ATR at entry.
         max_holding_bars: bars after which a position is closed at the open.
         drawdown_halt: drawdown at which everything is sold and nothing is bought for the rest of the episode.
         both_touched: a bar that touches stop and target: `pessimistic` takes the stop, `target` the target, `path` the

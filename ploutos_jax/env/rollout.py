@@ -70,6 +70,18 @@ def start_runner(
     return Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
 
 
+def restart_runner(env: TradingEnv, params: EnvParams, runner: Runner) -> Runner:
+    """Begin a new episode in every environment, staggered, on another market say; keys and steps go on.
+
+    The randomness of an environment's start depends on its key and the steps taken, not on how many run beside it.
+    """
+    keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, jnp.uint32(2**32 - 1)), runner.step))(
+        runner.keys
+    )
+    observation, state = jax.vmap(env.reset_staggered, in_axes=(0, None))(keys, params)
+    return runner.replace(state=state, observation=observation)
+
+
 def num_boundary_slots(num_steps: int, episode_length: int) -> int:
     """Return how many truncations one environment can meet in a rollout: ends lie `episode_length` apart."""
     return -(-num_steps // episode_length)

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 
 FILL_COLUMNS = ("bar", "date", "ticker", "side", "shares", "price", "reference_price", "fee", "reason")
+PART_COLUMNS = ("spread", "slippage", "impact", "commission")
+"""Dollars of each fill's cost by kind, where it is known; columns that begin with `fee_` are kinds of a schedule."""
+FEE_PREFIX = "fee_"
 FILL_REASONS = ("order", "stop", "target", "trailing", "time", "halt", "delisted")
 TRADE_COLUMNS = (
     "ticker",
@@ -48,10 +51,14 @@ class Ledger:
         initial_cash: dollars at the start.
         fills: one row per fill in order of execution: `bar` (0..N; 0 only for orders at the close observed), `date`,
             `ticker`, `side` (buy or sell), `shares` (above 0, as traded), `price`, `reference_price` (the market's
-            price before spread and slippage), `fee` and `reason` (one of `FILL_REASONS`).
+            price before spread and slippage), `fee` and `reason` (one of `FILL_REASONS`). Where the parts of the cost
+            are known: `spread`, `slippage`, `impact` (together `|price - reference_price| * shares`), `commission` and
+            one column `fee_KIND` for each kind of the fee schedule (together `fee`), all in dollars.
         symbols: A tickers, the columns of `close`; every ticker in `fills` is among them.
         close: `[N+1, A]` prices as traded; marks positions that are open at the end.
         split: `[N+1, A]` new shares per old share at the open of the bar (1 = no split), or None for none.
+        fee_rounding: `[N+1]` dollars by which the day's fees were rounded up, part of `cost`; None for none.
+        interest: `[N+1]` dollars paid on cash; None for none.
 
     Raises:
         ValueError: if shapes disagree, a number is not finite, or the fills do not fit the bars and tickers.
@@ -69,11 +76,15 @@ class Ledger:
     symbols: tuple[str, ...] = ()
     close: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
     split: np.ndarray | None = None
+    fee_rounding: np.ndarray | None = None
+    interest: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times).astype("datetime64[ns]")
         object.__setattr__(self, "times", times)
-        for name in ("equity", "cash", "gross_exposure", "turnover", "cost"):
+        for name in ("equity", "cash", "gross_exposure", "turnover", "cost", "fee_rounding", "interest"):
+            if getattr(self, name) is None and name in ("fee_rounding", "interest"):
+                continue
             values = np.asarray(getattr(self, name), np.float64)
             object.__setattr__(self, name, values)
             if values.shape != times.shape or values.ndim != 1 or values.size == 0:
@@ -96,6 +107,30 @@ class Ledger:
     def returns(self) -> np.ndarray:
         """`[N]` simple return of each bar."""
         return simple_returns(self.equity)
+
+    @cached_property
+    def gross_returns(self) -> np.ndarray:
+        """`[N]` simple return of each bar had its trades cost nothing: net return plus cost over the equity before."""
+        before = self.equity[:-1]
+        alive = np.minimum.accumulate(before) > 0
+        return self.returns + np.where(alive, self.cost[1:] / np.where(alive, before, 1.0), 0.0)
+
+    @cached_property
+    def costs_by_kind(self) -> dict[str, float]:
+        """Dollars paid by kind of cost, as far as the fills tell; they add up to the sum of `cost`.
+
+        Kinds are `spread`, `slippage`, `impact`, `commission`, those of the fee schedule as `fee_KIND`, and
+        `fee_rounding`. A ledger whose fills know no parts has `price` (spread, slippage and impact) and `fee`.
+        """
+        rounding = {} if self.fee_rounding is None else {"fee_rounding": float(self.fee_rounding.sum())}
+        names = part_columns(self.fills) if set(PART_COLUMNS) <= set(self.fills.columns) else ["fee"]
+        kinds = {name: float(self.fills[name].to_numpy(np.float64).sum()) for name in names}
+        if names == ["fee"]:
+            price, reference, shares = (
+                self.fills[name].to_numpy(np.float64) for name in ("price", "reference_price", "shares")
+            )
+            kinds = {"price": float(np.sum(np.abs(price - reference) * shares)), **kinds}
+        return kinds | rounding
 
     @cached_property
     def drawdown(self) -> np.ndarray:
@@ -186,6 +221,11 @@ class Ledger:
         )
 
 
+def part_columns(fills: pd.DataFrame) -> list[str]:
+    """Return the columns of a table of fills that hold parts of the cost."""
+    return [name for name in fills.columns if name in PART_COLUMNS or str(name).startswith(FEE_PREFIX)]
+
+
 def simple_returns(equity: np.ndarray) -> np.ndarray:
     """Return `equity[t] / equity[t-1] - 1`; 0 once the equity is gone, so that a total loss stays one.
 
@@ -240,7 +280,7 @@ def _check_fills(ledger: Ledger) -> None:
         if len(strange):
             few = ", ".join(allowed[:5]) + (", …" if len(allowed) > 5 else "")
             raise ValueError(f"{where} have {column} {strange.iloc[0]!r} in row {strange.index[0]}; known: {few}.")
-    for column in ("shares", "price", "reference_price", "fee"):
+    for column in ("shares", "price", "reference_price", "fee", *part_columns(fills)):
         values = fills[column].to_numpy(np.float64)
         bad = ~np.isfinite(values) | ((values <= 0) if column == "shares" else (values < 0))
         if bad.any():

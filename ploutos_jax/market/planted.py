@@ -4,12 +4,16 @@ Looking ahead is the point here, and nowhere else: what can be earned is known b
 held against it. What an agent earns on such a panel says whether it learns, and nothing of any real market.
 """
 
+import dataclasses
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.market.draws import MarketDraw
+from ploutos_jax.market.feature_table import MASKS
+from ploutos_jax.market.features import build_market
 from ploutos_jax.market.panel import UNKNOWN_SECTOR, Array, Labels, Market, Panel
 from ploutos_jax.market.synthetic import draw_bars
 
@@ -76,8 +80,47 @@ def planted_panel(
         raise ValueError(f"num_noise={num_noise} must not be negative; 0 leaves the hint alone.")
     if not volatility > 0 or not tail > 2:
         raise ValueError(f"volatility={volatility} must be above 0 and tail={tail} above 2.")
+    return _make_panel(key, strength, volatility, tail, num_assets, num_bars, num_noise).replace(
+        labels=_labels(num_assets, num_bars)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PlantedDraw:
+    """Draws planted markets of several paths; a `DrawFunction`. Hint and noise are all their features.
+
+    The signal is the same on every path: only hints tell of returns, and what else a path holds, its noise and its
+    prices, is its own. Fields are those of `planted_panel`, `num_bars` of each path.
+    """
+
+    num_assets: int = 30
+    num_bars: int = 1260
+    num_paths: int = 16
+    strength: float = 0.3
+    num_noise: int = 3
+    volatility: float = 0.01
+    tail: float = 5.0
+
+    def __call__(self, key: jax.Array, source: None = None) -> Market:
+        numbers = (self.strength, self.volatility, self.tail, self.num_assets, self.num_bars, self.num_noise)
+        panel = jax.vmap(lambda key: _make_panel(key, *numbers))(jax.random.split(key, self.num_paths))
+        panel = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), panel)
+        row = np.arange(self.num_paths * self.num_bars)
+        sessions = jnp.asarray(_days(len(row)).astype(np.int64), jnp.int32)
+        return build_market(
+            panel.replace(sessions=sessions), (), row // self.num_bars * self.num_bars + self.num_bars - 1
+        )
+
+    def stream(self, key: jax.Array) -> MarketDraw:
+        """Return the stream of such markets."""
+        names = (*(f"signal_{name}" for name in (HINT, *_noise_names(self.num_noise))), *MASKS)
+        return MarketDraw(self, None, key, _labels(self.num_assets, self.num_paths * self.num_bars), names)
+
+
+def _make_panel(
+    key: jax.Array, strength: float, volatility: float, tail: float, num_assets: int, num_bars: int, num_noise: int
+) -> Panel:
     opens, high, low, close, hint, noise = _draw(key, strength, volatility, tail, num_assets, num_bars, num_noise)
-    days = np.busday_offset(_FIRST_DATE, np.arange(num_bars), roll="forward")
     return Panel(
         open=opens,
         high=high,
@@ -85,14 +128,25 @@ def planted_panel(
         close=close,
         volume=jnp.full(close.shape, _VOLUME_SHARES, close.dtype),
         tradable=jnp.ones(close.shape, bool),
-        sessions=jnp.asarray(days.astype(np.int64), jnp.int32),
-        signals={HINT: hint, **{f"noise_{i}": noise[i] for i in range(num_noise)}},
-        labels=Labels(
-            symbols=tuple(f"P{i + 1:03d}" for i in range(num_assets)),
-            sectors=(UNKNOWN_SECTOR,) * num_assets,
-            times=days.astype("datetime64[ns]"),
-            notes=(PLANTED_NOTE,),
-        ),
+        sessions=jnp.asarray(_days(num_bars).astype(np.int64), jnp.int32),
+        signals={HINT: hint, **dict(zip(_noise_names(num_noise), noise, strict=True))},
+    )
+
+
+def _noise_names(num_noise: int) -> tuple[str, ...]:
+    return tuple(f"noise_{i}" for i in range(num_noise))
+
+
+def _days(num_bars: int) -> np.ndarray:
+    return np.busday_offset(_FIRST_DATE, np.arange(num_bars), roll="forward")
+
+
+def _labels(num_assets: int, num_bars: int) -> Labels:
+    return Labels(
+        symbols=tuple(f"P{i + 1:03d}" for i in range(num_assets)),
+        sectors=(UNKNOWN_SECTOR,) * num_assets,
+        times=_days(num_bars).astype("datetime64[ns]"),
+        notes=(PLANTED_NOTE,),
     )
 
 

@@ -23,13 +23,15 @@ class PolicyConfig:
         width: width of the account stage per asset (`shared` only).
         credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which tells an
             action apart from those taken beside it.
-        precision: of the torso's matrix products; heads, probabilities, values and losses are always float32.
+        dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
+        precision: number format of the torso's matrix products; all else is always float32.
     """
 
     torso: Literal["shared", "flat"] = "shared"
     hidden: tuple[int, ...] = (64, 64)
     width: int = 32
     credit: Literal["joint", "per_asset"] = "per_asset"
+    dropout: float = 0.0
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
@@ -39,6 +41,8 @@ class PolicyConfig:
             raise ValueError(f"credit={self.credit!r} is unknown; use 'joint' or 'per_asset'.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} must lie in [0, 1), such as 0.1; 0 leaves nothing out.")
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
@@ -60,11 +64,13 @@ class ActorCritic(nn.Module):
     def setup(self) -> None:
         by_asset = self.config.credit == "per_asset"
         if self.config.torso == "shared":
-            self.torso = SharedTorso(self.config.hidden, self.config.width, by_asset, self.config.precision)
+            self.torso = SharedTorso(
+                self.config.hidden, self.config.width, by_asset, self.config.precision, self.config.dropout
+            )
             self.actor_head = dense(self.num_outputs, scale=0.01)
             self.critic_head = dense(1, scale=1.0)
         else:
-            self.torso = FlatTorso(self.config.hidden, self.config.precision)
+            self.torso = FlatTorso(self.config.hidden, self.config.precision, self.config.dropout)
             self.actor_head = dense(self.num_assets * self.num_outputs, scale=0.01)
             self.critic_head = dense(self.num_values, scale=1.0)
 
@@ -73,11 +79,13 @@ class ActorCritic(nn.Module):
         """K, numbers that the critic gives for a sample: one, or one per asset."""
         return self.num_assets if self.config.credit == "per_asset" else 1
 
-    def encode(self, features: Array, mask: Array) -> Table:
+    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> Table:
         """Return table rows for scaled `features [..., A, F]` and `mask [..., A]`; linear cost in rows, not samples."""
-        return self.torso.encode(features, mask)
+        return self.torso.encode(features, mask, drop_keys)
 
-    def act(self, row: Table, mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
+    def act(
+        self, row: Table, mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return `(outputs [..., A, num_outputs], values [..., K])` for table rows and scaled account observations.
 
         Args:
@@ -85,8 +93,9 @@ class ActorCritic(nn.Module):
             mask: `[..., A]` assets tradable at the bar observed.
             assets: `[..., A, K]` account observation per asset.
             account: `[..., G]` account observation.
+            drop_keys: `[...]` keys that decide which units are left out, in `encode` too; None leaves out none.
         """
-        actor, critic = self.torso.act(row, mask, assets, account)
+        actor, critic = self.torso.act(row, mask, assets, account, drop_keys)
         outputs = self.actor_head(actor)
         outputs = outputs.reshape(*assets.shape[:-1], self.num_outputs)
         values = self.critic_head(critic)

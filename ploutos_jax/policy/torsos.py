@@ -41,6 +41,28 @@ def masked_mean(x: Array, mask: Array) -> Array:
     return jnp.einsum("...ad,...a->...d", x, weight) / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
 
 
+def drop_units(x: Array, rate: float, keys: Array | None, layer: int) -> Array:
+    """Return a layer's output with a share of its units set to 0 and the others scaled up, so that the mean stays.
+
+    Which ones depends on the key and the layer alone: the same key gives the same units again, in whatever batch.
+    Rollout and loss are given equal keys and so see one network; else the probability ratio of PPO would not start
+    at 1.
+
+    Args:
+        x: `[..., *sizes]` activations.
+        rate: share of units left out.
+        keys: `[...]` a key for each of the leading axes, or None for all units.
+        layer: number of the layer; each has units of its own.
+
+    Source: Hausknecht and Wagener, "Consistent Dropout for Policy Gradient Reinforcement Learning" (2022).
+    """
+    if keys is None or rate == 0:
+        return x
+    sizes = x.shape[keys.ndim :]
+    keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, sizes))(keys.reshape(-1))
+    return jnp.where(keep.reshape(x.shape), x / (1 - rate), 0)
+
+
 class SharedTorso(nn.Module):
     """One network for all assets, with a summary of the cross-section beside each: few weights, learns what lasts.
 
@@ -49,12 +71,14 @@ class SharedTorso(nn.Module):
         width: width of the account stage, per asset; also the row size of the table per asset.
         values_by_asset: whether the critic has features of each asset, or of the account as a whole.
         precision: of the matrix products.
+        dropout: share of units left out where keys are given, after every layer but the last.
     """
 
     hidden: tuple[int, ...] = (64, 64)
     width: int = 32
     values_by_asset: bool = False
     precision: Precision = "float32"
+    dropout: float = 0.0
 
     def setup(self) -> None:
         layer = partial(dense, precision=self.precision)
@@ -71,21 +95,24 @@ class SharedTorso(nn.Module):
         self.critic_positions = layer(2 * self.width, bias=False)
         self.critic_account = layer(2 * self.width, bias=False)
 
-    def encode(self, features: Array, mask: Array) -> dict[str, Array]:
+    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> dict[str, Array]:
         """Return the table rows of `features [..., A, F]`; `mask [..., A]` says which assets trade."""
         x = features
-        for layer in self.market_layers[:-1]:
-            x = nn.tanh(layer(x))
+        for place, layer in enumerate(self.market_layers[:-1]):
+            x = drop_units(nn.tanh(layer(x)), self.dropout, drop_keys, place)
         summary = self.summary_layer(masked_mean(x, mask))
         x = nn.tanh(self.market_layers[-1](x) + summary[..., None, :])
+        x = drop_units(x, self.dropout, drop_keys, len(self.hidden) - 1)
         if self.values_by_asset:
             return {"actor": self.to_actor(x)}
         return {"actor": self.to_actor(x), "critic": self.to_critic(masked_mean(x, mask))}
 
-    def act(self, row: dict[str, Array], mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
+    def act(
+        self, row: dict[str, Array], mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return actor features `[..., A, width]`, and critic features `[..., A, width]` or `[..., 2·width]`."""
         joined = row["actor"] + self.asset_in(assets) + self.account_in(account)[..., None, :]
-        first = nn.tanh(joined)
+        first = drop_units(nn.tanh(joined), self.dropout, drop_keys, len(self.hidden))
         actor = nn.tanh(self.actor_layer(first))
         if self.values_by_asset:
             return actor, nn.tanh(self.critic_layer(first))
@@ -99,10 +126,12 @@ class FlatTorso(nn.Module):
     Attributes:
         hidden: widths of the layers; the first is split into a market and an account part.
         precision: of the matrix products.
+        dropout: share of units left out where keys are given, after every layer.
     """
 
     hidden: tuple[int, ...] = (256, 256)
     precision: Precision = "float32"
+    dropout: float = 0.0
 
     def setup(self) -> None:
         layer = partial(dense, precision=self.precision)
@@ -114,20 +143,24 @@ class FlatTorso(nn.Module):
             "critic": [layer(size) for size in self.hidden[1:]],
         }
 
-    def encode(self, features: Array, mask: Array) -> dict[str, Array]:
-        """Return the market part of the first layer for rows `features [..., A, F]`."""
-        del mask  # a missing bar is 0 in every feature, `known` included
+    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> dict[str, Array]:
+        """Return the market part of the first layer for rows `features [..., A, F]`; no unit is complete here yet."""
+        del mask, drop_keys  # a missing bar is 0 in every feature, `known` included
         row = features.reshape(*features.shape[:-2], -1)
         return {name: layer(row) for name, layer in self.market_in.items()}
 
-    def act(self, row: dict[str, Array], mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
+    def act(
+        self, row: dict[str, Array], mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return actor and critic features, `[..., hidden[-1]]` each."""
         del mask
         flat = jnp.concatenate([assets.reshape(*assets.shape[:-2], -1), account], axis=-1)
         out: dict[str, Any] = {}
-        for name in ("actor", "critic"):
+        depth = len(self.hidden)
+        for place, name in enumerate(("actor", "critic")):
             x = nn.tanh(row[name] + self.account_in[name](flat))
-            for layer in self.layers[name]:
-                x = nn.tanh(layer(x))
+            x = drop_units(x, self.dropout, drop_keys, place * depth)
+            for number, layer in enumerate(self.layers[name], 1):
+                x = drop_units(nn.tanh(layer(x)), self.dropout, drop_keys, place * depth + number)
             out[name] = x
         return out["actor"], out["critic"]

@@ -70,36 +70,55 @@ class Network:
             return 4 * max(*policy.hidden, num_assets * per_asset + len(ACCOUNT_FIELDS))
         return 4 * num_assets * max(policy.width, per_asset)
 
-    def encode(self, params: Any, scaling: ObservationScaling, features: Array, mask: Array) -> Table:
+    def drop_keys(self, key: Array | None, t: Array) -> Array | None:
+        """Return the keys of dropout at bars `t [...]`, or None without dropout.
+
+        One key for the rollout and the loss of an update makes both see the same units; see `torsos.drop_units`.
+        """
+        if key is None or self.model.config.dropout == 0:
+            return None
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, t.reshape(-1)).reshape(t.shape)
+
+    def encode(
+        self, params: Any, scaling: ObservationScaling, features: Array, mask: Array, drop_keys: Array | None = None
+    ) -> Table:
         """Return table rows of `features [N, A, F]`, `mask [N, A]`, in chunks that keep within `chunk_bytes`.
 
-        Each chunk is recomputed in the backward pass, so that only its inputs are kept.
+        Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [N]` are those of
+        dropout, None without it.
         """
 
-        def rows(features: Array, mask: Array) -> Table:
-            return cast(Table, self.model.apply(params, scaling.features(features), mask, method="encode"))
+        def rows(features: Array, mask: Array, keys: Array | None) -> Table:
+            return cast(Table, self.model.apply(params, scaling.features(features), mask, keys, method="encode"))
 
         num_rows = features.shape[0]
         chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
         num_chunks = -(-num_rows // chunk)
         if num_chunks == 1:
-            return rows(features, mask)
+            return rows(features, mask, drop_keys)
         chunk = -(-num_rows // num_chunks)
         padding = num_chunks * chunk - num_rows
 
         def split(x: Array) -> Array:
-            padded = jnp.pad(x, ((0, padding), *((0, 0) for _ in x.shape[1:])))
-            return padded.reshape(num_chunks, chunk, *x.shape[1:])
+            return jnp.concatenate([x, x[:padding]]).reshape(num_chunks, chunk, *x.shape[1:])
 
-        table = jax.lax.map(jax.checkpoint(lambda inputs: rows(*inputs)), (split(features), split(mask)))
+        inputs = jax.tree.map(split, (features, mask, drop_keys))
+        table = jax.lax.map(jax.checkpoint(lambda inputs: rows(*inputs)), inputs)
         return jax.tree.map(lambda x: x.reshape(num_chunks * chunk, *x.shape[2:])[:num_rows], table)
 
     def act(
-        self, params: Any, scaling: ObservationScaling, row: Table, mask: Array, assets: Array, account: Array
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        row: Table,
+        mask: Array,
+        assets: Array,
+        account: Array,
+        drop_keys: Array | None = None,
     ) -> tuple[Array, Array]:
         """Return distribution outputs `[n, A, ...]` and values `[n]` from table rows and raw account observations."""
         scaled = scaling.assets(assets), scaling.account(account)
-        return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, method="act"))
+        return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Settings of the learner, and the presets of the command line."""
+"""Settings of the learner."""
 
 import dataclasses
 from typing import Literal
@@ -19,12 +19,14 @@ class TrainConfig:
 
     Attributes:
         num_envs: environments that step side by side.
-        total_timesteps: environment steps of the whole run, over all environments; rounded up to whole updates.
+        total_timesteps: environment steps of the whole run, over all environments, rounded up to whole updates; also
+            --timesteps.
         rollout_length: steps per environment between updates; None picks a power of two from 8 to 128 that gives
             the run about 50 updates.
         num_minibatches: gradient steps per epoch.
+        batch_size: samples (environment steps) per gradient step; if given, it sets num_minibatches.
         num_epochs: passes over a rollout.
-        learning_rate: of Adam, at the start.
+        learning_rate: step size of Adam, at the start.
         learning_rate_schedule: `linear` and `cosine` fall to 0 over the run.
         gamma: discount per bar.
         gae_lambda: λ of generalised advantage estimation.
@@ -32,13 +34,14 @@ class TrainConfig:
         entropy_coef: weight of the mean entropy per asset, at the start.
         entropy_schedule: `linear` falls to 0 over the run.
         value_coef: weight of the value loss.
-        value_clip: how far from the rollout's value the critic is rewarded for moving, in deviations of returns; None
-            (the default: no benefit was ever measured) does not clip.
+        value_clip: how far from the rollout's value the critic is rewarded for moving, in deviations of returns; no
+            benefit was ever measured.
         max_grad_norm: global norm to which gradients are clipped.
         target_kl: mean KL per asset at which the epochs of an update stop; None never stops.
         ratio: probability ratio `per_asset`, or `joint` over all assets.
-        seed: of everything random.
+        seed: first number of everything random.
         num_seeds: agents trained side by side in one program, with the seeds from `seed` on.
+        market_refresh: updates between two draws of a new market, where markets can be drawn; None keeps the first.
         chunk_megabytes: largest intermediate array, over all seeds; larger minibatches are worked through in chunks,
             same result.
         checkpoint_every: environment steps between checkpoints; None takes a tenth of the run, and 500,000 where that
@@ -52,6 +55,7 @@ class TrainConfig:
     total_timesteps: int = 500_000
     rollout_length: int | None = None
     num_minibatches: int = 4
+    batch_size: int | None = None
     num_epochs: int = 4
     learning_rate: float = 1e-3
     learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -67,6 +71,7 @@ class TrainConfig:
     ratio: Literal["joint", "per_asset"] = "per_asset"
     seed: int = 0
     num_seeds: int = 1
+    market_refresh: int | None = None
     chunk_megabytes: float = 256.0
     checkpoint_every: int | None = None
     keep_checkpoints: int = 3
@@ -82,6 +87,8 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1 step, or None.")
         if self.rollout_length is not None and self.rollout_length < 1:
             raise ValueError(f"rollout_length={self.rollout_length} must be at least 1, or None.")
+        if self.market_refresh is not None and self.market_refresh < 1:
+            raise ValueError(f"market_refresh={self.market_refresh} must be at least 1, or None to keep the market.")
         for name in ("learning_rate", "max_grad_norm", "clip_range", "chunk_megabytes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
@@ -106,12 +113,29 @@ class TrainConfig:
             raise ValueError(f"entropy_schedule={self.entropy_schedule!r} is unknown; use 'linear' or 'constant'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
-        num_pairs = self.num_envs * (self.steps_per_rollout // self.steps_per_chunk)
+        self._check_minibatches()
+
+    def _check_minibatches(self) -> None:
+        """Make sure that minibatches fill a rollout; set their number where their size is given."""
+        stretches = self.steps_per_rollout // self.steps_per_chunk
+        num_pairs = self.num_envs * stretches
+        possible = [number for number in range(1, num_pairs + 1) if num_pairs % number == 0]
+        if self.batch_size is not None:
+            sizes = {self.timesteps_per_update // number: number for number in possible}
+            if self.batch_size not in sizes:
+                near = min(sizes, key=lambda size: abs(size - self.batch_size))  # type: ignore[operator]
+                raise ValueError(
+                    f"batch_size={self.batch_size} does not divide the {self.timesteps_per_update} samples of a"
+                    f" rollout (num_envs={self.num_envs} x {self.steps_per_rollout} steps) into whole stretches of"
+                    f" {self.steps_per_chunk} bars. The nearest size that does is {near}."
+                )
+            object.__setattr__(self, "num_minibatches", sizes[self.batch_size])
         if num_pairs % self.num_minibatches:
+            near = min(possible, key=lambda number: abs(number - self.num_minibatches))
             raise ValueError(
                 f"num_minibatches={self.num_minibatches} does not divide the {num_pairs} pieces of a rollout"
-                f" (num_envs={self.num_envs} x {self.steps_per_rollout // self.steps_per_chunk} stretches of"
-                f" {self.steps_per_chunk} bars). Use a num_envs that is a multiple of {self.num_minibatches}."
+                f" (num_envs={self.num_envs} x {stretches} stretches of {self.steps_per_chunk} bars). Use {near}, or a"
+                f" num_envs that is a multiple of {self.num_minibatches}."
             )
 
     @property
@@ -197,11 +221,3 @@ class Hyper(struct.PyTreeNode):
     value_clip: float
     max_grad_norm: float
     target_kl: float
-
-
-PRESETS: dict[str, dict[str, object]] = {
-    "default": {},
-    "quick": {"num_envs": 64, "total_timesteps": 100_000},
-    "gpu": {"num_envs": 4096, "total_timesteps": 100_000_000, "chunk_megabytes": 2048.0},
-}
-"""Changes to `TrainConfig` by preset name."""

@@ -44,6 +44,7 @@ def minibatch_gradients(
     hyper: Hyper,
     config: TrainConfig,
     mode: TableMode,
+    drop_key: Array | None = None,
 ) -> tuple[Any, LossSums]:
     """Return gradients of the PPO loss and its parts, averaged over the minibatch.
 
@@ -54,13 +55,14 @@ def minibatch_gradients(
         pairs: `[M]` int32, the (time chunk, environment) pairs of the minibatch, numbered chunk-major.
         hyper, config: PPO settings.
         mode: how market rows are encoded; see `TableMode`.
+        drop_key: of dropout, that of the rollout; None without it.
     """
     length, num_envs = config.steps_per_chunk, config.num_envs
     by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
     centre, spread = _moments(by_pair, market, pairs // num_envs, pairs % num_envs)
     num_samples = pairs.shape[0] * length
     order, weights = _split(pairs, _pairs_per_chunk(network, market, length, mode))
-    parts = _Parts(network, market, agent, hyper, config.ratio, num_samples)
+    parts = _Parts(network, market, agent, hyper, config.ratio, num_samples, drop_key)
 
     def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
         chosen, weight = inputs
@@ -79,8 +81,9 @@ def minibatch_gradients(
         (grads, sums), _ = jax.lax.scan(gather_step, (zeros, LossSums.zeros()), (order, weights))
         return grads, jax.tree.map(lambda x: x / num_samples, sums)
 
+    keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
     table, backward = jax.vjp(
-        lambda params: network.encode(params, agent.scaling, market.features, market.tradable), agent.network
+        lambda params: network.encode(params, agent.scaling, market.features, market.tradable, keys), agent.network
     )
 
     def table_step(total: Any, inputs: tuple[Array, Array]) -> tuple[Any, None]:
@@ -102,21 +105,30 @@ class _Parts:
     """Loss of a chunk, with everything that stays the same over a minibatch."""
 
     def __init__(
-        self, network: Network, market: Market, agent: AgentParams, hyper: Hyper, ratio: Any, num_samples: int
+        self,
+        network: Network,
+        market: Market,
+        agent: AgentParams,
+        hyper: Hyper,
+        ratio: Any,
+        num_samples: int,
+        drop_key: Array | None,
     ) -> None:
         self.network, self.market, self.scaling = network, market, agent.scaling
-        self.hyper, self.ratio, self.num_samples = hyper, ratio, num_samples
+        self.hyper, self.ratio, self.num_samples, self.drop_key = hyper, ratio, num_samples, drop_key
 
     def gathered_loss(self, params: Any, batch: Samples, weight: Array) -> tuple[Array, LossSums]:
         t = batch.observation.t
-        rows = self.network.encode(params, self.scaling, self.market.features[t], self.market.tradable[t])
+        keys = self.network.drop_keys(self.drop_key, t)
+        rows = self.network.encode(params, self.scaling, self.market.features[t], self.market.tradable[t], keys)
         return self.loss(params, rows, batch, weight)
 
     def loss(self, params: Any, rows: Any, batch: Samples, weight: Array) -> tuple[Array, LossSums]:
         """Return the chunk's share of the mean loss, and its sums."""
         obs, head = batch.observation, self.network.head
         mask = self.market.tradable[obs.t]
-        outputs, value = self.network.act(params, self.scaling, rows, mask, obs.assets, obs.account)
+        keys = self.network.drop_keys(self.drop_key, obs.t)
+        outputs, value = self.network.act(params, self.scaling, rows, mask, obs.assets, obs.account, keys)
         log_prob = joined_log_prob(head.log_prob(outputs, batch.action), mask, self.ratio)
         counted = mask if self.ratio == "per_asset" else jnp.ones_like(mask[:, :1])
         policy, kl, clipped = surrogate(log_prob, batch.log_prob, batch.advantage, counted, self.hyper.clip_range)

@@ -16,6 +16,7 @@ from flax import struct
 from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR, cluster_columns
 from ploutos_jax.train.agent import Agent, Network
@@ -26,6 +27,7 @@ from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe
 from ploutos_jax.train.held_out import PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
+from ploutos_jax.train.refresh import Refresh, compile_refreshed
 from ploutos_jax.train.resume import check_features, check_resumable, describe_run
 from ploutos_jax.train.run_folder import RunFolder, check_output
 from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
@@ -67,6 +69,7 @@ def train(
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
     held_out: HeldOut | None = None,
+    draw: MarketDraw | None = None,
 ) -> Agent:
     """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
@@ -85,6 +88,7 @@ def train(
         observers: called with new figures every few seconds.
         should_stop: asked between calls; True ends the run early, after a checkpoint.
         held_out: how to score the agent on other bars during the run; the best one is kept beside the checkpoints.
+        draw: with `config.market_refresh`, where the markets after the first come from; `market` is `draw.first()`.
 
     Returns:
         The agent after the last update.
@@ -109,6 +113,7 @@ def train(
         observers=observers,
         should_stop=should_stop,
         held_out=held_out,
+        draw=draw,
     )[0]
 
 
@@ -125,6 +130,7 @@ def train_seeds(
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
     held_out: HeldOut | None = None,
+    draw: MarketDraw | None = None,
 ) -> tuple[Agent, ...]:
     """Train `config.num_seeds` agents side by side in one program and return them in order of their seeds.
 
@@ -134,6 +140,7 @@ def train_seeds(
     # What can be refused is refused before anything is compiled or written.
     params = _strongly_typed(env.default_params(_with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
+    refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
     learner = Learner(config=config, env=env, network=network)
@@ -144,7 +151,10 @@ def train_seeds(
     if output is not None:
         check_output(Path(output), resume=resume)
         goes_on = resume and check_resumable(output, meta)
-    state = first_state(learner, params)
+    state = first_state(learner, params, refresh)
+    if refresh is not None:
+        # Each market comes out of the compiled loop; the first one need not stay on the device.
+        params = params.replace(market=None)
 
     def agents_of(state: TrainState) -> tuple[Agent, ...]:
         parts = [of_seed(state.agent, place, config.num_seeds) for place in range(config.num_seeds)]
@@ -152,7 +162,7 @@ def train_seeds(
         # A reward of the user's own is known here, though not in the description.
         return tuple(dataclasses.replace(agent, network=network, env_config=env.config) for agent in agents)
 
-    run = _Run(learner, params, numbers, observers, should_stop, held_out, agents_of)
+    run = _Run(learner, params, numbers, observers, should_stop, held_out, agents_of, refresh)
     if output is None:
         return agents_of(run.go(state, None, None, None))
     settings = settings or {"train": dataclasses.asdict(config), "env": meta["env"]}
@@ -240,6 +250,7 @@ class _Run:
     should_stop: Callable[[], bool]
     held_out: HeldOut | None
     agents_of: Callable[[TrainState], tuple[Agent, ...]]
+    refresh: Refresh | None = None
 
     def go(
         self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None, best: BestAgent | None
@@ -255,7 +266,10 @@ class _Run:
         if checkpoints is not None:
             # So that a run that is ended while it compiles can go on; it is written meanwhile.
             checkpoints.save(done, state)
-        program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+        if self.refresh is None:
+            program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+        else:
+            program = compile_refreshed(_run_updates, self.learner, self.refresh, states, self.params, self.hyper)
         if checkpoints is not None:
             checkpoints.wait()
         if best is not None and folder is not None and best.found is not None:

@@ -68,7 +68,7 @@ def estimate_memory(config: TrainConfig, market: Market, action: str) -> MemoryE
         action: the environment's action form.
     """
     network = Network.create(config.policy, action, market.num_assets, config.chunk_bytes)
-    return _estimate(config, network, market.num_bars, market.num_features, _market_bytes(market))
+    return _estimate(config, network, market.num_bars, market.num_features, _market_bytes(config, market))
 
 
 def _estimate(
@@ -123,7 +123,7 @@ def fit_to_device(config: TrainConfig, market: Market, action: str, limit: int |
 def _advice(config: TrainConfig, market: Market, action: str, limit: int) -> str:
     """Return which settings would fit, each lowered alone."""
     network = Network.create(config.policy, action, market.num_assets, config.chunk_bytes)
-    market_bytes, num_features = _market_bytes(market), market.num_features
+    market_bytes, num_features = _market_bytes(config, market), market.num_features
 
     def fits(changed: TrainConfig, features: int) -> bool:
         per_feature = market.num_bars * market.num_assets * 4
@@ -163,8 +163,9 @@ def device_bytes() -> int | None:
     return min(installed, int(allowed)) if allowed.isdigit() else installed
 
 
-def _market_bytes(market: Market) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(market))
+def _market_bytes(config: TrainConfig, market: Market) -> int:
+    """Return the bytes of the market, and of the one that is being drawn beside it."""
+    return (1 if config.market_refresh is None else 2) * sum(leaf.nbytes for leaf in jax.tree.leaves(market))
 
 
 def _stored_bytes(config: TrainConfig, network: Network) -> int:

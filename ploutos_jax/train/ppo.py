@@ -49,6 +49,7 @@ class TrainState(struct.PyTreeNode):
         skipped: int32 gradient steps skipped because loss or gradient was not finite.
         skipped_in_row: int32 those since the last one taken.
         fault: int32 code of what the first of those lacked, see `faults.FAULTS`.
+        draws: key of the markets that are drawn (see `refresh`), None where the market stays.
     """
 
     agent: AgentParams
@@ -60,6 +61,7 @@ class TrainState(struct.PyTreeNode):
     skipped: Array
     skipped_in_row: Array
     fault: Array
+    draws: Array | None = None
 
 
 class Stored(struct.PyTreeNode):
@@ -130,7 +132,7 @@ class Learner:
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
         hyper = hyper_at(hyper, state.update)
-        table = self._table(state.agent, params)
+        table = self._table(state.agent, params, self._drop_key(state))
         runner, ends, (stored, trading) = self._rollout(state, params, table)
         samples, explained = self._samples(state, params, hyper, table, runner, ends, stored)
         key, epoch_key = jax.random.split(state.key)
@@ -153,12 +155,17 @@ class Learner:
         moved = learned.replace(agent=agent, returns=returns, runner=runner, key=key, update=state.update + 1)
         return moved, metrics
 
-    def _table(self, agent: AgentParams, params: EnvParams) -> Table | None:
+    def _drop_key(self, state: TrainState) -> Array | None:
+        """Return the key of dropout in this update, the same in rollout and loss, or None without dropout."""
+        return None if self.config.policy.dropout == 0 else jax.random.fold_in(state.key, _DROPOUT)
+
+    def _table(self, agent: AgentParams, params: EnvParams, drop_key: Array | None = None) -> Table | None:
         """Return the encoded market, or None where it has more rows than a rollout has samples."""
         market = params.market
         if market.num_bars > self.config.timesteps_per_update:
             return None
-        return self.network.encode(agent.network, agent.scaling, market.features, market.tradable)
+        keys = self.network.drop_keys(drop_key, jnp.arange(market.num_bars))
+        return self.network.encode(agent.network, agent.scaling, market.features, market.tradable, keys)
 
     @property
     def _stored_type(self) -> Any:
@@ -179,20 +186,29 @@ class Learner:
         own = profit / (step.info["equity"][:, None] - gained)
         return own + (reward - own.sum(axis=-1, keepdims=True)) / profit.shape[-1]
 
-    def _act(self, agent: AgentParams, params: EnvParams, table: Table | None, obs: Observation) -> tuple[Array, Array]:
+    def _act(
+        self,
+        agent: AgentParams,
+        params: EnvParams,
+        table: Table | None,
+        obs: Observation,
+        drop_key: Array | None,
+    ) -> tuple[Array, Array]:
         """Return outputs and values for `[n]` observations, in chunks that keep within the byte budget."""
 
         def act(obs: Observation) -> tuple[Array, Array]:
             market = params.market
             mask = market.tradable[obs.t]
+            key = self.network.drop_keys(drop_key, obs.t)
             if table is None:
                 features = market.features[obs.t][None]
+                keys = None if key is None else key[None]
                 row = jax.tree.map(
-                    lambda x: x[0], self.network.encode(agent.network, agent.scaling, features, mask[None])
+                    lambda x: x[0], self.network.encode(agent.network, agent.scaling, features, mask[None], keys)
                 )
             else:
                 row = jax.tree.map(lambda x: x[obs.t], table)
-            return self.network.act(agent.network, agent.scaling, row, mask, obs.assets, obs.account)
+            return self.network.act(agent.network, agent.scaling, row, mask, obs.assets, obs.account, key)
 
         sample_bytes = self.network.sample_bytes()
         if table is None:
@@ -205,7 +221,7 @@ class Learner:
         config, head = self.config, self.network.head
 
         def policy(keys: Array, obs: Observation) -> tuple[Array, tuple[Array, Array, Array]]:
-            outputs, value = self._act(state.agent, params, table, obs)
+            outputs, value = self._act(state.agent, params, table, obs, self._drop_key(state))
             action = jax.vmap(head.sample)(keys, outputs)
             log_prob = joined_log_prob(head.log_prob(outputs, action), params.market.tradable[obs.t], config.ratio)
             return head.to_env(action), (action, log_prob, value)
@@ -240,7 +256,7 @@ class Learner:
         num_envs = self.config.num_envs
         flat_ends = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ends.observation)
         last = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), runner.observation, flat_ends)
-        _, values = self._act(state.agent, params, table, last)
+        _, values = self._act(state.agent, params, table, last, self._drop_key(state))
         value = stored.value.astype(jnp.float32)
         boundary = values[num_envs:].reshape(num_envs, -1, values.shape[-1])
         following = next_values(value, values[:num_envs], stored.truncated, boundary)
@@ -261,14 +277,14 @@ class Learner:
     def _epochs(
         self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
     ) -> tuple[TrainState, Metrics]:
-        config = self.config
+        config, drop_key = self.config, self._drop_key(state)
         num_pairs = config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
         minibatch = num_pairs // config.num_minibatches
         mode: TableMode = "table" if params.market.num_bars <= minibatch * config.steps_per_chunk else "gather"
 
         def step(state: TrainState, pairs: Array) -> tuple[TrainState, _StepFigures]:
             grads, losses = minibatch_gradients(
-                self.network, state.agent, params.market, samples, pairs, hyper, config, mode
+                self.network, state.agent, params.market, samples, pairs, hyper, config, mode, drop_key
             )
             norm = optax.tree.norm(grads)
             scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
@@ -318,6 +334,8 @@ class Learner:
 
 
 _ADAM = optax.scale_by_adam(eps=1e-5)
+_DROPOUT = 0x0D0
+"""What the learner's key is folded with for dropout, so that all else stays as it is without."""
 
 
 def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:

@@ -13,15 +13,21 @@ from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.normalize import fit_features
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
+from ploutos_jax.train.refresh import Refresh
 
 _CONFIDENCE = 0.95
 
 
-def first_state(learner: Learner, params: EnvParams) -> TrainState:
-    """Return the state of a run before its first update; with N seeds every leaf is `[N, ...]`, seed by seed."""
+def first_state(learner: Learner, params: EnvParams, refresh: Refresh | None = None) -> TrainState:
+    """Return the state of a run before its first update; with N seeds every leaf is `[N, ...]`, seed by seed.
+
+    The markets of a refreshed run are the same for all seeds, and whatever the seed.
+    """
     config = learner.config
     features = fit_features(params.market.features, params.market.tradable)
     states = [learner.init(jax.random.key(seed), params, features) for seed in config.seeds]
+    if refresh is not None:
+        states = [state.replace(draws=refresh.draw.key) for state in states]
     return states[0] if config.num_seeds == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 

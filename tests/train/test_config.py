@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ploutos_jax.train.config import PRESETS, Hyper, TrainConfig
+from ploutos_jax.train.config import Hyper, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,22 @@ def test_hyper_holds_the_numbers():
     assert names <= {field.name for field in dataclasses.fields(TrainConfig)}
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_presets_are_valid(preset):
-    TrainConfig(**PRESETS[preset])
+def test_a_batch_size_sets_the_number_of_minibatches():
+    config = TrainConfig(num_envs=32, rollout_length=2048, batch_size=2048)
+    assert config.num_minibatches == 32
+    assert dataclasses.replace(config, num_envs=16).num_minibatches == 16
+    assert TrainConfig(num_envs=4, rollout_length=4, batch_size=16).num_minibatches == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "near"),
+    [
+        ({"batch_size": 1000}, "nearest size that does is 1024"),
+        ({"batch_size": 100_000}, "nearest size that does is 8192"),
+        ({"batch_size": 1}, "nearest size that does is 8"),
+        ({"num_minibatches": 5}, "Use 4, or a num_envs"),
+    ],
+)
+def test_the_nearest_size_that_divides_is_named(settings, near):
+    with pytest.raises(ValueError, match=near):
+        TrainConfig(num_envs=256, rollout_length=32, **settings)

@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import yaml
 
+from ploutos_jax.env.fees import resolve_schedule
 from ploutos_jax.market.source import DataConfig
-from ploutos_jax.train.config import PRESETS, TrainConfig
-from ploutos_jax.train.run_folder import CONFIG_FILE
+from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.presets import PRESETS
+from ploutos_jax.train.run_folder import CONFIG_FILE, _plain
 from ploutos_jax.train.settings import RunSettings, data_of_run, differences, merge, parse_settings, read_yaml
 
 
@@ -22,7 +24,7 @@ def merged(text):
 
 
 def test_defaults_preset_file_and_flags_win_in_this_order(tmp_path):
-    quick = PRESETS["quick"]
+    quick = PRESETS["quick"]["train"]
     assert parse_settings([]) == RunSettings()
     assert quick["num_envs"] != TrainConfig().num_envs
 
@@ -51,6 +53,49 @@ def test_every_setting_survives_its_own_file(tmp_path):
     assert dataclasses.replace(parse_settings(["--config", file]), config=None) == settings
     assert settings.data.tickers == ("A", "B") and settings.train.policy.hidden == (8, 4)
     assert settings.env.stop_loss is None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_settings_of_every_preset_survive_their_own_file(tmp_path, preset):
+    settings = parse_settings(["--preset", preset, "--trailing-stop", "0.1", "--target-kl", "none", "--tickers", "A"])
+    file = write(tmp_path, yaml.safe_dump(_plain(dataclasses.asdict(settings)), sort_keys=False))
+    assert dataclasses.replace(parse_settings(["--config", file]), config=None) == settings
+    again = parse_settings(["--config", file, "--episodes", "9"])
+    assert dataclasses.replace(again, config=None, episodes=None) == settings and again.episodes == 9
+
+
+def test_a_written_out_fee_schedule_is_read_back(tmp_path):
+    schedule = resolve_schedule("alpaca")
+    file = write(tmp_path, yaml.safe_dump(_plain({"fees": dataclasses.asdict(schedule)})))
+    assert parse_settings(["--config", file]).env.fees == schedule
+    with pytest.raises(ValueError, match="fees=.* has the wrong type"):
+        parse_settings(["--config", write(tmp_path, "fees: {kinds: 3}")])
+
+
+def test_presets_hold_data_and_rules_too_and_give_way_to_files_and_flags(tmp_path):
+    file = write(tmp_path, "take_profit: 0.5\nlearning_rate: 0.5\n")
+    settings = parse_settings(["--preset", "ploutos", "--config", file, "--learning-rate", "0.25"])
+    assert settings.env.stop_loss == 0.02 and settings.data.features == "standard"
+    assert settings.env.take_profit == 0.5 and settings.train.learning_rate == 0.25
+
+
+@pytest.mark.parametrize("flags", [["--timesteps", "640000"], ["--timesteps=640000"], ["--total_timesteps", "640000"]])
+def test_steps_of_the_run_have_two_names(tmp_path, flags):
+    assert parse_settings(flags).train.total_timesteps == 640_000
+    assert parse_settings(["--config", write(tmp_path, "timesteps: 640000")]).train.total_timesteps == 640_000
+
+
+def test_number_and_size_of_minibatches_take_each_others_place(tmp_path):
+    ploutos = ["--preset", "ploutos"]
+    assert parse_settings([*ploutos, "--num-minibatches", "8"]).train.num_minibatches == 8
+    assert parse_settings([*ploutos, "--num-minibatches", "8"]).train.batch_size is None
+    assert parse_settings([*ploutos, "--batch-size", "4096"]).train.num_minibatches == 16
+    assert parse_settings([*ploutos, "--num-envs", "16"]).train.num_minibatches == 16
+    file = write(tmp_path, "num_minibatches: 8")
+    assert parse_settings([*ploutos, "--config", file]).train.num_minibatches == 8
+    assert parse_settings(["--config", file, "--batch-size", "256"]).train.batch_size == 256
+    with pytest.raises(ValueError, match="num_minibatches=8 and batch_size=2048 contradict each other"):
+        parse_settings(["--config", write(tmp_path, "num_minibatches: 8\nbatch_size: 2048")])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""Presets of the command line: named changes to the settings; docs/presets.md says where each number comes from."""
+
+from typing import Any
+
+_OLDER_NETWORK = {"torso": "flat", "credit": "joint"}
+"""One dense network and one value for the whole account, as Stable-Baselines3 builds them."""
+
+_PLOUTOS: dict[str, Any] = {
+    "data": {"features": "standard"},
+    "env": {
+        "stop_loss": 0.02,
+        "take_profit": 0.04,
+        "reward": "differential_sharpe, 50*drawdown_increment, sortino_bonus",
+    },
+    "train": {
+        "num_envs": 32,
+        "total_timesteps": 5_000_000,
+        "rollout_length": 2048,
+        "batch_size": 2048,
+        "num_epochs": 10,
+        "learning_rate": 1e-4,
+        "learning_rate_schedule": "linear",
+        "gamma": 0.99,
+        "gae_lambda": 0.95,
+        "clip_range": 0.2,
+        "entropy_coef": 0.0,
+        "max_grad_norm": 0.5,
+        "ratio": "joint",
+        "policy": {**_OLDER_NETWORK, "hidden": (64, 64)},
+    },
+}
+
+_PLOUTOS_V3: dict[str, Any] = {
+    "data": {"features": "ploutos_v3"},
+    "env": {
+        "buy_pct": 0.20,
+        "max_position_pct": 0.25,
+        "spread_bps": 2.0,
+        "slippage_bps": 0.0,
+        "slippage_atr": 0.02,
+        "impact": 1.0,
+        "fees": "doc_compat",
+        "reward": "five_term",
+    },
+    "train": {
+        "num_envs": 32,
+        "total_timesteps": 10_000_000,
+        "rollout_length": 4096,
+        "batch_size": 8192,
+        "num_epochs": 20,
+        "learning_rate": 5e-5,
+        "learning_rate_schedule": "constant",
+        "gamma": 0.995,
+        "gae_lambda": 0.98,
+        "clip_range": 0.2,
+        "entropy_coef": 0.01,
+        "target_kl": 0.015,
+        "ratio": "joint",
+        "policy": {**_OLDER_NETWORK, "hidden": (1024, 512, 256)},
+    },
+}
+
+_SENTIO: dict[str, Any] = {
+    "data": {"data": "synthetic:1", "features": "sentio"},
+    "env": {
+        "episode_length": 1000,
+        "fees": "percent",
+        "buy_pct": 1.0,
+        "max_position_pct": 1.0,
+        "spread_bps": 0.0,
+        "tick_size": None,
+        "slippage_bps": 0.0,
+        "stop_loss": None,
+        "take_profit": None,
+        "bars_per_year": 252.0 * 390,
+        "reward": "simple_return",
+    },
+    "train": {
+        "learning_rate": 3e-4,
+        "learning_rate_schedule": "constant",
+        "ratio": "joint",
+        "policy": {**_OLDER_NETWORK, "hidden": (256, 256, 128), "dropout": 0.1},
+    },
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {"train": {"num_envs": 64, "total_timesteps": 100_000}},
+    "gpu": {"train": {"num_envs": 4096, "total_timesteps": 100_000_000, "chunk_megabytes": 2048.0}},
+    "ploutos": _PLOUTOS,
+    "ploutos-v3": _PLOUTOS_V3,
+    "sentio": _SENTIO,
+}
+"""Changes to `RunSettings` by the preset's name, nested as the settings are."""
