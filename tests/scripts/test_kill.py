@@ -65,11 +65,10 @@ while len(kills) < num_kills:
     in_save = rng.random() < 0.6
     if in_save:
         # A random moment of a random save.
-        for _ in range(rng.randint(1, 4)):
-            while unfinished() <= before and not is_over(child):
+        for to_go in reversed(range(rng.randint(1, 4))):
+            while not unfinished() - before and not is_over(child):
                 time.sleep(0.0005)
-            seen = unfinished() - before
-            while _ and seen & unfinished() and not is_over(child):
+            while to_go and unfinished() - before and not is_over(child):
                 time.sleep(0.0005)
         time.sleep(rng.uniform(0, 0.03))
     else:
