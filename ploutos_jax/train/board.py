@@ -39,4 +39,8 @@ class Board:
         self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.flush()
+        finally:
+            # The writer's own `close` leaves the file open where the flush fails.
+            self._writer._py_recordio_writer.close()

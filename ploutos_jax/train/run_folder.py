@@ -5,13 +5,14 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ploutos_jax.train.board import Board
+from ploutos_jax.train.loggers import Logger, MetricsFile, TensorBoard, update_of
+from ploutos_jax.train.whole_file import write_whole
 
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
 
@@ -23,20 +24,23 @@ class RunFolder:
         path: the folder; made if it is not there.
         settings: written to `config.yaml`; enough to run again.
         resume: go on in a folder that holds a run.
+        loggers: further receivers of figures, beside the file and TensorBoard.
 
     Raises:
         ValueError: if the folder holds a run and `resume` is not set, or holds none and it is.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], *, resume: bool, loggers: Sequence[Logger] = ()
+    ) -> None:
         check_output(path, resume=resume)
         self.path = path
         with self._telling_what_failed():
             path.mkdir(parents=True, exist_ok=True)
             if not resume:
                 write_whole(path / CONFIG_FILE, yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True))
-            self._metrics = (path / METRICS_FILE).open("a", encoding="utf-8")
-            self._board = Board(path / "tensorboard")
+            own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
+        self._loggers: tuple[Logger, ...] = (*own, *loggers)
         self._last: dict[str, Any] = {}
         self._added: dict[str, Any] = {}
 
@@ -45,9 +49,9 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with self._telling_what_failed():
-                self._metrics.close()
-                self._board.close()
+            with self._telling_what_failed(), ExitStack() as closing:
+                for logger in self._loggers:
+                    closing.callback(logger.close)
                 if self._last:
                     write_json(self.path / SUMMARY_FILE, self._last | self._added)
         except OSError:
@@ -56,17 +60,13 @@ class RunFolder:
                 raise
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows of figures, one per update."""
+        """Hand rows of figures, one per update, to all loggers; what they wrote survives the end of this process."""
         with self._telling_what_failed():
-            for row in rows:
-                self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
-                figures = _single_figures(row)
-                names = [name for name in figures if name not in ("update", "timesteps") and figures[name] is not None]
-                self._board.write(row["timesteps"], {name: figures[name] for name in names})
-                self._last = dict(row)
-            # So that figures are there as far as the next checkpoint reaches, even if the process is killed.
-            self._metrics.flush()
-            self._board.flush()
+            for logger in self._loggers:
+                logger.write(rows)
+                logger.flush()
+        if rows:
+            self._last = dict(rows[-1])
 
     def add(self, content: Mapping[str, Any]) -> None:
         """Add entries to the summary that the run will have at its end."""
@@ -74,16 +74,10 @@ class RunFolder:
 
     def cut_back(self, update: int) -> None:
         """Drop figures of updates after `update`: those that a resumed run will make again."""
+        kept = [row for row in read_figures(self.path) if row["update"] <= update]
         with self._telling_what_failed():
-            self._metrics.close()
-            path = self.path / METRICS_FILE
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _update_of(line) <= update]
-            write_whole(path, "".join(line + "\n" for line in kept))
-            self._metrics = path.open("a", encoding="utf-8")
-            self._board.close()
-            last = json.loads(kept[-1])["timesteps"] if kept else 0
-            self._board = Board(self.path / "tensorboard", forget_from=last + 1)
+            for logger in self._loggers:
+                logger.cut_back(update, kept[-1]["timesteps"] if kept else 0)
 
     @contextmanager
     def _telling_what_failed(self) -> Iterator[None]:
@@ -146,17 +140,6 @@ def check_output(path: Path, *, resume: bool) -> None:
         )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a process killed meanwhile, or a full disk, leaves the older one as it was."""
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON."""
     write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -169,12 +152,11 @@ def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:
     write_json(file, summary | _finite(content))
 
 
-def _single_figures(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a row with each list, one figure per seed, taken apart as `name/0`, `name/1`, ..."""
-    single: dict[str, Any] = {}
-    for name, value in row.items():
-        single |= {f"{name}/{i}": one for i, one in enumerate(value)} if isinstance(value, list) else {name: value}
-    return single
+def read_figures(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of figures of a run folder; lines that are none, cut short by a crash say, are left out."""
+    file = path / METRICS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if math.isfinite(update_of(line))]
 
 
 def _finite(value: Any) -> Any:
@@ -183,14 +165,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _update_of(line: str) -> float:
-    """Return the update of a line of figures; a line cut short by a crash counts as after everything."""
-    try:
-        return json.loads(line)["update"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")
 
 
 def _plain(value: Any) -> Any:
