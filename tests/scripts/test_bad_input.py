@@ -189,3 +189,31 @@ def test_a_process_ends_with_code_2(place):
     check_refusal(outcome, "Error: No such file or folder: nowhere.csv")
     assert len(outcome.err.splitlines()) == 1
     assert snapshot(place) == before
+
+
+DOWNLOAD_CASES = {
+    "no tickers": ("--tickers , --output new.parquet", "tickers names none"),
+    "tickers not given": ("--output new.parquet", "--tickers"),
+    "output not given": ("--tickers AAA", "--output"),
+    "output of another kind": ("--tickers AAA --output new.csv", "output=new.csv must end in .parquet"),
+    "interval unknown": ("--tickers AAA --output new.parquet --interval 1day", "interval='1day' is unknown"),
+    "period unknown": ("--tickers AAA --output new.parquet --period 5years", "period='5years' is unknown"),
+    "flag unknown": ("--tickers AAA --output new.parquet --perod 5y", "--perod"),
+    "retries negative": ("--tickers AAA --output new.parquet --retries -1", "must not be negative"),
+    "list missing": ("--tickers SP500 --output new.parquet --list-url file:///nowhere.csv", "cannot be read"),
+    "file of another kind": ("--tickers AAA --output bars.txt.parquet", "cannot be read as Parquet"),
+    "vendor out of reach": (
+        "--tickers AAA --output new.parquet --retries 0 --base-url http://127.0.0.1:9",
+        "Not a single bar was served, nothing is written. AAA: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("flags", "said"), DOWNLOAD_CASES.values(), ids=DOWNLOAD_CASES)
+def test_download_refuses(place, flags, said):
+    pytest.importorskip("yfinance")
+    (place / "bars.txt.parquet").write_text("no table")
+    before = snapshot(place)
+    outcome = call("download", flags.split(), place)
+    check_refusal(outcome, said)
+    assert snapshot(place) == before
