@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -126,6 +127,7 @@ class TensorBoard:
         self._board.close()
 
 
+@cache
 def board_name(figure: str) -> str:
     """Return the scalar of a figure; that of one seed, `name/i`, stands below the name."""
     name, _, seed = figure.partition("/")
