@@ -1,21 +1,28 @@
-"""Play a trained agent over a span of bars and write a report beside baselines at the same costs.
+"""Play a trained agent over a span of bars and write a report beside baselines at the same costs; or compare several.
 
 python scripts/evaluate.py --checkpoint checkpoints/run-1 --output report
+python scripts/evaluate.py --compare checkpoints/run-1 checkpoints/run-2 --output comparison
 python scripts/evaluate.py --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
 """
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import tyro
 
 from ploutos_jax.evaluate.backtest import backtest, baselines, hold
+from ploutos_jax.evaluate.compare import write_comparison
+from ploutos_jax.evaluate.evidence import describe_trials, trials_beside
+from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import check_report_folder, metrics_table, write_report
 from ploutos_jax.market.features import build_market
-from ploutos_jax.market.source import bars_after, read_panel, split_market
+from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.market.source import DataConfig, bars_after, read_panel, split_market
+from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.export import load_agent
 from ploutos_jax.train.settings import data_of_run
@@ -28,6 +35,8 @@ class Evaluation:
 
     Attributes:
         checkpoint: run folder, or folder of an exported policy.
+        compare: run folders to set side by side over the same bars, instead of one checkpoint; their folder names name
+            them.
         output: report folder, made anew.
         data: market file or folder, or `synthetic`; the data of the run without it.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
@@ -44,8 +53,9 @@ class Evaluation:
         overwrite: replace an older report in the output folder.
     """
 
-    checkpoint: str
     output: str
+    checkpoint: str | None = None
+    compare: tuple[str, ...] = ()
     data: str | None = None
     start: str | None = None
     end: str | None = None
@@ -63,12 +73,33 @@ class Evaluation:
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     wanted = tyro.cli(Evaluation, args=args)
+    if (wanted.checkpoint is None) != (len(wanted.compare) > 1) or len(wanted.compare) == 1:
+        raise ValueError("Name one run folder as --checkpoint, or two and more as --compare.")
     check_report_folder(wanted.output, overwrite=wanted.overwrite)
     configure(wanted.device)
-    agent = load_agent(wanted.checkpoint, step=wanted.step, best=wanted.best, seed=wanted.agent)
+    return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
+
+
+class Run(NamedTuple):
+    """A restored agent, its data, and the bars to score it on."""
+
+    agent: Agent
+    data: DataConfig
+    panel: Panel
+    market: Market
+    span: Market
+
+    def baselines(self) -> dict[str, Ledger]:
+        """Play the baselines over the span; they know the bars before it."""
+        return baselines(self.market, self.agent.env_config, self.span.times[0], self.span.times[-1])
+
+
+def read_run(wanted: Evaluation, folder: str) -> Run:
+    """Restore an agent and read the bars that it is scored on."""
+    agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent)
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
-    data = data_of_run(Path(wanted.checkpoint), tickers=(), **changes)
+    data = data_of_run(Path(folder), tickers=(), **changes)
     panel = read_panel(data)
     panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
     market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)
@@ -77,36 +108,85 @@ def main(args: list[str]) -> int:
         # Another file may hold other dates than the run was split by.
         unseen = bars_after(market, agent.trained_to) if wanted.data else split_market(market, data)[1]
         span = market if unseen is None else unseen
+    return Run(agent, data, panel, market, span)
 
-    benchmark = None
-    if wanted.benchmark is not None:
-        alone = build_market(panel.select([wanted.benchmark]), "minimal").window(span.times[0], span.times[-1])
-        benchmark = hold(alone, agent.env_config)
-    ledger = backtest(agent, span, seed=wanted.seed)
-    others = baselines(market, agent.env_config, span.times[0], span.times[-1])
+
+def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
+    """Return what a reader of the report should know about a run."""
     place = f", agent {wanted.agent}" if wanted.agent else ""
-    facts = {
-        "checkpoint": f"{wanted.checkpoint}{place}, update {agent.step}",
-        "data": f"{data.data}, {span.num_assets} tickers",
+    return {
+        "checkpoint": f"{folder}{place}, update {run.agent.step}",
+        "data": f"{run.data.data}, {run.span.num_assets} tickers",
         "actions": "likeliest" if wanted.seed is None else f"drawn with seed {wanted.seed}",
-        "out_of_sample": agent.describe_span(span.times[0], span.times[-1]),
+        "out_of_sample": run.agent.describe_span(run.span.times[0], run.span.times[-1]),
     }
-    write_report(
+
+
+def hold_benchmark(ticker: str | None, run: Run) -> Ledger | None:
+    """Return the benchmark held over a run's bars, if there is one."""
+    if ticker is None:
+        return None
+    alone = build_market(run.panel.select([ticker]), "minimal").window(run.span.times[0], run.span.times[-1])
+    return hold(alone, run.agent.env_config)
+
+
+def score(wanted: Evaluation, folder: str) -> int:
+    """Write the report of one run and print its figures."""
+    run = read_run(wanted, folder)
+    span = run.span
+    benchmark = hold_benchmark(wanted.benchmark, run)
+    ledger = backtest(run.agent, span, seed=wanted.seed)
+    others = run.baselines()
+    trials = trials_beside(folder)
+    facts = facts_of(wanted, folder, run) | ({} if trials is None else {"trials": describe_trials(trials)})
+    content = write_report(
         wanted.output,
         ledger,
         others,
         benchmark=benchmark,
         tickers=None if wanted.tickers is None else [ticker.strip() for ticker in wanted.tickers.split(",")],
         sectors=span.sectors,
+        trials=trials,
         facts=facts,
         overwrite=wanted.overwrite,
     )
     shown = {"agent": ledger, **others} | ({benchmark.name: benchmark} if benchmark is not None else {})
-    console = result_console()
-    console.print(f"{facts['out_of_sample']} Net of costs, {str(span.times[0])[:10]} to {str(span.times[-1])[:10]}:")
-    console.print(metrics_table({name: summarize(each) for name, each in shown.items()}))
-    console.print(f"\nReport: {Path(wanted.output) / 'report.html'}")
+    print_figures(facts["out_of_sample"], shown, content["verdict"], wanted.output)
     return 0
+
+
+def compare(wanted: Evaluation) -> int:
+    """Write several runs side by side over the bars that all of them have, and print their figures."""
+    read = {folder: read_run(wanted, folder) for folder in wanted.compare}
+    first = max(run.span.times[0] for run in read.values())
+    last = min(run.span.times[-1] for run in read.values())
+    read = {folder: run._replace(span=run.span.window(first, last)) for folder, run in read.items()}
+    names = [Path(folder).name for folder in read]
+    if len(set(names)) < len(names):
+        names = list(read)
+    runs = {
+        name: backtest(run.agent, run.span, seed=wanted.seed, name=name)
+        for name, run in zip(names, read.values(), strict=True)
+    }
+    one = next(iter(read.values()))
+    others = one.baselines()
+    benchmark = hold_benchmark(wanted.benchmark, one)
+    others |= {benchmark.name: benchmark} if benchmark is not None else {}
+    facts = {name: facts_of(wanted, folder, run) for name, (folder, run) in zip(names, read.items(), strict=True)}
+    content = write_comparison(wanted.output, runs, others, facts=facts, overwrite=wanted.overwrite)
+    samples = list(dict.fromkeys(one["out_of_sample"] for one in facts.values()))
+    print_figures(" ".join(samples), runs | others, content["verdict"], wanted.output)
+    return 0
+
+
+def print_figures(sample: str, ledgers: Mapping[str, Ledger], verdict: str, output: str) -> None:
+    """Print how the span relates to training, a table of figures, the verdict and where the report lies."""
+    times = next(iter(ledgers.values())).times
+    console = result_console()
+    console.print(f"{sample} Net of costs, {str(times[0])[:10]} to {str(times[-1])[:10]}:", markup=False)
+    console.print(metrics_table({name: summarize(each) for name, each in ledgers.items()}))
+    console.print(f"\n{verdict}", markup=False)
+    console.print(f"\nReport: {Path(output) / 'report.html'}")
 
 
 if __name__ == "__main__":

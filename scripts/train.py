@@ -25,10 +25,12 @@ from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.loop import train_seeds
-from ploutos_jax.train.run_folder import add_to_summary, choose_output
+from ploutos_jax.train.run_folder import add_to_summary, choose_output, read_figures
 from ploutos_jax.train.seeds import mean_and_interval
 from ploutos_jax.train.settings import differences, parse_settings
+from ploutos_jax.train.stopping import StoppingRules
 from ploutos_jax.train.terminal import Interruption, ProgressBar, exit_codes, result_console
+from ploutos_jax.train.trading_figures import projected_month, recent_growth
 
 
 def main(args: list[str]) -> int:
@@ -52,6 +54,8 @@ def main(args: list[str]) -> int:
         f"Training on {training.num_assets} assets, {training.num_bars} bars ({_day(training, 0)} to"
         f" {_day(training, -1)}), {training.num_features} features."
     )
+    earlier = read_figures(output) if settings.resume else []
+    rules = StoppingRules(settings.episodes, until_converged=settings.until_converged, rows=earlier)
     with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
         agents = train_seeds(
             settings.train,
@@ -60,13 +64,15 @@ def main(args: list[str]) -> int:
             output=output,
             settings=dataclasses.asdict(settings),
             resume=settings.resume,
-            observers=[bar],
-            should_stop=interruption.should_stop,
+            observers=[bar, rules],
+            should_stop=lambda: interruption.should_stop() or rules.should_stop(),
             held_out=None if to_score is None else _held_out(to_score),
         )
     if interruption.interrupted:
         console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
         return 130
+    if rules.reason is not None:
+        console.print(f"Stopped before the last update: {rules.reason}.")
     span = training if held_out is None else held_out
     rows = _score(agents, span, settings.train.seeds, output)
     others = baselines(market, settings.env, span.times[0], span.times[-1])
@@ -75,6 +81,7 @@ def main(args: list[str]) -> int:
     final = result_console()
     final.print(f"\nScore on {seen}, {_day(span, 0)} to {_day(span, -1)}, net of costs:")
     final.print(metrics_table(rows))
+    final.print(_projection(output, settings.env.bars_per_year))
     run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
     final.print(f"\nNext: python scripts/evaluate.py --checkpoint {run} --output {report}")
     return 0
@@ -99,17 +106,33 @@ def _held_out(span: Market) -> HeldOut:
 def _score(agents: Sequence[Agent], span: Market, seeds: Sequence[int], output: Path) -> dict[str, dict[str, Any]]:
     """Return the rows of the agents in the final table; results of several seeds are added to the run's summary."""
     scores = [summarize(backtest(agent, span)) for agent in agents]
+    bars = {"first": _day(span, 0), "last": _day(span, -1)}
     if len(scores) == 1:
+        add_to_summary(output, {"final_score": scores[0], "final_score_bars": bars})
         return {"agent": scores[0]}
     mean, interval = mean_and_interval(scores)
     by_seed = [{"seed": seed, **score} for seed, score in zip(seeds, scores, strict=True)]
-    add_to_summary(output, {"score_by_seed": by_seed, "score_mean": mean, "score_interval_95": interval})
+    content = {"final_score": mean, "final_score_bars": bars}
+    content |= {"score_by_seed": by_seed, "score_mean": mean, "score_interval_95": interval}
+    add_to_summary(output, content)
     ends = {
         name: {key: None if pair is None else pair[i] for key, pair in interval.items()}
         for i, name in enumerate(("  95 % from", "  95 % to"))
     }
     agent = {f"agent, mean of {len(scores)}": mean, **ends}
     return agent | {f"  seed {seed}": score for seed, score in zip(seeds, scores, strict=True)}
+
+
+def _projection(output: Path, bars_per_year: float) -> str:
+    """Return what the growth of the last updates in training would make in a month; it goes into the summary, too."""
+    growth = recent_growth(read_figures(output))
+    if growth is None:
+        return "\nNo projection: the run holds no growth in training."
+    months = {days: projected_month(growth, days, bars_per_year) for days in (21, 22)}
+    content = {f"month_of_{days}_days_in_sample": value for days, value in months.items()}
+    add_to_summary(output, {"projection": content})
+    words = ", ".join(f"{value:+.2%} in a month of {days} trading days" for days, value in months.items())
+    return f"\nIn sample, so no forecast: growing as in the last updates of training it would be {words}."
 
 
 def _day(market: Market, row: int) -> str:

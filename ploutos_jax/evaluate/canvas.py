@@ -36,7 +36,6 @@ class Look:
         width, height: inches of a full picture, at `dpi` pixels per inch.
         text: points of ordinary text.
         line: points of a thin line.
-        narrow: True for a phone: fewer ticks, and names above the lines instead of beside them.
     """
 
     paper: str = "#ffffff"
@@ -61,32 +60,9 @@ class Look:
     dpi: int = 100
     text: float = 12.5
     line: float = 1.4
-    narrow: bool = False
 
 
 LIGHT = Look()
-DARK = Look(
-    paper="#12161c",
-    ink="#e8ebf0",
-    faint="#96a1b0",
-    grid="#262d37",
-    agent="#6ea1ff",
-    others=("#f5a742", "#3ccfa0", "#ee7fc0", "#a994ff", "#c9a96a", "#48c4e8", "#ff8a7a", "#a9cc5c"),
-    exits={
-        "order": "#6ea1ff",
-        "stop": "#ff7b7b",
-        "target": "#3ccfa0",
-        "trailing": "#f5a742",
-        "time": "#a994ff",
-        "halt": "#e8ebf0",
-        "delisted": "#c9a96a",
-    },
-)
-
-
-def on_phone(look: Look) -> Look:
-    """Return the look for a narrow screen."""
-    return dataclasses.replace(look, width=4.6, height=6.6, dpi=170, text=8.0, line=0.9, narrow=True)
 
 
 def to_png(figure: Figure) -> bytes:
@@ -99,24 +75,21 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def new_figure(look: Look, height: float, *, tick_chars: int, name_chars: int, legend_rows: int = 0) -> Figure:
+def new_figure(look: Look, height: float, *, tick_chars: int, name_chars: int) -> Figure:
     """Return an empty figure whose margins hold what is written around the axes.
 
     Args:
         look: colours and size.
         height: inches.
         tick_chars: length of the longest number on the vertical axes.
-        name_chars: length of the longest text to the right of the axes (not on a phone); 0 for none.
-        legend_rows: rows of the legend above the axes.
+        name_chars: length of the longest text to the right of the axes; 0 for none.
     """
     figure = Figure(figsize=(look.width, height), dpi=look.dpi, facecolor=look.paper)
     letter = 0.62 * look.text / 72
-    beside = 0 if look.narrow else name_chars
-    headline = 0.62 if look.narrow else 1.3
     figure.subplots_adjust(
         left=(2.0 * look.text / 72 + letter * tick_chars) / look.width,
-        right=1.0 - (0.15 + (0.5 + letter * beside if beside else 0.0)) / look.width,
-        top=1.0 - (headline + legend_rows * 1.35 * look.text / 72) / height,
+        right=1.0 - (0.15 + (0.5 + letter * name_chars if name_chars else 0.0)) / look.width,
+        top=1.0 - 1.3 / height,
         bottom=2.8 * look.text / 72 / height,
     )
     return figure
@@ -125,10 +98,9 @@ def new_figure(look: Look, height: float, *, tick_chars: int, name_chars: int, l
 def write_headline(figure: Figure, title: str, subtitle: str, look: Look) -> None:
     """Write the title and, below it, what it covers."""
     height = figure.get_size_inches()[1]
-    left, first, second, size = (0.1, 0.12, 0.33, 9.5) if look.narrow else (0.32, 0.28, 0.68, 18.0)
-    shared = {"x": left / look.width, "va": "top", "parse_math": False}
-    figure.text(y=1 - first / height, s=title, fontsize=size, fontweight="bold", color=look.ink, **shared)
-    figure.text(y=1 - second / height, s=subtitle, fontsize=look.text, color=look.faint, **shared)
+    shared = {"x": 0.32 / look.width, "va": "top", "parse_math": False}
+    figure.text(y=1 - 0.28 / height, s=title, fontsize=18.0, fontweight="bold", color=look.ink, **shared)
+    figure.text(y=1 - 0.68 / height, s=subtitle, fontsize=look.text, color=look.faint, **shared)
 
 
 def style_axes(axes: Axes, look: Look, label: str) -> None:
@@ -146,7 +118,7 @@ def date_axis(axes: Axes, times: np.ndarray, look: Look) -> None:
     """Fit the horizontal axis to the dates and label it shortly."""
     first, last = times[0], times[-1]
     axes.set_xlim(first, last if last > first else first + np.timedelta64(1, "D"))  # type: ignore[arg-type]
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=5 if look.narrow else 11)
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=11)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
     axes.tick_params(axis="x", length=4, color=look.faint)
@@ -165,7 +137,24 @@ def money_axis(axes: Axes, lowest: float, highest: float) -> None:
     else:
         space = 0.04 * (highest - lowest) or 0.01 * abs(highest)
         axes.set_ylim(lowest - space, highest + space)
-    axes.yaxis.set_major_formatter(mticker.FuncFormatter(lambda value, _: dollars(value, lowest)))
+    axes.yaxis.set_major_formatter(_Dollars())
+
+
+class _Dollars(mticker.Formatter):
+    """Labels of a dollar axis."""
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        return dollar_labels(values)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return dollar_labels([x])[0]
+
+
+def dollar_labels(values: Sequence[float]) -> list[str]:
+    """Return ticks as dollars, all with the digits that tell them apart: none, cents, or more."""
+    close = 1e-6 * max(map(abs, values), default=0.0)
+    digits = next((d for d in (0, 2, 3, 4, 5, 6) if all(abs(v - round(v, d)) <= close for v in values)), 8)
+    return [f"{'−' if value < 0 else ''}${abs(value):,.{digits}f}" for value in values]
 
 
 def percent_axis(axes: Axes, lowest: float, highest: float) -> None:
@@ -182,7 +171,7 @@ def add_legend(axes: Axes, handles: Sequence[Artist], look: Look, *, columns: in
         handles=list(handles),
         ncols=1 if beside else columns,
         frameon=False,
-        fontsize=look.text * (0.9 if look.narrow else 1.0),
+        fontsize=look.text,
         handlelength=1.2,
         handletextpad=0.6,
         columnspacing=1.2,

@@ -1,7 +1,7 @@
 """The charts of the report page, each a heading-less piece of HTML with inline SVG."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,14 @@ import pandas as pd
 from ploutos_jax.evaluate import risk, svg
 from ploutos_jax.evaluate.canvas import dollars, percent, shorten
 from ploutos_jax.evaluate.ledger import OPEN, Ledger
-from ploutos_jax.evaluate.metrics import cvar_95, daily_returns, var_95
+from ploutos_jax.evaluate.metrics import (
+    cvar_95,
+    daily_returns,
+    rolling_cvar,
+    rolling_sharpe,
+    rolling_var,
+    var_95,
+)
 
 AGENT = "c0"
 NUM_COLORS = 9
@@ -87,39 +94,44 @@ def returns_chart(ledger: Ledger) -> str:
     return f"<figure><figcaption>Daily returns</figcaption>{drawn}<p class='note'>{note}</p></figure>"
 
 
-def rolling_charts(ledgers: Mapping[str, Ledger], beside: str | None) -> str:
-    """Return rolling Sharpe ratio, VaR and CVaR of the first strategy, and the Sharpe ratio of another beside it."""
-    name, ledger = next(iter(ledgers.items()))
-    returns = daily_returns(ledger)
+def rolling_sharpe_chart(ledgers: Mapping[str, Ledger], shown: Collection[str]) -> str:
+    """Return the rolling Sharpe ratio of those strategies that are to be shown, the first one bold."""
+    daily = {name: daily_returns(ledgers[name]) for name in ledgers if name in shown}
+    name, returns = next(iter(daily.items()))
     window = risk.fitting_window(returns.size)
     if window is None:
         return f"<p>The span of {returns.size:,} days is too short for rolling figures.</p>"
+    rolling = {other: rolling_sharpe(one, window) for other, one in daily.items()}
+    values = np.concatenate(list(rolling.values()))
+    if not np.isfinite(values).any():
+        return ""
+    dates = _day_ends(ledgers[name])[-returns.size :]
+    x, days = svg.time_axis(dates), svg.days_of(dates)
+    y = svg.share_axis(float(np.nanmin(values)), float(np.nanmax(values)), "number")
+    colors = {other: color_of(i) for i, other in enumerate(ledgers)}
+    lines = [
+        svg.line(x, y, days, one, colors[other], kind="strong" if other == name else "", name=other)
+        for other, one in reversed(rolling.items())
+    ]
+    key = svg.legend([(other, colors[other]) for other in rolling])
+    drawn = svg.plot(x, y, stretched=lines, height=180, words="Rolling Sharpe ratio")
+    return f"<figure><figcaption>Sharpe ratio over the last {window} days</figcaption>{key}{drawn}</figure>"
+
+
+def rolling_loss_chart(ledger: Ledger) -> str:
+    """Return rolling VaR and CVaR."""
+    returns = daily_returns(ledger)
+    window = risk.fitting_window(returns.size)
+    if window is None:
+        return ""
     dates = _day_ends(ledger)[-returns.size :]
     x, days = svg.time_axis(dates), svg.days_of(dates)
-    sharpe = {name: risk.rolling_sharpe(returns, window)}
-    if beside is not None:
-        sharpe[beside] = risk.rolling_sharpe(daily_returns(ledgers[beside]), window)
-    colors = {other: color_of(i) for i, other in enumerate(ledgers)}
-    values = np.concatenate(list(sharpe.values()))
-    parts = []
-    if np.isfinite(values).any():
-        y = svg.share_axis(float(np.nanmin(values)), float(np.nanmax(values)), "number")
-        lines = [
-            svg.line(x, y, days, one, colors[other], kind="strong" if other == name else "", name=other)
-            for other, one in reversed(sharpe.items())
-        ]
-        key = svg.legend([(other, colors[other]) for other in sharpe])
-        drawn = svg.plot(x, y, stretched=lines, height=180, words="Rolling Sharpe ratio")
-        parts.append(f"<figure><figcaption>Sharpe ratio over the last {window} days</figcaption>{key}{drawn}</figure>")
-    var, cvar = risk.rolling_var(returns, window), risk.rolling_cvar(returns, window)
+    var, cvar = rolling_var(returns, window), rolling_cvar(returns, window)
     y = svg.share_axis(float(np.nanmin(cvar)), max(float(np.nanmax(var)), 0.0))
     lines = [svg.line(x, y, days, var, "c1", name="VaR 95"), svg.line(x, y, days, cvar, "loss-line", name="CVaR 95")]
     key = svg.legend([("VaR 95", "c1"), ("CVaR 95", "loss-line")])
     drawn = svg.plot(x, y, stretched=lines, height=180, words="Rolling VaR and CVaR")
-    parts.append(
-        f"<figure><figcaption>One-day VaR and CVaR over the last {window} days</figcaption>{key}{drawn}</figure>"
-    )
-    return "".join(parts)
+    return f"<figure><figcaption>One-day VaR and CVaR over the last {window} days</figcaption>{key}{drawn}</figure>"
 
 
 def leverage_chart(ledger: Ledger) -> str:

@@ -9,12 +9,14 @@ import pandas as pd
 
 from ploutos_jax.evaluate import charts, risk, tables
 from ploutos_jax.evaluate.canvas import dollars
+from ploutos_jax.evaluate.evidence import evidence_rows
 from ploutos_jax.evaluate.fragility import annual_return_at_cost, level_cost
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.page_script import SCRIPT
 from ploutos_jax.evaluate.page_style import STYLE, SYMBOLS
 from ploutos_jax.evaluate.pictures import describe_span
 from ploutos_jax.evaluate.tables import COLUMNS, Figures, show
+from ploutos_jax.evaluate.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.verdict import Verdict, rivals
 from ploutos_jax.market.panel import UNKNOWN_SECTOR
 
@@ -27,21 +29,23 @@ Section = tuple[str, str, str]
 def build_page(
     ledgers: Mapping[str, Ledger],
     figures: Mapping[str, Figures],
-    verdict: Verdict,
+    evidence: Mapping[str, Any],
     *,
+    verdict: Verdict,
     title: str,
     facts: Mapping[str, str],
     tickers: Sequence[str] = (),
     sectors: tuple[str, ...] = (),
     episodes: Sequence[charts.Episode] = (),
     stress: pd.DataFrame | None = None,
-    evidence_rows: Sequence[tuple[str, str, str]] = (),
+    relative_to: str = "",
 ) -> str:
     """Return the page.
 
     Args:
         ledgers: the strategies by name, the one under test first.
         figures: what `metrics.summarize` says of each, by the same names.
+        evidence: what `evidence.evidence_of` says of the first.
         verdict: what the page says first.
         title: heading of the page.
         facts: what the reader should know about the run, shown as given.
@@ -49,18 +53,22 @@ def build_page(
         sectors: of the ledger's symbols; none known without them.
         episodes: stretches of time to mark on the equity chart.
         stress: figures by scenario, if there was a stress test.
-        evidence_rows: name, value and meaning of each statistic.
+        relative_to: the strategy that beta and the like are against.
     """
     name, ledger = next(iter(ledgers.items()))
     sections: list[Section] = [
-        ("figures", "Against the baselines", charts.equity_charts(ledgers, episodes) + tables.metrics_table(figures)),
-        ("statistics", "Luck or skill", _evidence_table(evidence_rows)),
+        (
+            "figures",
+            "Against the baselines",
+            charts.equity_charts(ledgers, episodes) + tables.metrics_table(figures, relative_to),
+        ),
+        ("statistics", "Luck or skill", _luck(name, figures, evidence)),
         ("returns", "Returns", tables.monthly_table(ledger) + charts.returns_chart(ledger)),
         ("risk", "Risk over time", _risk(ledgers, figures, sectors)),
         ("drawdowns", "Drawdowns", tables.drawdown_table(risk.drawdown_episodes(ledger.times, ledger.equity))),
         ("costs", "Costs", _costs(ledgers, figures)),
         ("stress", "Under stress", "" if stress is None else tables.stress_table(stress)),
-        ("trades", "Trades", tables.exit_table(ledger.trades) + tables.trades_table(ledger.trades)),
+        ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
         ("tickers", "Trades by ticker", "".join(charts.trades_chart(ledger, ticker) for ticker in tickers)),
         ("glossary", "How the figures are made", GLOSSARY),
         ("run", "About this run", _facts(facts)),
@@ -117,17 +125,19 @@ def _tiles(agent: Figures) -> str:
 def _risk(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures], sectors: tuple[str, ...]) -> str:
     name, ledger = next(iter(ledgers.items()))
     beside = next(iter(rivals(name, figures)), None)
-    parts = [charts.rolling_charts(ledgers, beside), charts.leverage_chart(ledger), charts.turnover_chart(ledger)]
+    parts = [
+        charts.rolling_sharpe_chart(ledgers, [name, *([beside] if beside else [])]),
+        charts.rolling_loss_chart(ledger),
+        charts.leverage_chart(ledger),
+        charts.turnover_chart(ledger),
+    ]
+    known = any(sector != UNKNOWN_SECTOR for sector in sectors)
     if not ledger.fills.empty:
         weight = risk.weights(ledger)
         parts.append(charts.concentration_chart(ledger, weight))
-        if any(sector != UNKNOWN_SECTOR for sector in sectors):
+        if known:
             parts.append(charts.sector_chart(ledger, risk.exposure_by_sector(weight, sectors)))
-    note = (
-        ""
-        if len(parts) > 4
-        else "<p class='note'>The sectors of these tickers are not known, so exposure is not split by them.</p>"
-    )
+    note = "" if known else "<p class='note'>Sectors of these tickers are not known: exposure is not split by them.</p>"
     return f"<div class='pair'>{''.join(parts)}</div>{note}"
 
 
@@ -144,8 +154,12 @@ def _costs(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str
     return content + charts.cost_chart(multiples, gains, even)
 
 
-def _evidence_table(rows: Sequence[tuple[str, str, str]]) -> str:
-    return tables.table(("Statistic", "Value", "What it means"), rows, numbers=False) if rows else ""
+def _luck(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:
+    rows = evidence_rows(figures[name], evidence)
+    if not rows:
+        return "<p>There are too few different daily returns to tell luck from skill.</p>"
+    statistics = tables.table(("Statistic", "Value", "What it means"), rows, numbers=False)
+    return statistics + tables.difference_table(name, evidence["sharpe_differences"], figures)
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

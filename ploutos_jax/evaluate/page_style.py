@@ -62,7 +62,7 @@ nav a:hover { color: var(--accent); }
 .tiles div { background: var(--panel); border-radius: 10px; padding: 14px 16px; }
 .tiles span { display: block; color: var(--faint); font-size: 13px; }
 .tiles b { font-size: 23px; font-weight: 650; font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure + .scroll { margin-top: 24px; }
+figure + .scroll, .scroll + .scroll { margin-top: 24px; }
 .scroll { overflow-x: auto; -webkit-overflow-scrolling: touch; }
 .scroll:has(.tall) { max-height: 520px; overflow-y: auto; }
 table {
@@ -91,6 +91,8 @@ th.strong { color: var(--accent); }
   margin: 20px 0 8px;
 }
 .tools .note { margin: 0; }
+details { margin-top: 12px; }
+summary { color: var(--accent); font-size: 14px; cursor: pointer; }
 input[type=search] {
   font: inherit; font-size: 14px; color: var(--ink); background: var(--panel); border: 1px solid var(--line);
   border-radius: 8px; padding: 6px 10px; width: 260px; max-width: 100%;

@@ -41,9 +41,8 @@ def draw_equity(
         look.height,
         tick_chars=len(canvas.dollars(highest, lowest)),
         name_chars=max(18, *(len(curve.label) for curve in curves)),
-        legend_rows=-(-len(curves) // 2) if look.narrow else 0,
     )
-    grid = figure.add_gridspec(3, 1, height_ratios=(3.2, 1.25, 1.25), hspace=0.28 if look.narrow else 0.2)
+    grid = figure.add_gridspec(3, 1, height_ratios=(3.2, 1.25, 1.25), hspace=0.2)
     top, middle, bottom = (figure.add_subplot(grid[i]) for i in range(3))
     for axes, label in ((top, "Equity"), (middle, "Drawdown"), (bottom, "Share of equity")):
         canvas.style_axes(axes, look, label)
@@ -56,11 +55,8 @@ def draw_equity(
     top.axhline(ledger.equity[0], color=look.faint, linewidth=0.8, zorder=2)
     for curve in curves:
         top.plot(ledger.times, curve.equity, curve.dashes, color=curve.color, lw=curve.width, zorder=curve.order)
-    if look.narrow:
-        canvas.add_legend(top, [curve.handle(curve.label) for curve in curves], look, columns=2)
-    else:
-        labels, ends, colors = zip(*((c.label, c.equity[-1], c.color) for c in curves), strict=True)
-        canvas.label_ends(top, labels, ends, colors, look)
+    labels, ends, colors = zip(*((c.label, c.equity[-1], c.color) for c in curves), strict=True)
+    canvas.label_ends(top, labels, ends, colors, look)
     _draw_drawdowns(middle, ledger, curves, look)
     _draw_exposure(bottom, ledger, look)
     title = title or (f"{ledger.name} against its baselines" if len(curves) > 1 else ledger.name)
@@ -91,10 +87,9 @@ def draw_trades(ledger: Ledger, ticker: str, *, look: Look = LIGHT) -> Figure:
 
     figure = canvas.new_figure(
         look,
-        look.height * (0.8 if look.narrow else 0.64),
+        0.64 * look.height,
         tick_chars=len(canvas.dollars(highest, lowest)),
         name_chars=0,
-        legend_rows=2 if look.narrow else 0,
     )
     axes = figure.add_subplot()
     canvas.style_axes(axes, look, "Close")
@@ -167,11 +162,8 @@ def _draw_drawdowns(axes: Axes, ledger: Ledger, curves: list[_Curve], look: Look
         axes.plot(ledger.times, curve.ledger.drawdown, curve.dashes, color=curve.color, lw=0.8 * curve.width, zorder=3)
     deepest = min(curve.ledger.drawdown.min() for curve in (curves[0], *compared))
     canvas.percent_axis(axes, 1.08 * deepest or -0.01, 0.0)
-    if not look.narrow:
-        shown = [(c, canvas.percent(c.ledger.drawdown.min())) for c in (curves[0], *compared)]
-        canvas.add_legend(
-            axes, [c.handle(f"{canvas.shorten(c.name, 14)} {low}") for c, low in shown], look, beside=True
-        )
+    shown = [(c, canvas.percent(c.ledger.drawdown.min())) for c in (curves[0], *compared)]
+    canvas.add_legend(axes, [c.handle(f"{canvas.shorten(c.name, 14)} {low}") for c, low in shown], look, beside=True)
 
 
 def _draw_exposure(axes: Axes, ledger: Ledger, look: Look) -> None:
@@ -186,7 +178,7 @@ def _draw_exposure(axes: Axes, ledger: Ledger, look: Look) -> None:
         Line2D([], [], color=look.agent, alpha=0.4, linewidth=6, label="Gross exposure"),
         Line2D([], [], color=look.ink, alpha=0.6, linewidth=6, label="Turnover per bar"),
     ]
-    canvas.add_legend(axes, handles, look, beside=not look.narrow, columns=2)
+    canvas.add_legend(axes, handles, look, beside=True)
 
 
 def _draw_fills(axes: Axes, ledger: Ledger, fills: pd.DataFrame, price: np.ndarray, look: Look) -> None:
@@ -207,4 +199,4 @@ def _draw_fills(axes: Axes, ledger: Ledger, fills: pd.DataFrame, price: np.ndarr
             )
             points.set(linewidth=width * look.line, label=f"{name} ({rows.sum()})", clip_on=False)
             handles.append(points)
-    canvas.add_legend(axes, handles, look, columns=2 if look.narrow else len(handles))
+    canvas.add_legend(axes, handles, look, columns=len(handles))

@@ -22,6 +22,7 @@ from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.page import build_page
 from ploutos_jax.evaluate.pictures import draw_equity, draw_trades
+from ploutos_jax.evaluate.statistics import Trials
 from ploutos_jax.evaluate.tables import COLUMNS, show
 from ploutos_jax.evaluate.verdict import judge
 
@@ -32,11 +33,15 @@ REPORT_FILES = (
     "trades.parquet",
     "fills.parquet",
     "baselines.parquet",
+    "runs.parquet",
     "report.html",
     "backtest_equity.png",
     "backtest_trades_*.png",
 )
 """What a report consists of, as patterns; replacing a report removes these files and no others."""
+
+EQUAL_WEIGHT = "equal weight"
+"""The baseline that beta and the like are against where there is no benchmark."""
 
 MOST_PLOTTED = 4
 """Tickers whose trades are drawn unless some are named, the most traded first."""
@@ -62,6 +67,7 @@ def write_report(
     benchmark: Ledger | None = None,
     tickers: Sequence[str] | None = None,
     sectors: tuple[str, ...] = (),
+    trials: Trials | None = None,
     stress: pd.DataFrame | None = None,
     episodes: Sequence[Episode] = (),
     title: str = "",
@@ -71,7 +77,8 @@ def write_report(
     """Write the report of one backtest and return what `metrics.json` holds.
 
     The folder gets `metrics.json` (the figures of `ledger` on top, those of the others under `baselines` and
-    `benchmark`, what they are worth under `evidence`; null where a figure is not defined), `equity.parquet`,
+    `benchmark`, what they are worth under `evidence` and `verdict`, the name that beta and
+    the like are against under `relative_to`; null where a figure is not defined), `equity.parquet`,
     `trades.parquet`, `fills.parquet`, `baselines.parquet` (equity of the others by date), `backtest_equity.png`,
     `backtest_trades_TICKER.png` (characters that a file name or a link cannot hold as %XX) and `report.html`, which
     needs none of the others. All is written beside the folder first and moved in at the end, so that a failure leaves
@@ -84,6 +91,7 @@ def write_report(
         benchmark: an index or one stock held over the same bars, if any.
         tickers: whose trades are drawn; the most traded ones without it.
         sectors: of the ledger's symbols, in their order, for the exposure by sector.
+        trials: what was tried before this strategy was chosen, as `statistics.read_trials` counts it.
         stress: figures by scenario, the index naming it, if there was a stress test.
         episodes: stretches of time to mark on the equity chart: label, first and last date.
         title: heading of page and picture; by default the name of the ledger.
@@ -98,48 +106,77 @@ def write_report(
     folder = Path(folder)
     check_report_folder(folder, overwrite=overwrite)
     others = dict(baselines) | ({benchmark.name: benchmark} if benchmark is not None else {})
-    _check_spans(ledger, others, len(baselines) + (benchmark is not None))
+    check_spans(ledger, others, len(baselines) + (benchmark is not None))
     plotted = most_traded(ledger, MOST_PLOTTED) if tickers is None else _known_tickers(ledger, tickers)
     if sectors and len(sectors) != len(ledger.symbols):
         raise ValueError(f"The report got {len(sectors)} sectors for {len(ledger.symbols)} symbols; give one for each.")
     facts = dict(facts or {})
     ledgers = {ledger.name: ledger} | others
-    figures = {name: summarize(one) for name, one in ledgers.items()}
-    evidence = evidence_of(ledgers, figures)
+    reference = _reference(baselines, benchmark)
+    figures = {name: summarize(one, benchmark=None if one is reference else reference) for name, one in ledgers.items()}
+    relative_to = next((name for name, one in others.items() if one is reference), "")
+    evidence = evidence_of(ledgers, figures, trials)
     content: dict[str, Any] = {"name": ledger.name, **figures[ledger.name]}
     content["baselines"] = {name: figures[name] for name in baselines}
     if benchmark is not None:
         content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
-    content |= {"evidence": evidence, "facts": facts}
-    content = _strict(content)
+    verdict = judge(ledger.name, figures, evidence, facts)
+    content |= {"evidence": evidence, "verdict": verdict.headline, "relative_to": relative_to, "facts": facts}
     page = build_page(
         ledgers,
         figures,
-        judge(ledger.name, figures, evidence, facts),
+        evidence,
+        verdict=verdict,
         title=title or f"Backtest of {ledger.name}",
         facts=facts,
         tickers=plotted,
         sectors=sectors,
         episodes=episodes,
         stress=stress,
+        relative_to=relative_to,
     )
+    frames = {
+        "equity.parquet": ledger.equity_frame(),
+        "trades.parquet": ledger.trades,
+        "fills.parquet": ledger.fills,
+        "baselines.parquet": pd.DataFrame({"date": ledger.times} | {name: one.equity for name, one in others.items()}),
+    }
+    pictures = {"backtest_equity.png": draw_equity(ledger, baselines, benchmark=benchmark, title=title)}
+    for ticker in plotted:
+        pictures[f"backtest_trades_{quote(ticker, safe='')}.png"] = draw_trades(ledger, ticker)
+    return write_files(folder, content, page, frames, {name: to_png(drawn) for name, drawn in pictures.items()})
 
+
+def write_files(
+    folder: Path,
+    content: Mapping[str, Any],
+    page: str,
+    frames: Mapping[str, pd.DataFrame],
+    pictures: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """Write a report's files beside its folder, move them in at the end, and return what `metrics.json` holds.
+
+    Args:
+        folder: created if it is missing; a report that it holds is replaced.
+        content: of `metrics.json`; what JSON cannot say becomes null.
+        page: of `report.html`.
+        frames, pictures: Parquet and PNG files by name, each a pattern of `REPORT_FILES`.
+    """
+    strict = _strict(dict(content))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
         # A folder inside the temporary one: it gets the user's ordinary permissions, not those of a private file.
         draft = Path(beside) / "report"
         draft.mkdir()
-        _write_tables(draft, ledger, others)
-        picture = draw_equity(ledger, baselines, benchmark=benchmark, title=title)
-        (draft / "backtest_equity.png").write_bytes(to_png(picture))
-        for ticker in plotted:
-            name = f"backtest_trades_{quote(ticker, safe='')}.png"
-            (draft / name).write_bytes(to_png(draw_trades(ledger, ticker)))
+        for name, frame in frames.items():
+            frame.to_parquet(draft / name, index=False)
+        for name, picture in pictures.items():
+            (draft / name).write_bytes(picture)
         (draft / "report.html").write_text(page, encoding="utf-8")
-        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(strict, indent=2, allow_nan=False, ensure_ascii=False)
         (draft / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
         _move_in(draft, folder)
-    return content
+    return strict
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -169,12 +206,11 @@ def most_traded(ledger: Ledger, number: int) -> list[str]:
     return sorted(trips, key=lambda ticker: (-trips[ticker], -value[ticker], ticker))[:number]
 
 
-def _write_tables(draft: Path, ledger: Ledger, others: Mapping[str, Ledger]) -> None:
-    ledger.equity_frame().to_parquet(draft / "equity.parquet", index=False)
-    ledger.trades.to_parquet(draft / "trades.parquet", index=False)
-    ledger.fills.to_parquet(draft / "fills.parquet", index=False)
-    beside = pd.DataFrame({"date": ledger.times} | {name: other.equity for name, other in others.items()})
-    beside.to_parquet(draft / "baselines.parquet", index=False)
+def _reference(baselines: Mapping[str, Ledger], benchmark: Ledger | None) -> Ledger | None:
+    """Return what beta and the like are reckoned against: the benchmark, equal weight, or the first baseline."""
+    if benchmark is not None or not baselines:
+        return benchmark
+    return baselines.get(EQUAL_WEIGHT, next(iter(baselines.values())))
 
 
 def _known_tickers(ledger: Ledger, tickers: Sequence[str]) -> list[str]:
@@ -204,7 +240,17 @@ def check_report_folder(folder: str | os.PathLike[str], *, overwrite: bool = Fal
         )
 
 
-def _check_spans(ledger: Ledger, others: Mapping[str, Ledger], number: int) -> None:
+def check_spans(ledger: Ledger, others: Mapping[str, Ledger], number: int) -> None:
+    """Make sure that ledgers can stand beside each other.
+
+    Args:
+        ledger: the first.
+        others: the others by name.
+        number: how many others were meant; there are fewer if two share a name.
+
+    Raises:
+        ValueError: if two share a name, or their bars differ.
+    """
     if ledger.name in others or len(others) < number:
         names = ", ".join(repr(name) for name in (ledger.name, *others))
         raise ValueError(f"Two strategies of the report share a name: {names}. Give each its own.")
@@ -221,6 +267,8 @@ def _strict(value: Any) -> Any:
     """Return the value with what JSON cannot say (NaN, infinity) as None."""
     if isinstance(value, dict):
         return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

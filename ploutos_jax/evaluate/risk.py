@@ -1,11 +1,10 @@
-"""What the account risked, bar by bar: rolling figures, leverage, holdings by sector, drawdown episodes.
+"""What the account risked, bar by bar: leverage, holdings by sector, concentration, drawdown episodes.
 
 Pure NumPy and pandas functions of a ledger or its returns. A value in row t uses rows up to t only: known at close t.
 """
 
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
 
 from ploutos_jax.evaluate.ledger import FLAT_TOLERANCE, Ledger
 from ploutos_jax.evaluate.metrics import ROUNDING, drawdown_spells
@@ -19,29 +18,6 @@ EPISODE_COLUMNS = ("peak", "trough", "recovered", "depth", "bars_down", "bars")
 def fitting_window(num_returns: int) -> int | None:
     """Return the longest of `WINDOWS` that fits twice into a number of returns; None where none does."""
     return next((window for window in WINDOWS if num_returns >= 2 * window), None)
-
-
-def rolling_sharpe(returns: np.ndarray, window: int, periods: float = 252) -> np.ndarray:
-    """Return `[N]` mean over sample deviation of the last `window` returns, times `√periods`.
-
-    NaN before the first full window, and where a window's returns are all alike.
-    """
-    windows = _windows(returns, window)
-    spread = windows.std(axis=1, ddof=1)
-    ratio = windows.mean(axis=1) / np.where(spread > ROUNDING, spread, np.nan) * np.sqrt(periods)
-    return _after_warm_up(ratio, returns, window)
-
-
-def rolling_var(returns: np.ndarray, window: int, level: float = 0.05) -> np.ndarray:
-    """Return `[N]` the `level` quantile (linear interpolation) of the last `window` returns, a loss below 0."""
-    return _after_warm_up(np.quantile(_windows(returns, window), level, axis=1), returns, window)
-
-
-def rolling_cvar(returns: np.ndarray, window: int, level: float = 0.05) -> np.ndarray:
-    """Return `[N]` the mean of the `int((window - 1) * level) + 1` lowest of the last `window` returns."""
-    cutoff = int((window - 1) * level)
-    lowest = np.partition(_windows(returns, window), cutoff, axis=1)[:, : cutoff + 1]
-    return _after_warm_up(lowest.mean(axis=1), returns, window)
 
 
 def leverage(ledger: Ledger) -> np.ndarray:
@@ -138,14 +114,3 @@ def contributions(ledger: Ledger) -> dict[str, float]:
     """Return the profit of all trades by ticker, net of costs, the largest first, in dollars."""
     by_ticker = ledger.trades.groupby("ticker")["pnl"].agg("sum").to_dict()
     return dict(sorted(by_ticker.items(), key=lambda item: -item[1]))
-
-
-def _windows(returns: np.ndarray, window: int) -> np.ndarray:
-    returns = np.asarray(returns, np.float64)
-    if window < 2:
-        raise ValueError(f"A rolling window of {window} returns has no spread; give 2 or more.")
-    return sliding_window_view(returns, window) if returns.size >= window else np.zeros((0, window))
-
-
-def _after_warm_up(values: np.ndarray, returns: np.ndarray, window: int) -> np.ndarray:
-    return np.concatenate([np.full(min(window - 1, np.size(returns)), np.nan), values])

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib import dates as mdates
 from matplotlib import ticker as mticker
 
-from ploutos_jax.evaluate.canvas import LOG_RANGE, dollars, spread_labels
+from ploutos_jax.evaluate.canvas import LOG_RANGE, dollar_labels, spread_labels
 
 Unit = Literal["dollars", "percent", "number"]
 
@@ -55,14 +55,13 @@ class Axis:
         else:
             values = mticker.MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
         inside = [float(v) for v in values if self.low - 1e-12 <= v <= self.high * (1 + 1e-12) + 1e-12]
-        return [(value, self.write(value)) for value in inside]
+        return list(zip(inside, self._labels(inside), strict=True))
 
-    def write(self, value: float) -> str:
-        """Return a tick's label."""
+    def _labels(self, values: list[float]) -> list[str]:
         if self.unit == "dollars":
-            return _short_dollars(value, self.low)
-        number = 100 * value if self.unit == "percent" else value
-        return f"{number:.4g}{'%' if self.unit == 'percent' else ''}".replace("-", "−")
+            return _short_dollars(values)
+        size, sign = (100, "%") if self.unit == "percent" else (1, "")
+        return [f"{size * value:.4g}{sign}".replace("-", "−") for value in values]
 
 
 def money_axis(lowest: float, highest: float) -> Axis:
@@ -254,12 +253,11 @@ def _short(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")
 
 
-def _short_dollars(value: float, smallest: float) -> str:
-    """Return `$200k` or `$1.25M` where the ticks are that round, so that they fit a narrow margin."""
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= 10 * size or (abs(value) >= size and letter == "M"):
-            return f"{'−' if value < 0 else ''}${abs(value) / size:,.4g}{letter}"
-    return dollars(value, smallest)
+def _short_dollars(values: list[float]) -> list[str]:
+    """Return `$200k` or `$1.25M` where the ticks are that large, so that they fit a narrow margin."""
+    largest = max(map(abs, values), default=0.0)
+    size, letter = (1e6, "M") if largest >= 2e6 else (1e3, "k") if largest >= 1e4 else (1.0, "")
+    return [label + letter for label in dollar_labels([value / size for value in values])]
 
 
 def _grid_line(y: Axis, value: float, text: str) -> str:

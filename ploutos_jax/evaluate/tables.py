@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ploutos_jax.evaluate.canvas import dollars, percent
-from ploutos_jax.evaluate.ledger import FILL_REASONS, OPEN, Ledger, simple_returns
+from ploutos_jax.evaluate.ledger import Ledger, simple_returns
 
 NOTHING = "–"
 """Stands for a figure that is not defined."""
@@ -19,8 +19,8 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 MOST_SPELLS = 8
 """Drawdowns that the page lists, deepest first."""
 
-MOST_TRADES = 400
-"""Trades that the page lists; all are in `trades.parquet`."""
+PRICE_KINDS = ("price", "spread", "slippage", "impact")
+"""Kinds of cost that lie in the price of a fill."""
 
 Figures = Mapping[str, Any]
 
@@ -67,6 +67,29 @@ COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
+MORE_COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("Omega", "omega", ratio),
+    ("Tail ratio", "tail_ratio", ratio),
+    ("Skew", "skew", ratio),
+    ("Excess kurtosis", "kurtosis", ratio),
+    ("Recovery bars", "recovery_bars", count),
+    ("Highest leverage", "leverage", percent),
+    ("Average win", "average_win", dollars),
+    ("Average loss", "average_loss", dollars),
+    ("Stopped out", "stop_hit_rate", percent),
+    ("Target reached", "target_hit_rate", percent),
+    ("Still open", "open_trades", count),
+    ("Beta", "beta", ratio),
+    ("Alpha / year", "alpha", signed),
+    ("Information ratio", "information_ratio", ratio),
+    ("Tracking error", "tracking_error", percent),
+    ("Correlation", "correlation", ratio),
+    ("Growth in 21 days", "projected_return_21", signed),
+    ("Growth in 22 days", "projected_return_22", signed),
+)
+"""Further figures that a page shows folded in; those beside a benchmark are left out without one."""
+
+
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, numbers: bool = True, kind: str = "") -> str:
     """Return a table that scrolls sideways by itself.
 
@@ -91,14 +114,24 @@ def value_of(number: float | None) -> str:
     return " data-v=''" if number is None or not math.isfinite(number) else f" data-v='{float(number):.12g}'"
 
 
-def metrics_table(figures: Mapping[str, Figures]) -> str:
-    """Return the figures of every strategy, figures down and strategies across.
+def metrics_table(figures: Mapping[str, Figures], relative_to: str = "") -> str:
+    """Return the figures of every strategy, figures down and strategies across; the rarer ones can be folded out.
 
     So all figures fit a desk, and on a phone their names stay while one scrolls.
 
     Args:
         figures: as from `metrics.summarize` by strategy, the one under test first.
+        relative_to: the strategy that beta, alpha and the like are against.
     """
+    more = _figures_table(figures, MORE_COLUMNS)
+    words = "Growth in 21 and 22 days is the mean growth of these very days over a month: no forecast."
+    if relative_to:
+        words += f" Beta, alpha, information ratio, tracking error and correlation are against {relative_to}."
+    note = f"<p class='note'>{html.escape(words)}</p>"
+    return f"{_figures_table(figures, COLUMNS)}<details><summary>More figures</summary>{more}{note}</details>"
+
+
+def _figures_table(figures: Mapping[str, Figures], columns: Sequence[tuple[str, str, Callable[[float], str]]]) -> str:
     strong = [" class='strong'"] + [""] * (len(figures) - 1)
     header = ["Net of costs", *zip(figures, strong, strict=True)]
     rows = [
@@ -109,7 +142,8 @@ def metrics_table(figures: Mapping[str, Figures]) -> str:
                 for row, s in zip(figures.values(), strong, strict=True)
             ],
         ]
-        for label, key, write in COLUMNS
+        for label, key, write in columns
+        if any(key in row for row in figures.values())
     ]
     return table(header, rows)
 
@@ -117,9 +151,9 @@ def metrics_table(figures: Mapping[str, Figures]) -> str:
 def costs_table(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str:
     """Return gross beside net, and the costs by kind, of every strategy."""
     rows = []
-    for name, ledger in ledgers.items():
+    by_kind = costs_by_kind(ledgers.values())
+    for (name, ledger), kinds in zip(ledgers.items(), by_kind, strict=True):
         row = figures[name]
-        kinds = costs_by_kind(ledger)
         traded = float(ledger.fills["shares"].to_numpy(np.float64) @ ledger.fills["price"].to_numpy(np.float64))
         rows.append(
             [
@@ -132,18 +166,28 @@ def costs_table(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -
                 f"{1e4 * row['total_cost'] / traded:.1f} bp" if traded > 0 else NOTHING,
             ]
         )
-    kinds = costs_by_kind(next(iter(ledgers.values())))
-    header = ("Strategy", "Gross return", "Net return", "Lost to costs", "Total cost", *kinds, "Per dollar traded")
+    header = ("Strategy", "Gross return", "Net return", "Lost to costs", "Total cost", *by_kind[0], "Per dollar traded")
     note = (
         "<p class='note'>Gross adds the cost of each bar back to its return: the same trades, had they been free.</p>"
     )
     return table(header, rows) + note
 
 
-def costs_by_kind(ledger: Ledger) -> dict[str, float]:
-    """Return the dollars paid by kind of cost; they add up to the total cost of the ledger."""
-    fees = float(ledger.fills["fee"].to_numpy(np.float64).sum())
-    return {"Fees": fees, "Spread, slippage": float(ledger.cost.sum()) - fees}
+def costs_by_kind(ledgers: Iterable[Ledger]) -> list[dict[str, float]]:
+    """Return the dollars paid by kind of cost for each ledger, under the same names for all; they add up to the total.
+
+    What moves the price is told apart (spread, slippage, impact) where all ledgers know it. Fees include what rounding
+    added to them.
+    """
+    kinds = [ledger.costs_by_kind for ledger in ledgers]
+    told = [name for name in ("spread", "slippage", "impact") if all(name in one for one in kinds)]
+    rows = []
+    for one in kinds:
+        price = {name.capitalize(): one[name] for name in told}
+        price = price or {"Spread, slippage, impact": sum(one.get(name, 0.0) for name in PRICE_KINDS)}
+        fees = sum(paid for name, paid in one.items() if name not in (*PRICE_KINDS, "commission"))
+        rows.append({**price, "Commission": one.get("commission", 0.0), "Fees": fees})
+    return rows
 
 
 def drawdown_table(episodes: pd.DataFrame) -> str:
@@ -153,10 +197,10 @@ def drawdown_table(episodes: pd.DataFrame) -> str:
     rows = [
         [
             str(i + 1),
-            _day(fall["peak"]),
+            day(fall["peak"]),
             percent(float(fall["depth"])),
-            _day(fall["trough"]),
-            "not yet" if pd.isna(fall["recovered"]) else _day(fall["recovered"]),
+            day(fall["trough"]),
+            "not yet" if pd.isna(fall["recovered"]) else day(fall["recovered"]),
             count(fall["bars_down"]),
             count(fall["bars"]),
         ]
@@ -184,59 +228,33 @@ def monthly_table(ledger: Ledger) -> str:
     return table(("Year", *MONTHS, "Year"), rows, kind="heat")
 
 
-def exit_table(trades: pd.DataFrame) -> str:
-    """Return how trades ended and what came of them."""
-    if trades.empty:
-        return "<p>There were no trades.</p>"
-    rows = []
-    reason, profit, bars = (trades[column].to_numpy() for column in ("exit_reason", "pnl", "bars"))
-    for kind in (*FILL_REASONS, OPEN):
-        pnl = profit[reason == kind]
-        if not pnl.size:
-            continue
-        mean = float(pnl.mean())
-        rows.append(
-            [
-                "still open" if kind == OPEN else kind,
-                count(pnl.size),
-                percent(pnl.size / reason.size),
-                percent(float(np.mean(pnl > 0))),
-                f"{bars[reason == kind].mean():,.1f}",
-                dollars(mean, mean),
-                dollars(float(pnl.sum())),
-            ]
-        )
-    header = ("Exit", "Trades", "Share", "Won", "Bars held", "Profit per trade", "Profit")
-    return table(header, rows)
+def difference_table(name: str, tests: Mapping[str, Mapping[str, Any]], figures: Mapping[str, Figures]) -> str:
+    """Return how the Sharpe ratio of one strategy differs from those of others.
 
-
-def trades_table(trades: pd.DataFrame) -> str:
-    """Return the trades with the largest gains and losses, by entry; columns sort and a word filters them."""
-    if trades.empty:
+    Args:
+        name: the strategy.
+        tests: `difference`, `low`, `high` and `p_value` by name of the other, as from `statistics.sharpe_difference`.
+        figures: of all of them.
+    """
+    if not tests:
         return ""
-    size = trades["pnl"].abs().to_numpy(np.float64)
-    kept = np.sort(np.argsort(-size, kind="stable")[:MOST_TRADES])
-    rows = [_trade_row(trade) for trade in trades.iloc[kept].itertuples(index=False)]
-    header = (
-        "Ticker",
-        "Entry",
-        "Exit",
-        "Bars",
-        "Shares",
-        "Entry price",
-        "Exit price",
-        "Profit",
-        "Return",
-        "Cost",
-        "Exit by",
+    rows = [
+        [
+            other,
+            (show(figures[other], "sharpe", ratio), value_of(figures[other]["sharpe"])),
+            (show(test, "difference", ratio), value_of(test["difference"])),
+            f"{show(test, 'low', ratio)} to {show(test, 'high', ratio)}" if math.isfinite(test["low"]) else NOTHING,
+            (show(test, "p_value", lambda value: f"{value:.3f}"), value_of(test["p_value"])),
+            signed(figures[name]["annual_return"] - figures[other]["annual_return"]).replace("%", " points"),
+        ]
+        for other, test in tests.items()
+    ]
+    header = ("Against", "Its Sharpe", f"{name} minus it", "95 % interval", "p-value", "Annual return, difference")
+    note = (
+        "<p class='note'>Differences of annual Sharpe ratios, tested by a studentised block bootstrap. Each p-value"
+        " stands alone: of twenty comparisons without a difference, one falls below 0.05.</p>"
     )
-    which = (
-        f"The {len(kept):,} of {len(trades):,} trades with the largest gains and losses; all are in trades.parquet."
-        if len(kept) < len(trades)
-        else f"All {len(trades):,} trades."
-    )
-    find = "<input type='search' placeholder='Filter: ticker, date, exit' aria-label='Filter the trades' hidden>"
-    return f"<div class='tools'><p class='note'>{which}</p>{find}</div>{table(header, rows, kind='sortable tall')}"
+    return table(header, rows) + note
 
 
 def stress_table(stress: pd.DataFrame) -> str:
@@ -265,32 +283,12 @@ def _stress_cell(column: str, value: Any) -> tuple[str, str]:
     return text, value_of(value)
 
 
-def _trade_row(trade: Any) -> list[tuple[str, str]]:
-    cost_basis = trade.shares * trade.entry_price
-    gain = trade.pnl / cost_basis if cost_basis > 0 else math.nan
-    is_open = trade.exit_reason == OPEN
-    tone = " class='won'" if trade.pnl > 0 else " class='lost'"
-    return [
-        (str(trade.ticker), ""),
-        (_day(trade.entry_date), ""),
-        (NOTHING if is_open else _day(trade.exit_date), ""),
-        (count(trade.bars), value_of(trade.bars)),
-        (f"{trade.shares:,.4g}" if trade.shares < 1000 else count(trade.shares), value_of(trade.shares)),
-        (dollars(trade.entry_price, 1.0), value_of(trade.entry_price)),
-        (dollars(trade.exit_price, 1.0), value_of(trade.exit_price)),
-        (dollars(trade.pnl, 1.0), tone + value_of(trade.pnl)),
-        (signed(gain) if math.isfinite(gain) else NOTHING, tone + value_of(gain)),
-        (dollars(trade.cost, 1.0), value_of(trade.cost)),
-        ("still open" if is_open else str(trade.exit_reason), ""),
-    ]
-
-
 def _heat(value: float, scale: float) -> tuple[str, str]:
     color = "gain" if value >= 0 else "loss"
     return signed(value), f" style='background: rgb(var(--{color}) / {0.05 + 0.4 * min(abs(value) / scale, 1):.2f})'"
 
 
-def _day(time: Any) -> str:
+def day(time: Any) -> str:
     """Return a date, with the time of day for bars that are shorter than a day."""
     text = str(np.datetime_as_string(np.datetime64(time, "m")))
     return text.removesuffix("T00:00").replace("T", " ")

@@ -140,13 +140,20 @@ def _sharper(own: Figures, other: Figures) -> bool:
 
 
 def _beyond_luck(others: Sequence[str], evidence: Mapping[str, Any]) -> bool:
-    """Return whether the Sharpe ratio survives the number of trials and beats each rival's in a test."""
+    """Return whether the Sharpe ratio survives the number of trials and beats each rival's in a test.
+
+    A rival without a Sharpe ratio, such as cash, has no test: the first condition is the stronger one then.
+    """
     deflated = evidence.get("deflated_sharpe") or 0.0
     tests = evidence.get("sharpe_differences") or {}
     return deflated > CONFIDENCE and all(
-        other in tests and tests[other]["difference"] > 0 and tests[other]["p_value"] < 1 - CONFIDENCE
-        for other in others
+        other in tests and (is_ahead(tests[other]) or not math.isfinite(tests[other]["p_value"])) for other in others
     )
+
+
+def is_ahead(test: Mapping[str, Any]) -> bool:
+    """Return whether a test of two Sharpe ratios says that the first is higher, beyond chance."""
+    return bool(test["difference"] > 0 and test["p_value"] < 1 - CONFIDENCE)
 
 
 def _tested(own: Figures, facts: Mapping[str, str]) -> str:
@@ -185,7 +192,7 @@ def _comparison(name: str, figures: Mapping[str, Figures], evidence: Mapping[str
             f"By Sharpe ratio: {ratio(own['sharpe'])} against the {_or_none(figures[rival], 'sharpe')} of {rival}."
         )
     tests = evidence.get("sharpe_differences") or {}
-    clear = [other for other, test in tests.items() if test["p_value"] < 1 - CONFIDENCE and test["difference"] > 0]
+    clear = [other for other, test in tests.items() if is_ahead(test)]
     if tests:
         which = ", ".join(clear) if clear else "none of them"
         words.append(f"The difference in Sharpe ratio is beyond chance (p < {1 - CONFIDENCE:.2f}) for {which}.")
@@ -212,6 +219,8 @@ def _confidence(own: Figures, evidence: Mapping[str, Any]) -> str:
             f"That it is above what the best of {evidence['num_trials']:,} trials without skill would show:"
             f" {percent(evidence['deflated_sharpe'])}."
         )
+    elif interval:
+        words.append("How many were tried before this one was chosen is not known.")
     needed = evidence.get("minimum_track_record_days")
     if needed is not None and math.isfinite(needed):
         enough = "enough" if own["num_days"] >= needed else "more than there are"

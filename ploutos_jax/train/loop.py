@@ -26,8 +26,10 @@ from ploutos_jax.train.description import agent_from, describe
 from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.held_out import PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
+from ploutos_jax.train.metadata import describe_making
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
 from ploutos_jax.train.refresh import Refresh, compile_refreshed
+from ploutos_jax.train.resources import machine_figures
 from ploutos_jax.train.resume import check_features, check_resumable, describe_run
 from ploutos_jax.train.run_folder import RunFolder, check_output
 from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
@@ -177,6 +179,7 @@ def train_seeds(
             state = restored
         if resume:
             folder.cut_back(_updates_of(state))
+        folder.add(describe_making(market))
         return agents_of(run.go(state, folder, checkpoints, best))
 
 
@@ -266,10 +269,12 @@ class _Run:
         if checkpoints is not None:
             # So that a run that is ended while it compiles can go on; it is written meanwhile.
             checkpoints.save(done, state)
+        compile_began = time.perf_counter()
         if self.refresh is None:
             program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
         else:
             program = compile_refreshed(_run_updates, self.learner, self.refresh, states, self.params, self.hyper)
+        compile_seconds = time.perf_counter() - compile_began
         if checkpoints is not None:
             checkpoints.wait()
         if best is not None and folder is not None and best.found is not None:
@@ -286,7 +291,8 @@ class _Run:
             figures = jax.device_get(buffers)
             now = time.perf_counter()
             made = _updates_of(states.now) - done
-            rows = self._rows(figures, done, made, first, now - began)
+            machine = machine_figures((now - call_began) / max(made, 1), compile_seconds)
+            rows = [row | machine for row in self._rows(figures, done, made, first, now - began)]
             done += made
             per_call = _calls_for(count, now - call_began)
             failed = np.max(figures["skipped_in_row"][made - 1]) >= MAX_SKIPPED_IN_ROW

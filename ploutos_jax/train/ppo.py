@@ -15,7 +15,7 @@ from flax import struct
 
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_runner
-from ploutos_jax.env.trading import EXITS, TradingEnv
+from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import Array, EnvParams, Observation
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.advantages import gae, next_values
@@ -32,8 +32,7 @@ from ploutos_jax.train.normalize import (
     fit_features,
 )
 from ploutos_jax.train.schedules import hyper_at
-
-Metrics = dict[str, Array]
+from ploutos_jax.train.trading_figures import Metrics, trading_figures, trading_sums
 
 
 class TrainState(struct.PyTreeNode):
@@ -237,10 +236,10 @@ class Learner:
                 terminated=step.terminated,
                 truncated=step.truncated,
             )
-            return stored, _trading_sums(step)
+            return stored, trading_sums(step, params)
 
         runner, ends, (stored, sums) = rollout(self.env, params, policy, state.runner, config.steps_per_rollout, record)
-        return runner, ends, (stored, _trading_metrics(sums, config.timesteps_per_update))
+        return runner, ends, (stored, trading_figures(sums, config.timesteps_per_update, runner, params))
 
     def _samples(
         self,
@@ -320,7 +319,9 @@ class Learner:
         keys = jax.random.split(key, config.num_epochs)
         (state, _), figures = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
         losses, in_row = figures.losses, figures.skipped_in_row.reshape(-1)
+        loss = losses.policy + hyper.value_coef * losses.value - hyper.entropy_coef * losses.entropy
         return state, {
+            "loss": jnp.nanmean(loss),
             "policy_loss": jnp.nanmean(losses.policy),
             "value_loss": jnp.nanmean(losses.value),
             "entropy": jnp.nanmean(losses.entropy),
@@ -345,33 +346,3 @@ def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:
     if num_chunks == 1:
         return jax.vmap(function)(inputs)
     return jax.lax.map(function, inputs, batch_size=-(-num_samples // num_chunks))
-
-
-_COUNTS = ("num_trades", "rejected_orders", *EXITS)
-
-
-def _trading_sums(step: Step) -> Metrics:
-    info = step.info
-    done = step.terminated | step.truncated
-    return {
-        "episodes": done.sum(dtype=jnp.float32),
-        "episode_return": jnp.where(done, info["episode_return"], 0).sum(dtype=jnp.float32),
-        "terminated": step.terminated.sum(dtype=jnp.float32),
-        "cost": (info["cost"] / info["equity"]).sum(dtype=jnp.float32),
-        "turnover": info["turnover"].sum(dtype=jnp.float32),
-        "invested": (1 - info["cash"] / info["equity"]).sum(dtype=jnp.float32),
-        "reward": step.reward.sum(dtype=jnp.float32),
-        **{name: info[name].sum(dtype=jnp.float32) for name in _COUNTS},
-    }
-
-
-def _trading_metrics(sums: Metrics, samples: int) -> Metrics:
-    total = {name: value.sum() for name, value in sums.items()}
-    per_step = {f"{name}_per_step": total[name] / samples for name in ("reward", "cost", "turnover", *_COUNTS)}
-    return {
-        "episodes": total["episodes"],
-        "episode_return_mean": total["episode_return"] / total["episodes"],
-        "terminated_episodes": total["terminated"],
-        "invested": total["invested"] / samples,
-        **per_step,
-    }

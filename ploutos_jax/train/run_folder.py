@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tensorboardX import SummaryWriter
+
+from ploutos_jax.train.loggers import Logger, MetricsFile, TensorBoard, update_of
 
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
 
@@ -20,20 +21,23 @@ class RunFolder:
         path: the folder; made if it is not there.
         settings: written to `config.yaml`; enough to run again.
         resume: go on in a folder that holds a run.
+        loggers: further receivers of figures, beside the file and TensorBoard.
 
     Raises:
         ValueError: if the folder holds a run and `resume` is not set, or holds none and it is.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], *, resume: bool, loggers: Sequence[Logger] = ()
+    ) -> None:
         check_output(path, resume=resume)
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         if not resume:
             text = yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
             (path / CONFIG_FILE).write_text(text, encoding="utf-8")
-        self._metrics = (path / METRICS_FILE).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(path / "tensorboard"))
+        own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
+        self._loggers: tuple[Logger, ...] = (*own, *loggers)
         self._last: dict[str, Any] = {}
         self._added: dict[str, Any] = {}
 
@@ -41,20 +45,17 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._metrics.close()
-        self._board.close()
+        for logger in self._loggers:
+            logger.close()
         if self._last:
             write_json(self.path / SUMMARY_FILE, self._last | self._added)
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows of figures, one per update."""
-        for row in rows:
-            self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
-            for name, value in _single_figures(row).items():
-                if name not in ("update", "timesteps") and value is not None:
-                    self._board.add_scalar(name, value, row["timesteps"])
-            self._last = dict(row)
-        self._metrics.flush()
+        """Hand rows of figures, one per update, to all loggers."""
+        for logger in self._loggers:
+            logger.write(rows)
+        if rows:
+            self._last = dict(rows[-1])
 
     def add(self, content: Mapping[str, Any]) -> None:
         """Add entries to the summary that the run will have at its end."""
@@ -62,20 +63,14 @@ class RunFolder:
 
     def flush(self) -> None:
         """Hand everything to the operating system, so that figures are there as far as a checkpoint reaches."""
-        self._metrics.flush()
-        self._board.flush()
+        for logger in self._loggers:
+            logger.flush()
 
     def cut_back(self, update: int) -> None:
         """Drop figures of updates after `update`: those that a resumed run will make again."""
-        self._metrics.close()
-        path = self.path / METRICS_FILE
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _update_of(line) <= update]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._metrics = path.open("a", encoding="utf-8")
-        self._board.close()
-        last = json.loads(kept[-1])["timesteps"] if kept else 0
-        self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=last + 1)
+        kept = [row for row in read_figures(self.path) if row["update"] <= update]
+        for logger in self._loggers:
+            logger.cut_back(update, kept[-1]["timesteps"] if kept else 0)
 
 
 def choose_output(output: str | None, *, resume: bool) -> Path:
@@ -135,12 +130,11 @@ def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:
     write_json(file, summary | _finite(content))
 
 
-def _single_figures(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a row with each list, one figure per seed, taken apart as `name/0`, `name/1`, ..."""
-    single: dict[str, Any] = {}
-    for name, value in row.items():
-        single |= {f"{name}/{i}": one for i, one in enumerate(value)} if isinstance(value, list) else {name: value}
-    return single
+def read_figures(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of figures of a run folder; lines that are none, cut short by a crash say, are left out."""
+    file = path / METRICS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if math.isfinite(update_of(line))]
 
 
 def _finite(value: Any) -> Any:
@@ -149,14 +143,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _update_of(line: str) -> float:
-    """Return the update of a line of figures; a line cut short by a crash counts as after everything."""
-    try:
-        return json.loads(line)["update"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")
 
 
 def _plain(value: Any) -> Any:

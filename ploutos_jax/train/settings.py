@@ -17,17 +17,8 @@ from ploutos_jax.train.merging import ALIASES, REPLACES, merge, suggest
 from ploutos_jax.train.presets import PRESETS
 from ploutos_jax.train.run_folder import CONFIG_FILE
 
-_RUN_ONLY = MAY_CHANGE | {
-    "config",
-    "resume",
-    "quiet",
-    "minutes",
-    "episodes",
-    "until_converged",
-    "device",
-    "output",
-    "feature_cache",
-}
+_STOPPING = {"minutes", "episodes", "until_converged"}
+_RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
 
 

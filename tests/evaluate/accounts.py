@@ -42,8 +42,9 @@ def page_of(ledger, facts=None, **others):
     """The page of a strategy beside others, by name."""
     ledgers = {ledger.name: ledger, **others}
     figures = {name: summarize(one) for name, one in ledgers.items()}
-    verdict = judge(ledger.name, figures, evidence_of(ledgers, figures), facts or {})
-    return build_page(ledgers, figures, verdict, title="t", facts=facts or {})
+    evidence = evidence_of(ledgers, figures)
+    verdict = judge(ledger.name, figures, evidence, facts or {})
+    return build_page(ledgers, figures, evidence, verdict=verdict, title="t", facts=facts or {})
 
 
 def account_of(equity, start="2020-01-01", name="x", cost=None):

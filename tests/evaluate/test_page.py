@@ -10,7 +10,8 @@ import pytest
 
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
 from ploutos_jax.evaluate.report import write_report
-from ploutos_jax.evaluate.tables import COLUMNS, MOST_TRADES, trades_table
+from ploutos_jax.evaluate.tables import COLUMNS
+from ploutos_jax.evaluate.trade_tables import MOST_TRADES, trades_table
 from tests.evaluate.accounts import SECTORS, make_ledger, page_of
 
 VOID = {"meta", "link", "input", "img", "br"}
@@ -116,7 +117,7 @@ def test_every_section_is_there_and_linked(written):
 def test_no_figure_is_called_nan(written):
     words = " ".join(Page(written[0]).words("main"))
     assert not re.search(r"\bnan\b|\binf\b|\bNone\b|NaT", words)
-    assert not re.search(r"[dxy]='[^']*(nan|inf)", written[0])
+    assert not re.search(r"\s[dxy]='[^']*(nan|inf)", written[0])
 
 
 def test_figures_equal_the_metrics_file(written):
@@ -126,10 +127,14 @@ def test_figures_equal_the_metrics_file(written):
     sources = [content, *(content["baselines"][name] for name in names[1:3]), content["benchmark"]]
     assert names == ["agent", "Cash", "A <b>&", "Index"]
     keys = [row[0][1]["data-key"] for row in table[1:]]
+    more = next(table for table in page.tables[page.tables.index(table) + 1 :] if "data-key" in table[1][0][1])
     assert keys == [key for _, key, _ in COLUMNS]
+    keys += [row[0][1]["data-key"] for row in more[1:]]
+    assert {"beta", "alpha", "omega", "skew", "projected_return_21"} <= {*keys} and content["relative_to"] == "Index"
+    table = [*table, *more[1:]]
     for key, row in zip(keys, table[1:], strict=True):
         for (_, attributes, text), source in zip(row[1:], sources, strict=True):
-            if source[key] is None:
+            if source.get(key) is None:
                 assert attributes["data-v"] == "" and text == ["–"]
             else:
                 assert float(attributes["data-v"]) == pytest.approx(source[key], rel=1e-11, abs=1e-15)
@@ -185,4 +190,4 @@ def test_degenerate_accounts_have_a_page(equity):
     ledger = Ledger("x", times, values, values, zero, zero, zero, 100.0, pd.DataFrame(columns=list(FILL_COLUMNS)))
     page = page_of(ledger)
     assert "There were no trades" in page
-    assert not re.search(r"[dxy]='[^']*(nan|inf)", page)
+    assert not re.search(r"\s[dxy]='[^']*(nan|inf)", page)

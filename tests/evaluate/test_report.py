@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from ploutos_jax.evaluate import report
-from ploutos_jax.evaluate.canvas import LIGHT, on_phone, spread_labels, thin_bars, to_png
+from ploutos_jax.evaluate.canvas import spread_labels, thin_bars, to_png
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, TRADE_COLUMNS, Ledger
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.pictures import draw_equity, draw_trades
@@ -230,7 +230,7 @@ def test_degenerate_accounts_can_be_drawn_and_reported(equity):
     times = np.datetime64("2020-01-01") + np.arange(len(equity))
     values, zero = np.array(equity), np.zeros(len(equity))
     ledger = Ledger("x", times, values, values, zero, zero, zero, 100.0, pd.DataFrame(columns=list(FILL_COLUMNS)))
-    assert to_png(draw_equity(ledger, {}, look=on_phone(LIGHT))).startswith(PNG_HEAD)
+    assert to_png(draw_equity(ledger, {})).startswith(PNG_HEAD)
     assert "There were no trades" in page_of(ledger)
 
 
@@ -247,4 +247,4 @@ def test_prices_before_a_split_are_drawn_in_todays_shares(ledgers):
 
 def test_dollar_signs_in_names_are_text():
     ledger = make_ledger("$a_{b$ and $c$")
-    assert to_png(draw_equity(ledger, {"$x^$": ledger}, title="$\\frac$", look=on_phone(LIGHT))).startswith(PNG_HEAD)
+    assert to_png(draw_equity(ledger, {"$x^$": ledger}, title="$\\frac$")).startswith(PNG_HEAD)

@@ -1,8 +1,7 @@
-"""The risk view against pandas, empyrical and the simulator's own account."""
+"""The risk view against loops over fills and bars, and the account itself."""
 
 import dataclasses
 
-import empyrical
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,33 +11,8 @@ from hypothesis import strategies as st
 from ploutos_jax.evaluate import risk
 from tests.evaluate.accounts import SECTORS, SYMBOLS, make_ledger
 
-RETURNS = np.random.default_rng(4).standard_t(4, 700) * 0.01
 
-
-@pytest.mark.parametrize("window", [2, 21, 63, 700])
-def test_rolling_figures_equal_pandas_and_empyrical(window):
-    series = pd.Series(RETURNS)
-    rolling = series.rolling(window)
-    sharpe = rolling.mean() / rolling.std(ddof=1) * np.sqrt(252)
-    np.testing.assert_allclose(risk.rolling_sharpe(RETURNS, window), sharpe, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(risk.rolling_var(RETURNS, window), rolling.quantile(0.05), rtol=1e-10, atol=1e-14)
-    tails = rolling.apply(empyrical.conditional_value_at_risk, raw=True)
-    np.testing.assert_allclose(risk.rolling_cvar(RETURNS, window), tails, rtol=1e-10, atol=1e-14)
-
-
-def test_rolling_figures_see_no_later_return():
-    changed = np.append(RETURNS[:400], RETURNS[:300] * 3)
-    for rolling in (risk.rolling_sharpe, risk.rolling_var, risk.rolling_cvar):
-        np.testing.assert_array_equal(rolling(changed, 50)[:400], rolling(RETURNS, 50)[:400])
-
-
-def test_short_and_constant_returns():
-    assert np.isnan(risk.rolling_sharpe(np.full(30, 0.01), 10)).all()
-    for rolling in (risk.rolling_sharpe, risk.rolling_var, risk.rolling_cvar):
-        assert rolling(RETURNS[:5], 21).shape == (5,) and np.isnan(rolling(RETURNS[:5], 21)).all()
-        assert rolling(RETURNS[:0], 21).shape == (0,)
-    with pytest.raises(ValueError, match="window of 1"):
-        risk.rolling_sharpe(RETURNS, 1)
+def test_the_longest_window_that_fits_twice():
     assert [risk.fitting_window(n) for n in (41, 42, 130, 504, 5000)] == [None, 21, 63, 252, 252]
 
 

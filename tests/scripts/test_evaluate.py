@@ -3,6 +3,8 @@
 import json
 import math
 import shlex
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -46,6 +48,7 @@ def test_printed_command_works(printed, finished):
     assert outcome.err == ""
     assert outcome.out.splitlines()[-1] == f"Report: {report / 'report.html'}"
     assert "Out of sample" in outcome.out
+    assert json.loads((report / "metrics.json").read_text())["verdict"] in " ".join(outcome.out.split())
     # The table is the one that training has shown.
     for name in ("agent", *RULES, "random"):
         rows = [
@@ -64,6 +67,7 @@ def test_metrics_hold_every_figure(printed):
     assert metrics["baselines"]["buy and hold"]["exposure"] > 0.9
     assert metrics["facts"]["out_of_sample"].startswith("Out of sample")
     assert metrics["facts"]["checkpoint"].endswith("update 4")
+    assert metrics["facts"]["trials"].startswith(f"{metrics['evidence']['num_trials']}, counted in 1 run folder")
 
 
 def test_equity_and_trades_are_tables(printed):
@@ -120,6 +124,23 @@ def test_data_that_begins_after_the_training_is_scored_whole(finished, tmp_path)
     metrics, equity, _ = evaluate(finished.folder, tmp_path, "--data", "later.csv")
     assert len(equity) == NUM_HELD_OUT
     assert "Out of sample" in metrics["facts"]["out_of_sample"]
+
+
+def test_runs_side_by_side(finished, tmp_path):
+    """A run and its copy are as good as each other, and the page says so."""
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    flags = ["--compare", str(finished.folder), "copy", "--data", str(finished.data), "--output", "both"]
+    outcome = call("evaluate", flags, tmp_path)
+    assert outcome.code == 0, outcome.err
+    content = json.loads((tmp_path / "both" / "metrics.json").read_text(encoding="utf-8"))
+    names = [finished.folder.name, "copy"]
+    assert list(content["runs"]) == names and set(content["baselines"]) >= {"buy and hold", "equal weight", "random"}
+    assert content["runs"]["copy"] == content["runs"][names[0]]
+    test = content["comparison"]["sharpe_differences"][({*names} - {content["comparison"]["best"]}).pop()]
+    assert (test["difference"], test["p_value"]) == (0.0, 1.0)
+    assert all(any(line.startswith(name) for line in outcome.out.splitlines()) for name in names)
+    assert content["verdict"] in " ".join(outcome.out.split())
+    assert outcome.out.splitlines()[-1] == f"Report: {Path('both') / 'report.html'}"
 
 
 def test_help_of_both_scripts(tmp_path):

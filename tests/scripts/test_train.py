@@ -12,6 +12,7 @@ import yaml
 from ploutos_jax.evaluate.baselines import RULES
 from ploutos_jax.train.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.resources import MACHINE_FIGURES
 from tests.scripts.command_line import TICKERS, call, start, train_args, wait, write_bars
 
 FIGURES = {
@@ -29,7 +30,7 @@ FIGURES = {
     "learning_rate",
     "grad_norm",
 }
-CLOCK = ("seconds", "steps_per_second")
+CLOCK = MACHINE_FIGURES
 STRATEGIES = ("agent", *RULES, "random")
 
 
@@ -69,6 +70,39 @@ def test_run_folder_is_complete(finished):
     best = max(rows, key=lambda row: row["held_out_score"])
     assert (summary["best"]["update"], summary["best"]["score"]) == (best["update"], best["held_out_score"])
     assert {name: summary[name] for name in rows[-1]} == rows[-1]
+
+
+def test_the_summary_says_how_the_result_was_made(finished):
+    summary = json.loads((finished.folder / "summary.json").read_text(), parse_constant=refuse_constant)
+    assert summary["versions"]["jax"] == jax.__version__ and summary["versions"]["python"]
+    assert summary["git_commit"] is None or len(summary["git_commit"].removesuffix("-dirty")) == 40
+    assert summary["device"]["platform"] == "cpu"
+    assert summary["data"]["num_assets"] == 3 and len(summary["data"]["fingerprint"]) == 64
+    assert summary["compile_seconds"] > 0 and summary["host_memory_bytes"] > 2**20
+    assert summary["final_score"]["num_trades"] is not None and summary["final_score_bars"]["last"] > "2016"
+    growth, months = summary["growth_per_step"], summary["projection"]
+    for days in (21, 22):
+        assert months[f"month_of_{days}_days_in_sample"] == pytest.approx(math.exp(days * growth) - 1, rel=1e-6)
+    line = next(line for line in finished.outcome.out.splitlines() if line.startswith("In sample"))
+    assert "no forecast" in line and f"{months['month_of_21_days_in_sample']:+.2%} in a month of 21" in line
+
+
+def test_without_a_terminal_progress_is_plain_lines(finished):
+    lines = [line for line in finished.outcome.err.splitlines() if line.strip()]
+    assert lines[0] == "compiling"
+    assert lines[-1].startswith("100%  256/256 steps  ")
+    for word in ("steps/s", " left", "reward ", "loss ", "entropy ", "KL ", "equity $"):
+        assert word in lines[-1]
+    assert "\x1b" not in finished.outcome.err
+
+
+def test_enough_episodes_end_a_run(finished, tmp_path):
+    outcome = call("train", train_args(finished.data, "run", 50, "--episodes", "9"), tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "Stopped before the last update: " in outcome.out and "episodes have ended, 9 were asked for." in outcome.out
+    rows = read_figures(tmp_path / "run")
+    assert sum(row["episodes"] for row in rows) >= 9 and len(rows) < 50
+    assert restore(tmp_path / "run").step == len(rows)
 
 
 def test_configuration_is_complete(finished):
@@ -171,7 +205,8 @@ def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):
     assert outcome.err == ""
     lines = [line for line in outcome.out.splitlines() if line.strip()]
     assert lines[0].startswith("Score on ") and lines[-1].startswith("Next: ")
-    assert [line.split("  ")[0] for line in lines[-1 - len(STRATEGIES) : -1]] == list(STRATEGIES)
+    assert [line.split("  ")[0] for line in lines[-2 - len(STRATEGIES) : -2]] == list(STRATEGIES)
+    assert lines[-2].startswith("In sample")
     rows = read_figures(tmp_path / "run")
     assert 0 < len(rows) < 100_000
     assert restore(tmp_path / "run").step == rows[-1]["update"]

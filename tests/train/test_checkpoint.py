@@ -19,6 +19,7 @@ from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.checkpoint import STEPS_FOLDER, Checkpoints, restore
 from ploutos_jax.train.description import describe
 from ploutos_jax.train.loop import train
+from ploutos_jax.train.resources import MACHINE_FIGURES
 from tests.train import planted
 from tests.train.worlds import assert_identical, make_learner
 
@@ -119,7 +120,7 @@ def test_a_restored_agent_is_the_trained_one(finished_run, tmp_path, monkeypatch
 
 def metrics_of(folder):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{name: x for name, x in row.items() if name not in ("seconds", "steps_per_second")} for row in rows]
+    return [{name: x for name, x in row.items() if name not in MACHINE_FIGURES} for row in rows]
 
 
 def test_a_resumed_run_is_the_whole_run(finished_run, tmp_path):

@@ -11,6 +11,7 @@ from ploutos_jax.evaluate.backtest import backtest
 from ploutos_jax.train.checkpoint import BEST_FOLDER, BestAgent, restore
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.loop import train
+from ploutos_jax.train.resources import MACHINE_FIGURES
 from tests.train import planted
 from tests.train.worlds import assert_identical
 
@@ -29,7 +30,7 @@ def fingerprint(agent):
 
 def rows_of(folder):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{name: x for name, x in row.items() if name not in ("seconds", "steps_per_second")} for row in rows]
+    return [{name: x for name, x in row.items() if name not in MACHINE_FIGURES} for row in rows]
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,25 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train import loop
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.ppo import Learner
+from ploutos_jax.train.resources import MACHINE_FIGURES
 from tests.train import planted
 from tests.train.worlds import assert_identical
 
-TIMES = ("seconds", "steps_per_second")
+TIMES = MACHINE_FIGURES
 NUM_UPDATES = planted.CONFIG.num_updates
-PROMISED = {"update", "timesteps", *TIMES, "episode_return_mean", "policy_loss", "value_loss", "entropy", "approx_kl"}
-PROMISED |= {"clip_fraction", "explained_variance", "learning_rate", "grad_norm"}
+PROMISED = {
+    "update",
+    "timesteps",
+    "loss",
+    *TIMES,
+    "episode_return_mean",
+    "policy_loss",
+    "value_loss",
+    "entropy",
+    "approx_kl",
+}
+PROMISED |= {"clip_fraction", "explained_variance", "learning_rate", "grad_norm", "loss"}
+PROMISED |= {"equity", "total_return_mean", "trades", "sharpe", "drawdown_mean", "drawdown_max", "cost_per_step"}
 
 
 def without_times(rows):

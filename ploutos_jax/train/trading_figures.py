@@ -1,0 +1,97 @@
+"""Trading figures of a rollout: sums over steps on the device, and what follows from them for a row of figures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from ploutos_jax.env.rollout import Runner, Step
+from ploutos_jax.env.trading import EXITS
+from ploutos_jax.env.types import Array, EnvParams
+
+Metrics = dict[str, Array]
+
+_COUNTS = ("num_trades", "rejected_orders", *EXITS)
+_WORST_RETURN = -0.999
+"""Bound of a bar's return, so that the growth of an account that loses all stays a number."""
+
+
+def account_return(step: Step) -> Array:
+    """Return what the bar gained over the equity before it, `[E]`, net of all costs."""
+    info = step.info
+    gained = info["profit"].sum(axis=-1) + info["interest"] - info["fee_rounding"]
+    return (gained / (info["equity"] - gained)).astype(jnp.float32)
+
+
+def trading_sums(step: Step, params: EnvParams) -> Metrics:
+    """Return the sums over `[E]` environments of one step."""
+    info = step.info
+    done = step.terminated | step.truncated
+    gain = jnp.maximum(account_return(step), _WORST_RETURN)
+    return {
+        "episodes": done.sum(dtype=jnp.float32),
+        "episode_return": jnp.where(done, info["episode_return"], 0).sum(dtype=jnp.float32),
+        "total_return": jnp.where(done, info["equity"] / params.initial_cash - 1, 0).sum(dtype=jnp.float32),
+        "terminated": step.terminated.sum(dtype=jnp.float32),
+        "cost": (info["cost"] / info["equity"]).sum(dtype=jnp.float32),
+        "turnover": info["turnover"].sum(dtype=jnp.float32),
+        "invested": (1 - info["cash"] / info["equity"]).sum(dtype=jnp.float32),
+        "reward": step.reward.sum(dtype=jnp.float32),
+        "growth": jnp.log1p(gain).sum(),
+        "gain": gain.sum(),
+        "squared_gain": jnp.square(gain).sum(),
+        **{name: info[name].sum(dtype=jnp.float32) for name in _COUNTS},
+    }
+
+
+def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvParams) -> Metrics:
+    """Return the figures of a rollout.
+
+    `total_return_mean` is that of the episodes that ended, like `episode_return_mean`; `equity`, `drawdown_mean` and
+    `drawdown_max` are those of the accounts at the end of the rollout; `sharpe` is the ratio of a year over the
+    returns of all accounts and bars together; `growth_per_step` the mean logarithm of an account's growth in a bar.
+
+    Args:
+        sums: `[S]` of `trading_sums`.
+        samples: number of steps, over all environments.
+        runner: the environments after the rollout.
+        params: numbers of the environment.
+    """
+    total = {name: value.sum() for name, value in sums.items()}
+    names = ("reward", "cost", "turnover", "growth", *_COUNTS)
+    mean = total["gain"] / samples
+    variance = jnp.maximum(total["squared_gain"] / samples - mean**2, 0)
+    ratio = mean / jnp.sqrt(jnp.where(variance > 0, variance, 1)) * jnp.sqrt(params.bars_per_year)
+    state = runner.state
+    drawdown = 1 - state.equity / state.peak_equity
+    return {
+        "episodes": total["episodes"],
+        "episode_return_mean": total["episode_return"] / total["episodes"],
+        "total_return_mean": total["total_return"] / total["episodes"],
+        "terminated_episodes": total["terminated"],
+        "invested": total["invested"] / samples,
+        "equity": state.equity.mean(),
+        "drawdown_mean": drawdown.mean(),
+        "drawdown_max": drawdown.max(),
+        "sharpe": jnp.where(variance > 0, ratio, 0).astype(jnp.float32),
+        "trades": total["num_trades"],
+        **{f"{name}_per_step": total[name] / samples for name in names},
+    }
+
+
+def projected_month(growth_per_step: float, days: int, bars_per_year: float) -> float:
+    """Return what an account would gain in some trading days if it grew as it did in training, a fraction.
+
+    Args:
+        growth_per_step: mean logarithm of growth in a bar.
+        days: trading days of the month, 21 or 22.
+        bars_per_year: of this market; a year has 252 trading days.
+    """
+    return math.expm1(growth_per_step * days * bars_per_year / 252)
+
+
+def recent_growth(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the mean `growth_per_step` of the last tenth of a run's rows of figures, or None without any."""
+    growths = [row["growth_per_step"] for row in rows[-max(1, len(rows) // 10) :] if row.get("growth_per_step")]
+    return sum(growths) / len(growths) if growths else None
