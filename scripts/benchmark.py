@@ -3,6 +3,7 @@
 python scripts/benchmark.py                    environment and training at 1, 30 and 503 assets
 python scripts/benchmark.py env --quick        the environment only (no rules, defaults, all rules), smaller sizes
 python scripts/benchmark.py features           the table of features beside TA-Lib and ta
+python scripts/benchmark.py backtest           many backtests in one call, beside vectorbt with --vectorbt PYTHON
 python scripts/benchmark.py --json FILE        figures for a machine as well
 """
 
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import tyro
+from benchmark_backtest import backtest_table, measure_backtest
 from benchmark_features import features_table, measure_features
 from rich.table import Table
 
@@ -81,16 +83,19 @@ class Benchmark:
 
     Attributes:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
-            updates at the default network and settings, `features` is indicators beside TA-Lib and ta.
+            updates at the default network and settings, `features` is indicators beside TA-Lib and ta, `backtest` is a
+            thousand tables of decisions played at once, beside vectorbt.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.
         repeats: timed calls; the median counts.
+        vectorbt: interpreter of an environment that has vectorbt (tests/oracles/README.md makes one).
     """
 
-    sections: tyro.conf.Positional[tuple[Literal["env", "train", "features"], ...]] = ("env", "train")
+    sections: tyro.conf.Positional[tuple[Literal["env", "train", "features", "backtest"], ...]] = ("env", "train")
     quick: bool = False
     json: str | None = None
     repeats: int = 5
+    vectorbt: str | None = None
 
 
 def main(args: list[str]) -> int:
@@ -110,6 +115,12 @@ def main(args: list[str]) -> int:
         of_features = measure_features(quick=wanted.quick, repeats=repeats)
         console.print(features_table(of_features))
         rows += of_features
+    if "backtest" in wanted.sections:
+        of_backtests = measure_backtest(quick=wanted.quick, repeats=repeats, vectorbt=wanted.vectorbt)
+        console.print(backtest_table(of_backtests))
+        if wanted.vectorbt is None:
+            console.print("vectorbt was not measured: give the interpreter of an environment that has it, --vectorbt.")
+        rows += of_backtests
     machine = {"device": str(jax.devices()[0]), "cores": os.cpu_count(), "jax": jax.__version__}
     console.print(f"{machine['device']}, {machine['cores']} cores, jax {machine['jax']}")
     if wanted.json is not None:
