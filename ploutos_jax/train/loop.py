@@ -295,7 +295,8 @@ class _Run:
             stopping = failed or self.should_stop()
             if done - last_saved >= save_every or stopping or done == config.num_updates:
                 last_saved = done
-                if checkpoints is not None:
+                if checkpoints is not None and folder is not None:
+                    folder.flush()
                     checkpoints.save(_updates_of(states.good), states.good)
                 if config.checkpoint_every is None and time.perf_counter() - saved_at < _SECONDS_PER_CHECKPOINT:
                     save_every = min(2 * save_every, max(config.num_updates // 10, save_every))

@@ -60,17 +60,22 @@ class RunFolder:
                 raise
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Hand rows of figures, one per update, to all loggers; what they wrote survives the end of this process."""
+        """Hand rows of figures, one per update, to all loggers."""
         with self._telling_what_failed():
             for logger in self._loggers:
                 logger.write(rows)
-                logger.flush()
         if rows:
             self._last = dict(rows[-1])
 
     def add(self, content: Mapping[str, Any]) -> None:
         """Add entries to the summary that the run will have at its end."""
         self._added |= content
+
+    def flush(self) -> None:
+        """Hand everything to the operating system, so that figures are there as far as a checkpoint reaches."""
+        with self._telling_what_failed():
+            for logger in self._loggers:
+                logger.flush()
 
     def cut_back(self, update: int) -> None:
         """Drop figures of updates after `update`: those that a resumed run will make again."""
