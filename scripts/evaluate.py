@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import tyro
 
 from ploutos_jax.evaluate.backtest import backtest, baselines, hold
@@ -19,6 +20,7 @@ from ploutos_jax.evaluate.evidence import describe_trials, trials_beside
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import check_report_folder, metrics_table, write_report
+from ploutos_jax.evaluate.stress import stress_table, terminal_table
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.source import DataConfig, bars_after, read_panel, split_market
@@ -49,6 +51,7 @@ class Evaluation:
         tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
         universe: CSV of ticker, start, end; that of the run without it.
         seed: draw the agent's actions with this seed; its likeliest actions without it.
+        stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out.
         device: where to run.
         overwrite: replace an older report in the output folder.
     """
@@ -66,6 +69,7 @@ class Evaluation:
     tickers: str | None = None
     universe: str | None = None
     seed: int | None = None
+    stress: int = 0
     device: Literal["auto", "cpu", "gpu"] = "auto"
     overwrite: bool = False
 
@@ -133,6 +137,12 @@ def score(wanted: Evaluation, folder: str) -> int:
     benchmark = hold_benchmark(wanted.benchmark, run)
     ledger = backtest(run.agent, span, seed=wanted.seed)
     others = baselines(run.market, run.agent.env_config, span.times[0], span.times[-1])
+    stress = None
+    if wanted.stress:
+        bars = run.panel.select(run.agent.known_tickers(run.panel.symbols))
+        # Whole bars: a date would take in all of an intraday day.
+        first = int(np.searchsorted(bars.times, span.times[0]))
+        stress = stress_table(run.agent, bars, start=first, end=first + span.num_bars, draws=wanted.stress)
     trials = trials_beside(folder)
     facts = facts_of(wanted, folder, run) | ({} if trials is None else {"trials": describe_trials(trials)})
     content = write_report(
@@ -142,12 +152,15 @@ def score(wanted: Evaluation, folder: str) -> int:
         benchmark=benchmark,
         tickers=None if wanted.tickers is None else [ticker.strip() for ticker in wanted.tickers.split(",")],
         sectors=span.sectors,
+        stress=stress,
         trials=trials,
         facts=facts,
         overwrite=wanted.overwrite,
     )
     shown = {"agent": ledger, **others} | ({benchmark.name: benchmark} if benchmark is not None else {})
     print_figures(facts["out_of_sample"], shown, content["verdict"], wanted.output)
+    if stress is not None:
+        result_console().print("\nUnder stress:", terminal_table(stress))
     return 0
 
 

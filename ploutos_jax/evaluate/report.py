@@ -34,6 +34,7 @@ REPORT_FILES = (
     "trades.parquet",
     "fills.parquet",
     "baselines.parquet",
+    "stress.parquet",
     "runs.parquet",
     "report.html",
     "backtest_equity.png",
@@ -144,6 +145,9 @@ def write_report(
         "fills.parquet": ledger.fills,
         "baselines.parquet": pd.DataFrame({"date": ledger.times} | {name: one.equity for name, one in others.items()}),
     }
+    if stress is not None:
+        content["stress"] = stress.to_dict(orient="index")
+        frames["stress.parquet"] = stress.reset_index()
     drawn = {name: one for name, one in drawable({ledger.name: ledger, **baselines}).items() if name in baselines}
     pictures = {"backtest_equity.png": draw_equity(ledger, drawn, benchmark=benchmark, title=title)}
     for ticker in plotted:

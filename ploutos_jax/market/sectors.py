@@ -64,3 +64,10 @@ def cluster_columns(market: Market) -> np.ndarray:
     rank = {name: place for place, name in enumerate(names[np.lexsort((names, -sizes))])}
     columns[moving] = [rank[group] for group in groups]
     return columns
+
+
+def with_sectors(market: Market) -> Market:
+    """Return a training market; where no sector is known, groups of assets that moved together stand for them."""
+    if market.sector is not None and (np.asarray(market.sector) != NO_SECTOR).any():
+        return market
+    return market.replace(sector=cluster_columns(market))

@@ -18,7 +18,7 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.sectors import NO_SECTOR, cluster_columns
+from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.train.agent import Agent, Network
 from ploutos_jax.train.checkpoint import BestAgent, Checkpoints, PathLike
 from ploutos_jax.train.config import Hyper, TrainConfig
@@ -140,7 +140,7 @@ def train_seeds(
     `train`.
     """
     # What can be refused is refused before anything is compiled or written.
-    params = _strongly_typed(env.default_params(_with_sectors(market)) if params is None else params)
+    params = _strongly_typed(env.default_params(with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
     refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
@@ -197,13 +197,6 @@ def _updates_of(state: TrainState) -> int:
 def _strongly_typed(params: EnvParams) -> EnvParams:
     """Return numbers on the device without weak types, which would make another program of the same numbers."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
-
-
-def _with_sectors(market: Market) -> Market:
-    """Return the training market; where no sector is known, groups of assets that moved together stand for them."""
-    if market.sector is not None and (np.asarray(market.sector) != NO_SECTOR).any():
-        return market
-    return market.replace(sector=cluster_columns(market))
 
 
 class _States(struct.PyTreeNode):

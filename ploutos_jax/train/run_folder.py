@@ -34,7 +34,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         if not resume:
-            text = yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
+            text = yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
             (path / CONFIG_FILE).write_text(text, encoding="utf-8")
         own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
         self._loggers: tuple[Logger, ...] = (*own, *loggers)
@@ -145,12 +145,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return settings as YAML can hold them: mappings, lists, numbers, text."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     return str(getattr(value, "__name__", value))

@@ -180,11 +180,12 @@ def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:
         changes: fields of `DataConfig` to have otherwise.
 
     Raises:
-        ValueError: if the folder holds no configuration, or one without data (a run started from Python) and
+        ValueError: if the folder holds no configuration, or one without data (a run started from Python), and
             `changes` names none either.
     """
     file = run_folder / CONFIG_FILE
-    stored = read_yaml(str(file))
+    # Of an exported agent there may be none.
+    stored = {} if "data" in changes and not file.exists() else read_yaml(str(file))
     if "data" not in stored and "data" not in changes:
         raise ValueError(f"{file} does not say which data the run was trained on; name it (--data).")
     return dataclasses.replace(merge(RunSettings(), stored, str(file)).data, **changes)
