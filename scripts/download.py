@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ploutos_jax.market.download import Outcome, Request, download, split_tickers
 from ploutos_jax.market.vendors import SP500_LIST, Yahoo, read_sp500
-from ploutos_jax.train.terminal import Interruption, exit_codes
+from ploutos_jax.train.interruption import Interruption
+from ploutos_jax.train.terminal import exit_codes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,6 +73,6 @@ def draw_bank(key: jax.Array, recipe: Recipe, params: SyntheticParams | None = N
 
 def make_market(panel: Panel, recipe: Recipe) -> Market:
     """Return the market of a bank's panel, which may have been changed on the way, by halts for instance; pure."""
-    market = build_market(panel, recipe.features, path_end=panel.path_end)
+    market = build_market(panel, recipe.features)
     sectors = made_labels(recipe.num_assets, np.zeros(0, "datetime64[D]")).sectors
     return market.replace(sector=jnp.asarray(sector_columns(sectors)))

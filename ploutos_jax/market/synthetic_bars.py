@@ -203,7 +203,8 @@ def _bridge(key: jax.Array, end: Array, steps: Array) -> Array:
     """Return `[K, N]` a Brownian motion, after each of the steps in time, that ends at `end` `[N]` at time 1."""
     noise = jnp.sqrt(steps)[:, None] * jax.random.normal(key, (*steps.shape, *end.shape))
     free = _running_sum(noise)
-    return (free + _clock(steps)[:, None] * (end - free[-1])).at[-1].set(end)
+    bridge = jnp.asarray(free + _clock(steps)[:, None] * (end - free[-1]))
+    return bridge.at[-1].set(end)
 
 
 def _clock(steps: Array) -> Array:

@@ -9,7 +9,7 @@ from ploutos_jax.env.fees import resolve_schedule
 from ploutos_jax.market.source import DataConfig
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.presets import PRESETS
-from ploutos_jax.train.run_folder import CONFIG_FILE, _plain
+from ploutos_jax.train.run_folder import CONFIG_FILE, plain
 from ploutos_jax.train.settings import RunSettings, data_of_run, differences, merge, parse_settings, read_yaml
 
 
@@ -58,7 +58,7 @@ def test_every_setting_survives_its_own_file(tmp_path):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_settings_of_every_preset_survive_their_own_file(tmp_path, preset):
     settings = parse_settings(["--preset", preset, "--trailing-stop", "0.1", "--target-kl", "none", "--tickers", "A"])
-    file = write(tmp_path, yaml.safe_dump(_plain(dataclasses.asdict(settings)), sort_keys=False))
+    file = write(tmp_path, yaml.safe_dump(plain(dataclasses.asdict(settings)), sort_keys=False))
     assert dataclasses.replace(parse_settings(["--config", file]), config=None) == settings
     again = parse_settings(["--config", file, "--episodes", "9"])
     assert dataclasses.replace(again, config=None, episodes=None) == settings and again.episodes == 9
@@ -66,7 +66,7 @@ def test_the_settings_of_every_preset_survive_their_own_file(tmp_path, preset):
 
 def test_a_written_out_fee_schedule_is_read_back(tmp_path):
     schedule = resolve_schedule("alpaca")
-    file = write(tmp_path, yaml.safe_dump(_plain({"fees": dataclasses.asdict(schedule)})))
+    file = write(tmp_path, yaml.safe_dump(plain({"fees": dataclasses.asdict(schedule)})))
     assert parse_settings(["--config", file]).env.fees == schedule
     with pytest.raises(ValueError, match="fees=.* has the wrong type"):
         parse_settings(["--config", write(tmp_path, "fees: {kinds: 3}")])
