@@ -174,7 +174,7 @@ def test_folds_are_put_together(validated, market, tmp_path):
     assert np.prod(1 + rows["return"]) - 1 == pytest.approx(total_return(ledger.returns))
     assert np.prod(1 + rows["rival_return"]) - 1 == pytest.approx(total_return(way.baselines[RIVAL].returns))
     assert list(rows["test_from"]) == [fold.facts["test"][0][0] for fold in folds]
-    verdict = judge(way, num_trials=8)
+    verdict = judge(way, num_trials=8, resamples=200)
     assert verdict[CHOSEN]["deflated_sharpe_independent"] <= verdict[CHOSEN]["probabilistic_sharpe"]
     low, high = verdict[CHOSEN]["sharpe_difference_interval_95"]
     assert low <= verdict[CHOSEN]["sharpe_difference"] <= high
