@@ -4,7 +4,8 @@ python benchmarks/learning.py                                       5 seeds at 1
 python benchmarks/learning.py --assets 30 --seeds 1 --torso flat    any setting of the learner is a flag
 python benchmarks/learning.py --cost-check                          without a signal: what does it pay for nothing?
 
-One and the same configuration serves all sizes. The score is the share of the oracle's mean log return in the same
+One and the same configuration serves all sizes; only how long it trains goes by the number of assets, each of which is
+a sample of its own in every step. The score is the share of the oracle's mean log return in the same
 environment, without costs; `on seen bars` beside it shows how much was learned by heart. Each seed has a market of
 its own. Every run is a line of JSON in `runs/learning.jsonl` as soon as it ends; what was found is in LEARNING.md.
 """
@@ -22,7 +23,6 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from ploutos_jax.env.config import EnvConfig
@@ -40,7 +40,9 @@ from ploutos_jax.train.loop import train
 from ploutos_jax.train.terminal import exit_codes, result_console
 
 YEAR_BARS = 252
-UNSEEN_BARS = 4032
+TRAIN_BARS, UNSEEN_BARS = 4032, 4032
+STEPS = {1: 1_500_000, 30: 100_000, 100: 50_000, 503: 16_384}
+"""Environment steps by the number of assets."""
 COST_BPS = 20.0
 """Per side, in the check of costs."""
 
@@ -58,19 +60,22 @@ class Probe:
         assets: sizes of the market.
         seeds: runs per size, each with a seed and a market of its own; they count from `--seed`.
         strength: correlation of the signal with the next bar's return.
-        train_bars: bars to train on.
+        steps: of the environment in each run. Without it `STEPS` of the size, or of the next smaller one.
+        train_bars: bars to train on. Without it 4,032, and sixteen times as many at one asset, which has no others
+            beside it to learn from.
         unseen_bars: bars after them, to score on. Without it 4,032, and four times as many at one asset, where luck
             would decide over fewer.
         cost_check: instead train without a signal at 20 bps a side and report the costs of the first unseen year.
         json: file to which each finished run is appended as a line.
         device: where to run.
-        train: learner.
+        train: learner; how long it trains is said by `steps`.
     """
 
     assets: tuple[int, ...] = (1, 30, 100, 503)
     seeds: int = 5
     strength: float = 0.3
-    train_bars: int = 4032
+    steps: int | None = None
+    train_bars: int | None = None
     unseen_bars: int | None = None
     cost_check: bool = False
     json: str = "runs/learning.jsonl"
@@ -81,14 +86,15 @@ class Probe:
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     probe = tyro.cli(Probe, args=args, config=(tyro.conf.OmitArgPrefixes,))
-    needed = YEAR_BARS + 1
-    if not probe.assets or probe.seeds < 1 or min(probe.train_bars, probe.unseen_bars or needed) < needed:
-        Console(stderr=True, soft_wrap=True).print(
-            f"Error: assets={probe.assets} must name a size, seeds={probe.seeds} must be at least 1,"
-            f" train_bars={probe.train_bars} and unseen_bars={probe.unseen_bars} at least {needed}.",
-            style="red",
+    counts = (*probe.assets, probe.seeds, *([] if probe.steps is None else [probe.steps]))
+    bars = [bars for bars in (probe.train_bars, probe.unseen_bars) if bars is not None]
+    if probe.train.total_timesteps != TrainConfig().total_timesteps:
+        raise ValueError("total_timesteps goes by the number of assets here; --steps sets one number for all of them.")
+    if not probe.assets or min(counts) < 1 or min(bars, default=YEAR_BARS + 1) <= YEAR_BARS:
+        raise ValueError(
+            f"assets={probe.assets} must name a size, seeds={probe.seeds} and steps={probe.steps} must be at"
+            f" least 1, train_bars={probe.train_bars} and unseen_bars={probe.unseen_bars} at least {YEAR_BARS + 1}."
         )
-        return 2
     configure(probe.device)
     console = result_console()
     file = Path(probe.json)
@@ -97,7 +103,7 @@ def main(args: list[str]) -> int:
     rows: list[Row] = []
     for num_assets in probe.assets:
         for seed in range(probe.train.seed, probe.train.seed + probe.seeds):
-            config = dataclasses.replace(probe.train, seed=seed)
+            config = dataclasses.replace(probe.train, seed=seed, total_timesteps=steps_for(probe, num_assets))
             row = {"check": "costs" if probe.cost_check else "signal", "assets": num_assets, "seed": seed}
             row |= run(probe, config, num_assets) | _circumstances(config)
             with file.open("a", encoding="utf-8") as lines:
@@ -113,14 +119,15 @@ def run_with_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
     """Train on a planted market and return the shares of the oracle's mean log return on seen and unseen bars."""
     env = environment(num_assets)
     market = planted_market(probe, config.seed, num_assets, probe.strength)
-    seen = market.window(0, probe.train_bars)
+    train_bars = train_bars_for(probe, num_assets)
+    seen = market.window(0, train_bars)
     agent, figures = _train(config, seen, env)
     row: Row = {}
-    for name, span in (("seen", seen), ("unseen", market.window(probe.train_bars))):
+    for name, span in (("seen", seen), ("unseen", market.window(train_bars))):
         best = _log_return(baselines_by_rule(span, env.config, {"oracle": oracle})["oracle"])
         own = _log_return(backtest(agent, span))
         row |= {f"{name}_share": own / best, f"{name}_log_return": own, f"{name}_oracle_log_return": best}
-    bars = {"train_bars": probe.train_bars, "unseen_bars": market.num_bars - probe.train_bars}
+    bars = {"train_bars": train_bars, "unseen_bars": market.num_bars - train_bars}
     return {"strength": probe.strength} | bars | row | figures
 
 
@@ -128,8 +135,9 @@ def run_without_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Ro
     """Train where nothing can be earned and trading costs; return the costs of an unseen year as shares of equity."""
     env = environment(num_assets, commission_bps=COST_BPS)
     market = planted_market(probe, config.seed, num_assets, 0.0)
-    agent, figures = _train(config, market.window(0, probe.train_bars), env)
-    year = market.window(probe.train_bars, probe.train_bars + YEAR_BARS + 1)
+    train_bars = train_bars_for(probe, num_assets)
+    agent, figures = _train(config, market.window(0, train_bars), env)
+    year = market.window(train_bars, train_bars + YEAR_BARS + 1)
     own, random = backtest(agent, year), random_actions(year, env.config, seed=config.seed)
     row = {
         "cost_share": _cost_share(own),
@@ -158,10 +166,24 @@ def environment(num_assets: int, commission_bps: float = 0.0) -> TradingEnv:
     return TradingEnv(config)
 
 
+def steps_for(probe: Probe, num_assets: int) -> int:
+    """Return the environment steps of a run."""
+    if probe.steps is not None:
+        return probe.steps
+    return STEPS[max((size for size in STEPS if size <= num_assets), default=1)]
+
+
+def train_bars_for(probe: Probe, num_assets: int) -> int:
+    """Return the bars to train on."""
+    if probe.train_bars is not None:
+        return probe.train_bars
+    return TRAIN_BARS if num_assets > 1 else 16 * TRAIN_BARS
+
+
 def planted_market(probe: Probe, seed: int, num_assets: int, strength: float) -> Market:
     """Return the market of one seed over seen and unseen bars; its features are the signals alone."""
     unseen_bars = probe.unseen_bars or (UNSEEN_BARS if num_assets > 1 else 4 * UNSEEN_BARS)
-    num_bars = probe.train_bars + unseen_bars
+    num_bars = train_bars_for(probe, num_assets) + unseen_bars
     return build_market(planted_panel(jax.random.key(_FIRST_MARKET_KEY + seed), num_assets, num_bars, strength), ())
 
 

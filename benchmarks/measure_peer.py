@@ -4,6 +4,7 @@ python -m benchmarks.measure_peer NAME [--quick]      prints one line of JSON
 """
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -14,11 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.measure_speed import play_at_random
 from ploutos_jax.env.adapters import GymnasiumEnv, GymnasiumVectorEnv
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.rollout import Step, rollout, start_runner
+from ploutos_jax.env.rollout import start_runner
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvParams, Observation
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.synthetic import synthetic_panel
@@ -43,6 +45,13 @@ def gym_trading_env_ppo(quick: bool) -> dict[str, Any]:
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     return _time_ppo(DummyVecEnv([_gym_trading_env] * SB3_ENVS), quick)
+
+
+def gym_trading_env_ppo_defaults(quick: bool) -> dict[str, Any]:
+    """The same with the library's own sizes: one environment, rollouts of 2,048 steps, minibatches of 64."""
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    return _time_ppo(DummyVecEnv([_gym_trading_env]), quick, num_steps=2048, batch_size=64)
 
 
 def adapter_alone(quick: bool) -> dict[str, Any]:
@@ -73,21 +82,34 @@ def adapter_ppo(quick: bool) -> dict[str, Any]:
 
 
 def own_env_alone(quick: bool) -> dict[str, Any]:
-    """Steps of this environment under random actions, in one compiled loop."""
+    """Steps of this environment with its default rules, under random actions in one compiled loop."""
+    return _time_own_env(EnvConfig(episode_length=EPISODE_LENGTH), quick)
+
+
+def own_env_like_peer(quick: bool) -> dict[str, Any]:
+    """Steps of this environment by the peer's rules: all in or out at the close just seen, for a fee alone."""
+    config = EnvConfig(
+        fill="same_close",
+        commission_bps=2.0,
+        spread_bps=0.0,
+        tick_size=None,
+        slippage_bps=0.0,
+        fees="none",
+        stop_loss=None,
+        take_profit=None,
+        buy_pct=1.0,
+        max_position_pct=1.0,
+        episode_length=EPISODE_LENGTH,
+    )
+    return _time_own_env(config, quick)
+
+
+def _time_own_env(config: EnvConfig, quick: bool) -> dict[str, Any]:
     num_envs, num_steps = (1024, 64) if quick else (4096, 128)
-    env, params = _own()
-
-    def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:
-        return jax.vmap(lambda key: jax.random.randint(key, (1,), 0, 3))(keys), None
-
-    def record(step: Step) -> jax.Array:
-        return step.reward.mean()
-
-    def run(runner: Any, params: EnvParams) -> Any:
-        runner, _, rewards = rollout(env, params, policy, runner, num_steps, record)
-        return runner, rewards
-
+    env = TradingEnv(config)
+    params = env.default_params(_market())
     runner = start_runner(env, params, jax.random.key(0), num_envs, staggered=True)
+    run = functools.partial(play_at_random, env, num_steps)
     return {"envs": num_envs, **_time_program(run, runner, (params,), num_envs * num_steps, quick)}
 
 
@@ -101,9 +123,9 @@ def own_ppo(quick: bool) -> dict[str, Any]:
         num_epochs=NUM_EPOCHS,
         num_minibatches=NUM_MINIBATCHES,
         ratio="joint",
-        policy=PolicyConfig(torso="flat", hidden=HIDDEN),
+        policy=PolicyConfig(torso="flat", hidden=HIDDEN, credit="joint"),
     )
-    network = Network.create(config.policy, "discrete", 1, int(config.chunk_megabytes * 2**20))
+    network = Network.create(config.policy, "discrete", 1, config.chunk_bytes)
     learner = Learner(config=config, env=env, network=network)
     state = learner.init(jax.random.key(0), params)
     rest = (params, jax.tree.map(np.float32, config.hyper()))
@@ -114,8 +136,10 @@ MEASURES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "gym-trading-env": gym_trading_env_alone,
     "gymnasium adapter": adapter_alone,
     "gymnasium vector adapter": vector_adapter_alone,
-    "ploutos_jax": own_env_alone,
+    "ploutos_jax, default rules": own_env_alone,
+    "ploutos_jax, the peer's rules": own_env_like_peer,
     "sb3 ppo on gym-trading-env": gym_trading_env_ppo,
+    "sb3 ppo on gym-trading-env, its default sizes": gym_trading_env_ppo_defaults,
     "sb3 ppo on ploutos_jax": adapter_ppo,
     "ploutos_jax ppo": own_ppo,
 }
@@ -161,7 +185,9 @@ def _time_single(env: Any, num_steps: int) -> dict[str, Any]:
     return {"envs": 1, **_rate(call, len(actions), max(num_steps // len(actions), 1))}
 
 
-def _time_ppo(vec_env: Any, quick: bool) -> dict[str, Any]:
+def _time_ppo(
+    vec_env: Any, quick: bool, num_steps: int = SB3_STEPS, batch_size: int = SB3_ENVS * SB3_STEPS // NUM_MINIBATCHES
+) -> dict[str, Any]:
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
 
@@ -181,17 +207,17 @@ def _time_ppo(vec_env: Any, quick: bool) -> dict[str, Any]:
     agent = PPO(
         "MlpPolicy",
         vec_env,
-        n_steps=SB3_STEPS,
-        batch_size=SB3_ENVS * SB3_STEPS // NUM_MINIBATCHES,
+        n_steps=num_steps,
+        batch_size=batch_size,
         n_epochs=NUM_EPOCHS,
         policy_kwargs={"net_arch": {"pi": list(HIDDEN), "vf": list(HIDDEN)}},
         device="cpu",
         seed=0,
     )
-    clock, samples = Clock(), SB3_ENVS * SB3_STEPS
+    clock, samples = Clock(), vec_env.num_envs * num_steps
     agent.learn((4 if quick else 10) * samples, callback=clock)
     # The first update warms up; the last has no successor to end it.
-    return {"envs": SB3_ENVS, **_rates(samples, np.diff(clock.times)[1:].tolist())}
+    return {"envs": vec_env.num_envs, **_rates(samples, np.diff(clock.times)[1:].tolist())}
 
 
 def _time_program(function: Any, state: Any, rest: tuple[Any, ...], steps: int, quick: bool) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 python benchmarks/peers.py                 needs the extra `bench`: pip install "ploutos_jax[bench]"
 python benchmarks/peers.py --quick --json FILE
 
-Networks are 2×128 for actor and critic each; an update is 4 epochs of 4 minibatches. Stable-Baselines3 runs 16
-environments of 128 steps. gym-trading-env fills at the close it has seen and charges a fee only; this environment runs
-its default rules (spread, slippage, dated fees, stops, targets), so the comparison leans towards the peer.
+Networks are 2×128 for actor and critic each, trained for 4 epochs. Stable-Baselines3 runs 16 environments of 128 steps
+in 4 minibatches, which suits it best, and once more with its default sizes. gym-trading-env fills at the close it has
+seen and charges a fee only; this environment is measured by those rules, and by its own (spread, slippage, dated fees,
+stops, targets), with which it trains. Every observation is computed whole in all of them.
 """
 
 import argparse
@@ -19,8 +20,19 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-ENVIRONMENTS = ("gym-trading-env", "gymnasium adapter", "gymnasium vector adapter", "ploutos_jax")
-TRAINING = ("sb3 ppo on gym-trading-env", "sb3 ppo on ploutos_jax", "ploutos_jax ppo")
+ENVIRONMENTS = (
+    "gym-trading-env",
+    "gymnasium adapter",
+    "gymnasium vector adapter",
+    "ploutos_jax, default rules",
+    "ploutos_jax, the peer's rules",
+)
+TRAINING = (
+    "sb3 ppo on gym-trading-env",
+    "sb3 ppo on gym-trading-env, its default sizes",
+    "sb3 ppo on ploutos_jax",
+    "ploutos_jax ppo",
+)
 """Rows of the table; the first of each is what the others are compared with."""
 
 VERSIONS = ("jax", "torch", "stable-baselines3", "gymnasium", "gym-trading-env", "numpy")

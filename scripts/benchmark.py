@@ -1,78 +1,59 @@
 """Measure the simulator alone and training end to end, on this machine.
 
-python scripts/benchmark.py                    environment and training at 1, 30 and 503 assets
+python scripts/benchmark.py                    environment and training at 1, 30, 100 and 503 assets
 python scripts/benchmark.py env --quick        the environment only (no rules, defaults, all rules), smaller sizes
+python scripts/benchmark.py gradient           the gradient of an encoded table beside that of a plain dense network
+python scripts/benchmark.py peers              gym-trading-env and Stable-Baselines3 in the same run (extra `bench`)
 python scripts/benchmark.py features           the table of features beside TA-Lib and ta
 python scripts/benchmark.py --json FILE        figures for a machine as well
+
+Each configuration runs in a process of its own: compiled with an empty cache of programs, again with a filled one, and
+timed. What was measured is in benchmarks/RESULTS.md.
 """
 
 import dataclasses
-import functools
 import json
 import os
+import subprocess
 import sys
-import time
-from collections.abc import Callable
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import tyro
 from benchmark_features import features_table, measure_features
+from rich.console import Console
 from rich.table import Table
 
-from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.rollout import Step, rollout, start_runner
-from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvParams, Observation
-from ploutos_jax.market.features import build_market
-from ploutos_jax.market.panel import Market
-from ploutos_jax.market.synthetic import synthetic_panel
-from ploutos_jax.train.agent import Network
-from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.ppo import Learner
 from ploutos_jax.train.terminal import exit_codes, result_console
 
-NUM_BARS = 1260
-SIZES = {1: (4096, 128), 30: (1024, 64), 503: (512, 16)}
-QUICK_SIZES = {1: (1024, 64), 30: (256, 32), 503: (64, 8)}
-"""Assets: (environments, steps per call)."""
+ROOT = Path(__file__).resolve().parents[1]
 
-NO_RULES = EnvConfig(
-    stop_loss=None, take_profit=None, tick_size=None, fees="none", day_trade_rule="none", spread_bps=0, slippage_bps=0
-)
-ALL_RULES = EnvConfig(
-    max_sector_pct=0.4,
-    sizing="volatility",
-    drawdown_scaling=0.5,
-    lot_size=1.0,
-    max_participation=0.02,
-    remainder="carry",
-    min_holding_bars=2,
-    max_trades_per_day=4,
-    slippage_atr=0.02,
-    slippage_volatility=0.05,
-    slippage_noise=0.5,
-    impact=1.0,
-    commission_bps=1.0,
-    commission_per_order=0.1,
-    commission_min=0.2,
-    trailing_stop=0.05,
-    break_even=0.02,
-    stop_loss_atr=2.0,
-    take_profit_atr=4.0,
-    trailing_atr=3.0,
-    max_holding_bars=20,
-    drawdown_halt=0.3,
-    both_touched="path",
-    settlement_days=1,
-    cash_rate=0.03,
-    day_trade_rule="pdt_2001",
-    day_trade_mode="both",
-    reward="log_return, 0.01*differential_sharpe, 0.01*sortino_bonus",
-)
-RULES = {"env, no rules": NO_RULES, "env, defaults": EnvConfig(), "env, all rules": ALL_RULES}
+Row = dict[str, Any]
+Section = Literal["env", "train", "start", "gradient", "peers", "features"]
+
+MEASURES = {"env": ("env",), "train": ("train", "train 2x128"), "start": ("start",), "gradient": ("gradient",)}
+"""What `benchmarks.measure_speed` measures in each section."""
+ONLY_SIZE = {"train 2x128": 1, "start": 30, "gradient": 100}
+
+COLUMNS = {
+    "section": "",
+    "assets": "Assets",
+    "envs": "Envs",
+    "steps_per_second": "Steps/s",
+    "asset_steps_per_second": "Assets x steps/s",
+    "times_first": "x first",
+    "cold_seconds": "Cold s",
+    "cached_seconds": "Cached s",
+    "peak_megabytes": "Peak MB",
+    "stored_bytes": "Bytes/step",
+    "gigaflops": "GFLOP/s",
+    "product_gigaflops": "of a product",
+    "share": "Share",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +62,17 @@ class Benchmark:
 
     Attributes:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
-            updates at the default network and settings, `features` is indicators beside TA-Lib and ta.
+            updates at the default settings and, at one asset, with a dense network of 2x128 for actor and critic each,
+            `start` is the time to the figures of the first update, `gradient` is encode-once beside a plain dense
+            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta.
+        assets: sizes of the market for `env` and `train`.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.
         repeats: timed calls; the median counts.
     """
 
-    sections: tyro.conf.Positional[tuple[Literal["env", "train", "features"], ...]] = ("env", "train")
+    sections: tyro.conf.Positional[tuple[Section, ...]] = ("env", "train", "start")
+    assets: tuple[Literal[1, 30, 100, 503], ...] = (1, 30, 100, 503)
     quick: bool = False
     json: str | None = None
     repeats: int = 5
@@ -96,147 +81,111 @@ class Benchmark:
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     wanted = tyro.cli(Benchmark, args=args)
-    measure = {"env": measure_env, "train": measure_training}
-    sizes = QUICK_SIZES if wanted.quick else SIZES
+    if wanted.repeats < 1 or not wanted.sections or not wanted.assets:
+        raise ValueError("Name at least one section and one size, and repeats=1 or more.")
     repeats = min(wanted.repeats, 3) if wanted.quick else wanted.repeats
-    rows = []
     console = result_console()
-    for section in [name for name in wanted.sections if name in measure]:
-        for num_assets, (num_envs, num_steps) in sizes.items():
-            rows.extend(measure[section](num_assets, num_envs, num_steps, repeats))
-    if rows:
-        console.print(_table(rows))
-    if "features" in wanted.sections:
-        of_features = measure_features(quick=wanted.quick, repeats=repeats)
-        console.print(features_table(of_features))
-        rows += of_features
-    machine = {"device": str(jax.devices()[0]), "cores": os.cpu_count(), "jax": jax.__version__}
-    console.print(f"{machine['device']}, {machine['cores']} cores, jax {machine['jax']}")
+    rows: list[Row] = []
+    for section in wanted.sections:
+        if section == "features":
+            of_features = measure_features(quick=wanted.quick, repeats=repeats)
+            console.print(features_table(of_features))
+            rows += of_features
+        elif section == "peers":
+            rows += _peers(wanted.quick, console)
+        else:
+            for name in MEASURES[section]:
+                sizes = [ONLY_SIZE[name]] if name in ONLY_SIZE else wanted.assets
+                for num_assets in sizes:
+                    rows += measure_apart(name, num_assets, wanted.quick, repeats)
+    measured = [row for row in rows if "cold_seconds" in row]
+    if measured:
+        console.print(_table(measured))
+    machine = describe_run()
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()), soft_wrap=True)
     if wanted.json is not None:
         Path(wanted.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def measure_env(num_assets: int, num_envs: int, num_steps: int, repeats: int) -> list[dict[str, Any]]:
-    """Return figures of the simulator under uniform random actions, without rules, with the defaults and with all."""
+def measure_apart(name: str, num_assets: int, quick: bool, repeats: int) -> list[Row]:
+    """Return rows of one configuration, measured in processes of their own.
 
-    def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:
-        uniform = jax.vmap(lambda key: jax.random.uniform(key, (num_assets,)))(keys)
-        return (3 * uniform).astype(jnp.int8), None
-
-    def record(step: Step) -> tuple[jax.Array, jax.Array]:
-        return step.reward.mean(), step.info["cost"].mean()
-
-    programs = []
-    for config in RULES.values():
-        env, params = _world(num_assets, config)
-
-        def call(runner: Any, params: EnvParams, env: TradingEnv = env) -> Any:
-            runner, _, records = rollout(env, params, policy, runner, num_steps, record)
-            return runner, records
-
-        runner = start_runner(env, params, jax.random.key(0), num_envs, staggered=True)
-        programs.append(Program(call, runner, (params,)))
-    figures = _measure(programs, num_assets, num_envs, num_steps, repeats)
-    return [{"section": name, **figure} for name, figure in zip(RULES, figures, strict=True)]
+    Compile times are `cold_seconds`, with an empty cache of compiled programs, and `cached_seconds`, in a second
+    process that finds them there.
+    """
+    command = [name, "--assets", str(num_assets), "--repeats", str(repeats), *(["--quick"] if quick else [])]
+    with tempfile.TemporaryDirectory() as cache:
+        rows = _child("benchmarks.measure_speed", command, cache)
+        again = _child("benchmarks.measure_speed", [*command, "--compile-only"], cache)
+    for row, cached in zip(rows, again, strict=True):
+        row |= {"cold_seconds": row.pop("compile_seconds"), "cached_seconds": cached["compile_seconds"]}
+    return rows
 
 
-def measure_training(num_assets: int, num_envs: int, num_steps: int, repeats: int) -> list[dict[str, Any]]:
-    """Return figures of whole PPO updates: rollout, advantages, four epochs of four minibatches."""
-    env, params = _world(num_assets, EnvConfig())
-    config = TrainConfig(num_envs=num_envs, rollout_length=num_steps)
-    network = Network.create(config.policy, "discrete", num_assets, int(config.chunk_megabytes * 2**20))
-    learner = Learner(config=config, env=env, network=network)
-    state = learner.init(jax.random.key(0), params)
-    hyper = jax.tree.map(jnp.float32, config.hyper())
-    program = Program(learner.update, state, (params, hyper))
-    return [{"section": "train", **_measure([program], num_assets, num_envs, num_steps, repeats)[0]}]
+def _child(module: str, arguments: Sequence[str], cache: str) -> list[Row]:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": _import_path(), "JAX_COMPILATION_CACHE_DIR": cache},
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ValueError(f"{' '.join(arguments)} could not be measured: {last}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def _world(num_assets: int, config: EnvConfig) -> tuple[TradingEnv, EnvParams]:
-    env = TradingEnv(config)
-    return env, env.default_params(_market(num_assets))
-
-
-@functools.cache
-def _market(num_assets: int) -> Market:
-    return build_market(synthetic_panel(jax.random.key(0), num_assets, NUM_BARS), "core")
-
-
-class Program:
-    """A compiled function that carries its state from call to call."""
-
-    def __init__(self, function: Callable[..., Any], state: Any, rest: tuple[Any, ...]) -> None:
-        self.state = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))(state)
-        self.rest = rest
-        began = time.perf_counter()
-        self.compiled = jax.jit(function, donate_argnums=0).lower(self.state, *rest).compile()
-        self.compile_seconds = time.perf_counter() - began
-
-    def run(self) -> float:
-        """Call it once; return the seconds it took."""
-        began = time.perf_counter()
-        self.state, out = self.compiled(self.state, *self.rest)
-        jax.block_until_ready(out)
-        return time.perf_counter() - began
-
-
-def _measure(
-    programs: list[Program], num_assets: int, num_envs: int, num_steps: int, repeats: int
-) -> list[dict[str, Any]]:
-    """Warm up, then time calls of the programs in turn, so that a busy moment meets all of them."""
-    for program in programs:
-        program.run()
-    seconds = [[program.run() for program in programs] for _ in range(repeats)]
-    steps = num_envs * num_steps
-    figures = []
-    for place, program in enumerate(programs):
-        own = [call[place] for call in seconds]
-        middle = sorted(own)[len(own) // 2]
-        memory = program.compiled.memory_analysis()
-        figures.append(
-            {
-                "assets": num_assets,
-                "envs": num_envs,
-                "steps_per_call": steps,
-                "steps_per_second": steps / middle,
-                "asset_steps_per_second": steps * num_assets / middle,
-                "times_first": sorted(call[place] / call[0] for call in seconds)[len(seconds) // 2],
-                "compile_seconds": program.compile_seconds,
-                "steps_per_second_with_compile": steps * repeats / (sum(own) + program.compile_seconds),
-                "temporary_megabytes": None if memory is None else memory.temp_size_in_bytes / 2**20,
-            }
+def _peers(quick: bool, console: Console) -> list[Row]:
+    """Return rows of `benchmarks/peers.py`, and print its table."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "peers.json"
+        command = [sys.executable, "-m", "benchmarks.peers", "--json", str(file), *(["--quick"] if quick else [])]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": _import_path()}
         )
-    return figures
+        if done.returncode != 0:
+            raise ValueError(f"The peers could not be measured: {done.stderr.strip().splitlines()[-1]}")
+        console.print(done.stdout.strip(), soft_wrap=True)
+        return json.loads(file.read_text(encoding="utf-8"))["rows"]
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    columns = {
-        "section": "",
-        "assets": "Assets",
-        "envs": "Envs",
-        "steps_per_second": "Steps/s",
-        "asset_steps_per_second": "Assets x steps/s",
-        "times_first": "x no rules",
-        "compile_seconds": "Compile s",
-        "steps_per_second_with_compile": "Steps/s with compile",
-        "temporary_megabytes": "Scratch MB",
+def _import_path() -> str:
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def describe_run() -> Row:
+    """Return what the figures depend on besides the code, and which code it was."""
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT)
+    return {
+        "device": str(jax.devices()[0].device_kind),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "jax": jax.__version__,
+        "commit": described.stdout.strip() or "unknown",
+        "date": datetime.now().isoformat(timespec="minutes"),
     }
-    for label in columns.values():
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    shown = {name: label for name, label in COLUMNS.items() if any(name in row for row in rows)}
+    for label in shown.values():
         table.add_column(label, justify="left" if not label else "right")
     for row in rows:
-        cells = [row[name] for name in columns]
-        table.add_row(*[cell if isinstance(cell, str) else _write(cell) for cell in cells])
+        table.add_row(*[_write(name, row.get(name)) for name in shown])
     return table
 
 
-def _write(number: float | None) -> str:
-    if number is None:
-        return "–"
-    if number < 10:
-        return f"{number:,.2f}"
-    return f"{number:,.1f}" if number < 100 and number != int(number) else f"{number:,.0f}"
+def _write(name: str, value: float | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or "–"
+    if name == "share":
+        return f"{value:.0%}"
+    if value < 10 and name not in ("assets", "envs"):
+        return f"{value:,.2f}"
+    return f"{value:,.1f}" if value < 100 and value != int(value) else f"{value:,.0f}"
 
 
 if __name__ == "__main__":

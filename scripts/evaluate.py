@@ -85,11 +85,12 @@ def main(args: list[str]) -> int:
 
 
 class Run(NamedTuple):
-    """A restored agent, its data, and the bars to score it on."""
+    """A restored agent, its data, the whole market, and the bars of it to score on."""
 
     agent: Agent
     data: DataConfig
     panel: Panel
+    market: Market
     span: Market
 
 
@@ -107,7 +108,7 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
         # Another file may hold other dates than the run was split by.
         unseen = bars_after(market, agent.trained_to) if wanted.data else split_market(market, data)[1]
         span = market if unseen is None else unseen
-    return Run(agent, data, panel, span)
+    return Run(agent, data, panel, market, span)
 
 
 def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
@@ -135,7 +136,7 @@ def score(wanted: Evaluation, folder: str) -> int:
     span = run.span
     benchmark = hold_benchmark(wanted.benchmark, run)
     ledger = backtest(run.agent, span, seed=wanted.seed)
-    others = baselines(span, run.agent.env_config)
+    others = baselines(run.market, run.agent.env_config, span.times[0], span.times[-1])
     stress = None
     if wanted.stress:
         bars = run.panel.select(run.agent.known_tickers(run.panel.symbols))
@@ -177,7 +178,7 @@ def compare(wanted: Evaluation) -> int:
         for name, run in zip(names, read.values(), strict=True)
     }
     one = next(iter(read.values()))
-    others = baselines(one.span, one.agent.env_config)
+    others = baselines(one.market, one.agent.env_config, one.span.times[0], one.span.times[-1])
     benchmark = hold_benchmark(wanted.benchmark, one)
     others |= {benchmark.name: benchmark} if benchmark is not None else {}
     facts = {name: facts_of(wanted, folder, run) for name, (folder, run) in zip(names, read.items(), strict=True)}

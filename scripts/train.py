@@ -75,7 +75,8 @@ def main(args: list[str]) -> int:
         console.print(f"Stopped before the last update: {rules.reason}.")
     span = training if held_out is None else held_out
     rows = _score(agents, span, settings.train.seeds, output)
-    rows |= {name: summarize(ledger) for name, ledger in baselines(span, settings.env).items()}
+    others = baselines(market, settings.env, span.times[0], span.times[-1])
+    rows |= {name: summarize(ledger) for name, ledger in others.items()}
     seen = "the training bars (in sample, proves nothing)" if held_out is None else "bars never trained on"
     final = result_console()
     final.print(f"\nScore on {seen}, {_day(span, 0)} to {_day(span, -1)}, net of costs:")

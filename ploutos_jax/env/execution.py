@@ -1,5 +1,7 @@
 """From order sizes to fills: fill prices, the volume limit, lots, the cut when cash does not reach."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 
 from ploutos_jax.env import fees
@@ -12,8 +14,25 @@ SMALL_ORDER = 1e-3
 """Share of the usual volume below which market impact grows linearly, not with the square root."""
 
 
-def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Array, participation: Array) -> Array:
-    """Return the fraction by which market orders fill away from the market price, against the trader.
+class Move(NamedTuple):
+    """Parts of the way from the market price to the fill price, as fractions of it; `[A]`, or one for all assets.
+
+    `impact` is None where there is none.
+    """
+
+    spread: Array
+    slippage: Array
+    impact: Array | None
+
+    @property
+    def total(self) -> Array:
+        """Their sum."""
+        move = self.spread + self.slippage
+        return move if self.impact is None else move + self.impact
+
+
+def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Array, participation: Array) -> Move:
+    """Return the fractions by which market orders fill away from the market price, against the trader.
 
     Args:
         config, params: rules and numbers.
@@ -27,14 +46,13 @@ def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Arra
     if config.tick_size is not None:
         tick = jnp.where(reference >= 1, params.tick_size, params.tick_size / 100)
         half_spread = jnp.maximum(half_spread, tick / (2 * _safe(reference)))
-    move = half_spread + bar.slippage
     if config.impact is None or bar.volatility is None:
-        return move
+        return Move(half_spread, bar.slippage, None)
     # The root's slope is infinite at 0: keep it away from there, for gradients.
     root = jnp.sqrt(jnp.maximum(participation, SMALL_ORDER))
     grown = jnp.where(participation >= SMALL_ORDER, root, participation / SMALL_ORDER**0.5)
     impact = params.impact if bar.impact_scale is None else params.impact * bar.impact_scale
-    return move + impact * bar.volatility * grown
+    return Move(half_spread, bar.slippage, impact * bar.volatility * grown)
 
 
 def participation_of(config: EnvConfig, bar: Bar, value: Array) -> Array:
@@ -49,7 +67,7 @@ def sell(
 ) -> Fill:
     """Fill sales of `[A]` shares at `reference` less spread, slippage and impact; exactly at it where `at_limit`."""
     move = adverse_move(config, params, bar, reference, participation_of(config, bar, shares * reference))
-    price = jnp.where(at_limit, reference, reference * jnp.maximum(1 - move, 0))
+    price = jnp.where(at_limit, reference, reference * jnp.maximum(1 - move.total, 0))
     fee_cash, by_kind = _fees(config, params, bar, shares, shares * price, is_sale=True)
     if bar.delisted is not None:  # an asset's end pays out: that is no trade
         free = reason == DELISTED
@@ -61,6 +79,7 @@ def sell(
         fee_cash=fee_cash,
         fee_cash_by_kind=by_kind,
         reason=jnp.where(shares != 0, reason, NO_FILL).astype(jnp.int8),
+        **move._asdict(),
     )
 
 
@@ -112,7 +131,7 @@ def buy_within_cash(
         The fills, and the `[A]` shares that the volume limit took from the orders.
     """
     move = adverse_move(config, params, bar, reference, participation_of(config, bar, value))
-    price = jnp.where(reference > 0, reference * (1 + move), 1)
+    price = jnp.where(reference > 0, reference * (1 + move.total), 1)
     ordered = value / price
     shares = within_volume(ordered, volume_left)
     unfilled = ordered - shares
@@ -122,7 +141,7 @@ def buy_within_cash(
     shares = jnp.where(shares * price >= params.min_order_cash, shares, 0)
     if config.impact is not None:  # sized with the impact of the whole order, filled with that of what was bought
         move = adverse_move(config, params, bar, reference, participation_of(config, bar, shares * reference))
-        price = jnp.where(reference > 0, reference * (1 + move), 1)
+        price = jnp.where(reference > 0, reference * (1 + move.total), 1)
     fee_cash, by_kind = _fees(config, params, bar, shares, shares * price, is_sale=False)
     fill = Fill(
         shares=shares,
@@ -131,6 +150,7 @@ def buy_within_cash(
         fee_cash=fee_cash,
         fee_cash_by_kind=by_kind,
         reason=jnp.where(shares != 0, ORDER, NO_FILL).astype(jnp.int8),
+        **move._asdict(),
     )
     return fill, unfilled
 

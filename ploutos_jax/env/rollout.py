@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.trading import StateResult, TradingEnv
 from ploutos_jax.env.types import Array, EnvParams, EnvState, Info, Observation
 
 Policy = Callable[[Array, Observation], tuple[Array, Any]]
@@ -37,7 +37,8 @@ class Runner(struct.PyTreeNode):
         state: `[E]` accounts.
         observation: `[E]` what each sees now.
         keys: `[E]` one key per environment, `fold_in(key, global environment id)`.
-        step: uint32, steps taken since the start; random numbers of a step come from `fold_in(keys, step)`.
+        step: uint32, steps taken since the start. Each key is split into one for the policy and one for the
+            environment; random numbers of a step come from `fold_in` of these with the step.
     """
 
     state: EnvState
@@ -50,7 +51,8 @@ class Boundaries(struct.PyTreeNode):
     """The true last observations of truncated episodes, whose values a learner must bootstrap.
 
     Attributes:
-        observation: `[E, N]` in order of time; N slots suffice for the steps of a rollout.
+        observation: `[E, N]` in order of time; N slots suffice for the steps of a rollout, and those not used hold what
+            the environment saw at the rollout's beginning.
         count: `[E]` int32 slots used.
     """
 
@@ -112,25 +114,30 @@ def rollout(
         The runner after S steps, the boundary observations and the stacked records.
     """
     num_envs = runner.keys.shape[0]
-    step_fn = jax.vmap(env.step if auto_reset else env.step_env, in_axes=(0, 0, 0, None))
     num_slots = num_boundary_slots(num_steps, env.config.episode_length)
     rows = jnp.arange(num_envs)
+    fold_in = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+    of_policy, of_env = jax.vmap(jax.random.split, out_axes=1)(runner.keys)
+    observe = jax.vmap(env.observe, in_axes=(0, None))
 
-    def step(carry: tuple[Runner, Boundaries], _: None) -> tuple[tuple[Runner, Boundaries], Any]:
-        runner, ends = carry
-        step_keys = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, runner.step)))(runner.keys)
-        action, extra = policy(step_keys[:, 0], runner.observation)
-        observation, state, reward, terminated, truncated, info = step_fn(step_keys[:, 1], runner.state, action, params)
-        last = info["final_observation"] if auto_reset else observation
-        slot = jnp.where(truncated, ends.count, num_slots)
-        ends = Boundaries(
-            observation=jax.tree.map(
-                lambda kept, new: kept.at[rows, slot].set(new, mode="drop"), ends.observation, last
-            ),
-            count=ends.count + truncated,
-        )
-        seen = Step(
-            observation=runner.observation,
+    def advance(key: Array, state: EnvState, action: Array) -> StateResult:
+        if auto_reset:
+            return env.step_state(key, state, action, params)
+        _, state, reward, terminated, truncated, info = env.step_env(key, state, action, params)
+        return state, state, reward, terminated, truncated, info
+
+    # Only states are carried, and looked at where a step begins: computed within a step, an observation would have the
+    # compiler repeat the whole broker for each of its columns, and after an episode's end it would be wanted twice.
+    def step(carry: tuple[EnvState, EnvState, Array, Array], _: None) -> tuple[Any, Any]:
+        state, ended, count, number = carry
+        seen = observe(state, params)
+        action, extra = policy(fold_in(of_policy, number), seen)
+        moved = jax.vmap(advance)(fold_in(of_env, number), state, action)
+        state, last, reward, terminated, truncated, info = moved
+        slot = jnp.where(truncated, count, num_slots)
+        ended = jax.tree.map(lambda kept, new: kept.at[rows, slot].set(new, mode="drop"), ended, last)
+        made = Step(
+            observation=seen,
             action=action,
             extra=extra,
             reward=reward,
@@ -139,12 +146,12 @@ def rollout(
             info=info,
             state=state,
         )
-        moved = Runner(state=state, observation=observation, keys=runner.keys, step=runner.step + 1)
-        return (moved, ends), record(seen)
+        return (state, ended, count + truncated, number + 1), record(made)
 
-    empty = Boundaries(
-        observation=jax.tree.map(lambda x: jnp.zeros((num_envs, num_slots, *x.shape[1:]), x.dtype), runner.observation),
-        count=jnp.zeros(num_envs, jnp.int32),
-    )
-    (runner, ends), records = jax.lax.scan(step, (runner, empty), None, length=num_steps)
-    return runner, ends, records
+    # An unused slot holds the account that its environment begins with, so that it can be looked at.
+    slots = jax.tree.map(lambda x: jnp.repeat(x[:, None], num_slots, axis=1), runner.state)
+    start = (runner.state, slots, jnp.zeros(num_envs, jnp.int32), runner.step)
+    (state, ended, count, number), records = jax.lax.scan(step, start, None, length=num_steps)
+    runner = Runner(state=state, observation=observe(state, params), keys=runner.keys, step=number)
+    boundaries = jax.vmap(observe, in_axes=(1, None), out_axes=1)(ended, params)
+    return runner, Boundaries(observation=boundaries, count=count), records

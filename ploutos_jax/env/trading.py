@@ -30,6 +30,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR, NUM_SECTORS
 
 StepResult = tuple[Observation, EnvState, Array, Array, Array, Info]
+StateResult = tuple[EnvState, EnvState, Array, Array, Array, Info]
 
 EXITS = {"exit_stop": STOP, "exit_target": TARGET, "exit_trailing": TRAILING, "exit_time": TIME, "exit_halt": HALT}
 """Counts in `info` of the fills for each reason."""
@@ -84,21 +85,21 @@ class TradingEnv:
 
     def reset(self, key: Array, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode of `episode_length` bars at a random bar, with an empty account."""
-        start = params.starts[jax.random.randint(key, (), 0, params.starts.shape[0])]
+        start = params.starts[_draw_below(key, params.starts.shape[0])]
         return self.reset_at(start, start + self.config.episode_length, params)
 
     def reset_staggered(self, key: Array, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start in the middle of an episode, so that environments begun together do not all end together."""
         start_key, age_key = jax.random.split(key)
-        start = params.starts[jax.random.randint(start_key, (), 0, params.starts.shape[0])]
-        age = jax.random.randint(age_key, (), 0, self.config.episode_length)
+        start = params.starts[_draw_below(start_key, params.starts.shape[0])]
+        age = _draw_below(age_key, self.config.episode_length)
         return self.reset_at(start + age, start + self.config.episode_length, params)
 
     def reset_at(self, start: Array | int, end: Array | int, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode that observes bars `start` to `end`, with an empty account."""
         state = account.new_state(self.config, params, jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32))
         state = rewards.begin_memory(self.config, params, state)
-        return observation.observe(self.config, state, params), state
+        return self.observe(state, params), state
 
     def step(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
         """Advance one bar; an episode that ends is followed by a new one at a random start.
@@ -113,11 +114,22 @@ class TradingEnv:
             `(observation, state, reward, terminated, truncated, info)`. After an episode's end, observation and
             state are those of the new episode; `info["final_observation"]` is the true last one.
         """
-        final, ended, reward, terminated, truncated, info = self.step_env(key, state, action, params)
-        fresh, started = self.reset(key, params)
+        state, ended, reward, terminated, truncated, info = self.step_state(key, state, action, params)
+        info = {**info, "final_observation": self.observe(ended, params)}
+        return self.observe(state, params), state, reward, terminated, truncated, info
+
+    def step_state(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StateResult:
+        """Advance one bar as `step` does, without looking: for loops that look once per state.
+
+        Returns:
+            `(state, ended, reward, terminated, truncated, info)`: the state that the next step starts from, and the
+            true last one, which is another after an episode's end.
+        """
+        _, ended, reward, terminated, truncated, info = self.step_env(key, state, action, params)
+        _, started = self.reset(key, params)
         done = terminated | truncated
-        state, obs = jax.tree.map(lambda a, b: jnp.where(done, a, b), (started, fresh), (ended, final))
-        return obs, state, reward, terminated, truncated, {**info, "final_observation": final}
+        state = jax.tree.map(lambda a, b: jnp.where(done, a, b), started, ended)
+        return state, ended, reward, terminated, truncated, info
 
     def step_env(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
         """Advance one bar without starting a new episode after the last; see `step`.
@@ -147,7 +159,11 @@ class TradingEnv:
         after, reward, info = self._trade(state, action, noise, params)
         terminated = after.equity < params.ruin_pct * params.initial_cash
         truncated = ~terminated & (after.t >= after.end)
-        return observation.observe(self.config, after, params), after, reward, terminated, truncated, info
+        return self.observe(after, params), after, reward, terminated, truncated, info
+
+    def observe(self, state: EnvState, params: EnvParams) -> Observation:
+        """Return what the agent sees at the close of bar `state.t`; see `observation.observe`."""
+        return observation.observe(self.config, state, params)
 
     def flatten(self, obs: Observation, params: EnvParams) -> Array:
         """Return the observation as one vector; see `observation.flatten`."""
@@ -323,6 +339,14 @@ def _sector_members(market: Market) -> np.ndarray:
     sectors = market.sectors
     names = sorted(set(sectors))
     return np.array([[sector == name for sector in sectors] for name in names], np.float64)
+
+
+def _draw_below(key: Array, limit: int) -> Array:
+    """Return an int32 from 0 to `limit` − 1 out of 32 random bits; no number is likelier by more than `limit` / 2³².
+
+    `jax.random.randint` draws twice to halve that exponent again, and every step of every environment pays for it.
+    """
+    return (jax.random.bits(key, (), jnp.uint32) % jnp.uint32(limit)).astype(jnp.int32)
 
 
 def _episode_starts(market: Market, episode_length: int) -> np.ndarray:

@@ -212,6 +212,9 @@ class Fill(struct.PyTreeNode):
         fee_cash: fees in dollars.
         fee_cash_by_kind: the part of each kind of the fee schedule, where fees are rounded by day.
         reason: int8, `ORDER`, `STOP`, ...; `NO_FILL` where nothing was.
+        spread, slippage, impact: fractions of `reference` that a market order pays away from it, one for all assets
+            where no rule makes them differ; `impact` is None without that rule. Exits at a limit pay none of them, and
+            have `price` equal to `reference`.
     """
 
     shares: Array
@@ -220,6 +223,9 @@ class Fill(struct.PyTreeNode):
     fee_cash: Array
     fee_cash_by_kind: tuple[Array, ...]
     reason: Array
+    spread: Array
+    slippage: Array
+    impact: Array | None
 
 
 Info = dict[str, Any]

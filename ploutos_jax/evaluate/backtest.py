@@ -12,22 +12,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import REASON_NAMES, EnvParams, Fill, Observation
+from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.evaluate.baselines import Rule, buy_and_hold, rules_for
-from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.recording import Records, record_account, to_ledger
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.distributions import head_for
 from ploutos_jax.train.agent import Agent, AgentParams, Network
 
 RANDOM = "random"
 _RANDOM_DRAWS = 16
-
-Records = dict[str, Any]
 
 
 def backtest(
@@ -62,11 +60,17 @@ def backtest(
     runner = _start(env, params, seed or 0, 1)
     sampled = seed is not None
     records = _play_agent(env, agent.network, span.num_bars - 1, sampled, agent.params, params, runner)
-    return _to_ledger(name, span, env.config, records)
+    return to_ledger(name, span, env.config, records)
 
 
 def baselines(
-    market: Market, config: EnvConfig, start: Any = None, end: Any = None, *, seed: int = 0
+    market: Market,
+    config: EnvConfig,
+    start: Any = None,
+    end: Any = None,
+    *,
+    seed: int = 0,
+    with_oracle: bool = False,
 ) -> dict[str, Ledger]:
     """Play the rules of `baselines.rules_for` and random actions over a span, at the costs of an environment.
 
@@ -75,25 +79,31 @@ def baselines(
     outcome of 16 draws.
 
     Args:
-        market: bars; features are not used.
+        market: bars; features are not used. Give the whole history: rules estimate from the bars before the span.
         config: rules and costs of the agent that the baselines stand beside.
         start, end: the span, as in `backtest`.
         seed: of the random actions.
+        with_oracle: also play `baselines.foresight`, which sees the next bar, under the name `baselines.ORACLE`.
     """
-    span = _span(market, start, end)
-    return {**baselines_by_rule(span, config, rules_for(span)), RANDOM: random_actions(span, config, seed=seed)}
+    rules = rules_for(market, fill=config.fill if with_oracle else None)
+    ledgers = baselines_by_rule(market, config, rules, start, end)
+    return {**ledgers, RANDOM: random_actions(market, config, start, end, seed=seed)}
 
 
-def baselines_by_rule(span: Market, config: EnvConfig, rules: Mapping[str, Rule]) -> dict[str, Ledger]:
-    """Play rules over all bars of a market, at the costs of `config` without its stops, targets and limits."""
+def baselines_by_rule(
+    market: Market, config: EnvConfig, rules: Mapping[str, Rule], start: Any = None, end: Any = None
+) -> dict[str, Ledger]:
+    """Play rules over a span of a market, at the costs of `config` without its stops, targets and limits."""
+    span, first = _span(market, start, end), market.find_rows(start, end).start
+    seen = market.window(None, first + span.num_bars)
     plain = config.unrestrained()
     env = _whole_span(plain, span)
     params = env.default_params(span)
     runner = _start(env, params, 0, 1)
     ledgers = {}
     for name, rule in rules.items():
-        targets = jnp.asarray(rule(span), params.initial_cash.dtype)
-        ledgers[name] = _to_ledger(name, span, plain, _play_rule(env, span.num_bars - 1, targets, params, runner))
+        targets = jnp.asarray(rule(seen, first), params.initial_cash.dtype)
+        ledgers[name] = to_ledger(name, span, plain, _play_rule(env, span.num_bars - 1, targets, params, runner))
     return ledgers
 
 
@@ -115,7 +125,7 @@ def random_actions(market: Market, config: EnvConfig, start: Any = None, end: An
     final = np.asarray(_play_random(env, span.num_bars - 1, False, params, runners)["equity"][-1])
     chosen = int(np.argsort(final, kind="stable")[_RANDOM_DRAWS // 2])
     median = _take_env(runners, chosen)
-    return _to_ledger(RANDOM, span, env.config, _play_random(env, span.num_bars - 1, True, params, median))
+    return to_ledger(RANDOM, span, env.config, _play_random(env, span.num_bars - 1, True, params, median))
 
 
 def _span(market: Market, start: Any, end: Any) -> Market:
@@ -184,59 +194,6 @@ def _play(
     env: TradingEnv, num_steps: int, with_fills: bool, policy: Policy, params: EnvParams, runner: Runner
 ) -> Records:
     def record(step: Step) -> Records:
-        if not with_fills:
-            return {"equity": step.info["equity"]}
-        close = params.market.close[step.state.t]
-        gross = jnp.abs(step.state.shares * close).sum(axis=-1)
-        names = ("equity", "cash", "turnover", "cost", "fills")
-        return {"gross_exposure": gross, **{name: step.info[name] for name in names}}
+        return record_account(params, step) if with_fills else {"equity": step.info["equity"]}
 
     return rollout(env, params, policy, runner, num_steps, record, auto_reset=False)[2]
-
-
-def _to_ledger(name: str, span: Market, config: EnvConfig, records: Records) -> Ledger:
-    """Return the host's view of the first environment's records `[N, 1, ...]`."""
-    one = jax.tree.map(lambda x: np.asarray(x[:, 0]), records)
-
-    def column(field: str, first: float) -> np.ndarray:
-        return np.concatenate([[first], one[field].astype(np.float64)])
-
-    return Ledger(
-        name=name,
-        times=span.times,
-        equity=column("equity", config.initial_cash),
-        cash=column("cash", config.initial_cash),
-        gross_exposure=column("gross_exposure", 0.0),
-        turnover=column("turnover", 0.0),
-        cost=column("cost", 0.0),
-        initial_cash=config.initial_cash,
-        fills=_fill_table(one["fills"], config, span),
-        symbols=span.symbols,
-        close=np.asarray(span.close, np.float64),
-        split=None if span.split is None else np.asarray(span.split, np.float64),
-    )
-
-
-def _fill_table(fills: tuple[Fill, ...], config: EnvConfig, span: Market) -> pd.DataFrame:
-    """Return one row per fill, in order of execution; `fills` holds `[N, A]` arrays."""
-    stages = jax.tree.map(lambda *x: np.stack(x, axis=1), *fills)
-    step, stage, asset = np.nonzero(stages.shares)
-    # Step i trades bar i + 1; orders at the close that was observed fill before it.
-    bar = step + 1 - ((stage < 2) if config.fill == "same_close" else 0)
-
-    def pick(field: np.ndarray) -> np.ndarray:
-        return field[step, stage, asset].astype(np.float64)
-
-    shares = pick(stages.shares)
-    table = {
-        "bar": bar,
-        "date": span.times[bar],
-        "ticker": np.asarray(span.symbols, dtype=object)[asset],
-        "side": np.where(shares > 0, "buy", "sell"),
-        "shares": np.abs(shares),
-        "price": pick(stages.price),
-        "reference_price": pick(stages.reference),
-        "fee": pick(stages.fee_cash),
-        "reason": np.asarray(REASON_NAMES, dtype=object)[stages.reason[step, stage, asset]],
-    }
-    return pd.DataFrame({name: table[name] for name in FILL_COLUMNS})

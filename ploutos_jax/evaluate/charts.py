@@ -17,6 +17,7 @@ from ploutos_jax.evaluate.metrics import (
     rolling_var,
     var_95,
 )
+from ploutos_jax.evaluate.verdict import is_oracle
 
 AGENT = "c0"
 NUM_COLORS = 9
@@ -25,8 +26,14 @@ NUM_COLORS = 9
 Episode = tuple[str, np.datetime64, np.datetime64]
 """A stretch of time to mark: label, first and last date."""
 
+MOST_TIMES = 1.5
+"""An oracle whose equity rises above this multiple of all others' is not drawn beside them."""
+
 MARKED_EPISODES = 3
 """Drawdowns that are marked on the equity chart and numbered as in the table of episodes."""
+
+MANY = 250
+"""Fills in one chart above which their marks are small, and trades above which the spans held are not shaded."""
 
 _EXIT_COLORS = {"stop": "loss-line", "target": "gain-line", "trailing": "c1", "time": "c4", "halt": "ink"}
 
@@ -45,8 +52,10 @@ def equity_charts(ledgers: Mapping[str, Ledger], episodes: Sequence[Episode] = (
     """
     name, ledger = next(iter(ledgers.items()))
     start = float(ledger.equity[0])
-    curves = {other: one.equity * start / one.equity[0] for other, one in ledgers.items()}
     colors = {other: color_of(i) for i, other in enumerate(ledgers)}
+    left_out = ", ".join(other for other in ledgers if other not in drawable(ledgers))
+    ledgers = drawable(ledgers)
+    curves = {other: one.equity * start / one.equity[0] for other, one in ledgers.items()}
     x, days = svg.time_axis(ledger.times), svg.days_of(ledger.times)
     y = svg.money_axis(min(map(np.min, curves.values())), max(map(np.max, curves.values())))
     bands = _bands(x, ledger, episodes)
@@ -59,9 +68,16 @@ def equity_charts(ledgers: Mapping[str, Ledger], episodes: Sequence[Episode] = (
     words = f"Equity of {name} beside {len(curves) - 1} other strategies"
     top = svg.plot(x, y, stretched=lines, placed=bands, ends=ends, height=360, words=words, show_dates=False)
     key = svg.legend([(gains[other], colors[other]) for other in curves], "phone")
-    return (
-        f"<figure><figcaption>Equity</figcaption>{key}{top}{_drawdown_chart(ledgers, colors, bands, x, days)}</figure>"
-    )
+    below = _drawdown_chart(ledgers, colors, bands, x, days)
+    note = f"<p class='note'>Off the chart: {html.escape(left_out)}.</p>" if left_out else ""
+    return f"<figure><figcaption>Equity</figcaption>{key}{top}{below}{note}</figure>"
+
+
+def drawable(ledgers: Mapping[str, Ledger]) -> dict[str, Ledger]:
+    """Return the strategies to draw in one chart: all but oracles that would make everything else look flat."""
+    highest = {name: float(np.max(one.equity / one.equity[0])) for name, one in ledgers.items()}
+    most = max((high for name, high in highest.items() if not is_oracle(name)), default=np.inf)
+    return {name: one for name, one in ledgers.items() if not is_oracle(name) or highest[name] <= MOST_TIMES * most}
 
 
 def returns_chart(ledger: Ledger) -> str:
@@ -178,25 +194,29 @@ def sector_chart(ledger: Ledger, sectors: Mapping[str, np.ndarray]) -> str:
     return f"<figure>{caption}{svg.legend(key)}{drawn}</figure>"
 
 
-def cost_chart(multiples: np.ndarray, gains: Mapping[str, np.ndarray], even: float | None) -> str:
+def cost_chart(
+    multiples: np.ndarray, gains: Mapping[str, np.ndarray], even: float | None, colors: Mapping[str, str]
+) -> str:
     """Return the annual return of strategies at multiples of the costs charged.
 
     Args:
         multiples: `[M]` of the costs, rising.
         gains: `[M]` annual returns by strategy, the one under test first.
         even: multiple at which the first meets the second, if it does within the chart.
+        colors: of each, as in the other charts.
     """
     x = svg.Axis(float(multiples[0]), float(multiples[-1]))
     values = np.concatenate(list(gains.values()))
     y = svg.share_axis(float(values.min()), float(values.max()))
     lines = [
-        svg.line(x, y, multiples, one, color_of(i), kind="" if i else "strong") for i, one in enumerate(gains.values())
+        svg.line(x, y, multiples, one, colors[name], kind="" if i else "strong")
+        for i, (name, one) in enumerate(gains.items())
     ]
     placed = [svg.upright(x, 1.0, "faint", "as charged")]
     if even is not None and multiples[0] < even < multiples[-1]:
         placed.append(svg.upright(x, even, "loss-line", f"level at {even:.1f}×", 1))
     ticks = [(value, f"{label}×") for value, label in x.ticks(6)]
-    key = svg.legend([(name, color_of(i)) for i, name in enumerate(gains)])
+    key = svg.legend([(name, colors[name]) for name in gains])
     drawn = svg.plot(
         x, y, stretched=lines, placed=placed, x_ticks=ticks, height=180, words="Return by cost", dated=False
     )
@@ -223,7 +243,8 @@ def trades_chart(ledger: Ledger, ticker: str) -> str:
     y = svg.money_axis(float(known.min()), float(known.max()))
     trades = ledger.trades.loc[ledger.trades["ticker"] == ticker]
     ends = svg.days_of(trades["exit_date"].fillna(pd.Timestamp(ledger.times[-1])).to_numpy())
-    held = [svg.band(x, a, b, AGENT) for a, b in zip(svg.days_of(trades["entry_date"].to_numpy()), ends, strict=True)]
+    spans = zip(svg.days_of(trades["entry_date"].to_numpy()), ends, strict=True)
+    held = [svg.band(x, a, b, AGENT) for a, b in spans] if len(trades) < MANY else []
     symbols, key = _fill_marks(x, y, days[bar], price, fills)
     line = svg.line(x, y, days, close, "ink", kind="thin", name="Close")
     words = f"Close of {ticker} with every buy and sell"
@@ -253,7 +274,8 @@ def _fill_marks(
         for name in dict.fromkeys(reason[~buy])
     ]
     shown = [kind for kind in kinds if kind[1].any()]
-    symbols = [svg.marks(x, y, at[rows], price[rows], symbol, color) for _, rows, symbol, color in shown]
+    small = "s" if len(fills) > MANY else ""
+    symbols = [svg.marks(x, y, at[rows], price[rows], symbol + small, color) for _, rows, symbol, color in shown]
     return symbols, svg.legend([(f"{name} ({rows.sum()})", color) for name, rows, _, color in shown])
 
 

@@ -15,6 +15,7 @@ from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.page_script import SCRIPT
 from ploutos_jax.evaluate.page_style import STYLE, SYMBOLS
 from ploutos_jax.evaluate.pictures import describe_span
+from ploutos_jax.evaluate.stress_section import stress_section
 from ploutos_jax.evaluate.tables import COLUMNS, Figures, show
 from ploutos_jax.evaluate.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.verdict import Verdict, rivals
@@ -67,7 +68,7 @@ def build_page(
         ("risk", "Risk over time", _risk(ledgers, figures, sectors)),
         ("drawdowns", "Drawdowns", tables.drawdown_table(risk.drawdown_episodes(ledger.times, ledger.equity))),
         ("costs", "Costs", _costs(ledgers, figures)),
-        ("stress", "Under stress", "" if stress is None else tables.stress_table(stress)),
+        ("stress", "Under stress", "" if stress is None else stress_section(stress)),
         ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
         ("tickers", "Trades by ticker", "".join(charts.trades_chart(ledger, ticker) for ticker in tickers)),
         ("glossary", "How the figures are made", GLOSSARY),
@@ -151,7 +152,8 @@ def _costs(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str
     multiples = np.linspace(0.0, 5.0, 51)
     gains = {other: annual_return_at_cost(one, multiples) for other, one in shown.items()}
     even = level_cost(ledger, ledgers[best]) if best is not None else None
-    return content + charts.cost_chart(multiples, gains, even)
+    colors = {other: charts.color_of(i) for i, other in enumerate(ledgers)}
+    return content + charts.cost_chart(multiples, gains, even, colors)
 
 
 def _luck(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:

@@ -158,4 +158,6 @@ figcaption { font-size: 14px; margin-bottom: 6px; }
 SYMBOLS = """<svg width='0' height='0' style='position:absolute' aria-hidden='true'><defs>
 <path id='buy' d='M0 0l4.5 8h-9z' fill='var(--paper)' stroke='currentColor' stroke-width='1.2'/>
 <path id='sell' d='M0 0l4.5 -8h-9z' fill='currentColor' stroke='var(--paper)' stroke-width='0.6'/>
+<path id='buys' d='M0 0l2.2 4h-4.4z' fill='var(--paper)' stroke='currentColor' stroke-width='0.8'/>
+<path id='sells' d='M0 0l2.2 -4h-4.4z' fill='currentColor'/>
 </defs></svg>"""

@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ploutos_jax.evaluate.canvas import to_png
-from ploutos_jax.evaluate.charts import Episode
+from ploutos_jax.evaluate.charts import Episode, drawable
 from ploutos_jax.evaluate.evidence import evidence_of
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.page import build_page
 from ploutos_jax.evaluate.pictures import draw_equity, draw_trades
 from ploutos_jax.evaluate.statistics import Trials
+from ploutos_jax.evaluate.stress_section import worst_scenario
 from ploutos_jax.evaluate.tables import COLUMNS, show
 from ploutos_jax.evaluate.verdict import judge
 
@@ -93,7 +94,7 @@ def write_report(
         tickers: whose trades are drawn; the most traded ones without it.
         sectors: of the ledger's symbols, in their order, for the exposure by sector.
         trials: what was tried before this strategy was chosen, as `statistics.read_trials` counts it.
-        stress: figures by scenario, the index naming it, if there was a stress test.
+        stress: figures by scenario as from `stress.stress_table`, if there was a stress test; kept under `stress`.
         episodes: stretches of time to mark on the equity chart: label, first and last date.
         title: heading of page and picture; by default the name of the ledger.
         facts: what a reader should know about the run (data, checkpoint, seed, ...), shown on the page and kept in
@@ -121,7 +122,9 @@ def write_report(
     content["baselines"] = {name: figures[name] for name in baselines}
     if benchmark is not None:
         content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
-    verdict = judge(ledger.name, figures, evidence, facts)
+    verdict = judge(ledger.name, figures, evidence, facts, worst_scenario(stress))
+    if stress is not None:
+        content["stress"] = {str(name): row for name, row in stress.to_dict("index").items()}
     content |= {"evidence": evidence, "verdict": verdict.headline, "relative_to": relative_to, "facts": facts}
     page = build_page(
         ledgers,
@@ -145,7 +148,8 @@ def write_report(
     if stress is not None:
         content["stress"] = stress.to_dict(orient="index")
         frames["stress.parquet"] = stress.reset_index()
-    pictures = {"backtest_equity.png": draw_equity(ledger, baselines, benchmark=benchmark, title=title)}
+    drawn = {name: one for name, one in drawable({ledger.name: ledger, **baselines}).items() if name in baselines}
+    pictures = {"backtest_equity.png": draw_equity(ledger, drawn, benchmark=benchmark, title=title)}
     for ticker in plotted:
         pictures[f"backtest_trades_{quote(ticker, safe='')}.png"] = draw_trades(ledger, ticker)
     return write_files(folder, content, page, frames, {name: to_png(drawn) for name, drawn in pictures.items()})

@@ -271,10 +271,13 @@ def _grid_line(y: Axis, value: float, text: str) -> str:
 
 def _x_labels(x: Axis, ticks: Sequence[tuple[float, str]]) -> str:
     texts = []
+    years = [text.isdigit() and len(text) == 4 for _, text in ticks]
+    # A narrow screen has room for about five: the years if there are several, else every other one.
+    kept = years if sum(years) > 1 else [i % 2 == 0 for i in range(len(ticks))]
     for i, (value, text) in enumerate(ticks):
         share = 100 * float(x.share(value))
         anchor = "start" if share < 2 else "end" if share > 98 else "middle"
-        kind = " class='few'" if i % 2 and len(ticks) > 5 else ""
+        kind = "" if kept[i] or len(ticks) <= 5 else " class='few'"
         texts.append(f"<text{kind} x='{share:.2f}%' y='100%' dy='18' text-anchor='{anchor}'>{html.escape(text)}</text>")
     return "".join(texts)
 

@@ -176,17 +176,19 @@ def costs_table(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -
 def costs_by_kind(ledgers: Iterable[Ledger]) -> list[dict[str, float]]:
     """Return the dollars paid by kind of cost for each ledger, under the same names for all; they add up to the total.
 
-    What moves the price is told apart (spread, slippage, impact) where all ledgers know it. Fees include what rounding
-    added to them.
+    What moves the price is told apart (spread, slippage, impact) where all ledgers know it. Fees are the rest, with
+    what rounding added to them.
     """
+    ledgers = list(ledgers)
     kinds = [ledger.costs_by_kind for ledger in ledgers]
     told = [name for name in ("spread", "slippage", "impact") if all(name in one for one in kinds)]
     rows = []
-    for one in kinds:
+    for ledger, one in zip(ledgers, kinds, strict=True):
         price = {name.capitalize(): one[name] for name in told}
         price = price or {"Spread, slippage, impact": sum(one.get(name, 0.0) for name in PRICE_KINDS)}
-        fees = sum(paid for name, paid in one.items() if name not in (*PRICE_KINDS, "commission"))
-        rows.append({**price, "Commission": one.get("commission", 0.0), "Fees": fees})
+        commission = one.get("commission", 0.0)
+        fees = float(ledger.cost.sum()) - sum(price.values()) - commission
+        rows.append({**price, "Commission": commission, "Fees": fees})
     return rows
 
 
@@ -255,32 +257,6 @@ def difference_table(name: str, tests: Mapping[str, Mapping[str, Any]], figures:
         " stands alone: of twenty comparisons without a difference, one falls below 0.05.</p>"
     )
     return table(header, rows) + note
-
-
-def stress_table(stress: pd.DataFrame) -> str:
-    """Return a table of figures by scenario as it is, the index first."""
-    header = ["Scenario", *[str(column).replace("_", " ") for column in stress.columns]]
-    rows = [
-        [
-            str(name).replace("_", " "),
-            *[_stress_cell(str(c), value) for c, value in zip(stress.columns, row, strict=True)],
-        ]
-        for name, row in zip(stress.index, stress.itertuples(index=False), strict=True)
-    ]
-    return table(header, rows)
-
-
-def _stress_cell(column: str, value: Any) -> tuple[str, str]:
-    if not isinstance(value, int | float | np.number):
-        return str(value), ""
-    value = float(value)
-    if not math.isfinite(value):
-        return NOTHING, value_of(None)
-    is_share = any(
-        word in column for word in ("return", "rate", "drawdown", "cvar", "var", "share", "censored", "feasib")
-    )
-    text = percent(value) if is_share else count(value) if value.is_integer() else ratio(value)
-    return text, value_of(value)
 
 
 def _heat(value: float, scale: float) -> tuple[str, str]:

@@ -265,10 +265,9 @@ def _breaks(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, An
             else "."
         )
     if evidence.get("effective_positions"):
-        words.append(
-            f"It held as much as {evidence['effective_positions']:,.1f} equal positions on average; the largest was"
-            f" {percent(evidence['largest_weight'])} of equity."
-        )
+        number = evidence["effective_positions"]
+        held = f"as much as {number:,.1f} equal positions on average" if number > 1.05 else "one position at a time"
+        words.append(f"It held {held}; the largest was {percent(evidence['largest_weight'])} of equity.")
     if worst_scenario:
         words.append(worst_scenario)
     return " ".join(words) or "It held nothing, so there is nothing to break."

@@ -60,7 +60,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
     gamma: float = 0.99
-    gae_lambda: float = 0.95
+    gae_lambda: float = 0.8
     clip_range: float = 0.2
     entropy_coef: float = 0.001
     entropy_schedule: Literal["linear", "constant"] = "constant"

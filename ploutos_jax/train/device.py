@@ -5,6 +5,8 @@ from pathlib import Path
 
 import jax
 
+_CACHED_FROM_SECONDS = 0.1
+"""Programs that take longer to compile are kept: many small ones make up half of a start."""
 _DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
@@ -28,6 +30,8 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "ploutos_jax" / "programs"))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _CACHED_FROM_SECONDS)
     if device == "gpu" and not _finds_gpu():
         raise ValueError(
             "device=gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"

@@ -89,7 +89,7 @@ def _estimate(
     return MemoryEstimate(
         market=market_bytes,
         table=seeds * table,
-        rollout=seeds * samples * _stored_bytes(config, network),
+        rollout=seeds * samples * stored_bytes(config, network),
         working=seeds * max(advantages, _CHUNK_COPIES * joined),
         weights=seeds * _WEIGHT_COPIES * _weight_bytes(network, num_features),
         accounts=seeds * config.num_envs * _account_bytes(num_assets, config),
@@ -168,7 +168,7 @@ def _market_bytes(config: TrainConfig, market: Market) -> int:
     return (1 if config.market_refresh is None else 2) * sum(leaf.nbytes for leaf in jax.tree.leaves(market))
 
 
-def _stored_bytes(config: TrainConfig, network: Network) -> int:
+def stored_bytes(config: TrainConfig, network: Network) -> int:
     """Return the bytes of one stored step of one environment, with advantages and targets."""
     num_assets, num_values = network.model.num_assets, network.model.num_values
     observation = 4 + num_assets * (2 * 2 + len(ASSET_FIELDS) - 2) + 2 * len(ACCOUNT_FIELDS)
@@ -191,8 +191,8 @@ def _weight_bytes(network: Network, num_features: int) -> int:
 
 
 def _account_bytes(num_assets: int, config: TrainConfig) -> int:
-    """Return the bytes of an account and its observations: before, after, and in case the update fails."""
-    return 3 * (num_assets * 40 + 200) + 4 * config.steps_per_rollout
+    """Return the bytes of an account and its observations: before, after, at an episode's end, if the update fails."""
+    return 4 * (num_assets * 40 + 200) + 4 * config.steps_per_rollout
 
 
 def _size(size: float) -> str:

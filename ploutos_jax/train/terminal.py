@@ -171,7 +171,7 @@ def _is_ours(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     package = Path(__file__).resolve().parents[1]
     origin = Path(frames[-1].filename).resolve()
-    return package in origin.parents or origin.parent == package.parent / "scripts"
+    return package in origin.parents or origin.parent in (package.parent / "scripts", package.parent / "benchmarks")
 
 
 def _short(number: float) -> str:

@@ -4,13 +4,16 @@ import dataclasses
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest import backtest, baselines, baselines_by_rule, hold, random_actions
-from ploutos_jax.evaluate.baselines import REBALANCE_BARS, RULES, buy_and_hold, cash, equal_weight
+from ploutos_jax.evaluate.baselines import ORACLE, REBALANCE_BARS, RULES, buy_and_hold, cash, equal_weight
+from ploutos_jax.evaluate.ledger import FILL_COLUMNS
+from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.panel import Labels, Panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
@@ -126,18 +129,21 @@ def test_buy_and_hold_is_the_mean_of_its_assets(market):
     assert ledger.turnover[1] == pytest.approx(1, rel=1e-5) and ledger.turnover[2:].sum() == 0
 
 
-def test_equal_weight_agrees_with_a_loop(market):
-    opens, close = np.asarray(market.open, np.float64), np.asarray(market.close, np.float64)
-    money, shares, equity = 100_000.0, np.zeros(NUM_ASSETS), [100_000.0]
+def test_equal_weight_equals_a_computation_in_pandas(market):
+    """Dollars in each asset grow by its returns overnight and inside the bar; no shares, no broker."""
+    opens, close = (pd.DataFrame(np.asarray(x, np.float64)) for x in (market.open, market.close))
+    overnight, inside = opens / close.shift() - 1, close / opens - 1
+    parts, idle, equity = pd.Series(0.0, close.columns), 100_000.0, [100_000.0]
     for t in range(1, NUM_BARS):
-        if (t - 1) % REBALANCE_BARS == 0:
-            change = equity[-1] / NUM_ASSETS - shares * opens[t]
-            money += np.maximum(-change, 0).sum()
-            wanted = np.maximum(change, 0)
-            bought = wanted * min(1, money / wanted.sum())
-            money -= bought.sum()
-            shares = shares + (bought - np.maximum(-change, 0)) / opens[t]
-        equity.append(money + shares @ close[t])
+        parts = parts * (1 + overnight.loc[t])
+        if (t - 1) % REBALANCE_BARS == 0:  # sized by the equity of the close before; sales pay for buys
+            change = equity[-1] / NUM_ASSETS - parts
+            idle -= change.clip(upper=0).sum()
+            buys = change.clip(lower=0) * min(1.0, idle / change.clip(lower=0).sum())
+            idle -= buys.sum()
+            parts = parts + change.clip(upper=0) + buys
+        parts = parts * (1 + inside.loc[t])
+        equity.append(parts.sum() + idle)
     ledger = baselines_by_rule(market, FREE, {"equal weight": equal_weight})["equal weight"]
     np.testing.assert_allclose(ledger.equity, equity, rtol=1e-5)
     assert set(ledger.fills["bar"]) == set(range(1, NUM_BARS, REBALANCE_BARS))
@@ -192,6 +198,88 @@ def test_fills_add_up_to_cash_and_equity(eventful):
         assert set(ledger.trades.loc[closed, "exit_reason"]) <= {"order", "stop", "target", "delisted"}
         reasons |= set(fills["reason"])
     assert reasons == {"order", "stop", "target", "delisted"}
+
+
+PRICED = dataclasses.replace(
+    COSTLY,
+    spread_bps=20,
+    tick_size=0.05,
+    slippage_atr=0.03,
+    impact=0.8,
+    fees="alpaca@2024-05-22",
+    commission_per_order=0.3,
+    commission_min=1.0,
+    cash_rate=0.02,
+)
+
+
+@pytest.fixture(scope="module", params=["fill", "day"])
+def priced(request, eventful):
+    config = dataclasses.replace(PRICED, fee_rounding=request.param)
+    return request.param, backtest(make_agent(eventful, config), eventful, seed=1)
+
+
+def test_costs_by_kind_are_what_the_rules_say(eventful, priced):
+    """Each part of every fill from the numbers of the configuration, in float64."""
+    rounding, ledger = priced
+    fills = ledger.fills[ledger.fills["reason"] != "delisted"]
+    row, asset = fills["bar"].to_numpy(), fills["ticker"].map(eventful.symbols.index).to_numpy()
+    reference, shares, price = (fills[n].to_numpy() for n in ("reference_price", "shares", "price"))
+    at_limit = (fills["reason"] == "target").to_numpy()
+    atr, volatility, adv = (np.asarray(getattr(eventful, n), np.float64) for n in ("atr", "volatility", "adv"))
+    seen = (row - 1, asset)  # known at the close before
+    fraction = {
+        "spread": np.maximum(10e-4, np.where(reference >= 1, 0.05, 0.0005) / (2 * reference)),
+        "slippage": 3e-4 + 0.03 * atr[seen],
+        "impact": 0.8
+        * volatility[seen]
+        * np.where(
+            (part := np.where(adv[seen] > 0, shares * reference / adv[seen], 0)) >= 1e-3,
+            np.sqrt(part),
+            part / np.sqrt(1e-3),
+        ),
+    }
+    for name, away in fraction.items():
+        expected = np.where(at_limit, 0.0, away * reference * shares)
+        np.testing.assert_allclose(fills[name], expected, rtol=2e-3, atol=1e-3, err_msg=name)
+    assert at_limit.any() and (fills.loc[at_limit, ["spread", "slippage", "impact"]] == 0).all(axis=None)
+    sold = (fills["side"] == "sell").to_numpy()
+    commission = np.maximum(2e-4 * shares * price + 0.005 * shares + 0.3, 1.0)
+    fees = {"fee_sec": 27.80e-6 * shares * price * sold, "fee_taf": np.minimum(0.000166 * shares, 8.30) * sold}
+    for name, charged in {"commission": commission, **fees}.items():
+        if rounding == "fill" and name != "commission":
+            charged = np.ceil(charged * 100 - 1e-6) / 100
+        np.testing.assert_allclose(fills[name], charged, rtol=1e-4, atol=1e-4, err_msg=name)
+    assert (ledger.fee_rounding.sum() > 0) == (rounding == "day")
+    assert ledger.interest.sum() > 0
+
+
+def test_costs_by_kind_add_up_to_what_was_paid(priced):
+    _, ledger = priced
+    kinds, fills = ledger.costs_by_kind, ledger.fills
+    away = (fills["price"] - fills["reference_price"]).abs() * fills["shares"]
+    np.testing.assert_allclose(fills[["spread", "slippage", "impact"]].sum(axis=1), away, rtol=1e-12, atol=1e-12)
+    charged = fills[["commission", "fee_sec", "fee_taf", "fee_cat"]].sum(axis=1)
+    np.testing.assert_allclose(charged, fills["fee"], rtol=1e-12, atol=1e-12)
+    assert sum(kinds.values()) == pytest.approx(ledger.cost.sum(), rel=1e-4)
+    figures = summarize(ledger)
+    assert {f"cost_{kind}" for kind in kinds} <= set(figures)
+    assert sum(figures[f"cost_{kind}"] for kind in kinds) == pytest.approx(figures["total_cost"], rel=1e-4)
+
+
+def test_a_ledger_that_knows_no_parts_tells_prices_from_fees(market):
+    ledger = baselines_by_rule(market, COSTLY, {"x": equal_weight})["x"]
+    plain = dataclasses.replace(ledger, fills=ledger.fills[list(FILL_COLUMNS)], fee_rounding=None)
+    assert set(plain.costs_by_kind) == {"price", "fee"}
+    assert sum(plain.costs_by_kind.values()) == pytest.approx(sum(ledger.costs_by_kind.values()), rel=1e-9)
+
+
+def test_gross_returns_are_those_of_the_same_trades_at_no_cost(market):
+    ledger = baselines_by_rule(market, COSTLY, {"equal weight": equal_weight})["equal weight"]
+    gross = np.prod(1 + ledger.gross_returns) - 1
+    assert gross == pytest.approx(summarize(ledger)["gross_return"], rel=1e-12)
+    free = baselines_by_rule(market, FREE, {"equal weight": equal_weight})["equal weight"]
+    assert gross == pytest.approx(free.equity[-1] / free.equity[0] - 1, abs=1e-3)
 
 
 def test_profits_of_trades_add_up(market):
@@ -278,21 +366,24 @@ def test_costs_reduce_equity(market):
     free, costly = baselines(market, FREE), baselines(market, COSTLY)
     for name in (*RULES, "random"):
         assert free[name].cost.sum() == 0
-        assert costly[name].cost.sum() > 0
-    for name in RULES:
+        assert costly[name].cost.sum() > 0 or free[name].fills.empty
+    for name in ("buy and hold", "equal weight", "mean reversion"):
         assert costly[name].equity[-1] < free[name].equity[-1]
 
 
 def test_rules_know_no_stops_and_limits(market):
     """They stand beside an agent with tight limits at its costs, but hold what they hold."""
     strict = dataclasses.replace(COSTLY, stop_loss=0.005, take_profit=0.005, max_position_pct=0.1)
-    for name, ledger in baselines_by_rule(market, strict, RULES).items():
+    invested = {name: RULES[name] for name in ("buy and hold", "equal weight")}
+    for name, ledger in baselines_by_rule(market, strict, invested).items():
         assert set(ledger.fills["reason"]) == {"order"}, name
         assert ledger.gross_exposure[1] > 0.95 * ledger.equity[1]
 
 
 def test_names_and_keys(agent, market):
-    assert list(baselines(market, COSTLY)) == ["buy and hold", "equal weight", "random"]
+    assert list(baselines(market, COSTLY)) == [*RULES, "random"]
+    assert list(RULES)[:3] == ["cash", "buy and hold", "equal weight"]
+    assert list(baselines(market, COSTLY, 70, with_oracle=True)) == [*RULES, ORACLE, "random"]
     assert all(name == ledger.name for name, ledger in baselines(market, COSTLY).items())
     assert backtest(agent, market).name == "agent"
     assert backtest(agent, market, name="mine").name == "mine"

@@ -10,7 +10,7 @@ import pytest
 
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
 from ploutos_jax.evaluate.report import write_report
-from ploutos_jax.evaluate.tables import COLUMNS
+from ploutos_jax.evaluate.tables import COLUMNS, costs_by_kind
 from ploutos_jax.evaluate.trade_tables import MOST_TRADES, trades_table
 from tests.evaluate.accounts import SECTORS, make_ledger, page_of
 
@@ -60,7 +60,8 @@ class Page(HTMLParser):
 def written(tmp_path_factory):
     """A report with everything in it, and its content."""
     folder = tmp_path_factory.mktemp("runs") / "report"
-    stress = pd.DataFrame({"survival_rate": [1.0, 0.5], "bars": [np.nan, 12]}, index=["flash_crash", "gap_down"])
+    columns = {"return_change": [0.0, -0.125, -0.25], "recovery_bars": [np.nan, 12, np.inf], "odd_one": [1.0, 2.0, 3.0]}
+    stress = pd.DataFrame({**columns, "worst_drawdown": -0.5}, index=["none", "flash_crash", "gap_down"])
     content = write_report(
         folder,
         make_ledger("agent", num_bars=300),
@@ -99,7 +100,7 @@ def test_every_section_is_there_and_linked(written):
     assert links == [f"#{section}" for section in sections]
     symbols = {attributes["id"] for tag, attributes, _ in page.tags if tag == "path" and "id" in attributes}
     used = {attributes["href"] for tag, attributes, _ in page.tags if tag == "use"}
-    assert used == {f"#{symbol}" for symbol in symbols} == {"#buy", "#sell"}
+    assert used <= {f"#{symbol}" for symbol in symbols} and used == {"#buy", "#sell"}
     captions = " ".join(page.words("figcaption"))
     for caption in (
         "Equity",
@@ -112,6 +113,17 @@ def test_every_section_is_there_and_linked(written):
     ):
         assert caption in captions, caption
     assert "prefers-color-scheme: dark" in written[0] and "width=device-width" in written[0]
+
+
+def test_stress_test_is_shown_and_kept(written):
+    page, content = Page(written[0]), written[1]
+    rows = next(table for table in page.tables if table[0][0][2] == ["Scenario"])
+    cells = [["".join(cell[2]) for cell in row] for row in rows]
+    assert cells[0] == ["Scenario", "Total return", "Bars to recover", "odd one", "Worst drawdown"]
+    assert cells[1][:3] == ["No shock", "0.0 points", "–"] and cells[3][:3] == ["Gap down", "−25.0 points", "longer"]
+    assert content["stress"]["gap_down"]["recovery_bars"] is None
+    sentence = "Of 2 stress scenarios, gap down hits hardest: −25.0 points of total return on average"
+    assert sentence in " ".join(page.words("dd"))
 
 
 def test_no_figure_is_called_nan(written):
@@ -169,6 +181,32 @@ def test_page_shows_months_drawdowns_and_costs():
     assert "<td>2019-12-30</td><td>−20.0%</td><td>2020-01-15</td><td>not yet</td><td>2</td><td>4</td>" in page_of(
         falling
     )
+
+
+def test_costs_by_kind_add_up():
+    known, unknown = make_ledger("agent", num_bars=100), make_ledger("hold", 1, num_bars=100)
+    slips = np.abs(known.fills["price"] - known.fills["reference_price"]) * known.fills["shares"]
+    parts = {"spread": 0.5 * slips, "slippage": 0.3 * slips, "impact": 0.2 * slips, "commission": 0.75, "fee_sec": 0.25}
+    known = dataclasses.replace(known, fills=known.fills.assign(**parts))
+    for ledgers, names in (
+        ([known], ["Spread", "Slippage", "Impact", "Commission", "Fees"]),
+        ([known, unknown], ["Spread, slippage, impact", "Commission", "Fees"]),
+    ):
+        for ledger, kinds in zip(ledgers, costs_by_kind(ledgers), strict=True):
+            assert list(kinds) == names and sum(kinds.values()) == pytest.approx(ledger.cost.sum())
+    trades = len(known.fills)
+    assert costs_by_kind([known])[0]["Fees"] == pytest.approx(0.25 * trades)
+
+
+def test_an_oracle_does_not_flatten_the_chart():
+    ledger = make_ledger("agent", num_bars=100)
+    bound = dataclasses.replace(ledger, name="o", equity=ledger.equity * np.geomspace(1, 900, 101))
+    page = page_of(ledger, **{"hold": make_ledger("hold", 1, 100), "oracle (sees it)": bound})
+    assert (
+        "Off the chart: oracle (sees it)." in page and "data-name='oracle" not in page and ">oracle (sees it)<" in page
+    )
+    near = dataclasses.replace(bound, equity=ledger.equity * 1.1)
+    assert "data-name='oracle" in page_of(ledger, oracle=near)
 
 
 def test_long_list_of_trades_is_cut_to_those_that_mattered():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ploutos_jax.evaluate.baselines import RULES
 from ploutos_jax.train.export import export_policy
 from tests.scripts.command_line import NUM_HELD_OUT, ROOT, TICKERS, call, start, wait, write_bars
 
@@ -49,7 +50,7 @@ def test_printed_command_works(printed, finished):
     assert "Out of sample" in outcome.out
     assert json.loads((report / "metrics.json").read_text())["verdict"] in " ".join(outcome.out.split())
     # The table is the one that training has shown.
-    for name in ("agent", "buy and hold", "equal weight", "random"):
+    for name in ("agent", *RULES, "random"):
         rows = [
             line for text in (outcome.out, finished.outcome.out) for line in text.splitlines() if line.startswith(name)
         ]
@@ -59,7 +60,7 @@ def test_printed_command_works(printed, finished):
 def test_metrics_hold_every_figure(printed):
     report = printed[1]
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics["baselines"]) == {"buy and hold", "equal weight", "random"}
+    assert set(metrics["baselines"]) == {*RULES, "random"}
     for figures in (metrics, *metrics["baselines"].values()):
         assert set(figures) >= set(FIGURES)
         assert all(figures[name] is None or math.isfinite(figures[name]) for name in FIGURES)

@@ -9,6 +9,7 @@ import jax
 import pytest
 import yaml
 
+from ploutos_jax.evaluate.baselines import RULES
 from ploutos_jax.train.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.resources import MACHINE_FIGURES
@@ -30,7 +31,7 @@ FIGURES = {
     "grad_norm",
 }
 CLOCK = MACHINE_FIGURES
-STRATEGIES = ("agent", "buy and hold", "equal weight", "random")
+STRATEGIES = ("agent", *RULES, "random")
 
 
 def refuse_constant(name):
@@ -157,7 +158,7 @@ def test_several_seeds_give_a_mean_and_an_interval(finished, tmp_path):
     outcome = call("train", train_args(finished.data, "run", 2, "--num-seeds", "3", "--seed", "7"), tmp_path)
     assert outcome.code == 0, outcome.err
     lines = [line.split("  ")[0].strip() or line.strip().split("  ")[0] for line in outcome.out.splitlines()]
-    names = ["agent, mean of 3", "95 % from", "95 % to", "seed 7", "seed 8", "seed 9", "buy and hold"]
+    names = ["agent, mean of 3", "95 % from", "95 % to", "seed 7", "seed 8", "seed 9", "cash"]
     assert [line for line in lines if line in names] == names
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=refuse_constant)
     assert [score["seed"] for score in summary["score_by_seed"]] == [7, 8, 9]
@@ -204,7 +205,7 @@ def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):
     assert outcome.err == ""
     lines = [line for line in outcome.out.splitlines() if line.strip()]
     assert lines[0].startswith("Score on ") and lines[-1].startswith("Next: ")
-    assert [line.split("  ")[0] for line in lines[-6:-2]] == list(STRATEGIES)
+    assert [line.split("  ")[0] for line in lines[-2 - len(STRATEGIES) : -2]] == list(STRATEGIES)
     assert lines[-2].startswith("In sample")
     rows = read_figures(tmp_path / "run")
     assert 0 < len(rows) < 100_000

@@ -1,0 +1,123 @@
+"""What a backtest records of each step on the device, and how that becomes a ledger on the host."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.rollout import Step
+from ploutos_jax.env.types import REASON_NAMES, EnvParams, Fill
+from ploutos_jax.evaluate.ledger import FEE_PREFIX, FILL_COLUMNS, PART_COLUMNS, Ledger
+from ploutos_jax.market.panel import Market
+
+Records = dict[str, Any]
+
+ACCOUNT = ("equity", "cash", "turnover", "cost", "fee_rounding", "interest")
+"""Figures of `info` that become columns of a ledger."""
+
+
+def record_account(params: EnvParams, step: Step) -> Records:
+    """Return the account of E environments after a step and its fills; what no ledger reads is not computed."""
+    close = params.market.close[step.state.t]
+    gross = jnp.abs(step.state.shares * close).sum(axis=-1)
+    # Fees by kind follow on the host from shares, prices and dates.
+    fills = tuple(fill.replace(fee_cash_by_kind=()) for fill in step.info["fills"])
+    return {"gross_exposure": gross, "fills": fills, **{name: step.info[name] for name in ACCOUNT}}
+
+
+def to_ledger(name: str, span: Market, config: EnvConfig, records: Records, env: int = 0) -> Ledger:
+    """Return the host's view of one environment's records `[N, E, ...]`.
+
+    Args:
+        name: of the ledger.
+        span: the N + 1 bars played.
+        config: rules and costs.
+        records: from `record_account`.
+        env: which environment.
+    """
+    one = jax.tree.map(lambda x: np.asarray(x[:, env]), records)
+
+    def column(field: str, first: float) -> np.ndarray:
+        return np.concatenate([[first], one[field].astype(np.float64)])
+
+    return Ledger(
+        name=name,
+        times=span.times,
+        equity=column("equity", config.initial_cash),
+        cash=column("cash", config.initial_cash),
+        gross_exposure=column("gross_exposure", 0.0),
+        turnover=column("turnover", 0.0),
+        cost=column("cost", 0.0),
+        initial_cash=config.initial_cash,
+        fills=_fill_table(one["fills"], config, span),
+        symbols=span.symbols,
+        close=np.asarray(span.close, np.float64),
+        split=None if span.split is None else np.asarray(span.split, np.float64),
+        fee_rounding=column("fee_rounding", 0.0),
+        interest=column("interest", 0.0),
+    )
+
+
+def _fill_table(fills: tuple[Fill, ...], config: EnvConfig, span: Market) -> pd.DataFrame:
+    """Return one row per fill, in order of execution, with the parts of its cost; `fills` holds `[N, A]` arrays."""
+    stages = jax.tree.map(lambda *x: np.stack(x, axis=1), *fills)
+    step, stage, asset = np.nonzero(stages.shares)
+    # Step i trades bar i + 1; orders at the close that was observed fill before it.
+    bar = step + 1 - ((stage < 2) if config.fill == "same_close" else 0)
+
+    def pick(field: np.ndarray | None) -> np.ndarray:
+        if field is None:
+            return np.zeros(len(step))
+        one_for_all = field.ndim == 2
+        return (field[step, stage] if one_for_all else field[step, stage, asset]).astype(np.float64)
+
+    signed = pick(stages.shares)
+    shares, price, reference, fee = np.abs(signed), pick(stages.price), pick(stages.reference), pick(stages.fee_cash)
+    away = {name: pick(getattr(stages, name)) for name in ("spread", "slippage", "impact")}
+    table = {
+        "bar": bar,
+        "date": span.times[bar],
+        "ticker": np.asarray(span.symbols, dtype=object)[asset],
+        "side": np.where(signed > 0, "buy", "sell"),
+        "shares": shares,
+        "price": price,
+        "reference_price": reference,
+        "fee": fee,
+        "reason": np.asarray(REASON_NAMES, dtype=object)[stages.reason[step, stage, asset]],
+    }
+    parts = _in_proportion(away, np.abs(price - reference) * shares, "spread")
+    sessions = np.asarray(span.sessions)[bar]
+    parts |= _in_proportion(_fees_of(config, shares, shares * price, signed < 0, sessions), fee, "commission")
+    kinds = [name for name in parts if name.startswith(FEE_PREFIX)]
+    return pd.DataFrame({name: (table | parts)[name] for name in (*FILL_COLUMNS, *PART_COLUMNS, *kinds)})
+
+
+def _fees_of(
+    config: EnvConfig, shares: np.ndarray, notional: np.ndarray, is_sale: np.ndarray, sessions: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what commission and each kind of the schedule charge on fills `[K]`, by its name as a column."""
+    by_size = notional * config.commission_bps * 1e-4 + shares * config.commission_per_share
+    fees = {"commission": np.maximum(by_size + config.commission_per_order, config.commission_min)}
+    schedule = config.schedule
+    for kind in schedule.kinds:
+        rates, caps = kind.resolve(sessions)
+        charged = np.minimum((notional if kind.unit == "notional" else shares) * rates, caps)
+        if schedule.rounding == "fill":
+            charged = np.ceil(charged * 100 - 1e-6) / 100
+        name = FEE_PREFIX + kind.name.lower()
+        fees[name] = fees.get(name, 0.0) + np.where((kind.sides == "both") | is_sale, charged, 0.0)
+    return fees
+
+
+def _in_proportion(parts: dict[str, np.ndarray], total: np.ndarray, rest: str) -> dict[str, np.ndarray]:
+    """Return the parts scaled to add up to a total: float32, and floors and caps, make them differ from it.
+
+    A total without parts goes to the part named `rest`.
+    """
+    whole = np.sum(list(parts.values()), axis=0)
+    factor = np.where(whole > 0, total / np.where(whole > 0, whole, 1.0), 0.0)
+    scaled = {name: part * factor for name, part in parts.items()}
+    return scaled | {rest: scaled[rest] + np.where(whole > 0, 0.0, total)}
