@@ -57,7 +57,7 @@ def put_together(plan: Plan, folds: Sequence[Fold], market: Market, config: EnvC
     paths = []
     for turns in plan.paths:
         span = slice(max(turns[0].window.start - 1, 0), turns[-1].window.stop)
-        rules = rules or baselines(market.window(span.start, span.stop), config)
+        rules = rules or baselines(market, config, span.start, span.stop)
         seeds = tuple(
             play_in_turns(f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in turns], config)
             for seed in range(len(folds[0].agents))

@@ -9,7 +9,6 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +20,8 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Observation
-from ploutos_jax.evaluate.backtest import _to_ledger
 from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.recording import Records, record_account, to_ledger
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.splits import Window
 from ploutos_jax.train.agent import Agent, AgentParams, Network
@@ -62,13 +61,13 @@ def play_in_turns(name: str, market: Market, turns: Sequence[tuple[Window, Agent
         runner, records = play_agent(env, agent.network, num_steps, agent.params, params, runner)
         parts.append(records)
     records = jax.tree.map(lambda *x: np.concatenate([np.asarray(part) for part in x]), *parts)
-    return _to_ledger(name, span, env.config, records)
+    return to_ledger(name, span, env.config, records)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def play_agent(
     env: TradingEnv, network: Network, num_steps: int, agent: AgentParams, params: EnvParams, runner: Runner
-) -> tuple[Runner, dict[str, Any]]:
+) -> tuple[Runner, Records]:
     """Play likeliest actions for some steps; return where the account stands and the records `[num_steps, E, ...]`."""
     market = params.market
     table = network.encode(agent.network, agent.scaling, market.features, market.tradable)
@@ -78,10 +77,8 @@ def play_agent(
         outputs, _ = network.act(agent.network, agent.scaling, row, market.tradable[obs.t], obs.assets, obs.account)
         return network.head.to_env(network.head.mode(outputs)), None
 
-    def record(step: Step) -> dict[str, Any]:
-        gross = jnp.abs(step.state.shares * market.close[step.state.t]).sum(axis=-1)
-        names = ("equity", "cash", "turnover", "cost", "fills")
-        return {"gross_exposure": gross, **{each: step.info[each] for each in names}}
+    def record(step: Step) -> Records:
+        return record_account(params, step)
 
     runner, _, records = rollout(env, params, policy, runner, num_steps, record, auto_reset=False)
     return runner, records
@@ -120,7 +117,7 @@ def combine(name: str, ledgers: Sequence[Ledger]) -> Ledger:
         name=name,
         **{
             field: np.sum([getattr(ledger, field) for ledger in ledgers], axis=0)
-            for field in ("equity", "cash", "gross_exposure", "cost")
+            for field in ("equity", "cash", "gross_exposure", "cost", "fee_rounding", "interest")
         },
         turnover=np.where(before > 0, traded / np.where(before > 0, before, 1), 0.0),
         initial_cash=float(sum(ledger.initial_cash for ledger in ledgers)),
