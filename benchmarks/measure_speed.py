@@ -6,6 +6,7 @@ Prints one line of JSON, a list of rows; `scripts/benchmark.py` starts it.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import resource
@@ -115,9 +116,7 @@ def measure_training(name: str, num_assets: int, wanted: argparse.Namespace) -> 
     num_envs, num_steps = _sizes(wanted.quick)[num_assets]
     env = TradingEnv(EnvConfig())
     params = env.default_params(_market(num_assets))
-    config = NETWORKS[name].__class__(
-        num_envs=num_envs, rollout_length=num_steps, ratio=NETWORKS[name].ratio, policy=NETWORKS[name].policy
-    )
+    config = dataclasses.replace(NETWORKS[name], num_envs=num_envs, rollout_length=num_steps)
     network = Network.create(config.policy, "discrete", num_assets, config.chunk_bytes)
     learner = Learner(config=config, env=env, network=network)
     state = learner.init(jax.random.key(0), params)

@@ -5,6 +5,7 @@ python scripts/benchmark.py env --quick        the environment only (no rules, d
 python scripts/benchmark.py gradient           the gradient of an encoded table beside that of a plain dense network
 python scripts/benchmark.py peers              gym-trading-env and Stable-Baselines3 in the same run (extra `bench`)
 python scripts/benchmark.py features           the table of features beside TA-Lib and ta
+python scripts/benchmark.py backtest           many backtests in one call, beside vectorbt with --vectorbt PYTHON
 python scripts/benchmark.py --json FILE        figures for a machine as well
 
 Each configuration runs in a process of its own: compiled with an empty cache of programs, again with a filled one, and
@@ -24,6 +25,7 @@ from typing import Any, Literal
 
 import jax
 import tyro
+from benchmark_backtest import backtest_table, measure_backtest
 from benchmark_features import features_table, measure_features
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +35,7 @@ from ploutos_jax.train.terminal import exit_codes, result_console
 ROOT = Path(__file__).resolve().parents[1]
 
 Row = dict[str, Any]
-Section = Literal["env", "train", "start", "gradient", "peers", "features"]
+Section = Literal["env", "train", "start", "gradient", "peers", "features", "backtest"]
 
 MEASURES = {"env": ("env",), "train": ("train", "train 2x128"), "start": ("start",), "gradient": ("gradient",)}
 """What `benchmarks.measure_speed` measures in each section."""
@@ -64,11 +66,13 @@ class Benchmark:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
             updates at the default settings and, at one asset, with a dense network of 2x128 for actor and critic each,
             `start` is the time to the figures of the first update, `gradient` is encode-once beside a plain dense
-            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta.
+            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta,
+            `backtest` is a thousand tables of decisions played at once, beside vectorbt.
         assets: sizes of the market for `env` and `train`.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.
         repeats: timed calls; the median counts.
+        vectorbt: interpreter of an environment that has vectorbt (tests/oracles/README.md makes one).
     """
 
     sections: tyro.conf.Positional[tuple[Section, ...]] = ("env", "train", "start")
@@ -76,6 +80,7 @@ class Benchmark:
     quick: bool = False
     json: str | None = None
     repeats: int = 5
+    vectorbt: str | None = None
 
 
 def main(args: list[str]) -> int:
@@ -91,6 +96,12 @@ def main(args: list[str]) -> int:
             of_features = measure_features(quick=wanted.quick, repeats=repeats)
             console.print(features_table(of_features))
             rows += of_features
+        elif section == "backtest":
+            of_backtests = measure_backtest(quick=wanted.quick, repeats=repeats, vectorbt=wanted.vectorbt)
+            console.print(backtest_table(of_backtests))
+            if wanted.vectorbt is None:
+                console.print("vectorbt was not measured: give --vectorbt PYTHON, an interpreter that has it.")
+            rows += of_backtests
         elif section == "peers":
             rows += _peers(wanted.quick, console)
         else:

@@ -24,12 +24,13 @@ from ploutos_jax.market.source import market_to_score, read_market, split_market
 from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.held_out import HeldOut
+from ploutos_jax.train.interruption import Interruption
 from ploutos_jax.train.loop import train_seeds
 from ploutos_jax.train.run_folder import add_to_summary, choose_output, read_figures
 from ploutos_jax.train.seeds import mean_and_interval
 from ploutos_jax.train.settings import differences, parse_settings
 from ploutos_jax.train.stopping import StoppingRules
-from ploutos_jax.train.terminal import Interruption, ProgressBar, exit_codes, result_console
+from ploutos_jax.train.terminal import ProgressBar, exit_codes, result_console
 from ploutos_jax.train.trading_figures import projected_month, recent_growth
 
 

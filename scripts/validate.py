@@ -26,8 +26,9 @@ from ploutos_jax.evaluate.statistics import count_trials
 from ploutos_jax.evaluate.validation import run_folds
 from ploutos_jax.evaluate.validation_config import ValidationConfig, read_history, start_output
 from ploutos_jax.train.device import configure
+from ploutos_jax.train.interruption import Interruption
 from ploutos_jax.train.settings import RunSettings, parse_settings
-from ploutos_jax.train.terminal import Interruption, exit_codes, result_console
+from ploutos_jax.train.terminal import exit_codes, result_console
 
 
 def main(args: list[str]) -> int:

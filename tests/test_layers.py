@@ -16,12 +16,14 @@ LEVELS = {"market": 0, "env": 1, "policy": 1, "train": 2, "evaluate": 3, "live":
 MAX_LINES = 400
 BANNED_NAMES = {"utils", "util", "common", "helpers", "misc"}
 
+_DOWNLOAD = ("ploutos_jax/market/download.py", "ploutos_jax/market/vendors.py")
+
 # Library -> the places that may import it; a folder ends in "/".
 FENCES = {
     "distrax": ("ploutos_jax/policy/distributions.py",),
     "tensorflow_probability": ("ploutos_jax/policy/distributions.py",),
-    "pandas": ("ploutos_jax/market/files.py", "ploutos_jax/evaluate/", "ploutos_jax/live/", "scripts/"),
-    "pyarrow": ("ploutos_jax/market/files.py", "ploutos_jax/evaluate/", "ploutos_jax/live/", "scripts/"),
+    "pandas": ("ploutos_jax/market/files.py", *_DOWNLOAD, "ploutos_jax/evaluate/", "ploutos_jax/live/", "scripts/"),
+    "pyarrow": ("ploutos_jax/market/files.py", *_DOWNLOAD, "ploutos_jax/evaluate/", "ploutos_jax/live/", "scripts/"),
 }
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ploutos_jax.env import account, observation, rewards
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.rollout import Runner, Step, rollout
+from ploutos_jax.env.rollout import Runner, rollout
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Observation
 from ploutos_jax.evaluate.ledger import Ledger
@@ -77,10 +77,9 @@ def play_agent(
         outputs, _ = network.act(agent.network, agent.scaling, row, market.tradable[obs.t], obs.assets, obs.account)
         return network.head.to_env(network.head.mode(outputs)), None
 
-    def record(step: Step) -> Records:
-        return record_account(params, step)
-
-    runner, _, records = rollout(env, params, policy, runner, num_steps, record, auto_reset=False)
+    runner, _, records = rollout(
+        env, params, policy, runner, num_steps, partial(record_account, params), auto_reset=False
+    )
     return runner, records
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from ploutos_jax.market.feature_cache import default_folder
-from ploutos_jax.market.feature_set import FEATURE_SETS
+from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.files import load_panel
 from ploutos_jax.market.panel import Market, Panel, read_date
@@ -123,12 +123,13 @@ def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | N
     The part kept for scoring begins at the last training bar: its close is when the first decision is made.
 
     Raises:
-        ValueError: if no bar lies between `start` and `end`.
+        ValueError: if no bar lies between `start` and `end`, or the features are past their warm-up in none of them.
     """
     rows = market.find_rows(config.start, config.end)
     stop = rows.stop
     if config.end is None and config.holdout > 0:
         stop = max(rows.start + 1, round(rows.stop - config.holdout * (rows.stop - rows.start)))
+    _check_warm_up(market, stop)
     return market.window(rows.start, stop), _from_row(market, stop - 1)
 
 
@@ -167,6 +168,26 @@ def _check_span(config: DataConfig, start: str, end: str) -> None:
     # In the unit of the end: an end of 2017 stands for the whole year.
     if first is not None and last is not None and first.astype(last.dtype) > last:
         raise ValueError(f"{start}={values[start]} lies after {end}={values[end]}; exchange them.")
+
+
+def _check_warm_up(market: Market, stop: int) -> None:
+    """Make sure that some asset has more own bars before row `stop` than its features need to warm up."""
+    warm_ups = {feature.name: feature.warm_up for feature in FEATURES}
+    slowest = max(market.feature_names, key=lambda name: warm_ups.get(name, 0))
+    needed = warm_ups.get(slowest, 0) + 1
+    if "known" not in market.feature_names:
+        return
+    known = market.features[:stop, :, market.feature_names.index("known")]
+    longest = int(np.asarray(known > 0).sum(axis=0).max(initial=0))
+    if longest >= needed:
+        return
+    fitting = [name for name, names in FEATURE_SETS.items() if max(map(warm_ups.__getitem__, names)) < longest]
+    best = max(fitting, key=lambda name: len(FEATURE_SETS[name]), default=None)
+    advice = "Give a longer history" + (f", or features={best}." if best else ".")
+    raise ValueError(
+        f"features: {slowest} needs {needed} bars to warm up, but up to the last training bar no asset has more than"
+        f" {longest}, so the features would never be complete. {advice}"
+    )
 
 
 def _from_row(market: Market, row: int) -> Market | None:

@@ -105,6 +105,7 @@ class BestAgent:
         self._steps.remove(after=step - 1)
         self.found = {"update": step, **figures}
         self._steps.save(step, {"agent": params}, {**self._meta, "best": self.found})
+        self._steps.wait()
 
 
 def restore(run_folder: PathLike, *, step: int | None = None, best: bool = False, seed: int = 0) -> Agent:
@@ -144,7 +145,6 @@ def restore(run_folder: PathLike, *, step: int | None = None, best: bool = False
         else:
             chosen, meta = step, steps.read_meta(step)
             trees = steps.read(step, _templates(meta), meta)
-    check_format(meta, f"The checkpoint in {place}")
     num_seeds = meta.get("num_seeds", 1)
     if not 0 <= seed < num_seeds:
         raise ValueError(f"No agent {seed} in {folder}: the run has {num_seeds}, numbered from 0.")
@@ -152,4 +152,5 @@ def restore(run_folder: PathLike, *, step: int | None = None, best: bool = False
 
 
 def _templates(meta: Mapping[str, Any]) -> dict[str, Any]:
+    check_format(meta, "The checkpoint")
     return {"agent": shapes_of(meta, meta.get("num_seeds", 1))}

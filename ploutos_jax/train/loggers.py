@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from tensorboardX import SummaryWriter
+from ploutos_jax.train.board import Board
+from ploutos_jax.train.whole_file import write_whole
 
 Row = Mapping[str, Any]
 
@@ -49,7 +51,7 @@ class MetricsFile:
         self._file.close()
         lines = self._path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if update_of(line) <= update]
-        self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_whole(self._path, "".join(line + "\n" for line in kept))
         self._file = self._path.open("a", encoding="utf-8")
 
     def flush(self) -> None:
@@ -103,20 +105,20 @@ class TensorBoard:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._board = SummaryWriter(str(folder))
+        self._board = Board(folder)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Add the figures of rows; those without a number are left out."""
         for row in rows:
-            for name, value in _single_figures(row).items():
-                if value is not None:
-                    self._board.add_scalar(board_name(name), -value if name in _NEGATED else value, row["timesteps"])
+            figures = {name: value for name, value in _single_figures(row).items() if value is not None}
+            scalars = {board_name(name): -value if name in _NEGATED else value for name, value in figures.items()}
+            self._board.write(row["timesteps"], scalars)
 
     def cut_back(self, update: int, timesteps: int) -> None:
         """Make TensorBoard forget what comes after `timesteps`."""
         del update
         self._board.close()
-        self._board = SummaryWriter(str(self._folder), purge_step=timesteps + 1)
+        self._board = Board(self._folder, forget_from=timesteps + 1)
 
     def flush(self) -> None:
         self._board.flush()
@@ -125,6 +127,7 @@ class TensorBoard:
         self._board.close()
 
 
+@cache
 def board_name(figure: str) -> str:
     """Return the scalar of a figure; that of one seed, `name/i`, stands below the name."""
     name, _, seed = figure.partition("/")

@@ -3,13 +3,16 @@
 import fnmatch
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ploutos_jax.train.loggers import Logger, MetricsFile, TensorBoard, update_of
+from ploutos_jax.train.whole_file import write_whole
 
 CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
 
@@ -31,12 +34,12 @@ class RunFolder:
         self, path: Path, settings: Mapping[str, Any], *, resume: bool, loggers: Sequence[Logger] = ()
     ) -> None:
         check_output(path, resume=resume)
-        path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        if not resume:
-            text = yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
-            (path / CONFIG_FILE).write_text(text, encoding="utf-8")
-        own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
+        with self._telling_what_failed():
+            path.mkdir(parents=True, exist_ok=True)
+            if not resume:
+                write_whole(path / CONFIG_FILE, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
+            own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
         self._loggers: tuple[Logger, ...] = (*own, *loggers)
         self._last: dict[str, Any] = {}
         self._added: dict[str, Any] = {}
@@ -44,16 +47,23 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for logger in self._loggers:
-            logger.close()
-        if self._last:
-            write_json(self.path / SUMMARY_FILE, self._last | self._added)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._telling_what_failed(), ExitStack() as closing:
+                for logger in self._loggers:
+                    closing.callback(logger.close)
+                if self._last:
+                    write_json(self.path / SUMMARY_FILE, self._last | self._added)
+        except OSError:
+            # Where the run ends with an error already, that one is told.
+            if kind is None:
+                raise
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Hand rows of figures, one per update, to all loggers."""
-        for logger in self._loggers:
-            logger.write(rows)
+        with self._telling_what_failed():
+            for logger in self._loggers:
+                logger.write(rows)
         if rows:
             self._last = dict(rows[-1])
 
@@ -63,14 +73,26 @@ class RunFolder:
 
     def flush(self) -> None:
         """Hand everything to the operating system, so that figures are there as far as a checkpoint reaches."""
-        for logger in self._loggers:
-            logger.flush()
+        with self._telling_what_failed():
+            for logger in self._loggers:
+                logger.flush()
 
     def cut_back(self, update: int) -> None:
         """Drop figures of updates after `update`: those that a resumed run will make again."""
         kept = [row for row in read_figures(self.path) if row["update"] <= update]
-        for logger in self._loggers:
-            logger.cut_back(update, kept[-1]["timesteps"] if kept else 0)
+        with self._telling_what_failed():
+            for logger in self._loggers:
+                logger.cut_back(update, kept[-1]["timesteps"] if kept else 0)
+
+    @contextmanager
+    def _telling_what_failed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"The run folder {self.path} cannot be written: {error.strerror or error}. Checkpoints that are there"
+                " stay whole; make room or choose another place, then go on with --resume."
+            ) from error
 
 
 def choose_output(output: str | None, *, resume: bool) -> Path:
@@ -103,24 +125,29 @@ def check_output(path: Path, *, resume: bool) -> None:
 
     Raises:
         ValueError: if the folder holds a run and `resume` is not set, holds none and it is, is a file, or has a path
-            that checkpoints would be lost in.
+            that cannot be written or that checkpoints would be lost in.
     """
     if path.is_file():
         raise ValueError(f"The output {path} is a file; give a folder.")
     # Orbax looks for the parts of a checkpoint with a pattern made from the path, and drops them if it finds none.
     if not fnmatch.fnmatchcase(str(path.absolute()), str(path.absolute())):
         raise ValueError(f"The output {path.absolute()} has square brackets in its path; give one without.")
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"The output {path} cannot be written: {existing} is read-only. Give another --output.")
     if _holds_run(path) and not resume:
         raise ValueError(
             f"The output folder {path} already holds a run. Give another --output, or --resume to continue that run."
         )
     if resume and not _holds_run(path):
-        raise ValueError(f"There is no run to resume in {path}: it has no {CONFIG_FILE}.")
+        raise ValueError(
+            f"There is no run to resume in {path}: it has no {CONFIG_FILE}. Leave out --resume to start one."
+        )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 Orbax writes a step into `N.orbax-checkpoint-tmp` in the background and renames that to `N` when every file is
 written, so a process killed at any moment leaves the earlier steps as they were. What a rename cannot guard against, a
-copy that broke off or a disk that lost bytes, is found by digests of the arrays that lie in the step's JSON.
+copy that broke off or a disk that lost bytes, is found by digests: of the arrays, in the step's JSON, and of the files,
+in a list that is added once they are there. The list is looked at first, as Orbax cannot be stopped cleanly once it
+has begun to read broken files; a step without it, of a process killed in that moment, is held to its arrays.
 
 Nothing here runs code when it is read: arrays are numbers in OCDBT files read by tensorstore, all else is JSON.
 """
@@ -10,9 +12,10 @@ Nothing here runs code when it is read: arrays are numbers in OCDBT files read b
 import hashlib
 import json
 import logging
+import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,10 @@ from ploutos_jax.train.digest import digest_of
 
 _META = "meta"
 _UNFINISHED = ".orbax-checkpoint-tmp"
+_FILES = "files.json"
 _SET_ASIDE = "damaged-"
+_ROOM, _ROOM_FACTOR, _ROOM_BYTES = "room", 2, 2**19
+"""A file that tries how much room there is: twice the arrays, as two steps may be under way, and blocks half filled."""
 
 
 class SaveError(OSError):
@@ -90,6 +96,7 @@ class Steps:
         arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         self._saving = step
         with self._telling_what_failed():
+            _make_sure_of_room(self.path, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(items))))
             self._manager.save(
                 step,
                 args=ocp.args.Composite(**arrays, **{_META: ocp.args.JsonSave({**content, "self": _seal(content)})}),
@@ -103,6 +110,8 @@ class Steps:
         """
         with self._telling_what_failed():
             self._manager.wait_until_finished()
+            if self._saving is not None:
+                _list_files(self.path / str(self._saving))
         self._saving = None
 
     def read_meta(self, step: int) -> dict[str, Any]:
@@ -112,6 +121,7 @@ class Steps:
             DamagedError: if it cannot be read or is not what was saved.
         """
         with self._finding_damage(step):
+            _check_files(self.path / str(step), [_META])
             args = ocp.args.Composite(**{_META: ocp.args.JsonRestore()})
             meta = self._manager.restore(step, args=args)[_META]
             seal = meta.pop("self", None)
@@ -131,6 +141,7 @@ class Steps:
             DamagedError: if they cannot be read or are not what was saved.
         """
         with self._finding_damage(step):
+            _check_files(self.path / str(step), templates)
             wanted = {name: ocp.args.StandardRestore(_here(tree)) for name, tree in templates.items()}
             restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
             trees = {name: restored[name] for name in templates}
@@ -205,6 +216,48 @@ class Steps:
             raise DamagedError(f"The checkpoint of step {step} in {self.path} is damaged ({reason}).") from error
 
 
+def _list_files(step: Path) -> None:
+    """Write down size and digest of every file of a finished step."""
+    files = sorted(path for path in step.rglob("*") if path.is_file())
+    listed = {path.relative_to(step).as_posix(): _digest_of_file(path) for path in files}
+    unfinished = step / f"{_FILES}.part"
+    unfinished.write_text(json.dumps(listed, indent=1), encoding="utf-8")
+    unfinished.replace(step / _FILES)
+
+
+def _check_files(step: Path, items: Iterable[str]) -> None:
+    """Make sure that the files of some items are those that were written, as far as they are listed."""
+    if not (step / _FILES).is_file():
+        return
+    listed = json.loads((step / _FILES).read_text(encoding="utf-8"))
+    for name, digest in listed.items():
+        if name.partition("/")[0] not in items:
+            continue
+        if not (step / name).is_file():
+            raise DamagedError(f"{name} is missing")
+        if _digest_of_file(step / name) != digest:
+            raise DamagedError(f"{name} was changed")
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"{path.stat().st_size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _make_sure_of_room(folder: Path, num_bytes: int) -> None:
+    """Ask for the room that a step needs and give it back, so that a full disk is met before anything is written.
+
+    Met in the middle of a save, it leaves threads of Orbax behind that write and complain for as long as they like.
+    """
+    place = folder / _ROOM
+    try:
+        with place.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, _ROOM_FACTOR * num_bytes + _ROOM_BYTES)
+    finally:
+        place.unlink(missing_ok=True)
+
+
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -222,7 +275,10 @@ def _in_words_of_ours(what: str, after: Callable[[], str] = lambda: "") -> Itera
         with _silent():
             yield
     except Exception as error:
-        raise SaveError(f"{what}: {_first_line(error)}.{after()}") from error
+        # Threads of Orbax that were left behind would go on complaining.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _first_line(error)
+        raise SaveError(f"{what}: {reason.rstrip('.')}.{after()}") from error
 
 
 @contextmanager

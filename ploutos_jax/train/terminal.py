@@ -1,13 +1,15 @@
-"""What a person at the terminal sees of a run: a progress bar, an interruption that loses nothing, clear errors."""
+"""What a person at the terminal sees of a run: a progress bar, tables, clear errors."""
 
 import contextlib
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
+from typing import Any
 
 import numpy as np
 from rich.console import Console, RenderableType
@@ -109,39 +111,6 @@ class _Bar(Progress):
             yield Text(self.figures, no_wrap=True, overflow="ellipsis")
 
 
-class Interruption:
-    """Answer to Ctrl+C and SIGTERM: the first asks the run to stop after its current call, the second ends at once.
-
-    Use as a context manager in the main thread; `should_stop` also becomes True when `minutes` have passed.
-    """
-
-    def __init__(self, minutes: float | None = None) -> None:
-        self.interrupted = False
-        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> "Interruption":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def should_stop(self) -> bool:
-        """Return whether the run is asked to stop."""
-        return self.interrupted or (self._deadline is not None and time.monotonic() >= self._deadline)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
-        Console(stderr=True).print("Stopping after this call; a checkpoint will be written. Again to stop at once.")
-
-
 def result_console() -> Console:
     """Return a console for result tables: at least 100 columns, so that a pipe or a narrow window keeps them whole."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -156,15 +125,31 @@ def exit_codes() -> Iterator[None]:
     A `ValueError` counts as bad input if this package raised it; one from deep inside a library is a defect and keeps
     its traceback.
     """
+    before = _stop_on_sigterm()
     try:
         yield
     except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted.")
         sys.exit(130)
     except (ValueError, OSError) as error:
         if isinstance(error, ValueError) and not _is_ours(error):
             raise
         Console(stderr=True, soft_wrap=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _stop_on_sigterm() -> Any:
+    """Let SIGTERM end the process as Ctrl+C does; return what was to happen before, None outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    return signal.signal(signal.SIGTERM, interrupt)
 
 
 def _is_ours(error: BaseException) -> bool:

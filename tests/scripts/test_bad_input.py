@@ -18,6 +18,11 @@ YAML_FILES = {
     "preset.yaml": "preset: [quick]\n",
     "choice.yaml": "torso: round\n",
     "date.yaml": "start: someday\n",
+    "batch.yaml": "num_minibatches: 2\nbatch_size: 16\nnum_envs: 8\nrollout_length: 8\n",
+    "old.yaml": "preset: plutos\n",
+    "alias.yaml": "timesteps: many\n",
+    "fees.yaml": "fees: {kinds: 3}\n",
+    "rule.yaml": "stop_loss: tight\n",
 }
 
 
@@ -84,6 +89,45 @@ TRAIN_CASES = {
     "scores too often": ("--eval-every 0", "eval_every=0 must be at least 1"),
     "holdout is no share": ("--holdout 20", "holdout=20.0 must lie in [0, 1)"),
     "features unknown": ("--features standart", "did you mean 'standard'"),
+    "features need more bars": (
+        "--end 2015-12-01 --features standard",
+        "bars to warm up, but up to",
+    ),
+    "features nearest": ("--end 2015-03-20 --features core", "or features=sentio"),
+    "dropout is no share": ("--dropout 1.5", "dropout=1.5 must lie in [0, 1)"),
+    "size of batch not divisible": ("--batch-size 17", "The nearest size that does is 16"),
+    "size of batch too large": ("--batch-size 4096", "The nearest size that does is 64"),
+    "size and number of minibatches": ("--config batch.yaml", "num_minibatches=2 and batch_size=16 contradict"),
+    "KL of zero": ("--target-kl 0", "target_kl=0.0 must be above 0, such as 0.02"),
+    "values clipped at zero": ("--value-clip 0", "value_clip=0.0 must be above 0"),
+    "clip range negative": ("--clip-range -0.1", "clip_range=-0.1 must be above 0"),
+    "discount above 1": ("--gamma 1.5", "gamma=1.5 must lie in [0, 1]"),
+    "lambda below 0": ("--gae-lambda -1", "gae_lambda=-1.0 must lie in [0, 1]"),
+    "entropy negative": ("--entropy-coef -0.1", "entropy_coef=-0.1 must not be negative"),
+    "gradient of norm 0": ("--max-grad-norm 0", "max_grad_norm=0.0 must be above 0"),
+    "no environments": ("--num-envs 0", "num_envs=0 must be at least 1"),
+    "no epochs": ("--num-epochs 0", "num_epochs=0 must be at least 1"),
+    "no seeds": ("--num-seeds 0", "num_seeds=0 must be at least 1"),
+    "rollout of no step": ("--rollout-length 0", "rollout_length=0 must be at least 1"),
+    "layers of no unit": ("--hidden 0", "must be layer widths of at least 1"),
+    "ratio and credit disagree": ("--ratio joint", "it needs credit='joint' too"),
+    "no episodes": ("--episodes 0", "episodes=0 must be at least 1"),
+    "episodes as a fraction": ("--episodes 2.5", "--episodes"),
+    "episode of no bar": ("--episode-length 0", "episode_length=0 must be at least 1 bar"),
+    "no cash": ("--initial-cash 0", "initial_cash=0.0 must be above 0 dollars"),
+    "buys above all": ("--buy-pct 20", "buy_pct=20.0 must lie in (0, 1]: it is a fraction"),
+    "reward of no name": ("--reward sharpe", "reward='sharpe' is unknown"),
+    "weight of a reward": ("--reward x*turnover", "'x' is not a finite number"),
+    "fees of no name": ("--fees alpacca", "fees='alpacca' is unknown"),
+    "fees of no day": ("--fees alpaca@someday", "'someday' is not a date"),
+    "carry without a cap": ("--remainder carry", "remainder='carry' has nothing to carry"),
+    "settlement of a fraction": ("--settlement-days 9", "settlement_days=9 must be a whole number from 0 to 5"),
+    "costs above all": ("--slippage-bps 20000", "must stay below 10,000"),
+    "choice unknown": ("--fill yesterday", "--fill"),
+    "preset in a file unknown": ("--config old.yaml", "preset='plutos' is unknown; did you mean 'ploutos'"),
+    "duplicate words": ("--config alias.yaml", "total_timesteps='many' has the wrong type"),
+    "fees written wrongly": ("--config fees.yaml", "fees={'kinds': 3} has the wrong type"),
+    "rule of another type": ("--config rule.yaml", "stop_loss='tight' has the wrong type; it takes"),
     "episode too long": ("--episode-length 5000", "An episode of 5000 bars does not fit"),
     "preset unknown": ("--preset quik", "preset='quik' is unknown; did you mean 'quick'"),
     "flag unknown": ("--num-env 8", "--num-env"),
@@ -191,4 +235,32 @@ def test_a_process_ends_with_code_2(place):
     outcome = wait(start("train", ["--data", "nowhere.csv", "--output", "new"], place))
     check_refusal(outcome, "Error: No such file or folder: nowhere.csv")
     assert len(outcome.err.splitlines()) == 1
+    assert snapshot(place) == before
+
+
+DOWNLOAD_CASES = {
+    "no tickers": ("--tickers , --output new.parquet", "tickers names none"),
+    "tickers not given": ("--output new.parquet", "--tickers"),
+    "output not given": ("--tickers AAA", "--output"),
+    "output of another kind": ("--tickers AAA --output new.csv", "output=new.csv must end in .parquet"),
+    "interval unknown": ("--tickers AAA --output new.parquet --interval 1day", "interval='1day' is unknown"),
+    "period unknown": ("--tickers AAA --output new.parquet --period 5years", "period='5years' is unknown"),
+    "flag unknown": ("--tickers AAA --output new.parquet --perod 5y", "--perod"),
+    "retries negative": ("--tickers AAA --output new.parquet --retries -1", "must not be negative"),
+    "list missing": ("--tickers SP500 --output new.parquet --list-url nowhere.csv", "cannot be read"),
+    "file of another kind": ("--tickers AAA --output bars.txt.parquet", "cannot be read as Parquet"),
+    "vendor out of reach": (
+        "--tickers AAA --output new.parquet --retries 0 --base-url http://127.0.0.1:9",
+        "Not a single bar was served, nothing is written. AAA: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("flags", "said"), DOWNLOAD_CASES.values(), ids=DOWNLOAD_CASES)
+def test_download_refuses(place, flags, said):
+    pytest.importorskip("yfinance")
+    (place / "bars.txt.parquet").write_text("no table")
+    before = snapshot(place)
+    outcome = call("download", flags.split(), place)
+    check_refusal(outcome, said)
     assert snapshot(place) == before

@@ -1,0 +1,148 @@
+"""Signals at chosen moments of a run: code 130, a checkpoint to go on from, and the same run in the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ploutos_jax.train.checkpoint import restore
+from ploutos_jax.train.interruption import Interruption
+from tests.scripts.command_line import ROOT, TIMESTEPS_PER_UPDATE, call, train_args, wait
+from tests.scripts.test_train import read_figures, without_clock
+
+NUM_UPDATES = 4
+PHASES = ("compile", "rollout", "save")
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+# The real command; only the moment at which the operating system sends the signal is chosen.
+DRIVER = """
+import os, sys, time
+from types import SimpleNamespace
+from ploutos_jax.train import loop, steps
+from tests.scripts.command_line import load_script
+
+phase, number, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+script = load_script("train")
+
+def send():
+    for _ in range(times):
+        os.kill(os.getpid(), number)
+        time.sleep(0.2)
+    if times > 1:
+        time.sleep(120)  # nobody waits for what the process is at
+
+def compiling(*arguments):
+    lowered = run_updates.lower(*arguments)
+    def compile():
+        if phase == "compile":
+            send()
+        program = lowered.compile()
+        def call(*arguments):
+            calls.append(1)
+            if phase == "rollout" and len(calls) == 2:
+                send()
+            return program(*arguments)
+        return call
+    return SimpleNamespace(compile=compile)
+
+def saving(self, step, *arguments):
+    save(self, step, *arguments)
+    if phase == "save" and step == 2 and self.path.name == "checkpoints":
+        send()
+
+def reading(*arguments):
+    if phase == "data":
+        send()
+    return read_market(*arguments)
+
+calls, run_updates, save, read_market = [], loop._run_updates, steps.Steps.save, script.read_market
+loop._run_updates = SimpleNamespace(lower=compiling)
+steps.Steps.save, script.read_market = saving, reading
+with script.exit_codes():
+    sys.exit(script.main(sys.argv[4:]))
+"""
+
+
+def interrupt(finished, folder, phase, number, times=1):
+    """Run the command in a process that gets a signal in a phase; return its arguments and what it said."""
+    args = train_args(finished.data, "run", NUM_UPDATES, "--checkpoint-every", str(TIMESTEPS_PER_UPDATE))
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, phase, str(int(number)), str(times), *args],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    return args, wait(process)
+
+
+def check_going_on(finished, folder, args):
+    outcome = call("train", [*args, "--resume"], folder)
+    assert outcome.code == 0, outcome.err
+    assert without_clock(read_figures(folder / "run")) == without_clock(read_figures(finished.folder))
+    assert restore(folder / "run").step == NUM_UPDATES
+
+
+# One of each phase and signal with the fast tests, the other half with the slow ones.
+CASES = [
+    pytest.param(phase, number, marks=() if (phase, number.name) == ("compile", "SIGTERM") else pytest.mark.slow)
+    for phase in PHASES
+    for number in NUMBERS
+]
+
+
+@pytest.mark.parametrize(("phase", "number"), CASES)
+def test_one_signal_ends_a_run_with_a_checkpoint(finished, tmp_path, phase, number):
+    args, outcome = interrupt(finished, tmp_path, phase, number)
+    assert outcome.code == 130, outcome.err
+    assert "a checkpoint will be written" in outcome.message and "Traceback" not in outcome.err
+    assert "continue with the same command and --resume" in outcome.out and "Score" not in outcome.out
+    # The update that was begun is finished.
+    expected = {"compile": 1, "rollout": 2, "save": 2}[phase]
+    assert restore(tmp_path / "run").step == expected == read_figures(tmp_path / "run")[-1]["update"]
+    check_going_on(finished, tmp_path, args)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_second_signal_ends_the_process_at_once(finished, tmp_path, phase):
+    args, outcome = interrupt(finished, tmp_path, phase, signal.SIGINT, times=2)
+    assert outcome.code == 130, outcome.err
+    assert "Stopped at once" in outcome.message and "Traceback" not in outcome.err
+    step = restore(tmp_path / "run").step
+    assert step in {"compile": (0,), "rollout": (0, 1), "save": (1, 2)}[phase]
+    check_going_on(finished, tmp_path, args)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_before_the_run_leaves_nothing(finished, tmp_path, number):
+    _, outcome = interrupt(finished, tmp_path, "data", number)
+    assert outcome.code == 130
+    assert outcome.message == "Interrupted."
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_request_is_heard_and_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in NUMBERS]
+    for number in NUMBERS:
+        with Interruption() as interruption:
+            assert not interruption.should_stop()
+            os.kill(os.getpid(), number)
+            deadline = time.monotonic() + 20
+            while not interruption.interrupted and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert interruption.interrupted and interruption.should_stop()
+    assert [signal.getsignal(number) for number in NUMBERS] == before
+
+
+def test_time_runs_out():
+    with Interruption(minutes=1e-6) as interruption:
+        time.sleep(0.01)
+        assert interruption.should_stop() and not interruption.interrupted
+    assert not Interruption(minutes=5).should_stop()
