@@ -5,6 +5,7 @@ python scripts/benchmark.py env --quick        the environment only (no rules, d
 python scripts/benchmark.py gradient           the gradient of an encoded table beside that of a plain dense network
 python scripts/benchmark.py peers              gym-trading-env and Stable-Baselines3 in the same run (extra `bench`)
 python scripts/benchmark.py features           the table of features beside TA-Lib and ta
+python scripts/benchmark.py synthetic          drawing made markets, bars alone and with all features
 python scripts/benchmark.py backtest           many backtests in one call, beside vectorbt with --vectorbt PYTHON
 python scripts/benchmark.py --json FILE        figures for a machine as well
 
@@ -27,6 +28,7 @@ import jax
 import tyro
 from benchmark_backtest import backtest_table, measure_backtest
 from benchmark_features import features_table, measure_features
+from benchmark_synthetic import measure_synthetic, synthetic_table
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +37,7 @@ from ploutos_jax.train.terminal import exit_codes, result_console
 ROOT = Path(__file__).resolve().parents[1]
 
 Row = dict[str, Any]
-Section = Literal["env", "train", "start", "gradient", "peers", "features", "backtest"]
+Section = Literal["env", "train", "start", "gradient", "peers", "features", "backtest", "synthetic"]
 
 MEASURES = {"env": ("env",), "train": ("train", "train 2x128"), "start": ("start",), "gradient": ("gradient",)}
 """What `benchmarks.measure_speed` measures in each section."""
@@ -66,7 +68,8 @@ class Benchmark:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
             updates at the default settings and, at one asset, with a dense network of 2x128 for actor and critic each,
             `start` is the time to the figures of the first update, `gradient` is encode-once beside a plain dense
-            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta,
+            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta, `synthetic` is
+            made markets drawn on the device,
             `backtest` is a thousand tables of decisions played at once, beside vectorbt.
         assets: sizes of the market for `env` and `train`.
         quick: smaller sizes, fewer repetitions.
@@ -96,6 +99,10 @@ def main(args: list[str]) -> int:
             of_features = measure_features(quick=wanted.quick, repeats=repeats)
             console.print(features_table(of_features))
             rows += of_features
+        elif section == "synthetic":
+            made = measure_synthetic(quick=wanted.quick)
+            console.print(synthetic_table(made))
+            rows += [{"section": section, **row} for row in made]
         elif section == "backtest":
             of_backtests = measure_backtest(quick=wanted.quick, repeats=repeats, vectorbt=wanted.vectorbt)
             console.print(backtest_table(of_backtests))

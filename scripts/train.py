@@ -13,14 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 from rich.console import Console
 
 from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.evaluate.backtest import backtest, baselines
 from ploutos_jax.evaluate.metrics import summarize
 from ploutos_jax.evaluate.report import metrics_table
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.source import market_to_score, read_market, split_market
+from ploutos_jax.market.sectors import with_sectors
+from ploutos_jax.market.streams import weigh_starts
+from ploutos_jax.market.training_data import TrainingData, read_training
 from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.device import configure
 from ploutos_jax.train.held_out import HeldOut
@@ -45,16 +49,12 @@ def main(args: list[str]) -> int:
         )
     configure(settings.device, deterministic=settings.deterministic)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
-    market = read_market(settings.data)
-    for note in market.notes:
+    data = read_training(settings.data, refresh=settings.train.market_refresh is not None)
+    training, held_out = data.market, data.held_out
+    for note in training.notes:
         console.print(f"Data: {note}", style="dim")
-    training, held_out = split_market(market, settings.data)
-    to_score = market_to_score(market, settings.data)
     env = TradingEnv(settings.env)
-    console.print(
-        f"Training on {training.num_assets} assets, {training.num_bars} bars ({_day(training, 0)} to"
-        f" {_day(training, -1)}), {training.num_features} features."
-    )
+    console.print(_describe(data))
     earlier = read_figures(output) if settings.resume else []
     rules = StoppingRules(settings.episodes, until_converged=settings.until_converged, rows=earlier)
     with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
@@ -62,12 +62,14 @@ def main(args: list[str]) -> int:
             settings.train,
             training,
             env,
+            params=_params(env, data, settings.data.stress_prob),
+            draw=data.draw if settings.train.market_refresh is not None else None,
             output=output,
             settings=dataclasses.asdict(settings),
             resume=settings.resume,
             observers=[bar, rules],
             should_stop=lambda: interruption.should_stop() or rules.should_stop(),
-            held_out=None if to_score is None else _held_out(to_score),
+            held_out=None if data.to_score is None else _held_out(data.to_score),
         )
     if interruption.interrupted:
         console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
@@ -76,7 +78,8 @@ def main(args: list[str]) -> int:
         console.print(f"Stopped before the last update: {rules.reason}.")
     span = training if held_out is None else held_out
     rows = _score(agents, span, settings.train.seeds, output)
-    others = baselines(market, settings.env, span.times[0], span.times[-1])
+    history = training if held_out is None else data.history
+    others = baselines(history, settings.env, span.times[0], span.times[-1])
     rows |= {name: summarize(ledger) for name, ledger in others.items()}
     seen = "the training bars (in sample, proves nothing)" if held_out is None else "bars never trained on"
     final = result_console()
@@ -86,6 +89,22 @@ def main(args: list[str]) -> int:
     run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
     final.print(f"\nNext: python scripts/evaluate.py --checkpoint {run} --output {report}")
     return 0
+
+
+def _describe(data: TrainingData) -> str:
+    training = data.market
+    span = f"{training.num_bars} bars ({_day(training, 0)} to {_day(training, -1)})"
+    if data.num_paths > 1:
+        span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
+    return f"Training on {training.num_assets} assets, {span}, {training.num_features} features."
+
+
+def _params(env: TradingEnv, data: TrainingData, stress_prob: float) -> EnvParams | None:
+    """Return numbers with which a share of the episodes begins on stressed copies; None where there are no copies."""
+    if data.stressed_from is None:
+        return None
+    params = env.default_params(with_sectors(data.market))
+    return params.replace(starts=jnp.asarray(weigh_starts(params.starts, data.stressed_from, stress_prob)))
 
 
 def _held_out(span: Market) -> HeldOut:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ploutos_jax.market.panel import Labels, Market
+from ploutos_jax.market.sectors import sector_columns
 
 DrawFunction = Callable[[jax.Array, Any], Market]
 """`(key, source) -> Market`, pure, the same shapes for every key; hashable, for it is part of a compiled program."""
@@ -35,6 +36,8 @@ class MarketDraw:
         """Return market number `index`, its arrays on the host, so that the device holds no more than it has to."""
         drawn = jax.jit(self.function)(jax.random.fold_in(self.key, index), self.source)
         drawn = jax.tree.map(np.asarray, drawn)
+        if drawn.sector is None and self.labels is not None:
+            drawn = drawn.replace(sector=sector_columns(self.labels.sectors))
         return drawn.replace(labels=self.labels, feature_names=self.feature_names)
 
     def first(self) -> Market:

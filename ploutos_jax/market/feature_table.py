@@ -48,7 +48,8 @@ def _compute_table(
     compute = partial(_compute_path, features=features)
     if num_paths == 1:
         return compute(prices, sessions)
-    by_path = jax.vmap(compute)(*split_paths((prices, sessions), num_paths))
+    # One path after the other: mapped over, the branch in `compute_in_blocks` would be taken both ways.
+    by_path = jax.lax.map(lambda path: compute(*path), split_paths((prices, sessions), num_paths))
     return by_path.reshape(*prices[0].shape, -1)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ploutos_jax.market.activity import measure_activity
 from ploutos_jax.market.bars import bar_exists
@@ -59,7 +60,7 @@ def build_market(
             panel as it is given (`total_return` adjusts it), one path at a time; their NaN becomes 0, their spread is
             left to the agent's scaling, their column is named by their `__name__`. `check_causal` tests them.
         path_end: `[T]` last row of the path that each row belongs to, where paths of equal length lie end to end
-            along T; None for one path.
+            along T; None for the panel's own, or for one path.
         cache: folder where the table of built-in features is kept for the next time (see `feature_cache`); your own
             functions are evaluated each time.
 
@@ -72,7 +73,7 @@ def build_market(
     """
     if not is_traced(panel):
         panel.validate()
-    num_paths = _count_paths(panel.num_bars, path_end)
+    num_paths = _count_paths(panel.num_bars, panel.path_end if path_end is None else path_end)
     columns = _resolve_columns(features, panel)
     built_in = tuple(column for column in columns.values() if isinstance(column, Feature))
     adjusted = total_return(panel, num_paths)
@@ -103,6 +104,19 @@ def build_market(
         labels=panel.labels,
         feature_names=(*columns, *MASKS),
     )
+
+
+def feature_names(features: str | Sequence[str], panel: Panel | None = None) -> tuple[str, ...]:
+    """Return the names of the columns of a market.
+
+    Args:
+        features: a set's name, or a list of names.
+        panel: whose signals are joined to a set; none without it.
+    """
+    if panel is not None:
+        return (*_resolve_columns(features, panel), *MASKS)
+    names = FEATURE_SETS[features] if isinstance(features, str) else features
+    return (*(name for name in names if name not in MASKS), *MASKS)
 
 
 @partial(jax.jit, static_argnames="num_paths")
@@ -138,9 +152,11 @@ def _last_rows(num_bars: int, num_paths: int) -> np.ndarray:
     return np.arange(num_bars) // length * length + length - 1
 
 
-def _count_paths(num_bars: int, path_end: np.ndarray | None) -> int:
+def _count_paths(num_bars: int, path_end: Array | None) -> int:
     if path_end is None:
         return 1
+    if isinstance(path_end, Tracer):
+        raise ValueError("Inside jit, path_end must be a NumPy array: how many paths there are decides the program.")
     ends = np.asarray(path_end)
     num_paths = len(np.unique(ends))
     if ends.shape != (num_bars,) or num_bars % num_paths or (ends != _last_rows(num_bars, num_paths)).any():

@@ -150,6 +150,7 @@ def read_date(value: Any, name: str) -> np.datetime64:
         "signals",
         "spread_scale",
         "impact_scale",
+        "path_end",
     ],
     meta_fields=[],
     drop_fields=["labels"],
@@ -173,6 +174,8 @@ class Panel(_Labelled):
         signals: extra columns of the user's file by name, each `[T, A]`, NaN where missing; known at close t.
         spread_scale, impact_scale: `[T, A]` multiples of the configured spread and market impact of fills in bar t,
             or None for 1 everywhere. The broker charges by them as it fills; no feature and no observation holds them.
+        path_end: `[T]` int32, the last row of the path that row t belongs to, where several paths of equal length lie
+            end to end along T, or None for one path. Nothing that looks along time crosses it.
         labels: symbols, sectors and dates (host only).
     """
 
@@ -188,6 +191,7 @@ class Panel(_Labelled):
     signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     spread_scale: Array | None = None
     impact_scale: Array | None = None
+    path_end: Array | None = None
     labels: Labels | None = None
 
     @property
@@ -202,7 +206,8 @@ class Panel(_Labelled):
         """Return the rows of a span; see `find_rows` for the arguments."""
         rows = self.find_rows(start, end)
         labels = self.labels.rows(rows) if self.labels is not None else None
-        return jax.tree.map(lambda x: x[rows], self).replace(labels=labels)
+        cut = jax.tree.map(lambda x: x[rows], self)
+        return cut.replace(path_end=_cut_path_end(cut.path_end, rows), labels=labels)
 
     def select(self, symbols: list[str] | tuple[str, ...]) -> "Panel":
         """Return the panel of some tickers, in the order given.
@@ -241,6 +246,8 @@ class Panel(_Labelled):
         for name, signal in self.signals.items():
             if signal.shape != shape:
                 raise ValueError(f"Signal {name!r} has shape {signal.shape}, but panel.close has {shape}.")
+        if self.path_end is not None and self.path_end.shape != shape[:1]:
+            raise ValueError(f"panel.path_end has shape {self.path_end.shape}, expected {shape[:1]}.")
         if self.sessions.shape != shape[:1]:
             raise ValueError(f"panel.sessions has shape {self.sessions.shape}, expected {shape[:1]}.")
         if self.labels is not None:
@@ -380,8 +387,13 @@ class Market(_Labelled):
         rows = self.find_rows(start, end)
         labels = self.labels.rows(rows) if self.labels is not None else None
         cut = jax.tree.map(lambda x: x[rows], self.replace(sector=None))
-        path_end = (cut.path_end - rows.start).clip(0, rows.stop - rows.start - 1)
+        path_end = _cut_path_end(cut.path_end, rows)
         return cut.replace(path_end=path_end, sector=self.sector, labels=labels, feature_names=self.feature_names)
+
+
+def _cut_path_end(path_end: Any, rows: slice) -> Any:
+    """Return the last rows of paths, counted from the first row of a window and not beyond its last."""
+    return None if path_end is None else (path_end - rows.start).clip(0, rows.stop - rows.start - 1)
 
 
 def _few(names: Mapping[str, Any]) -> str:

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.market.bridge import draw_bars
 from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.feature_table import MASKS
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.panel import UNKNOWN_SECTOR, Array, Labels, Market, Panel
-from ploutos_jax.market.synthetic import draw_bars
 
 HINT = "hint"
 """The signal that looks ahead; as a feature it is `signal_hint`."""
@@ -70,7 +70,7 @@ def planted_panel(
             above 0, or `tail` not above 2 (no variance to scale by).
 
     Source: a normal with inverse-gamma variance is Student-t (Gelman et al., Bayesian Data Analysis, 3rd ed., section
-    17.2); extremes of a bar as in `synthetic.draw_bars`.
+    17.2); extremes of a bar as in `bridge.draw_bars`.
     """
     if num_assets < 1 or num_bars < 1:
         raise ValueError(f"A planted panel needs at least 1 asset and 1 bar, not {num_assets} and {num_bars}.")

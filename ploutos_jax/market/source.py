@@ -18,6 +18,7 @@ from ploutos_jax.market.synthetic import synthetic_panel
 
 SYNTHETIC = "synthetic"
 PLANTED = "planted"
+BOOTSTRAP = "bootstrap:"
 _DEFAULT_FEATURES = "core"
 _MIN_HELD_OUT_BARS = 20
 
@@ -27,9 +28,12 @@ class DataConfig:
     """Which bars to use.
 
     Attributes:
-        data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets; `synthetic:100` for
-            100), or `planted`: made assets with a column that tells the next bar's return, to see whether a learner
-            learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked future).
+        data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets that move as the S&P 500
+            does; `synthetic:503` for 503), or `planted`: made assets with a column that tells the next bar's return,
+            to see whether a learner learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked
+            future).
+        paths: independent histories of ten years that `synthetic` lays end to end; no episode and no feature reaches
+            from one into the next, and the last of them are kept for scoring.
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
         holdout: share of the last bars kept for scoring when `end` is not given.
@@ -42,10 +46,16 @@ class DataConfig:
         features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
             `core`, and on planted data the signals alone.
         exchange_timezone: whose calendar day is the trading day of intraday bars.
+        stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
+            on a file's bars, which then lie beside stressed copies. Bars held out are never stressed.
+        bank_paths: paths of a drawn market, laid end to end.
+        bank_bars: bars of each.
+        block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions.
         feature_cache: keep the features of large files in the user's cache folder and read them from there.
     """
 
     data: str = SYNTHETIC
+    paths: int = 1
     start: str | None = None
     end: str | None = None
     holdout: float = 0.2
@@ -56,6 +66,10 @@ class DataConfig:
     sectors: str | None = None
     features: str | None = None
     exchange_timezone: str = "America/New_York"
+    stress_prob: float = 0.0
+    bank_paths: int = 16
+    bank_bars: int = 1260
+    block_sessions: float = 20.0
     feature_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -63,18 +77,35 @@ class DataConfig:
         _check_span(self, "eval_start", "eval_end")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
+        if not 0 <= self.stress_prob <= 1:
+            raise ValueError(f"stress_prob={self.stress_prob} must lie in [0, 1]: it is a probability.")
+        if self.bank_paths < 1 or self.bank_bars < 2 or not self.block_sessions >= 1:
+            raise ValueError(
+                f"bank_paths={self.bank_paths} and block_sessions={self.block_sessions} must be at least 1, and"
+                f" bank_bars={self.bank_bars} at least 2."
+            )
+        if self.data == BOOTSTRAP:
+            raise ValueError("data='bootstrap:' names no file; write bootstrap:FILE.")
         if self.features is not None and self.features not in FEATURE_SETS:
             near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
             raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
+        if self.paths < 1:
+            raise ValueError(f"paths={self.paths} must be at least 1: it is the number of made histories.")
         if self.is_synthetic:
-            _num_synthetic_assets(self.data)
+            num_synthetic_assets(self.data)
+        elif self.paths > 1:
+            raise ValueError(f"paths={self.paths} needs made data, such as --data synthetic; {self.data!r} is one.")
         if self.is_planted:
-            _planted_size(self.data)
+            planted_size(self.data)
 
     @property
     def cache_folder(self) -> Path | None:
         """Where features are kept, or None where they are not."""
         return default_folder() if self.feature_cache else None
+
+    @property
+    def is_bootstrap(self) -> bool:
+        return self.data.startswith(BOOTSTRAP)
 
     @property
     def is_synthetic(self) -> bool:
@@ -95,7 +126,7 @@ def read_panel(config: DataConfig) -> Panel:
         panel = _made_panel(config)
         return panel.select(config.tickers) if config.tickers else panel
     return load_panel(
-        config.data,
+        config.data.removeprefix(BOOTSTRAP),
         tickers=config.tickers or None,
         universe=config.universe,
         sectors=config.sectors,
@@ -110,11 +141,16 @@ def read_market(config: DataConfig, features: Any = None) -> Market:
         config: the description.
         features: feature names instead of `config.features`, those of an agent say.
     """
-    chosen = features if features is not None else config.features
-    if chosen is None:
-        # No built-in feature at all: what is joined to them, signals and masks, is all that there is.
-        chosen = () if config.is_planted else _DEFAULT_FEATURES
+    chosen = features if features is not None else default_features(config)
     return build_market(read_panel(config), chosen, cache=config.cache_folder)
+
+
+def default_features(config: DataConfig) -> str | tuple[str, ...]:
+    """Return the features that a description asks for, or those of its kind of data."""
+    if config.features is not None:
+        return config.features
+    # No built-in feature at all: what is joined to them, signals and masks, is all that there is.
+    return () if config.is_planted else _DEFAULT_FEATURES
 
 
 def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | None]:
@@ -196,12 +232,13 @@ def _from_row(market: Market, row: int) -> Market | None:
 
 def _made_panel(config: DataConfig) -> Panel:
     if config.is_planted:
-        num_assets, strength = _planted_size(config.data)
+        num_assets, strength = planted_size(config.data)
         return planted_panel(jax.random.key(0), num_assets=num_assets, strength=strength)
-    return synthetic_panel(jax.random.key(0), num_assets=_num_synthetic_assets(config.data))
+    num_assets = num_synthetic_assets(config.data)
+    return synthetic_panel(jax.random.key(0), num_assets=num_assets, num_paths=config.paths)
 
 
-def _num_synthetic_assets(data: str) -> int:
+def num_synthetic_assets(data: str) -> int:
     number = data.partition(":")[2]
     if number == "" and data == SYNTHETIC:
         return 30
@@ -210,7 +247,7 @@ def _num_synthetic_assets(data: str) -> int:
     return int(number)
 
 
-def _planted_size(data: str) -> tuple[int, float]:
+def planted_size(data: str) -> tuple[int, float]:
     """Return number of assets and strength of `planted[:A[:strength]]`."""
     assets, strength = "30", "0.3"
     if data != PLANTED:

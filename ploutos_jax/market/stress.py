@@ -85,12 +85,7 @@ def stress(
         near = difflib.get_close_matches(str(scenario), SCENARIOS, n=1, cutoff=0.0)
         raise ValueError(f"Unknown scenario {scenario!r}; did you mean {near[0]!r}? There are {', '.join(SCENARIOS)}.")
     length = _path_length(panel, num_paths)
-    low, high = (None, None) if between is None else between
-    if between is not None and not 1 <= low < high <= length:  # type: ignore[operator]
-        raise ValueError(
-            f"between={between} must be rows (from, to) of a path of {length} bars, from row 1 on: a shock needs a bar"
-            " before it."
-        )
+    bounds = None if between is None else _bounds(between, length)
     if severity is not None and not isinstance(severity, Tracer):
         given = np.asarray(severity)
         if given.shape not in ((), (num_paths,)) or not ((given >= 0) & (given <= 1)).all():
@@ -100,7 +95,6 @@ def stress(
     keys = jax.random.split(key, (num_paths, 2))
     drawn = jax.vmap(jax.random.uniform)(keys[:, 1]) if severity is None else severity
     drawn = jnp.broadcast_to(jnp.asarray(drawn, float), num_paths)
-    bounds = None if between is None else jnp.array([low, high], jnp.int32)
     made, shock = _stress(keys[:, 0], _arrays(panel), drawn, bounds, _sector(panel), scenario, num_paths)
     if num_paths == 1:
         shock = jax.tree.map(lambda x: x[0], shock)
@@ -114,6 +108,7 @@ def stress_some(
     *,
     scenarios: Sequence[str] = SCENARIOS,
     num_paths: int,
+    between: tuple[int, int] | None = None,
 ) -> tuple[Panel, Shock]:
     """Lay a scenario drawn from some over each path with a given probability, the severity drawn too.
 
@@ -126,6 +121,7 @@ def stress_some(
         probability: of a path to be stressed.
         scenarios: names to draw from.
         num_paths: paths of equal length that lie end to end along T.
+        between: see `stress`.
 
     Returns:
         The panel and, per path, the shock.
@@ -133,10 +129,11 @@ def stress_some(
     for scenario in scenarios:
         if scenario not in OVERLAYS:
             raise ValueError(f"Unknown scenario {scenario!r}. There are {', '.join(SCENARIOS)}.")
-    _path_length(panel, num_paths)
+    length = _path_length(panel, num_paths)
+    bounds = None if between is None else _bounds(between, length)
     ones = jnp.ones(panel.close.shape)
     whole = panel.replace(**{name: ones if (x := getattr(panel, name)) is None else x for name in SCALES})
-    made, shock = _stress_some(key, _arrays(whole), probability, _sector(panel), tuple(scenarios), num_paths)
+    made, shock = _stress_some(key, _arrays(whole), probability, bounds, _sector(panel), tuple(scenarios), num_paths)
     return _merge(whole, made, shock), shock
 
 
@@ -157,13 +154,20 @@ def _stress(
 
 @partial(jax.jit, static_argnames=("scenarios", "num_paths"))
 def _stress_some(
-    key: Array, panel: Panel, probability: Array, sector: Array, scenarios: tuple[str, ...], num_paths: int
+    key: Array,
+    panel: Panel,
+    probability: Array,
+    between: Array | None,
+    sector: Array,
+    scenarios: tuple[str, ...],
+    num_paths: int,
 ) -> tuple[Panel, Shock]:
     def leave_alone(key: Array, path: Panel, severity: Array) -> tuple[Panel, Shock]:
         nothing = jnp.zeros(path.num_assets, bool)
         return path, Shock(jnp.int32(NO_SCENARIO), jnp.int32(0), jnp.int32(-1), nothing, jnp.zeros_like(severity))
 
-    branches = [leave_alone] + [partial(_stress_path, scenario=name, between=None, sector=sector) for name in scenarios]
+    branches = [leave_alone]
+    branches += [partial(_stress_path, scenario=name, between=between, sector=sector) for name in scenarios]
 
     def stress_path(given: tuple[Array, Panel]) -> tuple[Panel, Shock]:
         key, path = given
@@ -259,6 +263,16 @@ def _merge(panel: Panel, made: Panel, shock: Shock) -> Panel:
         changed["high"] = np.maximum(changed["high"], np.maximum(changed["open"], changed["close"]))
         changed["low"] = np.minimum(changed["low"], np.minimum(changed["open"], changed["close"]))
     return panel.replace(**changed)
+
+
+def _bounds(between: tuple[int, int], length: int) -> Array:
+    low, high = between
+    if not 1 <= low < high <= length:
+        raise ValueError(
+            f"between={between} must be rows (from, to) of a path of {length} bars, from row 1 on: a shock needs a bar"
+            " before it."
+        )
+    return jnp.array([low, high], jnp.int32)
 
 
 def _path_length(panel: Panel, num_paths: int) -> int:

@@ -1,9 +1,11 @@
-"""Made markets: a random key becomes a panel with correlated returns, clustered volatility and consistent bars.
+"""Made markets: a random key becomes a panel that moves as the S&P 500 does, whole on the device.
 
-Log return of asset i: `β_i·market + sector + idiosyncratic`, each with Student-t shocks; the market's volatility
-follows a persistent process that also moves the others'. But for the drift, prices are a martingale, inside a bar
-too, so that no rule earns anything before costs, a stop or a target no more than a pattern: what can be learned here
-is exposure, risk and the saving of costs.
+Three regimes, a market factor with jumps and asymmetric volatility, eleven sectors, and returns of each asset's own
+(`synthetic_model`); a path through each day, volume and spreads (`synthetic_bars`); numbers that are all leaves
+(`synthetic_params`). How far its statistics are those of the real thing is measured in benchmarks/SYNTHETIC.md.
+
+What a day brings says nothing of the next one but how much it will move: there is no pattern to find. What can be
+learned here is exposure by regime and volatility, control of risk, and the saving of costs.
 """
 
 from functools import partial
@@ -11,169 +13,159 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from ploutos_jax.market.panel import Array, Labels, Panel
-from ploutos_jax.market.sectors import GICS_SECTORS
+from ploutos_jax.market.made_labels import LAST_YEAR, exchange_days, made_labels, session_times
+from ploutos_jax.market.panel import Array, Panel
+from ploutos_jax.market.synthetic_bars import Bars, bars_in_day, draw_path_bars
+from ploutos_jax.market.synthetic_model import Days, draw_assets, draw_days
+from ploutos_jax.market.synthetic_params import SyntheticParams, jitter_params
 
-_FIRST_DATE = np.datetime64("2010-01-04")
-
-
-class SyntheticParams(struct.PyTreeNode):
-    """Numbers of the generator, per bar (a trading day); every field is a leaf.
-
-    Attributes:
-        drift: mean simple return of the market; an asset's is beta times this.
-        market_volatility, sector_volatility, asset_volatility: standard deviations of log returns.
-        volatility_persistence, volatility_of_volatility: of the market's log volatility.
-        beta_spread: standard deviation of betas around 1.
-        tail: degrees of freedom of the shocks.
-        overnight_share: share of a day's drift and variance between close and open.
-    """
-
-    drift: float = 0.0004
-    market_volatility: float = 0.0095
-    sector_volatility: float = 0.006
-    asset_volatility: float = 0.012
-    volatility_persistence: float = 0.97
-    volatility_of_volatility: float = 0.10
-    beta_spread: float = 0.3
-    tail: float = 5.0
-    overnight_share: float = 0.25
+PRESETS: dict[str, int | None] = {"sp500-daily": None, "sp500-1m": 1, "sp500-5m": 5, "sp500-60m": 60}
+"""Minutes of a bar by preset, None for a day. All hold the S&P 500's numbers; intraday ones its sessions, too."""
 
 
 def synthetic_panel(
-    key: jax.Array, num_assets: int = 30, num_bars: int = 2520, params: SyntheticParams | None = None
+    key: jax.Array,
+    num_assets: int = 30,
+    num_bars: int = 2520,
+    params: SyntheticParams | None = None,
+    *,
+    num_paths: int = 1,
+    preset: str = "sp500-daily",
+    jitter: float = 0.0,
 ) -> Panel:
-    """Draw a daily panel.
+    """Draw a panel of one or more paths of the same market.
 
     Args:
-        key: consumed; the same key gives the same panel.
+        key: consumed; the same key gives the same panel, and path i of it whatever `num_paths` is.
         num_assets: A, assets dealt out over the 11 GICS sectors in turn.
-        num_bars: T.
+        num_bars: bars of each path.
         params: numbers of the generator.
+        num_paths: P paths lie end to end along T, with other betas, prices and moves on each; see `Panel.path_end`.
+        preset: `sp500-daily`, or `sp500-1m`, `sp500-5m`, `sp500-60m` for bars of so many minutes in sessions from
+            9:30 to 16:00 in New York. An unfinished last session is possible.
+        jitter: volatilities, jump rates, durations of regimes and assets' volatilities of each path are multiplied by
+            numbers drawn from 1 − jitter to 1 + jitter.
 
     Returns:
-        A `Panel` of float arrays on the device, all bars tradable, with symbols `S001` … and business days as dates.
+        A `Panel` of float arrays on the device, `T = P · num_bars`, all bars tradable, with `spread_scale`, made-up
+        tickers, sectors, and dates from 2010-01-04 on: one path begins on the day after the one before it ended. Days
+        are business days without the holidays of the NYSE; `path_end` is None for one path.
 
     Raises:
-        ValueError: if a size is below 1.
+        ValueError: if a size is below 1, the preset is unknown, jitter lies outside [0, 1), or the dates of all paths
+            reach beyond the year 2199.
     """
-    if num_assets < 1 or num_bars < 1:
-        raise ValueError(f"A synthetic panel needs at least 1 asset and 1 bar, not {num_assets} and {num_bars}.")
-    arrays = _draw(key, params or SyntheticParams(), num_assets, num_bars)
-    times = np.busday_offset(_FIRST_DATE, np.arange(num_bars), roll="forward")
-    labels = Labels(
-        symbols=tuple(f"S{i + 1:03d}" for i in range(num_assets)),
-        sectors=tuple(GICS_SECTORS[i % len(GICS_SECTORS)] for i in range(num_assets)),
-        times=times.astype("datetime64[ns]"),
+    _check(num_assets, num_bars, num_paths, preset, jitter)
+    days, minutes = bar_days(num_bars, num_paths, preset)
+    if (days[1:] < days[:-1]).any():
+        raise ValueError(
+            f"{num_paths} paths of {num_bars} bars reach beyond the year {LAST_YEAR}; take fewer or shorter ones, or"
+            " market.bank.draw_market, whose markets have no dates."
+        )
+    panel = draw_panel(key, params, num_assets, num_bars, num_paths=num_paths, preset=preset, jitter=jitter)
+    times = days if PRESETS[preset] is None else session_times(days, minutes)
+    return panel.replace(labels=made_labels(num_assets, times))
+
+
+def draw_panel(
+    key: jax.Array,
+    params: SyntheticParams | None,
+    num_assets: int,
+    num_bars: int,
+    *,
+    num_paths: int = 1,
+    preset: str = "sp500-daily",
+    jitter: float = 0.0,
+) -> Panel:
+    """Return the panel of `synthetic_panel` without labels; pure, hence free to use inside `jit`.
+
+    Raises:
+        ValueError: as `synthetic_panel`, but for dates: past the year 2199 the calendar begins anew with a path.
+    """
+    _check(num_assets, num_bars, num_paths, preset, jitter)
+    bars = draw_bars_of_paths(
+        key,
+        SyntheticParams() if params is None else params,
+        jitter,
+        num_assets=num_assets,
+        num_bars=num_bars,
+        num_paths=num_paths,
+        bar_minutes=PRESETS[preset],
     )
-    opens, high, low, close, volume = arrays
+    days, _ = bar_days(num_bars, num_paths, preset)
+    bars = jax.tree.map(lambda x: x.reshape(-1, num_assets), bars)
     return Panel(
-        open=opens,
-        high=high,
-        low=low,
-        close=close,
-        volume=volume,
-        tradable=jnp.ones(close.shape, bool),
-        sessions=jnp.asarray(times.astype("datetime64[D]").astype(np.int64), jnp.int32),
-        labels=labels,
+        **bars._asdict(),
+        tradable=jnp.ones(bars.close.shape, bool),
+        sessions=jnp.asarray(days.astype(np.int64), jnp.int32),
+        path_end=None if num_paths == 1 else last_rows(num_bars, num_paths),
     )
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _draw(key: jax.Array, params: SyntheticParams, num_assets: int, num_bars: int) -> tuple[Array, ...]:
-    names = ("volatility", "moves", "beta", "scale", "price", "middle", "bridge", "volume")
-    keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(key, len(names)), strict=True))
-    num_sectors = len(GICS_SECTORS)
-    sector_of = jnp.arange(num_assets) % num_sectors
-    level = _volatility_level(keys["volatility"], params, num_bars)[:, None]
-    beta = jnp.clip(1 + params.beta_spread * jax.random.normal(keys["beta"], (num_assets,)), 0.3, 2.0)
-    scale = params.asset_volatility * jnp.exp(0.3 * jax.random.normal(keys["scale"], (num_assets,)))
+@partial(jax.jit, static_argnames=("num_assets", "num_bars", "num_paths", "bar_minutes"))
+def draw_bars_of_paths(
+    key: jax.Array,
+    params: SyntheticParams,
+    jitter: float | Array,
+    *,
+    num_assets: int,
+    num_bars: int,
+    num_paths: int,
+    bar_minutes: int | None,
+) -> Bars:
+    """Return the bars `[P, T, A]` of P paths; path i depends on the key and i only."""
 
-    others = jnp.concatenate([jnp.full(num_sectors, params.sector_volatility), scale]) * jnp.sqrt(level)
-    moves, variances = _moves(
-        keys["moves"], params, jnp.concatenate([params.market_volatility * level, others], axis=1)
-    )
-    market, sector, own = jnp.split(moves, (1, 1 + num_sectors), axis=2)
-    of_market, of_sector, of_own = jnp.split(variances, (1, 1 + num_sectors), axis=1)
-    variance = beta**2 * of_market + of_sector[:, sector_of] + of_own
-    # Half the variance is what the logarithm of a price loses against the price.
-    trend = _day_parts(params) * (beta * params.drift - variance / 2)
-    overnight, inside = trend + beta * market + sector[..., sector_of] + own
+    def draw(path: Array) -> Bars:
+        return draw_path(jax.random.fold_in(key, path), params, jitter, num_assets, num_bars, bar_minutes)[1]
 
-    first = jnp.exp(jax.random.uniform(keys["price"], (num_assets,), minval=jnp.log(15.0), maxval=jnp.log(300.0)))
-    inside_variance = (1 - params.overnight_share) * variance
-    opens, high, low, close = draw_bars(keys["middle"], keys["bridge"], first, overnight, inside, inside_variance)
-    usual = (beta * params.market_volatility) ** 2 + params.sector_volatility**2 + scale**2
-    activity = 0.35 * jax.random.normal(keys["volume"], close.shape) + 0.25 * jnp.log(variance / usual)
-    return opens, high, low, close, jnp.round(2e8 / close[0] * jnp.exp(activity))
+    return jax.vmap(draw)(jnp.arange(num_paths))
 
 
-def _moves(key: jax.Array, params: SyntheticParams, volatility: Array) -> tuple[Array, Array]:
-    """Return `[2, T, N]` log moves overnight and inside the bar, and the bar's variance `[T, N]`.
+def draw_path(
+    key: jax.Array,
+    params: SyntheticParams,
+    jitter: float | Array,
+    num_assets: int,
+    num_bars: int,
+    bar_minutes: int | None,
+) -> tuple[Days, Bars]:
+    """Return one path: what moves it, and its bars `[T, A]`."""
+    jitter_key, asset_key, day_key, bar_key = jax.random.split(key, 4)
+    own = jitter_params(jitter_key, params, jitter)
+    assets = draw_assets(asset_key, own, num_assets)
+    days = draw_days(day_key, own, assets, -(-num_bars // bars_in_day(bar_minutes)))
+    bars = draw_path_bars(bar_key, own, assets, days, bar_minutes)
+    return days, jax.tree.map(lambda x: x[:num_bars], bars)
 
-    The variance is drawn, inverse gamma around `volatility**2`, which makes the sum of the moves Student-t. Given the
-    variance they are normal and independent: a path inside the bar can then be a Brownian one, which says nothing of
-    its own future. Around a Student-t return drawn at once it could not be, and stops would pay or cost for nothing.
+
+def last_rows(num_bars: int, num_paths: int) -> np.ndarray:
+    """Return `[P · num_bars]` int32, the last row of each row's path."""
+    return np.repeat(np.arange(1, num_paths + 1, dtype=np.int32) * num_bars - 1, num_bars)
+
+
+def bar_days(num_bars: int, num_paths: int, preset: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the day of each bar of all paths, datetime64[D], and the minute of its session in which it starts.
+
+    A path goes on with the day after the last one of the path before; where the calendar ends, one begins it anew.
     """
-    variance_key, key = jax.random.split(key)
-    shape = params.tail / 2
-    variance = volatility**2 * (shape - 1) / jax.random.gamma(variance_key, shape, volatility.shape)
-    return jnp.sqrt(_day_parts(params) * variance) * jax.random.normal(key, (2, *volatility.shape)), variance
+    count, calendar = bars_in_day(PRESETS[preset]), exchange_days()
+    row = np.arange(num_bars)
+    num_days = -(-num_bars // count)
+    if num_days > calendar.size:
+        raise ValueError(f"A path of {num_days} days is longer than the calendar of {calendar.size} days; take fewer.")
+    start = np.arange(num_paths) % (calendar.size // num_days) * num_days
+    days = calendar[start[:, None] + row // count]
+    return days.ravel(), np.tile(row % count * (PRESETS[preset] or 0), num_paths)
 
 
-def _day_parts(params: SyntheticParams) -> Array:
-    """Return `[2, 1, 1]` shares of the day overnight and inside the bar."""
-    return jnp.stack([params.overnight_share, 1 - params.overnight_share])[:, None, None]
-
-
-def _volatility_level(key: jax.Array, params: SyntheticParams, num_bars: int) -> Array:
-    """Return `[T]` volatility relative to its mean, from a stationary AR(1) of its logarithm."""
-    noise = params.volatility_of_volatility * jax.random.normal(key, (num_bars + 1,))
-    spread = 1 / jnp.sqrt(1 - params.volatility_persistence**2)
-
-    def step(x: Array, e: Array) -> tuple[Array, Array]:
-        x = params.volatility_persistence * x + e
-        return x, x
-
-    _, log_level = jax.lax.scan(step, noise[0] * spread, noise[1:])
-    return jnp.exp(log_level - (params.volatility_of_volatility * spread) ** 2)
-
-
-def draw_bars(
-    middle_key: jax.Array,
-    bridge_key: jax.Array,
-    first: Array,
-    overnight: Array,
-    inside: Array,
-    inside_variance: Array,
-) -> tuple[Array, ...]:
-    """Return open, high, low and close `[T, A]`; extremes by the law of a Brownian bridge between open and close.
-
-    The bridge is drawn in two halves. Over a whole bar high and low depend on each other: drawn apart, one bar would
-    reach a stop and a target two or three times too often.
-
-    Args:
-        middle_key, bridge_key: of the point half way through a bar, and of the extremes of the halves.
-        first: `[A]` price before the first bar.
-        overnight, inside: `[T, A]` log moves from close to open and from open to close.
-        inside_variance: `[T, A]` variance from which `inside` was drawn.
-
-    Source: the maximum of a bridge from 0 to x with variance s² is `(x + √(x² − 2s²·ln U)) / 2`, U uniform
-    (Karatzas & Shreve, section 4.3); the minimum mirrors it.
-    """
-    log_close = jnp.log(first) + jnp.cumsum(overnight + inside, axis=0)
-    log_open = log_close - inside
-    middle = inside / 2 + jnp.sqrt(inside_variance) / 2 * jax.random.normal(middle_key, inside.shape)
-    starts, moves = jnp.stack([jnp.zeros_like(middle), middle]), jnp.stack([middle, inside - middle])
-    tiny = jnp.finfo(inside.dtype).tiny
-    uniform = jax.random.uniform(bridge_key, (2, *moves.shape), minval=tiny)
-    reach = jnp.sqrt(moves**2 - inside_variance * jnp.log(uniform))
-    highest = (starts + (moves + reach[0]) / 2).max(axis=0)
-    lowest = (starts + (moves - reach[1]) / 2).min(axis=0)
-    opens, close = jnp.exp(log_open), jnp.exp(log_close)
-    # Rounding may leave an extreme an ulp inside the open or the close.
-    high = jnp.maximum(jnp.exp(log_open + highest), jnp.maximum(opens, close))
-    low = jnp.minimum(jnp.exp(log_open + lowest), jnp.minimum(opens, close))
-    return opens, high, low, close
+def _check(num_assets: int, num_bars: int, num_paths: int, preset: str, jitter: float) -> None:
+    if min(num_assets, num_bars, num_paths) < 1:
+        raise ValueError(
+            "A synthetic panel needs at least 1 asset and 1 bar on each of at least 1 path,"
+            f" not {num_assets}, {num_bars} and {num_paths}."
+        )
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r} is unknown; known are {', '.join(PRESETS)}.")
+    if not 0 <= jitter < 1:
+        raise ValueError(f"jitter={jitter} must lie in [0, 1): numbers are multiplied by 1 - jitter to 1 + jitter.")

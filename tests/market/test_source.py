@@ -75,17 +75,19 @@ def test_made_data():
     panel = read_panel(DataConfig())
     assert panel.num_assets == 30 and panel.num_bars == 2520
     np.testing.assert_array_equal(read_panel(DataConfig(data="synthetic:30")).close, panel.close)
-    chosen = read_panel(DataConfig(tickers=("S003", "S001")))
-    assert chosen.symbols == ("S003", "S001")
+    first, _, third = panel.symbols[:3]
+    chosen = read_panel(DataConfig(tickers=(third, first)))
+    assert chosen.symbols == (third, first)
     np.testing.assert_array_equal(chosen.close, np.asarray(panel.close)[:, [2, 0]])
-    for tickers, said in ((("NOPE",), "Unknown ticker: NOPE"), (("S001", "S001"), "S001 is given twice")):
+    for tickers, said in ((("NOPE",), "Unknown ticker: NOPE"), ((first, first), f"{first} is given twice")):
         with pytest.raises(ValueError, match=said):
             read_panel(DataConfig(tickers=tickers))
 
 
 def test_number_of_made_assets(monkeypatch):
-    monkeypatch.setattr(source, "synthetic_panel", lambda key, num_assets: num_assets)
-    assert read_panel(DataConfig(data="synthetic:4")) == 4
+    monkeypatch.setattr(source, "synthetic_panel", lambda key, num_assets, num_paths: (num_assets, num_paths))
+    assert read_panel(DataConfig(data="synthetic:4")) == (4, 1)
+    assert read_panel(DataConfig(data="synthetic:4", paths=3)) == (4, 3)
     assert DataConfig(data="synthetic:4").is_synthetic and DataConfig().is_synthetic
     assert not DataConfig(data="synthetic.csv").is_synthetic
 
@@ -123,7 +125,7 @@ def test_planted_data_shows_its_signals_alone_unless_more_is_asked_for():
 
 
 def test_features_are_the_core_set_without_a_choice(monkeypatch, make_panel):
-    monkeypatch.setattr(source, "synthetic_panel", lambda key, num_assets: make_panel(num_bars=30))
+    monkeypatch.setattr(source, "synthetic_panel", lambda key, num_assets, num_paths: make_panel(num_bars=30))
     assert read_market(DataConfig()).feature_names == read_market(DataConfig(features="core")).feature_names
     assert read_market(DataConfig()).num_features > 20
 
@@ -170,6 +172,8 @@ def test_the_span_is_not_cut_when_reading(bars_file):
         ({"data": "synthetic:"}, "write synthetic:N"),
         ({"data": "synthetic:0"}, "write synthetic:N"),
         ({"data": "synthetic:many"}, "data='synthetic:many': write synthetic:N"),
+        ({"data": "synthetic:3", "paths": 0}, "paths=0 must be at least 1"),
+        ({"data": "file.csv", "paths": 2}, "paths=2 needs made data"),
         ({"data": "synthetic:-3"}, "write synthetic:N"),
         ({"data": "planted:"}, "data='planted:': write planted:A:STRENGTH"),
         ({"data": "planted:0"}, "write planted:A:STRENGTH"),
