@@ -13,6 +13,7 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.evaluate.backtest import baselines
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import annual_return, max_drawdown, sharpe, summarize, total_return
+from ploutos_jax.evaluate.resampling import RESAMPLES
 from ploutos_jax.evaluate.statistics import (
     bootstrap_interval,
     deflated_sharpe,
@@ -56,7 +57,7 @@ def put_together(plan: Plan, folds: Sequence[Fold], market: Market, config: EnvC
     paths = []
     for turns in plan.paths:
         span = slice(max(turns[0].window.start - 1, 0), turns[-1].window.stop)
-        rules = rules or baselines(market.window(span.start, span.stop), config)
+        rules = rules or baselines(market, config, span.start, span.stop)
         seeds = tuple(
             play_in_turns(f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in turns], config)
             for seed in range(len(folds[0].agents))
@@ -70,7 +71,7 @@ def put_together(plan: Plan, folds: Sequence[Fold], market: Market, config: EnvC
     return tuple(paths)
 
 
-def judge(path: Way, num_trials: int, periods: float = 252) -> dict[str, dict[str, Any]]:
+def judge(path: Way, num_trials: int, periods: float = 252, *, resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
     """Return by strategy what of its result may be luck.
 
     The deflated Sharpe ratio is told twice: with the variance of the seeds' Sharpe ratios over the whole span, and, as
@@ -81,6 +82,7 @@ def judge(path: Way, num_trials: int, periods: float = 252) -> dict[str, dict[st
         path: the accounts.
         num_trials: seeds, folds and settings that were tried.
         periods: bars in a year.
+        resamples: of each bootstrap.
     """
     rival = path.baselines[RIVAL].returns
     trials = [sharpe(ledger.returns, 1) for ledger in path.seeds]
@@ -88,8 +90,8 @@ def judge(path: Way, num_trials: int, periods: float = 252) -> dict[str, dict[st
     named = {**path.strategies, **{ledger.name: ledger for ledger in path.seeds}, **path.baselines}
     for name, ledger in named.items():
         returns = ledger.returns
-        interval = bootstrap_interval(returns, lambda r: sharpe(r, periods))
-        yearly = bootstrap_interval(returns, lambda r: annual_return(r, periods))
+        interval = bootstrap_interval(returns, lambda r: sharpe(r, periods), resamples=resamples)
+        yearly = bootstrap_interval(returns, lambda r: annual_return(r, periods), resamples=resamples)
         verdict: dict[str, Any] = {
             "sharpe": sharpe(returns, periods),
             "sharpe_interval_95": [interval.low, interval.high],
@@ -98,7 +100,7 @@ def judge(path: Way, num_trials: int, periods: float = 252) -> dict[str, dict[st
             "probabilistic_sharpe": probabilistic_sharpe(returns),
         }
         if name not in path.baselines:
-            difference = sharpe_difference(returns, rival, periods=periods)
+            difference = sharpe_difference(returns, rival, periods=periods, resamples=resamples)
             verdict |= {
                 "deflated_sharpe": deflated_sharpe(returns, trials, num_trials),
                 "deflated_sharpe_independent": deflated_sharpe(returns, [], num_trials),

@@ -91,7 +91,7 @@ def stress_table(
         raise ValueError(f"Unknown scenario {unknown[0]!r}. There are {', '.join(SCENARIOS)}.")
     first = max(0, rows.start - _HISTORY)
     base = _Test(agent, panel.window(first, rows.stop), config or agent.env_config, rows.start - first, seed)
-    usual = base.play(base.market(None, 1), draws)
+    usual = base.play(base.market(), draws)
     table = {NO_SHOCK: _row(usual, usual, None)}
     for scenario in scenarios:
         outcomes, shocks = base.stressed(scenario, draws, severity)
@@ -139,7 +139,7 @@ class _Test:
             # The last batch is as large as the others, so that it is the same program.
             panel, shock = self.shocked(scenario, at, at_once, severity)
             kept = min(at_once, draws - at)
-            part = self.play(self.market(panel, at_once), at_once, first_draw=at)
+            part = self.play(self.market(panel), at_once, first_draw=at)
             parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[..., :n], (part.equity, part.execution)))
             rows = np.arange(at_once) * self.length + self.offset
             shock = shock.replace(first=np.asarray(shock.first) - rows, last=np.asarray(shock.last) - rows)
@@ -165,10 +165,11 @@ class _Test:
         )
         return shocked, shock if count > 1 else jax.tree.map(lambda x: jnp.asarray(x)[None], shock)
 
-    def market(self, panel: Panel | None, num_paths: int) -> Market:
+    def market(self, panel: Panel | None = None) -> Market:
+        """Return the market of a shocked panel, or of the stretch as it was."""
         panel = self.panel if panel is None else panel
         ends = np.arange(panel.num_bars) // self.length * self.length + self.length - 1
-        return build_market(panel, list(self.agent.feature_names), path_end=ends if num_paths > 1 else None)
+        return build_market(panel, list(self.agent.feature_names), path_end=ends)
 
     def play(self, market: Market, draws: int, first_draw: int = 0) -> Outcomes:
         """Play draws, each on its path of the market, or all on its only one."""

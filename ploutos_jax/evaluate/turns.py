@@ -117,6 +117,7 @@ def combine(name: str, ledgers: Sequence[Ledger]) -> Ledger:
         **{
             field: np.sum([getattr(ledger, field) for ledger in ledgers], axis=0)
             for field in ("equity", "cash", "gross_exposure", "cost", "fee_rounding", "interest")
+            if getattr(first, field) is not None
         },
         turnover=np.where(before > 0, traded / np.where(before > 0, before, 1), 0.0),
         initial_cash=float(sum(ledger.initial_cash for ledger in ledgers)),

@@ -78,7 +78,7 @@ def test_each_draw_is_a_backtest_of_its_path(agent, panel, case):
     calm = EnvConfig(episode_length=50, max_participation=1e-3, fees="none")
     case = dataclasses.replace(case, config=calm)
     stressed, shock = case.shocked("gap_down", 0, 3, 1.0)
-    equity = case.play(case.market(stressed, 3), 3).equity
+    equity = case.play(case.market(stressed), 3).equity
     for draw in range(3):
         rows = slice(draw * panel.num_bars, (draw + 1) * panel.num_bars)
         alone = jax.tree.map(lambda x, rows=rows: x[rows], stressed.replace(labels=None)).replace(labels=panel.labels)
@@ -91,7 +91,7 @@ def test_each_draw_is_a_backtest_of_its_path(agent, panel, case):
 
 
 def test_draws_share_their_random_numbers_with_the_usual_ones(case):
-    usual = case.play(case.market(None, 1), DRAWS).equity
+    usual = case.play(case.market(), DRAWS).equity
     outcomes, shocks = case.stressed("gap_down", DRAWS, 1.0)
     for draw, first in enumerate(shocks.first):
         np.testing.assert_allclose(outcomes.equity[:first, draw], usual[:first, draw], rtol=1e-6)
@@ -104,7 +104,7 @@ def test_execution_is_what_the_fills_say(agent, panel, case):
     """Without noise and with room for every order: sums over the ledger of a backtest, in NumPy."""
     calm = EnvConfig(episode_length=50, spread_bps=20, commission_bps=3, fees="none")
     one = dataclasses.replace(case, config=calm)
-    market = one.market(None, 1)
+    market = one.market()
     sums = {name: float(value[0]) for name, value in vars(one.play(market, 1).execution).items()}
     fills = backtest(dataclasses.replace(agent, env_config=calm), market, FIRST).fills
     value = fills["shares"] * fills["reference_price"]
