@@ -53,14 +53,14 @@ def saving(self, step, *arguments):
     if phase == "save" and step == 2 and self.path.name == "checkpoints":
         send()
 
-def reading(*arguments):
+def reading(*arguments, **options):
     if phase == "data":
         send()
-    return read_market(*arguments)
+    return read_training(*arguments, **options)
 
-calls, run_updates, save, read_market = [], loop._run_updates, steps.Steps.save, script.read_market
+calls, run_updates, save, read_training = [], loop._run_updates, steps.Steps.save, script.read_training
 loop._run_updates = SimpleNamespace(lower=compiling)
-steps.Steps.save, script.read_market = saving, reading
+steps.Steps.save, script.read_training = saving, reading
 with script.exit_codes():
     sys.exit(script.main(sys.argv[4:]))
 """

@@ -21,7 +21,7 @@ def oracle():
     """Log growth of holding, bar by bar, the assets whose signal is above 0, over the unseen bars."""
     hint = np.asarray(planted.panel().signals["hint"])[planted.SPLIT :]
     targets = (hint > 0) / planted.NUM_ASSETS
-    return growth(baselines_by_rule(planted.unseen(), planted.ENV.config, {"oracle": lambda _: targets})["oracle"])
+    return growth(baselines_by_rule(planted.unseen(), planted.ENV.config, {"oracle": lambda *_: targets})["oracle"])
 
 
 def test_a_planted_signal_is_learned_and_lasts(finished_run, oracle):
