@@ -46,18 +46,19 @@ def measure_execution(
     bar = read_bar(config, params, row, state.t, noise)
     book = account.open_book(config, state, market.close[state.t], bar)
     price = {"next_open": bar.open, "next_close": bar.close, "same_close": market.close[state.t]}[config.fill]
-    leaving = jnp.zeros_like(bar.tradable)
+    leaving, earlier = _exits_before_orders(config, fills)
     if config.fill != "same_close":
         book = account.apply_corporate_actions(account.begin_session(config, params, book, bar), bar)
         gone = stops.exits_at_open(config, params, book.state, bar, book.held)
-        leaving = gone.any if bar.delisted is None else gone.any | bar.delisted
+        leaving = leaving | (gone.any if bar.delisted is None else gone.any | bar.delisted)
     free = usually[row % usually.shape[0]] & ~leaving
     wanted = orders.decide(config, params, book, bar, price, action, free, jnp.zeros_like(price))
     sold = (wanted.sell_shares * price).sum()
     bought = orders.within_sectors(
         params, wanted.buy_cash, book.state.shares - wanted.sell_shares, price, book.state.equity
     ).sum()
-    affordable = jnp.minimum(bought, jnp.maximum(book.available_cash + sold, 0))
+    proceeds = 0 if config.settlement_days else sold + earlier  # else they buy nothing yet
+    affordable = jnp.minimum(bought, jnp.maximum(book.available_cash + proceeds, 0))
 
     level = stops.find_levels(config, params, book.state).stop
     level = jnp.zeros_like(price) if level is None else jnp.where(book.held, level, 0)
@@ -65,6 +66,17 @@ def measure_execution(
     stage = [_measure_fill(fill, jnp.where(fill.reference == bar.open, level, 0), unit) for fill in fills]
     total = {name: sum(each[name] for each in stage) for name in stage[0]}
     return Feasibility(ordered_cash=sold + affordable, **total)  # type: ignore[arg-type]
+
+
+def _exits_before_orders(config: EnvConfig, fills: tuple[Fill, ...]) -> tuple[Array, Array]:
+    """Return which `[A]` assets left by a stop, target, time limit or end before the orders buy, and what that paid."""
+    before = {"next_open": fills[:1], "next_close": fills[:2], "same_close": ()}[config.fill]
+    left, cash = jnp.zeros(fills[0].shares.shape, bool), jnp.zeros((), fills[0].price.dtype)
+    for fill in before:
+        exited = (fill.reason != ORDER) & (fill.reason != NO_FILL)
+        left = left | exited
+        cash = cash + jnp.where(exited, -fill.shares * fill.price - fill.fee_cash, 0).sum()
+    return left, cash
 
 
 def _measure_fill(fill: Fill, level: Array, unit: Array) -> dict[str, Array]:

@@ -151,6 +151,7 @@ figcaption { font-size: 14px; margin-bottom: 6px; }
   .tiles { grid-template-columns: repeat(3, 1fr); }
   .pair { display: block; }
 }
+@media (min-width: 800px) { nav { flex-wrap: wrap; } }
 @media print { nav, #theme { display: none; } .scroll:has(.tall) { max-height: none; } }
 """
 )

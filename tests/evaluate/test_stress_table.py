@@ -121,6 +121,21 @@ def test_execution_is_what_the_fills_say(agent, panel, case):
     assert 0.995 < sums["filled_cash"] / sums["ordered_cash"] <= 1 + 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("settlement_days", [0, 1])
+@pytest.mark.parametrize("fill", ["next_open", "next_close", "same_close"])
+def test_no_more_is_filled_than_ordered(case, fill, settlement_days):
+    """An account short of cash that stops out often: what stops paid before the orders buys with them."""
+    config = EnvConfig(
+        episode_length=50, fill=fill, settlement_days=settlement_days, buy_pct=0.6, max_position_pct=0.9,
+        stop_loss=0.005, take_profit=0.01, fees="none",
+    )  # fmt: skip
+    one = dataclasses.replace(case, config=config)
+    sums = {name: float(value[0]) for name, value in vars(one.play(one.market(), 1).execution).items()}
+    assert sums["stops"] > 10 and sums["filled_cash"] > 0
+    assert 0.97 < sums["filled_cash"] / sums["ordered_cash"] <= 1 + 1e-5
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
