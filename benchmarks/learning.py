@@ -41,7 +41,7 @@ from ploutos_jax.train.terminal import exit_codes, result_console
 
 YEAR_BARS = 252
 TRAIN_BARS, UNSEEN_BARS = 4032, 4032
-STEPS = {1: 1_500_000, 30: 100_000, 100: 50_000, 503: 16_384}
+STEPS = {1: 1_500_000, 30: 100_000, 100: 50_000, 503: 65_536}
 """Environment steps by the number of assets."""
 COST_BPS = 20.0
 """Per side, in the check of costs."""
