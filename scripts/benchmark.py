@@ -43,6 +43,9 @@ MEASURES = {"env": ("env",), "train": ("train", "train 2x128"), "start": ("start
 """What `benchmarks.measure_speed` measures in each section."""
 ONLY_SIZE = {"train 2x128": 1, "start": 30, "gradient": 100}
 
+TABLE_WIDTH = 160
+"""Columns of a terminal; narrower ones, and pipes, get long lines instead of cut figures."""
+
 COLUMNS = {
     "section": "",
     "assets": "Assets",
@@ -118,6 +121,7 @@ def main(args: list[str]) -> int:
                     rows += measure_apart(name, num_assets, wanted.quick, repeats)
     measured = [row for row in rows if "cold_seconds" in row]
     if measured:
+        console.width = max(console.width, TABLE_WIDTH)
         console.print(_table(measured))
     machine = describe_run()
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), soft_wrap=True)
