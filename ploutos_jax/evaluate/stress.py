@@ -79,7 +79,8 @@ def stress_table(
         seed: of everything random.
 
     Raises:
-        ValueError: if a scenario is unknown, there are no draws, or the span is shorter than eight bars.
+        ValueError: if a scenario is unknown, there are no draws, or the span is shorter than eight bars or on several
+            paths.
     """
     rows = panel.find_rows(start, end)
     if draws < 1:
@@ -89,14 +90,28 @@ def stress_table(
     unknown = [name for name in scenarios if name not in SCENARIOS]
     if unknown:
         raise ValueError(f"Unknown scenario {unknown[0]!r}. There are {', '.join(SCENARIOS)}.")
-    first = max(0, rows.start - _HISTORY)
-    base = _Test(agent, panel.window(first, rows.stop), config or agent.env_config, rows.start - first, seed)
+    first = max(_path_start(panel, rows), rows.start - _HISTORY)
+    stretch = panel.window(first, rows.stop).replace(path_end=None)
+    base = _Test(agent, stretch, config or agent.env_config, rows.start - first, seed)
     usual = base.play(base.market(), draws)
     table = {NO_SHOCK: _row(usual, usual, None)}
     for scenario in scenarios:
         outcomes, shocks = base.stressed(scenario, draws, severity)
         table[scenario] = _row(outcomes, usual, shocks)
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("scenario")
+
+
+def _path_start(panel: Panel, rows: slice) -> int:
+    """Return the first row of the one path that the rows lie on."""
+    if panel.path_end is None:
+        return 0
+    ends = np.asarray(panel.path_end)
+    if ends[rows.start] != ends[rows.stop - 1]:
+        raise ValueError(
+            "The span lies on several paths, whose ends would look like shocks; "
+            f"choose start and end within one, such as rows {rows.start} to {ends[rows.start] + 1}."
+        )
+    return int(np.searchsorted(ends, ends[rows.start]))
 
 
 @dataclasses.dataclass(frozen=True)

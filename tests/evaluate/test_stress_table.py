@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from ploutos_jax.evaluate.stress import NO_SHOCK, _Test, recovery, stress_table
 from ploutos_jax.evaluate.survival import kaplan_meier, median_time
 from ploutos_jax.market.features import build_market
 from ploutos_jax.market.stress import SCENARIOS
-from tests.evaluate.test_backtest import make_agent, make_panel
+from tests.evaluate.test_backtest import NUM_BARS, make_agent, make_panel
 
 RULES = EnvConfig(episode_length=50, max_participation=1e-3, slippage_noise=0.5, fees="none")
 DRAWS, FIRST = 4, 30
@@ -147,6 +148,17 @@ def test_no_more_is_filled_than_ordered(case, fill, settlement_days):
 def test_what_does_not_work_is_refused(agent, panel, arguments, message):
     with pytest.raises(ValueError, match=message):
         stress_table(agent, panel, **arguments)
+
+
+def test_several_paths_are_refused_and_one_of_them_is_as_if_it_were_alone(agent, panel):
+    ends = np.repeat(np.array([44, NUM_BARS - 1], np.int32), [45, NUM_BARS - 45])
+    paths = panel.replace(path_end=ends)
+    with pytest.raises(ValueError, match="rows 30 to 45"):
+        stress_table(agent, paths, start=FIRST)
+    few = {"scenarios": ["gap_down"], "draws": 2}
+    alone = panel.window(45, NUM_BARS)
+    expected = stress_table(agent, alone, start=15, **few)
+    pd.testing.assert_frame_equal(stress_table(agent, paths, start=60, **few), expected)
 
 
 @pytest.mark.parametrize(
