@@ -298,6 +298,7 @@ class _Run:
                 if checkpoints is not None and folder is not None:
                     folder.flush()
                     checkpoints.save(_updates_of(states.good), states.good)
+                    stopping = stopping or self.should_stop()  # a signal may have come meanwhile: all is saved
                 if config.checkpoint_every is None and time.perf_counter() - saved_at < _SECONDS_PER_CHECKPOINT:
                     save_every = min(2 * save_every, max(config.num_updates // 10, save_every))
                 saved_at = time.perf_counter()
