@@ -34,10 +34,10 @@ class GymnaxEnv:
 
     Observations are the vector of `TradingEnv.flatten`. gymnax 1.0 returns
     `(observation, state, reward, terminated, truncated, info)` from `step`. Trainers written for gymnax before 1.0
-    (rejax 0.1.3, PureJaxRL) unpack five values: with `joint_done=True` `step` returns
-    `(observation, state, reward, terminated | truncated, info)`. Either way `info` has `terminated`, `truncated`,
-    `final_observation` (the true last one, to bootstrap from), `discount` (0 where terminated, else 1) and the
-    figures of `TradingEnv.step_env` that are numbers.
+    (rejax 0.1.3, which trains on this view unchanged, and PureJaxRL) unpack five values: with `joint_done=True` `step`
+    returns `(observation, state, reward, terminated | truncated, info)`. Either way `info` has `terminated`,
+    `truncated`, `final_observation` (the true last one, to bootstrap from), `discount` (0 where terminated, else 1) and
+    the figures of `TradingEnv.step_env` that are numbers.
 
     One asset takes an integer (hold, buy, sell); weights are a `Box` of A + 1, cash last. gymnax has no space of
     several discrete actions, so with `action="discrete"` and more assets there is no `action_space`; `step` takes

@@ -25,6 +25,7 @@ from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.description import agent_from, describe
 from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.held_out import PREFIX, HeldOut
+from ploutos_jax.train.loggers import Logger
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.metadata import describe_making
 from ploutos_jax.train.ppo import Learner, Metrics, TrainState
@@ -72,6 +73,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Agent:
     """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
@@ -91,6 +93,8 @@ def train(
         should_stop: asked between calls; True ends the run early, after a checkpoint.
         held_out: how to score the agent on other bars during the run; the best one is kept beside the checkpoints.
         draw: with `config.market_refresh`, where the markets after the first come from; `market` is `draw.first()`.
+        loggers: further receivers of the figures that go into the run folder, such as a tracking service; they are cut
+            back with it when a run is resumed, and closed at the end.
 
     Returns:
         The agent after the last update.
@@ -98,7 +102,7 @@ def train(
     Raises:
         ValueError: if an episode does not fit into the market, the reward is unknown, `output` holds another run, or
             there is nothing to resume or it was started with other data or settings, or the run does not fit into the
-            memory of the device.
+            memory of the device, or there are loggers but no `output`.
         SaveError: an OSError, if a checkpoint cannot be written; earlier ones stay as they are.
         DivergedError: a ValueError, if too many gradient steps in a row could not be taken; the last good state is
             saved first.
@@ -116,6 +120,7 @@ def train(
         should_stop=should_stop,
         held_out=held_out,
         draw=draw,
+        loggers=loggers,
     )[0]
 
 
@@ -133,6 +138,7 @@ def train_seeds(
     should_stop: Callable[[], bool] = lambda: False,
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> tuple[Agent, ...]:
     """Train `config.num_seeds` agents side by side in one program and return them in order of their seeds.
 
@@ -140,6 +146,8 @@ def train_seeds(
     `train`.
     """
     # What can be refused is refused before anything is compiled or written.
+    if loggers and output is None:
+        raise ValueError("loggers receive what goes into the run folder: give output=, or use observers=.")
     params = _strongly_typed(env.default_params(with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
     refresh = Refresh.create(draw, config.market_refresh, market)
@@ -169,7 +177,7 @@ def train_seeds(
         return agents_of(run.go(state, None, None, None))
     settings = settings or {"train": dataclasses.asdict(config), "env": meta["env"]}
     with (
-        RunFolder(Path(output), settings, resume=resume) as folder,
+        RunFolder(Path(output), settings, resume=resume, loggers=loggers) as folder,
         Checkpoints(output, meta, keep=config.keep_checkpoints) as checkpoints,
         _best_agent(output, meta, held_out) as best,
     ):

@@ -14,6 +14,7 @@ from ploutos_jax.train import loop
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.ppo import Learner
 from ploutos_jax.train.resources import MACHINE_FIGURES
+from ploutos_jax.train.run_folder import read_figures
 from tests.train import planted
 from tests.train.worlds import assert_identical
 
@@ -134,6 +135,35 @@ def test_observers_are_told_how_far_the_run_is(finished_run):
     total = NUM_UPDATES * planted.CONFIG.timesteps_per_update
     assert all(progress.total_timesteps == total for progress in told)
     assert [progress.done_timesteps for progress in told] == [progress.rows[-1]["timesteps"] for progress in told]
+
+
+def test_loggers_get_the_rows_of_the_run_folder(tmp_path):
+    class Kept:
+        def __init__(self):
+            self.rows, self.done = [], []
+
+        def write(self, rows):
+            self.rows += rows
+
+        def cut_back(self, update, timesteps):
+            self.rows = [row for row in self.rows if row["update"] <= update]
+
+        def flush(self):
+            self.done.append("flushed")
+
+        def close(self):
+            self.done.append("closed")
+
+    kept = Kept()
+    stop = iter((True, True)).__next__
+    run(output=tmp_path / "run", loggers=[kept], should_stop=stop)
+    assert [row["update"] for row in kept.rows] == [1] and kept.done[-1] == "closed" and "flushed" in kept.done
+    kept.rows.append({"update": 2})  # lost with a crash, so the resumed run makes it again
+    run(output=tmp_path / "run", loggers=[kept], resume=True)
+    assert kept.rows == read_figures(tmp_path / "run")
+    assert [row["update"] for row in kept.rows] == list(range(1, NUM_UPDATES + 1))
+    with pytest.raises(ValueError, match="give output="):
+        run(loggers=[kept])
 
 
 def test_an_agent_knows_where_it_comes_from(finished_run):
