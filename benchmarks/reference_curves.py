@@ -50,7 +50,7 @@ CONFIG = TrainConfig(
     value_coef=1.0,
     max_grad_norm=0.5,
     ratio="joint",
-    policy=PolicyConfig(torso="flat", hidden=HIDDEN),
+    policy=PolicyConfig(torso="flat", hidden=HIDDEN, credit="joint"),
 )
 ENV = TradingEnv(
     EnvConfig(

@@ -1,5 +1,6 @@
 """Benchmarks count the work that is done, and say what they cannot measure."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -52,6 +53,12 @@ def test_a_loop_of_unknown_length_is_no_guess():
 
     with pytest.raises(ValueError, match="unknown length"):
         matrix_flops(until_large, LEFT, RIGHT)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (benchmark.ROOT / "benchmarks").glob("*.py")))
+def test_every_benchmark_has_settings_that_are_allowed(name):
+    """Their configurations are made on import: a rule that a setting meets later breaks them unseen."""
+    importlib.import_module(f"benchmarks.{name}")
 
 
 def test_a_benchmark_of_nothing_is_refused():

@@ -149,6 +149,34 @@ def test_a_resumed_run_is_the_whole_run(finished_run, tmp_path):
     assert metrics_of(folder) == metrics_of(finished_run.folder)
 
 
+GO_ON = """
+import sys, jax
+from ploutos_jax.train.loop import train
+from tests.train import planted
+assert jax.device_count() == int(sys.argv[2])
+told = []
+few = int(sys.argv[3])
+train(planted.CONFIG, planted.seen(), planted.ENV, output=sys.argv[1], resume=True, observers=[told.append],
+      should_stop=lambda: told[-1].rows[-1]["update"] >= few)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_there_are_four_devices_and_back(tmp_path):
+    """Sums are split otherwise there, so an update differs by rounding, and later ones by what that leads to."""
+    stay, move = tmp_path / "stay", tmp_path / "move"
+    assert train(planted.CONFIG, planted.seen(), planted.ENV, output=stay, should_stop=lambda: True).step == 1
+    shutil.copytree(stay, move)
+    for folder, num_devices in ((stay, 1), (move, 4)):
+        run_python(GO_ON, folder, num_devices, 2, cwd=tmp_path, num_devices=num_devices)
+    there, here = restore(move), restore(stay)
+    assert there.step == here.step == 2
+    for found, expected in zip(jax.tree.leaves(there.params), jax.tree.leaves(here.params), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    run_python(GO_ON, move, 1, NUM_UPDATES, cwd=tmp_path)
+    assert restore(move).step == NUM_UPDATES and len(metrics_of(move)) == NUM_UPDATES
+
+
 def test_a_step_can_be_chosen(finished_run):
     steps = sorted(int(path.name) for path in (finished_run.folder / STEPS_FOLDER).iterdir())
     assert len(steps) == 3 and steps[-1] == NUM_UPDATES
