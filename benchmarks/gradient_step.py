@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments, fit_features
 from ploutos_jax.env.observation import ACCOUNT_FIELDS
 from ploutos_jax.env.types import Observation
-from ploutos_jax.market.features import build_market
-from ploutos_jax.market.synthetic import synthetic_panel
+from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.train.agent import AgentParams, Network
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.gradients import Samples, TableMode, minibatch_gradients
-from ploutos_jax.train.normalize import ObservationScaling, RunningMoments, fit_features
+from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
 
 NUM_BARS, NUM_FEATURES, NUM_ENVS, NUM_STEPS, WIDTH = 1258, 85, 256, 64, 256
 QUICK_ENVS = 32

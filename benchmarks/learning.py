@@ -25,19 +25,19 @@ import numpy as np
 import tyro
 from rich.table import Table
 
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.terminal import exit_codes, result_console
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.evaluate.backtest import backtest, baselines_by_rule, random_actions
-from ploutos_jax.evaluate.baselines import oracle
+from ploutos_jax.evaluate.backtest.baselines import oracle
+from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule, random_actions
 from ploutos_jax.evaluate.ledger import Ledger
-from ploutos_jax.market.features import build_market
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.planted import planted_panel
-from ploutos_jax.train.agent import Agent
+from ploutos_jax.market.synthetic.planted import planted_panel
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.device import configure
 from ploutos_jax.train.loop import train
-from ploutos_jax.train.terminal import exit_codes, result_console
 
 YEAR_BARS = 252
 TRAIN_BARS, UNSEEN_BARS = 4032, 4032

@@ -16,18 +16,18 @@ import jax
 import numpy as np
 
 from benchmarks.measure_speed import play_at_random
-from ploutos_jax.env.adapters import GymnasiumEnv, GymnasiumVectorEnv
+from ploutos_jax.agents.agent import Network
+from ploutos_jax.env.adapters.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import start_runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
-from ploutos_jax.market.features import build_market
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.synthetic import synthetic_panel
+from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.train.agent import Network
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.ppo import Learner
+from ploutos_jax.train.ppo.learner import Learner
 
 NUM_BARS, EPISODE_LENGTH, HIDDEN, NUM_EPOCHS, NUM_MINIBATCHES = 1260, 252, (128, 128), 4, 4
 SB3_ENVS, SB3_STEPS = 16, 128
@@ -76,7 +76,7 @@ def vector_adapter_alone(quick: bool) -> dict[str, Any]:
 
 def adapter_ppo(quick: bool) -> dict[str, Any]:
     """Stable-Baselines3's PPO, with the same settings, on this environment through `StableBaselinesVecEnv`."""
-    from ploutos_jax.env.stable_baselines import StableBaselinesVecEnv
+    from ploutos_jax.env.adapters.stable_baselines import StableBaselinesVecEnv
 
     return _time_ppo(StableBaselinesVecEnv(*_own(), SB3_ENVS), quick)
 

@@ -22,19 +22,19 @@ import numpy as np
 
 from benchmarks.gradient_step import measure_gradient
 from benchmarks.matrix_work import MatrixProduct, matrix_flops
+from ploutos_jax.agents.agent import Network
+from ploutos_jax.cli.device import configure
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Step, rollout, start_runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
-from ploutos_jax.market.features import build_market
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.synthetic import synthetic_panel
+from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.train.agent import Network
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.device import configure
 from ploutos_jax.train.memory import stored_bytes
-from ploutos_jax.train.ppo import Learner
+from ploutos_jax.train.ppo.learner import Learner
 
 NUM_BARS = 1260
 SIZES = {1: (4096, 128), 30: (1024, 64), 100: (512, 32), 503: (512, 16)}

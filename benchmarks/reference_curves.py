@@ -20,16 +20,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.agents.agent import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Observation
-from ploutos_jax.market.features import build_market
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Labels, Market, Panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.train.agent import Network
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.ppo import Learner
+from ploutos_jax.train.ppo.learner import Learner
 
 NUM_BARS, SPLIT, CORRELATION, DEVIATION, NUM_NOISE = 3000, 1500, 0.3, 0.01, 3
 HIDDEN, CLIP_INPUTS = (64, 64), 5.0
@@ -138,7 +138,7 @@ def reference_curve(seed: int, score: Callable[[Act, Any], float]) -> Curve:
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import VecNormalize
 
-    from ploutos_jax.env.stable_baselines import StableBaselinesVecEnv
+    from ploutos_jax.env.adapters.stable_baselines import StableBaselinesVecEnv
 
     torch.set_num_threads(1)
     params = ENV.default_params(planted_market().window(0, SPLIT))

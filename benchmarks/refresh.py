@@ -25,19 +25,19 @@ import numpy as np
 import tyro
 from rich.table import Table
 
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.cli.terminal import exit_codes, result_console
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.evaluate.backtest import backtest, baselines_by_rule
-from ploutos_jax.evaluate.baselines import oracle
+from ploutos_jax.evaluate.backtest.baselines import oracle
+from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule
 from ploutos_jax.evaluate.ledger import Ledger
-from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.planted import PlantedDraw
+from ploutos_jax.market.sampler import MarketDraw
+from ploutos_jax.market.synthetic.planted import PlantedDraw
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.train.agent import Agent
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train
-from ploutos_jax.train.terminal import exit_codes, result_console
 
 # Keys of markets lie apart from those of learners, which count from 0, and those of unseen paths from both.
 _SEEN_KEY, _UNSEEN_KEY = 1_000_000, 2_000_000

@@ -14,15 +14,15 @@ import jax
 import numpy as np
 import tyro
 
+from ploutos_jax.cli.terminal import exit_codes, result_console
+from ploutos_jax.datasets.samplers import MadeDraw
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.market.bank import Recipe
-from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.streams import MadeDraw
+from ploutos_jax.market.sampler import MarketDraw
+from ploutos_jax.market.synthetic.multi_path import Recipe
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import Progress, train
-from ploutos_jax.train.terminal import exit_codes, result_console
 
 
 @dataclasses.dataclass(frozen=True)

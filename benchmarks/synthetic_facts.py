@@ -20,9 +20,9 @@ import jax
 import numpy as np
 import tyro
 
-from ploutos_jax.market.synthetic import draw_path
-from ploutos_jax.market.synthetic_model import market_returns
-from ploutos_jax.market.synthetic_params import SyntheticParams
+from ploutos_jax.market.synthetic.generate import draw_path
+from ploutos_jax.market.synthetic.params import SyntheticParams
+from ploutos_jax.market.synthetic.returns import market_returns
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "synthetic_reference.json"

@@ -1,39 +1,39 @@
 """A simulator and trainer for multi-asset trading, whole on the device."""
 
+from ploutos_jax.agents.agent import Agent as Agent
+from ploutos_jax.env.broker.fees import FeeKind as FeeKind
+from ploutos_jax.env.broker.fees import FeeSchedule as FeeSchedule
 from ploutos_jax.env.config import EnvConfig as EnvConfig
-from ploutos_jax.env.fees import FeeKind as FeeKind
-from ploutos_jax.env.fees import FeeSchedule as FeeSchedule
 from ploutos_jax.env.observation import ACCOUNT_FIELDS as ACCOUNT_FIELDS
 from ploutos_jax.env.observation import ASSET_FIELDS as ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv as TradingEnv
 from ploutos_jax.env.types import EnvParams as EnvParams
 from ploutos_jax.env.types import EnvState as EnvState
 from ploutos_jax.env.types import Observation as Observation
-from ploutos_jax.evaluate.backtest import backtest as backtest
-from ploutos_jax.evaluate.backtest import baselines as baselines
+from ploutos_jax.evaluate.backtest.run import backtest as backtest
+from ploutos_jax.evaluate.backtest.run import baselines as baselines
 from ploutos_jax.evaluate.ledger import Ledger as Ledger
-from ploutos_jax.evaluate.metrics import summarize as summarize
-from ploutos_jax.evaluate.report import write_report as write_report
-from ploutos_jax.market.causality import check_causal as check_causal
-from ploutos_jax.market.features import build_market as build_market
-from ploutos_jax.market.files import load_panel as load_panel
+from ploutos_jax.evaluate.metrics.summary import summarize as summarize
+from ploutos_jax.evaluate.report.write import write_report as write_report
+from ploutos_jax.market.features.build import build_market as build_market
+from ploutos_jax.market.features.causality import check_causal as check_causal
+from ploutos_jax.market.features.raw import raw_features as raw_features
+from ploutos_jax.market.io.load import load_panel as load_panel
 from ploutos_jax.market.panel import Market as Market
 from ploutos_jax.market.panel import Panel as Panel
-from ploutos_jax.market.planted import planted_panel as planted_panel
-from ploutos_jax.market.raw_features import raw_features as raw_features
-from ploutos_jax.market.stress import stress as stress
-from ploutos_jax.market.synthetic import synthetic_panel as synthetic_panel
+from ploutos_jax.market.stress.apply import stress as stress
+from ploutos_jax.market.synthetic.generate import synthetic_panel as synthetic_panel
+from ploutos_jax.market.synthetic.planted import planted_panel as planted_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
-from ploutos_jax.train.agent import Agent as Agent
-from ploutos_jax.train.checkpoint import restore as restore
+from ploutos_jax.train.checkpoints.checkpoint import restore as restore
+from ploutos_jax.train.checkpoints.export import export_policy as export_policy
+from ploutos_jax.train.checkpoints.export import load_policy as load_policy
 from ploutos_jax.train.config import Hyper as Hyper
 from ploutos_jax.train.config import TrainConfig as TrainConfig
-from ploutos_jax.train.export import export_policy as export_policy
-from ploutos_jax.train.export import load_policy as load_policy
-from ploutos_jax.train.faults import DivergedError as DivergedError
 from ploutos_jax.train.held_out import HeldOut as HeldOut
 from ploutos_jax.train.loop import train as train
 from ploutos_jax.train.loop import train_seeds as train_seeds
 from ploutos_jax.train.memory import estimate_memory as estimate_memory
+from ploutos_jax.train.ppo.divergence import DivergedError as DivergedError
 
 __version__ = "0.1.0"

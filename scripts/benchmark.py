@@ -32,7 +32,7 @@ from benchmark_synthetic import measure_synthetic, synthetic_table
 from rich.console import Console
 from rich.table import Table
 
-from ploutos_jax.train.terminal import exit_codes, result_console
+from ploutos_jax.cli.terminal import exit_codes, result_console
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -18,10 +18,10 @@ from rich.table import Table
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.evaluate.batch import play_decisions
-from ploutos_jax.market.features import build_market
+from ploutos_jax.evaluate.backtest.vectorized import play_decisions
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.synthetic import synthetic_panel
+from ploutos_jax.market.synthetic.generate import synthetic_panel
 
 NUM_POLICIES, NUM_ASSETS, NUM_BARS = 1000, 30, 1258
 QUICK_POLICIES = 100

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
-from ploutos_jax.market.corporate_actions import total_return
-from ploutos_jax.market.feature_set import FEATURE_SETS, FEATURES
-from ploutos_jax.market.feature_table import compute_features
-from ploutos_jax.market.files import load_panel
+from ploutos_jax.market.adjust import total_return
+from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
+from ploutos_jax.market.features.compute import compute_features
+from ploutos_jax.market.features.raw import raw_features
+from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.panel import Panel
-from ploutos_jax.market.raw_features import raw_features
-from ploutos_jax.market.synthetic import synthetic_panel
+from ploutos_jax.market.synthetic.generate import synthetic_panel
 
 BARS_FILE = Path(__file__).resolve().parents[2] / "shared" / "data" / "sp500_daily_adj_2005_2018.parquet"
 MADE_SIZE = 494, 3298

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from rich.table import Table
 
-from ploutos_jax.market.bank import Recipe, draw_bank, draw_market
+from ploutos_jax.market.synthetic.multi_path import Recipe, draw_bank, draw_market
 
 SIZES = (Recipe(30, 1260, 16, "standard"), Recipe(503, 2520, 4, "standard"))
 QUICK_SIZES = (Recipe(30, 252, 2, "core"),)

@@ -13,10 +13,10 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ploutos_jax.market.download import Outcome, Request, download, split_tickers
-from ploutos_jax.market.vendors import SP500_LIST, Yahoo, read_sp500
-from ploutos_jax.train.interruption import Interruption
-from ploutos_jax.train.terminal import exit_codes
+from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.terminal import exit_codes
+from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
+from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,21 +14,21 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tyro
 
-from ploutos_jax.evaluate.backtest import backtest, baselines, hold
-from ploutos_jax.evaluate.compare import write_comparison
-from ploutos_jax.evaluate.evidence import describe_trials, trials_beside
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.terminal import exit_codes, result_console
+from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
+from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
 from ploutos_jax.evaluate.ledger import Ledger
-from ploutos_jax.evaluate.metrics import summarize
-from ploutos_jax.evaluate.report import check_report_folder, metrics_table, write_report
-from ploutos_jax.evaluate.stress import stress_table, terminal_table
-from ploutos_jax.market.features import build_market
+from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.comparison import write_comparison
+from ploutos_jax.evaluate.report.evidence import describe_trials, trials_beside
+from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table, write_report
+from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
-from ploutos_jax.market.source import DataConfig, bars_after, read_panel, split_market
-from ploutos_jax.train.agent import Agent
-from ploutos_jax.train.device import configure
-from ploutos_jax.train.export import load_agent
-from ploutos_jax.train.settings import data_of_run
-from ploutos_jax.train.terminal import exit_codes, result_console
+from ploutos_jax.runs.settings import data_of_run
+from ploutos_jax.train.checkpoints.export import load_agent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,15 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, ScalarFormatter
 
-from ploutos_jax.market.corporate_actions import total_return
-from ploutos_jax.market.feature_docs import FAMILIES
-from ploutos_jax.market.feature_set import FEATURE_SETS
-from ploutos_jax.market.feature_table import CLIP
-from ploutos_jax.market.features import build_market
-from ploutos_jax.market.files import load_panel
+from ploutos_jax.cli.terminal import exit_codes
+from ploutos_jax.market.adjust import total_return
+from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.features.catalog import FEATURE_SETS
+from ploutos_jax.market.features.compute import CLIP
+from ploutos_jax.market.features.docs import FAMILIES
+from ploutos_jax.market.features.raw import raw_features, raw_form
+from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.panel import Panel
-from ploutos_jax.market.raw_features import raw_features, raw_form
-from ploutos_jax.train.terminal import exit_codes
 
 COLORS = ("#4c566a", "#1f6f8b", "#3a7d44", "#b5651d", "#6a4c93", "#99582a", "#a4343a")
 UNKNOWN = "#e9e9ee"

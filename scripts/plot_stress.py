@@ -15,10 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ploutos_jax.market.files import load_panel
+from ploutos_jax.cli.terminal import exit_codes
+from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.panel import Panel
-from ploutos_jax.market.stress import SCENARIOS, Shock, stress
-from ploutos_jax.train.terminal import exit_codes
+from ploutos_jax.market.stress.apply import SCENARIOS, Shock, stress
 
 USUAL, STRESSED, WINDOW = "#8a919e", "#a4343a", "#f6e7d8"
 NUM_COLUMNS = 2

@@ -16,26 +16,26 @@ from typing import Any
 import jax.numpy as jnp
 from rich.console import Console
 
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.terminal import ProgressBar, exit_codes, result_console
+from ploutos_jax.datasets.samplers import weigh_starts
+from ploutos_jax.datasets.training import TrainingData, read_training
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
-from ploutos_jax.evaluate.backtest import backtest, baselines
-from ploutos_jax.evaluate.metrics import summarize
-from ploutos_jax.evaluate.report import metrics_table
+from ploutos_jax.evaluate.backtest.run import backtest, baselines
+from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.write import metrics_table
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
-from ploutos_jax.market.streams import weigh_starts
-from ploutos_jax.market.training_data import TrainingData, read_training
-from ploutos_jax.train.agent import Agent
-from ploutos_jax.train.device import configure
+from ploutos_jax.runs.settings import differences, parse_settings
+from ploutos_jax.train.early_stopping import StoppingRules
 from ploutos_jax.train.held_out import HeldOut
-from ploutos_jax.train.interruption import Interruption
 from ploutos_jax.train.loop import train_seeds
-from ploutos_jax.train.run_folder import add_to_summary, choose_output, read_figures
-from ploutos_jax.train.seeds import mean_and_interval
-from ploutos_jax.train.settings import differences, parse_settings
-from ploutos_jax.train.stopping import StoppingRules
-from ploutos_jax.train.terminal import ProgressBar, exit_codes, result_console
-from ploutos_jax.train.trading_figures import projected_month, recent_growth
+from ploutos_jax.train.population import mean_and_interval
+from ploutos_jax.train.ppo.rollout_metrics import projected_month, recent_growth
+from ploutos_jax.train.run.folder import add_to_summary, choose_output, read_figures
 
 
 def main(args: list[str]) -> int:

@@ -18,17 +18,17 @@ import jax
 import tyro
 from rich.console import Console
 
+from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.terminal import exit_codes, result_console
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.evaluate.metrics import summarize
-from ploutos_jax.evaluate.out_of_sample import fold_rows, judge, put_together, write_result
-from ploutos_jax.evaluate.report import metrics_table, write_report
-from ploutos_jax.evaluate.statistics import count_trials
-from ploutos_jax.evaluate.validation import run_folds
-from ploutos_jax.evaluate.validation_config import ValidationConfig, read_history, start_output
-from ploutos_jax.train.device import configure
-from ploutos_jax.train.interruption import Interruption
-from ploutos_jax.train.settings import RunSettings, parse_settings
-from ploutos_jax.train.terminal import exit_codes, result_console
+from ploutos_jax.evaluate.inference.sharpe import count_trials
+from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.write import metrics_table, write_report
+from ploutos_jax.experiment.validation.config import ValidationConfig, read_history, start_output
+from ploutos_jax.experiment.validation.folds import run_folds
+from ploutos_jax.experiment.validation.result import fold_rows, judge, put_together, write_result
+from ploutos_jax.runs.settings import RunSettings, parse_settings
 
 
 def main(args: list[str]) -> int:

@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from ploutos_jax.env.fees import FeeSchedule, resolve_schedule
-from ploutos_jax.env.rewards import RewardFunction, resolve_reward
+from ploutos_jax.env.broker.fees import FeeSchedule, resolve_schedule
+from ploutos_jax.env.rewards import RewardFunction, Terms, resolve_reward
 
 RewardSetting = str | RewardFunction | tuple[tuple[str | RewardFunction, float], ...]
 FeeSetting = str | FeeSchedule
@@ -197,6 +197,11 @@ class EnvConfig:
         """Return the configuration that `to_plain` wrote."""
         fees = plain.get("fees", cls.fees)
         return cls(**{**plain, "fees": FeeSchedule.from_plain(fees) if isinstance(fees, Mapping) else fees})
+
+    @property
+    def reward_terms(self) -> Terms:
+        """The functions of the reward and their weights."""
+        return resolve_reward(self.reward)
 
     @property
     def has_trailing(self) -> bool:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from ploutos_jax.env import day_trades, stops
+from ploutos_jax.env.broker import day_trades, stops
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import Array, EnvParams, EnvState, Observation
 from ploutos_jax.market.sectors import GICS_SECTORS

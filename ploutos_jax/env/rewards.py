@@ -7,14 +7,10 @@ remembers of the episode stands in `state.stats`; it is None where no reward tha
 import contextlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
 from ploutos_jax.env.types import Array, EnvParams, EnvState, ReturnStats
-
-if TYPE_CHECKING:
-    from ploutos_jax.env.config import EnvConfig
 
 RewardFunction = Callable[[EnvState, EnvState], Array]
 Terms = tuple[tuple[RewardFunction, float], ...]
@@ -144,9 +140,8 @@ def resolve_reward(reward: "str | RewardFunction | tuple[tuple[str | RewardFunct
     )
 
 
-def total_reward(config: "EnvConfig", params: EnvParams, before: EnvState, after: EnvState) -> Array:
-    """Return the weighted sum of the rewards of the configuration."""
-    terms = resolve_reward(config.reward)
+def total_reward(terms: Terms, params: EnvParams, before: EnvState, after: EnvState) -> Array:
+    """Return the weighted sum of the rewards, `terms` as `EnvConfig.reward_terms` gives them."""
     if len(terms) == 1 and terms[0][1] == 1.0:
         return terms[0][0](before, after)
     return sum(
@@ -155,9 +150,9 @@ def total_reward(config: "EnvConfig", params: EnvParams, before: EnvState, after
     )
 
 
-def begin_memory(config: "EnvConfig", params: EnvParams, state: EnvState) -> EnvState:
+def begin_memory(terms: Terms, params: EnvParams, state: EnvState) -> EnvState:
     """Give an empty account the memory that its rewards need."""
-    if not _needs_memory(config):
+    if not _needs_memory(terms):
         return state
     zero, none = jnp.zeros_like(state.equity), jnp.zeros((), jnp.int32)
     stats = ReturnStats(
@@ -180,7 +175,7 @@ def begin_memory(config: "EnvConfig", params: EnvParams, state: EnvState) -> Env
 
 
 def remember(
-    config: "EnvConfig", params: EnvParams, before: EnvState, after: EnvState, turnover: Array, num_trades: Array
+    terms: Terms, params: EnvParams, before: EnvState, after: EnvState, turnover: Array, num_trades: Array
 ) -> EnvState:
     """Enter the bar's return, turnover and number of fills into the memory."""
     stats = before.stats
@@ -209,10 +204,10 @@ def remember(
     return after.replace(stats=stats)
 
 
-def _needs_memory(config: "EnvConfig") -> bool:
+def _needs_memory(terms: Terms) -> bool:
     """Tell whether any reward reads `stats`; a user's own function may."""
     without = (log_return, simple_return, drawdown_increment)
-    return any(function not in without for function, _ in resolve_reward(config.reward))
+    return any(function not in without for function, _ in terms)
 
 
 def _stats(state: EnvState) -> ReturnStats:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.env import account, day_trades, execution, observation, orders, rewards, stops
-from ploutos_jax.env.account import Book, count
-from ploutos_jax.env.bar import Bar, read_bar
+from ploutos_jax.env import observation, rewards
+from ploutos_jax.env.broker import account, day_trades, execution, orders, stops
+from ploutos_jax.env.broker.account import Book, count
+from ploutos_jax.env.broker.bar import Bar, read_bar
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import (
     DELISTED,
@@ -69,7 +70,7 @@ class TradingEnv:
             "sector_members": None if config.max_sector_pct is None else jnp.asarray(_sector_members(market), dtype),
             "fee_rates": jnp.asarray(rates, dtype),
             "fee_caps": jnp.asarray(caps, dtype),
-            "reward_weights": jnp.asarray([weight for _, weight in rewards.resolve_reward(config.reward)], dtype),
+            "reward_weights": jnp.asarray([weight for _, weight in config.reward_terms], dtype),
             "day_trade_end": jnp.int32(
                 day_trades.RULE_ENDS if config.day_trade_rule == "by_date" else np.iinfo(np.int32).max
             ),
@@ -98,7 +99,7 @@ class TradingEnv:
     def reset_at(self, start: Array | int, end: Array | int, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode that observes bars `start` to `end`, with an empty account."""
         state = account.new_state(self.config, params, jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32))
-        state = rewards.begin_memory(self.config, params, state)
+        state = rewards.begin_memory(self.config.reward_terms, params, state)
         return self.observe(state, params), state
 
     def step(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
@@ -285,8 +286,8 @@ class TradingEnv:
         config = self.config
         book, after, profit = account.close_book(config, params, book, bar)
         turnover = book.traded_cash.sum() / before.equity
-        after = rewards.remember(config, params, before, after, turnover, book.num_trades)
-        reward = rewards.total_reward(config, params, before, after)
+        after = rewards.remember(config.reward_terms, params, before, after, turnover, book.num_trades)
+        reward = rewards.total_reward(config.reward_terms, params, before, after)
         after = after.replace(episode_return=before.episode_return + reward)
         value = after.shares * bar.close
         counts = {name: sum(count(fill.reason == code) for fill in fills) for name, code in EXITS.items()}

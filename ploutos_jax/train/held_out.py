@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ploutos_jax.train.agent import Agent
+from ploutos_jax.agents.agent import Agent
 
 SCORE = "score"
 PREFIX = "held_out_"

@@ -13,27 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from ploutos_jax.agents.agent import Agent, Network
+from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
-from ploutos_jax.market.draws import MarketDraw
 from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.sectors import with_sectors
-from ploutos_jax.train.agent import Agent, Network
-from ploutos_jax.train.checkpoint import BestAgent, Checkpoints, PathLike
+from ploutos_jax.train.checkpoints.checkpoint import BestAgent, Checkpoints, PathLike
+from ploutos_jax.train.checkpoints.resume import check_features, check_resumable, describe_run
 from ploutos_jax.train.config import Hyper, TrainConfig
-from ploutos_jax.train.description import agent_from, describe
-from ploutos_jax.train.faults import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.held_out import PREFIX, HeldOut
-from ploutos_jax.train.loggers import Logger
 from ploutos_jax.train.memory import device_bytes, fit_to_device
-from ploutos_jax.train.metadata import describe_making
-from ploutos_jax.train.ppo import Learner, Metrics, TrainState
-from ploutos_jax.train.refresh import Refresh, compile_refreshed
-from ploutos_jax.train.resources import machine_figures
-from ploutos_jax.train.resume import check_features, check_resumable, describe_run
-from ploutos_jax.train.run_folder import RunFolder, check_output
-from ploutos_jax.train.seeds import first_state, numbers_of, of_seed, update_all
+from ploutos_jax.train.population import first_state, numbers_of, of_seed, update_all
+from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
+from ploutos_jax.train.ppo.learner import Learner, Metrics, TrainState
+from ploutos_jax.train.resampling import Refresh, compile_refreshed
+from ploutos_jax.train.run.folder import RunFolder, check_output
+from ploutos_jax.train.run.loggers import Logger
+from ploutos_jax.train.run.provenance import describe_making
+from ploutos_jax.train.run.resources import machine_figures
 
 _MAX_UPDATES_PER_CALL = 64
 _SECONDS_PER_CALL = 2.0

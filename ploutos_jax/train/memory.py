@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 
+from ploutos_jax.agents.agent import Network
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.market.panel import Market
-from ploutos_jax.train.agent import Network
 from ploutos_jax.train.config import TrainConfig
 
 _SMALLEST_CHUNK = 4.0

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
+from ploutos_jax.env.broker.fees import FeeKind, FeeSchedule
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.fees import FeeKind, FeeSchedule
 from tests.env.covering import cover_pairs
 from tests.env.worlds import NUM_BARS, make_config
 

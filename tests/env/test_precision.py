@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ploutos_jax.env.account import compensated_add
+from ploutos_jax.env.broker.account import compensated_add
 from ploutos_jax.env.trading import TradingEnv
 from tests.env.scenes import EVERY_RULE, INERT
 from tests.env.worlds import (

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.evaluate.evidence import evidence_of
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
-from ploutos_jax.evaluate.metrics import summarize
-from ploutos_jax.evaluate.page import build_page
-from ploutos_jax.evaluate.verdict import judge
+from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.evidence import evidence_of
+from ploutos_jax.evaluate.report.page import build_page
+from ploutos_jax.evaluate.report.verdict import judge
 
 SYMBOLS = ("AAA", "BRK.B", "BTC/USD")
 SECTORS = ("Energy", "Financials", "Energy")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ploutos_jax.market.features import build_market
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Labels, Panel, read_date
 
 

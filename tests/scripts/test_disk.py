@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from ploutos_jax.train.checkpoint import restore
+from ploutos_jax.train.checkpoints.checkpoint import restore
 from tests.scripts.command_line import TIMESTEPS_PER_UPDATE, call, snapshot, train_args
 from tests.scripts.test_train import read_figures, without_clock
 

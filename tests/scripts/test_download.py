@@ -2,8 +2,8 @@
 
 import pytest
 
-from ploutos_jax.market.files import load_panel
-from tests.market.yahoo_server import Stock, Yahoo, serve
+from ploutos_jax.market.io.load import load_panel
+from tests.market.io.yahoo_server import Stock, Yahoo, serve
 from tests.scripts.command_line import call
 
 LIST = "Symbol,GICS Sector\nAAA,Energy\nBRK.B,Financials\nGONE,Utilities\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ploutos_jax.evaluate.baselines import RULES
-from ploutos_jax.train.export import export_policy
+from ploutos_jax.evaluate.backtest.baselines import RULES
+from ploutos_jax.train.checkpoints.export import export_policy
 from tests.scripts.command_line import NUM_HELD_OUT, ROOT, TICKERS, call, start, wait, write_bars
 
 FIGURES = (

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ploutos_jax.train.checkpoint import restore
-from ploutos_jax.train.interruption import Interruption
+from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.train.checkpoints.checkpoint import restore
 from tests.scripts.command_line import ROOT, TIMESTEPS_PER_UPDATE, call, train_args, wait
 from tests.scripts.test_train import read_figures, without_clock
 
@@ -21,7 +21,8 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 DRIVER = """
 import os, sys, time
 from types import SimpleNamespace
-from ploutos_jax.train import loop, steps
+from ploutos_jax.train import loop
+from ploutos_jax.train.checkpoints import store
 from tests.scripts.command_line import load_script
 
 phase, number, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -58,9 +59,9 @@ def reading(*arguments, **options):
         send()
     return read_training(*arguments, **options)
 
-calls, run_updates, save, read_training = [], loop._run_updates, steps.Steps.save, script.read_training
+calls, run_updates, save, read_training = [], loop._run_updates, store.Steps.save, script.read_training
 loop._run_updates = SimpleNamespace(lower=compiling)
-steps.Steps.save, script.read_training = saving, reading
+store.Steps.save, script.read_training = saving, reading
 with script.exit_codes():
     sys.exit(script.main(sys.argv[4:]))
 """

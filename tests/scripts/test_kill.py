@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from ploutos_jax.train.checkpoint import BEST_FOLDER, STEPS_FOLDER, restore
-from ploutos_jax.train.loggers import board_name
-from ploutos_jax.train.resources import MACHINE_FIGURES
-from ploutos_jax.train.steps import Steps
+from ploutos_jax.train.checkpoints.checkpoint import BEST_FOLDER, STEPS_FOLDER, restore
+from ploutos_jax.train.checkpoints.store import Steps
+from ploutos_jax.train.run.loggers import board_name
+from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.scripts.command_line import ROOT, TIMESTEPS_PER_UPDATE, train_args, write_bars
 from tests.scripts.test_train import read_figures, without_clock
 from tests.train.worlds import assert_identical

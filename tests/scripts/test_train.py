@@ -9,10 +9,10 @@ import jax
 import pytest
 import yaml
 
-from ploutos_jax.evaluate.baselines import RULES
-from ploutos_jax.train.checkpoint import restore
+from ploutos_jax.evaluate.backtest.baselines import RULES
+from ploutos_jax.train.checkpoints.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.resources import MACHINE_FIGURES
+from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.scripts.command_line import TICKERS, call, start, train_args, wait, write_bars
 
 FIGURES = {

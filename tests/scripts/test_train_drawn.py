@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ploutos_jax.train.checkpoint import restore
+from ploutos_jax.train.checkpoints.checkpoint import restore
 from tests.scripts.command_line import TICKERS, call, train_args, write_bars
 
 DRAWN = ("--bank-paths", "2", "--bank-bars", "90", "--market-refresh", "2")

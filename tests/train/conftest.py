@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ploutos_jax.train.agent import Agent
+    from ploutos_jax.agents.agent import Agent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ import jax
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.market.features import build_market
+from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
-from ploutos_jax.market.planted import planted_panel
+from ploutos_jax.market.synthetic.planted import planted_panel
 from ploutos_jax.train.config import TrainConfig
 
 NUM_BARS, NUM_ASSETS = 2000, 4

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from ploutos_jax.evaluate.backtest import backtest
-from ploutos_jax.train.checkpoint import BEST_FOLDER, BestAgent, restore
+from ploutos_jax.evaluate.backtest.run import backtest
+from ploutos_jax.train.checkpoints.checkpoint import BEST_FOLDER, BestAgent, restore
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.loop import train
-from ploutos_jax.train.resources import MACHINE_FIGURES
+from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.train import planted
 from tests.train.worlds import assert_identical
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ploutos_jax.evaluate.backtest import backtest, baselines_by_rule
+from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule
 from ploutos_jax.train.loop import train
 from tests.train import planted
 from tests.train.worlds import make_learner

@@ -12,9 +12,9 @@ from ploutos_jax.env.rewards import log_return
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train import loop
 from ploutos_jax.train.loop import train
-from ploutos_jax.train.ppo import Learner
-from ploutos_jax.train.resources import MACHINE_FIGURES
-from ploutos_jax.train.run_folder import read_figures
+from ploutos_jax.train.ppo.learner import Learner
+from ploutos_jax.train.run.folder import read_figures
+from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.train import planted
 from tests.train.worlds import assert_identical
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.train.agent import Network
-from ploutos_jax.train.normalize import FeatureScaling, ObservationScaling, RunningMoments
 from tests.train.worlds import TORSOS, assert_identical, random_market
 
 NUM_PATHS, LENGTH, NUM_ASSETS = 3, 30, 3

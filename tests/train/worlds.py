@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.agents.agent import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Labels, Market
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.train.agent import Network
 from ploutos_jax.train.config import Hyper, TrainConfig
-from ploutos_jax.train.ppo import Learner
+from ploutos_jax.train.ppo.learner import Learner
 
 FLAT = PolicyConfig(torso="flat", hidden=(16, 8))
 SHARED = PolicyConfig(torso="shared", hidden=(12, 8), width=8)

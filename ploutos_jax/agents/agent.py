@@ -1,0 +1,228 @@
+"""Agent: a network, its parameters and the scaling of its inputs; everything needed to act."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from ploutos_jax.agents.scaling import ObservationScaling
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.types import Array, EnvParams, Observation
+from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import NO_SECTOR
+from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
+from ploutos_jax.policy.distributions import Head, head_for
+
+
+class AgentParams(struct.PyTreeNode):
+    """What training changes: network parameters and input scaling."""
+
+    network: Any
+    scaling: ObservationScaling
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The two-stage network on raw inputs: scaling, table of the market, action. Static, so functions can close over.
+
+    Attributes:
+        model: the Flax module.
+        head: the action distribution.
+        chunk_bytes: budget of one intermediate array in `encode`.
+    """
+
+    model: ActorCritic
+    head: Head
+    chunk_bytes: int
+
+    @classmethod
+    def create(cls, policy: PolicyConfig, action: str, num_assets: int, chunk_bytes: int) -> "Network":
+        head = head_for(action)
+        return cls(model=ActorCritic(policy, num_assets, head.num_outputs), head=head, chunk_bytes=chunk_bytes)
+
+    def init(self, key: Array, num_features: int) -> Any:
+        """Return fresh parameters."""
+        return self.model.init(
+            key,
+            jnp.zeros((1, self.model.num_assets, num_features)),
+            jnp.ones((1, self.model.num_assets), bool),
+            jnp.zeros((1, self.model.num_assets, len(ASSET_FIELDS))),
+            jnp.zeros((1, len(ACCOUNT_FIELDS))),
+        )
+
+    def row_bytes(self, num_features: int) -> int:
+        """Return the bytes of the widest intermediate array per market row in `encode`."""
+        policy, num_assets = self.model.config, self.model.num_assets
+        if policy.torso == "flat":
+            return 4 * max(num_assets * num_features, policy.hidden[0])
+        return 4 * num_assets * max(num_features, *policy.hidden, policy.width)
+
+    def sample_bytes(self) -> int:
+        """Return the bytes of the widest intermediate array per sample in `act`."""
+        policy, num_assets = self.model.config, self.model.num_assets
+        per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
+        if policy.torso == "flat":
+            return 4 * max(*policy.hidden, num_assets * per_asset + len(ACCOUNT_FIELDS))
+        return 4 * num_assets * max(policy.width, per_asset)
+
+    def drop_keys(self, key: Array | None, t: Array) -> Array | None:
+        """Return the keys of dropout at bars `t [...]`, or None without dropout.
+
+        One key for the rollout and the loss of an update makes both see the same units; see `torsos.drop_units`.
+        """
+        if key is None or self.model.config.dropout == 0:
+            return None
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, t.reshape(-1)).reshape(t.shape)
+
+    def encode(
+        self, params: Any, scaling: ObservationScaling, features: Array, mask: Array, drop_keys: Array | None = None
+    ) -> Table:
+        """Return table rows of `features [N, A, F]`, `mask [N, A]`, in chunks that keep within `chunk_bytes`.
+
+        Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [N]` are those of
+        dropout, None without it.
+        """
+
+        def rows(features: Array, mask: Array, keys: Array | None) -> Table:
+            return cast(Table, self.model.apply(params, scaling.features(features), mask, keys, method="encode"))
+
+        num_rows = features.shape[0]
+        chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
+        num_chunks = -(-num_rows // chunk)
+        if num_chunks == 1:
+            return rows(features, mask, drop_keys)
+        chunk = -(-num_rows // num_chunks)
+        padding = num_chunks * chunk - num_rows
+
+        def split(x: Array) -> Array:
+            return jnp.concatenate([x, x[:padding]]).reshape(num_chunks, chunk, *x.shape[1:])
+
+        inputs = jax.tree.map(split, (features, mask, drop_keys))
+        table = jax.lax.map(jax.checkpoint(lambda inputs: rows(*inputs)), inputs)
+        return jax.tree.map(lambda x: x.reshape(num_chunks * chunk, *x.shape[2:])[:num_rows], table)
+
+    def act(
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        row: Table,
+        mask: Array,
+        assets: Array,
+        account: Array,
+        drop_keys: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Return distribution outputs `[n, A, ...]` and values `[n]` from table rows and raw account observations."""
+        scaled = scaling.assets(assets), scaling.account(account)
+        return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """A trained agent. It remembers the environment and the features it was trained with.
+
+    Attributes:
+        params: network parameters and scaling.
+        network: shapes.
+        env_config: rules and costs of the environment it was trained in.
+        feature_names: F features that a market must have, in order.
+        symbols: A tickers it was trained on.
+        sectors: the column of each asset's sector in its observations.
+        trained_from, trained_to: first and last date of the training bars, YYYY-MM-DD; empty if not known.
+        step: update at which it was taken.
+        chosen_on: first and last date of the bars by whose score it was chosen among the agents of its run; empty if
+            it was not.
+    """
+
+    params: AgentParams
+    network: Network
+    env_config: EnvConfig
+    feature_names: tuple[str, ...]
+    symbols: tuple[str, ...]
+    sectors: tuple[int, ...]
+    trained_from: str
+    trained_to: str
+    step: int
+    chosen_on: tuple[str, ...] = ()
+
+    def known_tickers(self, symbols: Sequence[str]) -> list[str]:
+        """Return those of the agent's tickers that the data has, in the agent's order.
+
+        Raises:
+            ValueError: if it has none of them, or a flat network lacks one.
+        """
+        have = set(symbols)
+        known = [symbol for symbol in self.symbols if symbol in have]
+        missing = [symbol for symbol in self.symbols if symbol not in have]
+        if not known or (missing and self.network.model.config.torso == "flat"):
+            raise ValueError(
+                f"The data lacks {len(missing)} of the agent's {len(self.symbols)} tickers, such as"
+                f" {', '.join(missing[:5])}. Give data with the tickers of the training."
+            )
+        return known
+
+    def describe_span(self, first: Any, last: Any) -> str:
+        """Return one sentence on how a span of dates relates to the training bars."""
+        begin, end = str(first)[:10], str(last)[:10]
+        if not self.trained_to:
+            return "It is not known which bars the agent was trained on."
+        trained = f"training ran from {self.trained_from} to {self.trained_to}"
+        if self.chosen_on and begin <= self.chosen_on[1] and end >= self.chosen_on[0]:
+            first_day, last_day = self.chosen_on
+            return (
+                f"Chosen by its score from {first_day} to {last_day}, so the figures flatter it: {trained}. Score it"
+                " on other bars."
+            )
+        if begin >= self.trained_to:
+            return f"Out of sample: {trained}."
+        if end <= self.trained_from:
+            return f"Before the training bars: {trained}."
+        return f"In sample, so the figures prove nothing: {trained}."
+
+    def check_market(self, market: Market) -> None:
+        """Make sure that the agent can act in a market.
+
+        Raises:
+            ValueError: if the features, or for a flat network the assets, are not those it was trained with.
+        """
+        if tuple(market.feature_names) != self.feature_names:
+            different = sorted(set(market.feature_names) ^ set(self.feature_names)) or ["the order"]
+            raise ValueError(
+                f"The market has other features than the agent was trained with; they differ in {', '.join(different)}."
+                " Build it with features=list(agent.feature_names)."
+            )
+        if self.network.model.config.torso == "flat" and market.num_assets != self.network.model.num_assets:
+            raise ValueError(
+                f"A flat network is bound to its assets: trained on {self.network.model.num_assets}, the market has"
+                f" {market.num_assets}. Select the tickers agent.symbols."
+            )
+
+    def with_own_sectors(self, market: Market) -> Market:
+        """Return the market with each asset in the sector that it had in training; others keep their own."""
+        if market.labels is None or not self.symbols:
+            return market
+        columns = np.full(market.num_assets, NO_SECTOR) if market.sector is None else np.array(market.sector)
+        trained = dict(zip(self.symbols, self.sectors, strict=True))
+        own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
+        return market.replace(sector=np.array(own, np.int32))
+
+    def act(self, observation: Observation, params: EnvParams, key: Array | None = None) -> Array:
+        """Return the action for one observation, `[A]`; without a key the likeliest one, with a key a drawn one."""
+        batch = jax.tree.map(lambda x: x[None], observation)
+        keys = None if key is None else key[None]
+        return self.act_batch(batch, params, keys)[0]
+
+    def act_batch(self, observation: Observation, params: EnvParams, keys: Array | None = None) -> Array:
+        """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them."""
+        market, network = params.market, self.network
+        mask = market.tradable[observation.t]
+        row = network.encode(self.params.network, self.params.scaling, market.features[observation.t], mask)
+        outputs, _ = network.act(
+            self.params.network, self.params.scaling, row, mask, observation.assets, observation.account
+        )
+        action = network.head.mode(outputs) if keys is None else jax.vmap(network.head.sample)(keys, outputs)
+        return network.head.to_env(action)

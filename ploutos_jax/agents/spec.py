@@ -1,0 +1,116 @@
+"""What is written beside the arrays of an agent, as JSON, and how an agent is built from it again."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, RunningMoments
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import NO_SECTOR
+from ploutos_jax.policy.actor_critic import PolicyConfig
+
+FORMAT = 3
+"""Version of the description; older ones lack what resuming compares, and can be read."""
+
+
+def describe(
+    network: Network, env_config: EnvConfig, market: Market, params: EnvParams, num_seeds: int = 1
+) -> dict[str, Any]:
+    """Return the JSON beside the arrays: enough to rebuild the agents, one per seed, in another process."""
+    columns = np.asarray(params.sector_columns)
+    return {
+        "format": FORMAT,
+        "env": env_config.to_plain(),
+        "policy": dataclasses.asdict(network.model.config),
+        "num_assets": network.model.num_assets,
+        "chunk_bytes": network.chunk_bytes,
+        "num_seeds": num_seeds,
+        "feature_names": list(market.feature_names),
+        **describe_labels(market),
+        "sectors": np.where(columns.any(axis=0), columns.argmax(axis=0), NO_SECTOR).tolist(),
+        "jax": jax.__version__,
+    }
+
+
+def describe_agent(agent: Agent) -> dict[str, Any]:
+    """Return the JSON of one agent alone; what `agent_from` reads."""
+    return {
+        "format": FORMAT,
+        "env": agent.env_config.to_plain(),
+        "policy": dataclasses.asdict(agent.network.model.config),
+        "num_assets": agent.network.model.num_assets,
+        "chunk_bytes": agent.network.chunk_bytes,
+        "feature_names": list(agent.feature_names),
+        "symbols": list(agent.symbols),
+        "trained_from": agent.trained_from,
+        "trained_to": agent.trained_to,
+        "sectors": list(agent.sectors),
+        "chosen_on": list(agent.chosen_on),
+        "step": agent.step,
+    }
+
+
+def describe_labels(market: Market) -> dict[str, Any]:
+    """Return the names of a training market: `symbols`, `trained_from`, `trained_to`; empty without labels."""
+    if market.labels is None:
+        return {"symbols": [], "trained_from": "", "trained_to": ""}
+    first, last = (str(market.times[row])[:10] for row in (0, -1))
+    return {"symbols": list(market.symbols), "trained_from": first, "trained_to": last}
+
+
+def check_format(meta: Mapping[str, Any], place: object) -> None:
+    """Make sure that this version reads a description.
+
+    Raises:
+        ValueError: if it was written by a later one.
+    """
+    if not isinstance(meta.get("format"), int) or not 1 <= meta["format"] <= FORMAT:
+        raise ValueError(
+            f"{place} has the format {meta.get('format')!r}; this version reads 1 to {FORMAT}. Update ploutos_jax."
+        )
+
+
+def agent_from(meta: Mapping[str, Any], params: AgentParams, step: int) -> Agent:
+    """Return an agent with the parameters of one seed."""
+    return Agent(
+        params=params,
+        network=network_from(meta),
+        env_config=EnvConfig.from_plain(meta["env"]),
+        feature_names=tuple(meta["feature_names"]),
+        symbols=tuple(meta["symbols"]),
+        sectors=tuple(meta["sectors"]),
+        trained_from=meta["trained_from"],
+        trained_to=meta["trained_to"],
+        step=step,
+        chosen_on=tuple(meta.get("chosen_on") or ()),
+    )
+
+
+def network_from(meta: Mapping[str, Any]) -> Network:
+    """Return the network of a description."""
+    policy = PolicyConfig(**{**meta["policy"], "hidden": tuple(meta["policy"]["hidden"])})
+    return Network.create(policy, meta["env"]["action"], meta["num_assets"], meta["chunk_bytes"])
+
+
+def shapes_of(meta: Mapping[str, Any], num_seeds: int) -> AgentParams:
+    """Return shapes and types of an agent's arrays, `[num_seeds, ...]` with several; nothing is computed."""
+    network, num_features = network_from(meta), len(meta["feature_names"])
+
+    def blank() -> AgentParams:
+        zeros = jax.numpy.zeros(num_features)
+        scaling = ObservationScaling(
+            features=FeatureScaling(centre=zeros, spread=zeros),
+            assets=RunningMoments.create(len(ASSET_FIELDS)),
+            account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+        )
+        agent = AgentParams(network=network.init(jax.random.key(0), num_features), scaling=scaling)
+        return agent if num_seeds == 1 else jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * num_seeds), agent)
+
+    return jax.eval_shape(blank)

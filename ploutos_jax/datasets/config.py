@@ -1,0 +1,270 @@
+"""From one description of the data to the market: a file, a folder, or made data."""
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.features.cache import default_folder
+from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
+from ploutos_jax.market.io.load import load_panel
+from ploutos_jax.market.panel import Market, Panel, read_date
+from ploutos_jax.market.synthetic.generate import synthetic_panel
+from ploutos_jax.market.synthetic.planted import planted_panel
+
+SYNTHETIC = "synthetic"
+PLANTED = "planted"
+BOOTSTRAP = "bootstrap:"
+_DEFAULT_FEATURES = "core"
+_MIN_HELD_OUT_BARS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which bars to use.
+
+    Attributes:
+        data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets that move as the S&P 500
+            does; `synthetic:503` for 503), or `planted`: made assets with a column that tells the next bar's return,
+            to see whether a learner learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked
+            future).
+        paths: independent histories of ten years that `synthetic` lays end to end; no episode and no feature reaches
+            from one into the next, and the last of them are kept for scoring.
+        start: first date to train on.
+        end: last date to train on; later bars are kept for scoring.
+        holdout: share of the last bars kept for scoring when `end` is not given.
+        eval_start: first date of the bars that the agent is scored on during training; by default those kept for
+            scoring.
+        eval_end: last date of them.
+        tickers: use these only.
+        universe: CSV of ticker, start, end: a ticker trades only while it is a member.
+        sectors: CSV of ticker and sector.
+        features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
+            `core`, and on planted data the signals alone.
+        exchange_timezone: whose calendar day is the trading day of intraday bars.
+        stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
+            on a file's bars, which then lie beside stressed copies. Bars held out are never stressed.
+        bank_paths: paths of a drawn market, laid end to end.
+        bank_bars: bars of each.
+        block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions.
+        feature_cache: keep the features of large files in the user's cache folder and read them from there.
+    """
+
+    data: str = SYNTHETIC
+    paths: int = 1
+    start: str | None = None
+    end: str | None = None
+    holdout: float = 0.2
+    eval_start: str | None = None
+    eval_end: str | None = None
+    tickers: tuple[str, ...] = ()
+    universe: str | None = None
+    sectors: str | None = None
+    features: str | None = None
+    exchange_timezone: str = "America/New_York"
+    stress_prob: float = 0.0
+    bank_paths: int = 16
+    bank_bars: int = 1260
+    block_sessions: float = 20.0
+    feature_cache: bool = True
+
+    def __post_init__(self) -> None:
+        _check_span(self, "start", "end")
+        _check_span(self, "eval_start", "eval_end")
+        if not 0 <= self.holdout < 1:
+            raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
+        if not 0 <= self.stress_prob <= 1:
+            raise ValueError(f"stress_prob={self.stress_prob} must lie in [0, 1]: it is a probability.")
+        if self.bank_paths < 1 or self.bank_bars < 2 or not self.block_sessions >= 1:
+            raise ValueError(
+                f"bank_paths={self.bank_paths} and block_sessions={self.block_sessions} must be at least 1, and"
+                f" bank_bars={self.bank_bars} at least 2."
+            )
+        if self.data == BOOTSTRAP:
+            raise ValueError("data='bootstrap:' names no file; write bootstrap:FILE.")
+        if self.features is not None and self.features not in FEATURE_SETS:
+            near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
+            raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
+        if self.paths < 1:
+            raise ValueError(f"paths={self.paths} must be at least 1: it is the number of made histories.")
+        if self.is_synthetic:
+            num_synthetic_assets(self.data)
+        elif self.paths > 1:
+            raise ValueError(f"paths={self.paths} needs made data, such as --data synthetic; {self.data!r} is one.")
+        if self.is_planted:
+            planted_size(self.data)
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where features are kept, or None where they are not."""
+        return default_folder() if self.feature_cache else None
+
+    @property
+    def is_bootstrap(self) -> bool:
+        return self.data.startswith(BOOTSTRAP)
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.data == SYNTHETIC or self.data.startswith(SYNTHETIC + ":")
+
+    @property
+    def is_planted(self) -> bool:
+        return self.data == PLANTED or self.data.startswith(PLANTED + ":")
+
+
+def read_panel(config: DataConfig) -> Panel:
+    """Return the whole panel of a description, `start` and `end` not applied, so that features have their history.
+
+    Raises:
+        ValueError: naming what cannot be read; see `files.load_panel`.
+    """
+    if config.is_synthetic or config.is_planted:
+        panel = _made_panel(config)
+        return panel.select(config.tickers) if config.tickers else panel
+    return load_panel(
+        config.data.removeprefix(BOOTSTRAP),
+        tickers=config.tickers or None,
+        universe=config.universe,
+        sectors=config.sectors,
+        exchange_timezone=config.exchange_timezone,
+    )
+
+
+def read_market(config: DataConfig, features: Any = None) -> Market:
+    """Return the market of a description over its whole history.
+
+    Args:
+        config: the description.
+        features: feature names instead of `config.features`, those of an agent say.
+    """
+    chosen = features if features is not None else default_features(config)
+    return build_market(read_panel(config), chosen, cache=config.cache_folder)
+
+
+def default_features(config: DataConfig) -> str | tuple[str, ...]:
+    """Return the features that a description asks for, or those of its kind of data."""
+    if config.features is not None:
+        return config.features
+    # No built-in feature at all: what is joined to them, signals and masks, is all that there is.
+    return () if config.is_planted else _DEFAULT_FEATURES
+
+
+def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | None]:
+    """Return the bars to train on and the later ones kept for scoring, or None where too few are left.
+
+    The part kept for scoring begins at the last training bar: its close is when the first decision is made.
+
+    Raises:
+        ValueError: if no bar lies between `start` and `end`, or the features are past their warm-up in none of them.
+    """
+    rows = market.find_rows(config.start, config.end)
+    stop = rows.stop
+    if config.end is None and config.holdout > 0:
+        stop = max(rows.start + 1, round(rows.stop - config.holdout * (rows.stop - rows.start)))
+    _check_warm_up(market, stop)
+    return market.window(rows.start, stop), _from_row(market, stop - 1)
+
+
+def market_to_score(market: Market, config: DataConfig) -> Market | None:
+    """Return the bars that an agent is scored on during training, or None where none are kept for that.
+
+    Raises:
+        ValueError: if those asked for with `eval_start` and `eval_end` are trained on, or too few.
+    """
+    training, held_out = split_market(market, config)
+    if config.eval_start is None and config.eval_end is None:
+        return held_out
+    span = market.window(config.eval_start, config.eval_end)
+    begin, end = (str(training.times[row])[:10] for row in (0, -1))
+    if span.times[0] < training.times[-1] and span.times[-1] > training.times[0]:
+        raise ValueError(
+            f"eval_start={config.eval_start}, eval_end={config.eval_end} lies within the training bars, {begin} to"
+            f" {end}: such a score would be in sample. Give dates outside, or end training earlier (end)."
+        )
+    if span.num_bars < _MIN_HELD_OUT_BARS:
+        raise ValueError(
+            f"eval_start={config.eval_start}, eval_end={config.eval_end} holds {span.num_bars} bars; give at least"
+            f" {_MIN_HELD_OUT_BARS}."
+        )
+    return span
+
+
+def bars_after(market: Market, date: str) -> Market | None:
+    """Return the bars from a date on, that of the last training bar say, or None where too few are left."""
+    return _from_row(market, int(np.searchsorted(market.times, read_date(date, "date"))))
+
+
+def _check_span(config: DataConfig, start: str, end: str) -> None:
+    values = {name: getattr(config, name) for name in (start, end)}
+    first, last = (None if value is None else read_date(value, name) for name, value in values.items())
+    # In the unit of the end: an end of 2017 stands for the whole year.
+    if first is not None and last is not None and first.astype(last.dtype) > last:
+        raise ValueError(f"{start}={values[start]} lies after {end}={values[end]}; exchange them.")
+
+
+def _check_warm_up(market: Market, stop: int) -> None:
+    """Make sure that some asset has more own bars before row `stop` than its features need to warm up."""
+    warm_ups = {feature.name: feature.warm_up for feature in FEATURES}
+    slowest = max(market.feature_names, key=lambda name: warm_ups.get(name, 0))
+    needed = warm_ups.get(slowest, 0) + 1
+    if "known" not in market.feature_names:
+        return
+    known = market.features[:stop, :, market.feature_names.index("known")]
+    longest = int(np.asarray(known > 0).sum(axis=0).max(initial=0))
+    if longest >= needed:
+        return
+    fitting = [name for name, names in FEATURE_SETS.items() if max(map(warm_ups.__getitem__, names)) < longest]
+    best = max(fitting, key=lambda name: len(FEATURE_SETS[name]), default=None)
+    advice = "Give a longer history" + (f", or features={best}." if best else ".")
+    raise ValueError(
+        f"features: {slowest} needs {needed} bars to warm up, but up to the last training bar no asset has more than"
+        f" {longest}, so the features would never be complete. {advice}"
+    )
+
+
+def _from_row(market: Market, row: int) -> Market | None:
+    return market.window(row) if market.num_bars - row > _MIN_HELD_OUT_BARS else None
+
+
+def _made_panel(config: DataConfig) -> Panel:
+    if config.is_planted:
+        num_assets, strength = planted_size(config.data)
+        return planted_panel(jax.random.key(0), num_assets=num_assets, strength=strength)
+    num_assets = num_synthetic_assets(config.data)
+    return synthetic_panel(jax.random.key(0), num_assets=num_assets, num_paths=config.paths)
+
+
+def num_synthetic_assets(data: str) -> int:
+    number = data.partition(":")[2]
+    if number == "" and data == SYNTHETIC:
+        return 30
+    if not number.isdigit() or int(number) < 1:
+        raise ValueError(f"data={data!r}: write synthetic:N with the number of assets, such as synthetic:100.")
+    return int(number)
+
+
+def planted_size(data: str) -> tuple[int, float]:
+    """Return number of assets and strength of `planted[:A[:strength]]`."""
+    assets, strength = "30", "0.3"
+    if data != PLANTED:
+        assets, _, given = data.partition(":")[2].partition(":")
+        strength = given if data.count(":") > 1 else strength
+    share = _share_or_none(strength)
+    if not assets.isdigit() or int(assets) < 1 or share is None:
+        raise ValueError(
+            f"data={data!r}: write planted:A:STRENGTH with a whole number of assets from 1 on and a strength from 0 to"
+            " 1, such as planted:30:0.3 or planted:30."
+        )
+    return int(assets), share
+
+
+def _share_or_none(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None

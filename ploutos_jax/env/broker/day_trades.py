@@ -1,0 +1,65 @@
+"""The pattern-day-trader rule of 2001 to 2026: at most three day trades in five sessions for small accounts.
+
+Source: FINRA Rule 4210(f)(8)(B) as it stood until 2026-06-04 (repealed by SR-FINRA-2025-017); which orders a broker
+refuses: Alpaca, "User Protection".
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from ploutos_jax.env.broker.account import count
+from ploutos_jax.env.broker.bar import Bar
+from ploutos_jax.env.broker.ranking import largest_first
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.types import Array, EnvParams, EnvState
+
+LAST_ALLOWED = 3
+"""Day trades in the window of sessions that do not mark an account."""
+
+RULE_ENDS = int(np.datetime64("2026-06-04").astype(np.int64))
+"""First session (days since 1970-01-01) without the rule."""
+
+
+def is_bound(params: EnvParams, state: EnvState, bar: Bar) -> Array:
+    """Tell whether the rule limits the account in `bar`: in force, and equity was too low at the last session's end."""
+    if state.session_equity is None:
+        return jnp.zeros((), bool)
+    return bar.has_day_trade_rule & (state.session_equity < params.day_trade_equity_cash)
+
+
+def allowed_sales(
+    config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, sells: Array, value: Array, forced: Array
+) -> Array:
+    """Tell which of the `[A]` sales of one moment the rule lets through.
+
+    Args:
+        config, params, state, bar: rules, numbers, the account and the bar.
+        sells: `[A]` bool, sales wanted.
+        value: `[A]` dollars, by which they are ranked.
+        forced: `[A]` bool, exits of the same moment that are not in the account yet; they come first.
+    """
+    if config.day_trade_mode == "entry" or state.opened_today is None or state.day_trades is None:
+        return sells
+    left = LAST_ALLOWED - state.day_trades.sum() - count(forced & state.opened_today)
+    risky = sells & state.opened_today
+    kept = largest_first(risky, value, bar.adv, left, LAST_ALLOWED)
+    return ~risky | kept | ~is_bound(params, state, bar)
+
+
+def allowed_buys(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, buys: Array, value: Array) -> Array:
+    """Tell which of the `[A]` buys of one moment the rule lets through.
+
+    Sales of the same moment do not matter: one that makes a day trade ends a position that could have become one.
+    """
+    opened = state.opened_today
+    if opened is None or state.day_trades is None or state.flagged is None:
+        return buys
+    bound = is_bound(params, state, bar)
+    allowed = ~(bound & state.flagged)
+    if config.day_trade_mode == "exit":
+        return buys & allowed
+    held = state.shares != 0 if bar.delisted is None else (state.shares != 0) & ~bar.delisted
+    left = LAST_ALLOWED - state.day_trades.sum() - count(opened & held)
+    risky = buys & ~opened
+    kept = largest_first(risky, value, bar.adv, left, LAST_ALLOWED)
+    return allowed & (~risky | kept | ~bound)

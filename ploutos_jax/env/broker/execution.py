@@ -1,0 +1,196 @@
+"""From order sizes to fills: fill prices, the volume limit, lots, the cut when cash does not reach."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from ploutos_jax.env.broker import fees
+from ploutos_jax.env.broker.account import exact_sum
+from ploutos_jax.env.broker.bar import Bar
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, Array, EnvParams, Fill
+
+SMALL_ORDER = 1e-3
+"""Share of the usual volume below which market impact grows linearly, not with the square root."""
+
+
+class Move(NamedTuple):
+    """Parts of the way from the market price to the fill price, as fractions of it; `[A]`, or one for all assets.
+
+    `impact` is None where there is none.
+    """
+
+    spread: Array
+    slippage: Array
+    impact: Array | None
+
+    @property
+    def total(self) -> Array:
+        """Their sum."""
+        move = self.spread + self.slippage
+        return move if self.impact is None else move + self.impact
+
+
+def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Array, participation: Array) -> Move:
+    """Return the fractions by which market orders fill away from the market price, against the trader.
+
+    Args:
+        config, params: rules and numbers.
+        bar: the bar of the fills.
+        reference: `[A]` market price, dollars.
+        participation: `[A]` size of the orders as a share of the usual volume of a bar; read by market impact only.
+    """
+    half_spread = params.spread / 2
+    if bar.spread_scale is not None:
+        half_spread = half_spread * bar.spread_scale
+    if config.tick_size is not None:
+        tick = jnp.where(reference >= 1, params.tick_size, params.tick_size / 100)
+        half_spread = jnp.maximum(half_spread, tick / (2 * _safe(reference)))
+    if config.impact is None or bar.volatility is None:
+        return Move(half_spread, bar.slippage, None)
+    # The root's slope is infinite at 0: keep it away from there, for gradients.
+    root = jnp.sqrt(jnp.maximum(participation, SMALL_ORDER))
+    grown = jnp.where(participation >= SMALL_ORDER, root, participation / SMALL_ORDER**0.5)
+    impact = params.impact if bar.impact_scale is None else params.impact * bar.impact_scale
+    return Move(half_spread, bar.slippage, impact * bar.volatility * grown)
+
+
+def participation_of(config: EnvConfig, bar: Bar, value: Array) -> Array:
+    """Return orders of `[A]` dollars as a share of the usual volume of a bar, 0 where that is unknown."""
+    if config.impact is None or bar.adv is None:
+        return value
+    return jnp.where(bar.adv > 0, value / _safe(bar.adv), 0)
+
+
+def sell(
+    config: EnvConfig, params: EnvParams, bar: Bar, shares: Array, reference: Array, reason: Array, at_limit: Array
+) -> Fill:
+    """Fill sales of `[A]` shares at `reference` less spread, slippage and impact; exactly at it where `at_limit`."""
+    move = adverse_move(config, params, bar, reference, participation_of(config, bar, shares * reference))
+    price = jnp.where(at_limit, reference, reference * jnp.maximum(1 - move.total, 0))
+    fee_cash, by_kind = _fees(config, params, bar, shares, shares * price, is_sale=True)
+    if bar.delisted is not None:  # an asset's end pays out: that is no trade
+        free = reason == DELISTED
+        fee_cash, by_kind = jnp.where(free, 0, fee_cash), tuple(jnp.where(free, 0, x) for x in by_kind)
+    return Fill(
+        shares=-shares,
+        price=price,
+        reference=reference,
+        fee_cash=fee_cash,
+        fee_cash_by_kind=by_kind,
+        reason=jnp.where(shares != 0, reason, NO_FILL).astype(jnp.int8),
+        **move._asdict(),
+    )
+
+
+def sale_within_limits(
+    config: EnvConfig, params: EnvParams, bar: Bar, wanted: Array, held: Array, price: Array, volume_left: Array | None
+) -> Array:
+    """Return how many of the `[A]` shares that orders want to sell can be sold: volume, lots, smallest order."""
+    shares = within_volume(wanted, volume_left)
+    if config.lot_size is not None:
+        shares = jnp.where(shares == held, shares, whole_lots(shares, params))
+    is_dust = (shares != held) & (shares * price < params.min_order_cash)
+    return jnp.where(is_dust, 0, shares)
+
+
+def within_volume(shares: Array, volume_left: Array | None) -> Array:
+    """Return `[A]` shares, at most what the volume of the bar leaves."""
+    return shares if volume_left is None else jnp.minimum(shares, jnp.maximum(volume_left, 0))
+
+
+def whole_lots(shares: Array, params: EnvParams) -> Array:
+    """Round `[A]` shares down to whole lots; a hair below one is rounding error."""
+    lots = shares / params.lot_size * (1 + 4 * jnp.finfo(shares.dtype).eps)
+    return jnp.floor(lots) * params.lot_size
+
+
+def buy_within_cash(
+    config: EnvConfig,
+    params: EnvParams,
+    bar: Bar,
+    value: Array,
+    reference: Array,
+    available: Array,
+    volume_left: Array | None,
+) -> tuple[Fill, Array]:
+    """Fill buys at `reference` plus spread, slippage and impact; cut all in proportion when cash does not reach.
+
+    Costs are inside the sizing: value bought plus fees never exceed `available`. What a cut leaves below
+    `min_order_cash` is not bought.
+
+    Args:
+        config, params: rules and numbers.
+        bar: the bar in which the buys fill.
+        value: `[A]` dollars to buy, fees not included.
+        reference: `[A]` market price.
+        available: dollars at hand.
+        volume_left: `[A]` shares that may still be filled, or None.
+
+    Returns:
+        The fills, and the `[A]` shares that the volume limit took from the orders.
+    """
+    move = adverse_move(config, params, bar, reference, participation_of(config, bar, value))
+    price = jnp.where(reference > 0, reference * (1 + move.total), 1)
+    ordered = value / price
+    shares = within_volume(ordered, volume_left)
+    unfilled = ordered - shares
+    shares = shares * _affordable_share(config, params, bar, shares, price, available)
+    if config.lot_size is not None:
+        shares = whole_lots(shares, params)
+    shares = jnp.where(shares * price >= params.min_order_cash, shares, 0)
+    if config.impact is not None:  # sized with the impact of the whole order, filled with that of what was bought
+        move = adverse_move(config, params, bar, reference, participation_of(config, bar, shares * reference))
+        price = jnp.where(reference > 0, reference * (1 + move.total), 1)
+    fee_cash, by_kind = _fees(config, params, bar, shares, shares * price, is_sale=False)
+    fill = Fill(
+        shares=shares,
+        price=price,
+        reference=reference,
+        fee_cash=fee_cash,
+        fee_cash_by_kind=by_kind,
+        reason=jnp.where(shares != 0, ORDER, NO_FILL).astype(jnp.int8),
+        **move._asdict(),
+    )
+    return fill, unfilled
+
+
+def _affordable_share(
+    config: EnvConfig, params: EnvParams, bar: Bar, shares: Array, price: Array, available: Array
+) -> Array:
+    """Return the fraction of `[A]` buys that `available` dollars pay for, fees included; scalar."""
+    schedule, notional = config.schedule, shares * price
+    fee_cash, _ = _fees(config, params, bar, shares, notional, is_sale=False)
+    needed = exact_sum(notional + fee_cash)
+    kinds = sum(kind.sides == "both" for kind in schedule.kinds)
+    reserve = fees.CENT * len(schedule.kinds) if schedule.rounding == "day" else 0.0
+    fixed = params.commission_per_order_cash + params.commission_min_cash
+    fixed = (fixed + (fees.CENT * kinds if schedule.rounding == "fill" else 0.0)) * (shares > 0).sum()
+    by_size = notional * params.commission + shares * params.commission_per_share_cash
+    exact = fees.schedule_cash(
+        notional, shares, bar.fee_rates, bar.fee_caps, schedule, is_sale=False, in_proportion=True
+    )
+    by_size = sum((x for x in exact if x is not None), start=by_size)
+    in_proportion = exact_sum(notional + by_size)
+    # The margin covers the rounding of each product; the sums are exact.
+    affordable = (available - reserve) * (1 - 8 * jnp.finfo(available.dtype).eps)
+    share = jnp.maximum(affordable - fixed, 0) / _safe(in_proportion)
+    return jnp.where(needed > affordable, jnp.minimum(share, 1), 1)
+
+
+def _fees(
+    config: EnvConfig, params: EnvParams, bar: Bar, shares: Array, notional: Array, *, is_sale: bool
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return the fees of fills, `[A]` dollars, and those of each kind where they are rounded by day.
+
+    They never exceed the traded value, so that the sale of a penny stock cannot cost more than it brings.
+    """
+    charged = fees.schedule_cash(notional, shares, bar.fee_rates, bar.fee_caps, config.schedule, is_sale=is_sale)
+    total = fees.commission_cash(notional, shares, params)
+    total = sum((x for x in charged if x is not None), start=total)
+    by_kind = tuple(jnp.zeros_like(notional) if x is None else x for x in charged)
+    return jnp.minimum(total, notional), by_kind if config.schedule.rounding == "day" else ()
+
+
+def _safe(x: Array) -> Array:
+    return jnp.where(x > 0, x, 1)

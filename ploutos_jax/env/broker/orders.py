@@ -1,0 +1,183 @@
+"""From the agent's action to orders: what is wanted, what is still working, and what the rules refuse."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from ploutos_jax.env.broker import day_trades, stops
+from ploutos_jax.env.broker.account import Book, count
+from ploutos_jax.env.broker.bar import Bar
+from ploutos_jax.env.broker.ranking import largest_first
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.types import BUY, HOLD, SELL, Array, EnvParams, EnvState
+
+
+class Orders(struct.PyTreeNode):
+    """Market orders of one moment; `[A]` each, 0 or False where there is none.
+
+    Attributes:
+        sell_shares: shares to sell.
+        buy_cash: value to buy at the fill price, fees not included.
+        requested: True where the action asks for a trade, also one that cannot be had.
+        addressed: True where the action ends an older order that is still working.
+    """
+
+    sell_shares: Array
+    buy_cash: Array
+    requested: Array
+    addressed: Array
+
+
+def decide(
+    config: EnvConfig,
+    params: EnvParams,
+    book: Book,
+    bar: Bar,
+    price: Array,
+    action: Array,
+    free: Array,
+    exiting_shares: Array,
+) -> Orders:
+    """Return the orders that go to the market at one moment of a bar.
+
+    Args:
+        config, params: rules and numbers.
+        book: the account at that moment.
+        bar: the bar in which the orders fill.
+        price: `[A]` market price of that moment.
+        action: see `TradingEnv`.
+        free: `[A]` bool, assets that trade and have not exited in this bar.
+        exiting_shares: `[A]` shares that exits sell at the same moment, not in the book yet.
+    """
+    state, forced = book.state, exiting_shares > 0
+    if bar.delisted is not None:  # a payout is no trade
+        forced = forced & ~bar.delisted
+    size = size_discrete if config.action == "discrete" else size_weights
+    shares = state.shares - exiting_shares
+    orders = size(config, params, action, shares, state, bar, price)
+    if state.working_shares is not None:
+        orders = _resume(params, orders, state.working_shares, shares, state.equity, price)
+    if state.halted is not None:
+        free = free & ~state.halted
+    sells, buys = free & (orders.sell_shares > 0), free & (orders.buy_cash > 0)
+    if config.min_holding_bars is not None:
+        sells = sells & ~stops.is_bound_to_hold(params, state, bar)
+    sale_value = orders.sell_shares * price
+    if config.day_trade_rule != "none":
+        sells = sells & day_trades.allowed_sales(config, params, state, bar, sells, sale_value, forced)
+        buys = buys & day_trades.allowed_buys(config, params, state, bar, buys, orders.buy_cash)
+    if config.max_trades_per_day is not None and state.trades_today is not None:
+        left = config.max_trades_per_day - state.trades_today - count(forced)
+        most = config.max_trades_per_day
+        kept = largest_first(sells, sale_value, bar.adv, left, most)
+        buys = largest_first(buys, orders.buy_cash, bar.adv, left - count(kept), most)
+        sells = kept
+    return orders.replace(
+        sell_shares=jnp.where(sells, orders.sell_shares, 0), buy_cash=jnp.where(buys, orders.buy_cash, 0)
+    )
+
+
+def size_discrete(
+    config: EnvConfig, params: EnvParams, action: Array, shares: Array, state: EnvState, bar: Bar, price: Array
+) -> Orders:
+    """Turn `[A]` integers, 0 hold, 1 buy, 2 sell, into orders.
+
+    A buy spends a share of equity by `config.sizing`, up to `max_position_pct` of it in the asset; a sell closes the
+    whole position. Equity is that of close t.
+    """
+    value = _size_of_buy(config, params, state, bar)
+    value = jnp.minimum(value, params.max_position_pct * state.equity - shares * price)
+    return Orders(
+        sell_shares=jnp.where(action == SELL, shares, 0),
+        buy_cash=jnp.where((action == BUY) & (value >= params.min_order_cash), value, 0),
+        requested=action != HOLD,
+        addressed=action != HOLD,
+    )
+
+
+def size_weights(
+    config: EnvConfig, params: EnvParams, action: Array, shares: Array, state: EnvState, bar: Bar, price: Array
+) -> Orders:
+    """Turn target weights into the trades that lead there.
+
+    Args:
+        config, params: rules and numbers.
+        action: `[A]` target shares of equity, the rest being cash, or `[A + 1]` with the cash weight last. Negative
+            weights count as 0, weights that add up to more than 1 are scaled down to 1, then each is limited to
+            `max_position_pct`. NaN keeps a position as it is. A change worth less than `min_order_cash` or
+            `no_trade_band` is no order, except the sale of all that is left.
+        shares: `[A]` shares that may be traded.
+        state: its equity, of close t, is what weights refer to.
+        bar: the bar in which the orders fill.
+        price: `[A]` market price.
+    """
+    del bar
+    keep = jnp.isnan(action)
+    weight = jnp.where(keep, 0, jnp.maximum(action, 0))
+    weight = weight / jnp.maximum(weight.sum(), 1)
+    weight, keep = weight[: shares.shape[0]], keep[: shares.shape[0]]
+    weight = jnp.minimum(weight * _drawdown_scale(config, params, state), params.max_position_pct)
+    least = params.min_order_cash
+    if config.no_trade_band is not None:
+        least = jnp.maximum(least, params.no_trade_band * state.equity)
+    change_cash = jnp.where(keep, 0, weight * state.equity - shares * price)
+    change_cash = jnp.where(jnp.abs(change_cash) >= least, change_cash, 0)
+    partial_sale = jnp.minimum(jnp.maximum(-change_cash, 0) / jnp.where(price > 0, price, 1), shares)
+    closing = ~keep & (weight == 0) & (shares != 0)
+    return Orders(
+        sell_shares=jnp.where(closing, shares, partial_sale),
+        buy_cash=jnp.maximum(change_cash, 0),
+        requested=closing | (change_cash != 0),
+        addressed=~keep,
+    )
+
+
+def within_sectors(params: EnvParams, buy_cash: Array, shares: Array, price: Array, equity: Array) -> Array:
+    """Return buys of `[A]` dollars, those of a sector cut by one factor where they would exceed its limit.
+
+    Args:
+        params: holds the members of the sectors and the limit, dollars.
+        buy_cash: `[A]` dollars wanted.
+        shares: `[A]` shares held after the sales of the moment.
+        price: `[A]` market price.
+        equity: dollars at close t.
+    """
+    members = params.sector_members
+    if members is None:
+        return buy_cash
+    precision = jax.lax.Precision.HIGHEST
+    held, wanted = (jnp.matmul(members, x, precision=precision) for x in (shares * price, buy_cash))
+    room = jnp.maximum(params.max_sector_pct * equity - held, 0)
+    factor = jnp.where(wanted > room, room / jnp.where(wanted > 0, wanted, 1), 1)
+    return buy_cash * jnp.matmul(factor, members, precision=precision)
+
+
+def _size_of_buy(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar) -> Array:
+    fixed = params.buy_pct * state.equity
+    value = fixed
+    if config.sizing == "volatility" and bar.volatility is not None:
+        yearly = bar.volatility * jnp.sqrt(params.bars_per_year)
+        value = jnp.where(yearly > 0, fixed * params.target_volatility / jnp.where(yearly > 0, yearly, 1), fixed)
+    if config.sizing == "atr" and bar.atr is not None:
+        risk = params.risk_atr * bar.atr
+        value = jnp.where(risk > 0, params.risk_pct * state.equity / jnp.where(risk > 0, risk, 1), fixed)
+    return value * _drawdown_scale(config, params, state)
+
+
+def _drawdown_scale(config: EnvConfig, params: EnvParams, state: EnvState) -> Array | float:
+    if config.drawdown_scaling is None:
+        return 1.0
+    return jnp.maximum(1 - (1 - state.equity / state.peak_equity) / params.drawdown_scaling, 0)
+
+
+def _resume(
+    params: EnvParams, orders: Orders, working_shares: Array, shares: Array, equity: Array, price: Array
+) -> Orders:
+    """Put orders that are still working where the agent does not address the asset."""
+    working = jnp.where(orders.addressed, 0, working_shares)
+    room = params.max_position_pct * equity - shares * price
+    value = jnp.minimum(jnp.maximum(working, 0) * price, room)
+    return orders.replace(
+        sell_shares=jnp.where(working < 0, jnp.minimum(-working, shares), orders.sell_shares),
+        buy_cash=jnp.where(working > 0, jnp.where(value >= params.min_order_cash, value, 0), orders.buy_cash),
+    )

@@ -1,0 +1,199 @@
+"""Backtests: the training step itself over a span of the market, into a ledger.
+
+Agent, random actions and rules run through the same `rollout` and the same broker as training, so costs and fills
+cannot differ between them.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvParams, Observation
+from ploutos_jax.evaluate.backtest.baselines import Rule, buy_and_hold, rules_for
+from ploutos_jax.evaluate.backtest.recorder import Records, record_account, to_ledger
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.market.panel import Market
+from ploutos_jax.policy.distributions import head_for
+
+RANDOM = "random"
+_RANDOM_DRAWS = 16
+
+
+def backtest(
+    agent: Agent,
+    market: Market,
+    start: Any = None,
+    end: Any = None,
+    *,
+    env: TradingEnv | None = None,
+    seed: int | None = None,
+    name: str = "agent",
+) -> Ledger:
+    """Play an agent over a span of a market, once, from an account in cash.
+
+    The first decision is made at the close of the first bar of the span and fills at the open of the second.
+
+    Args:
+        agent: what decides.
+        market: bars and features; the whole history, so that indicators are warm when the span begins.
+        start, end: first and last date of the span (or row numbers); all bars without them.
+        env: rules and costs; those of the training without it.
+        seed: draw actions with this seed; without it the likeliest action is taken.
+        name: of the ledger.
+
+    Raises:
+        ValueError: if the market lacks a feature of the agent, or the span holds fewer than two bars.
+    """
+    agent.check_market(market)
+    span = _span(market, start, end)
+    env = _whole_span(env.config if env is not None else agent.env_config, span)
+    params = env.default_params(agent.with_own_sectors(span))
+    runner = _start(env, params, seed or 0, 1)
+    sampled = seed is not None
+    records = _play_agent(env, agent.network, span.num_bars - 1, sampled, agent.params, params, runner)
+    return to_ledger(name, span, env.config, records)
+
+
+def baselines(
+    market: Market,
+    config: EnvConfig,
+    start: Any = None,
+    end: Any = None,
+    *,
+    seed: int = 0,
+    with_oracle: bool = False,
+) -> dict[str, Ledger]:
+    """Play the rules of `baselines.rules_for` and random actions over a span, at the costs of an environment.
+
+    Rules hold what they hold: stops, targets and position limits are off for them. Random actions are those of a
+    policy that knows nothing under the environment's own rules, and the ledger shown is the one with the median
+    outcome of 16 draws.
+
+    Args:
+        market: bars; features are not used. Give the whole history: rules estimate from the bars before the span.
+        config: rules and costs of the agent that the baselines stand beside.
+        start, end: the span, as in `backtest`.
+        seed: of the random actions.
+        with_oracle: also play `baselines.foresight`, which sees the next bar, under the name `baselines.ORACLE`.
+    """
+    rules = rules_for(market, fill=config.fill if with_oracle else None)
+    ledgers = baselines_by_rule(market, config, rules, start, end)
+    return {**ledgers, RANDOM: random_actions(market, config, start, end, seed=seed)}
+
+
+def baselines_by_rule(
+    market: Market, config: EnvConfig, rules: Mapping[str, Rule], start: Any = None, end: Any = None
+) -> dict[str, Ledger]:
+    """Play rules over a span of a market, at the costs of `config` without its stops, targets and limits."""
+    span, first = _span(market, start, end), market.find_rows(start, end).start
+    seen = market.window(None, first + span.num_bars)
+    plain = config.unrestrained()
+    env = _whole_span(plain, span)
+    params = env.default_params(span)
+    runner = _start(env, params, 0, 1)
+    ledgers = {}
+    for name, rule in rules.items():
+        targets = jnp.asarray(rule(seen, first), params.initial_cash.dtype)
+        ledgers[name] = to_ledger(name, span, plain, _play_rule(env, span.num_bars - 1, targets, params, runner))
+    return ledgers
+
+
+def hold(market: Market, config: EnvConfig) -> Ledger:
+    """Buy the one asset of a market with all cash at the first open and keep it; a benchmark at the same costs."""
+    ledger = baselines_by_rule(market, config, {market.symbols[0]: buy_and_hold})
+    return ledger[market.symbols[0]]
+
+
+def random_actions(market: Market, config: EnvConfig, start: Any = None, end: Any = None, *, seed: int = 0) -> Ledger:
+    """Play random actions over a span and return the ledger with the median outcome of 16 draws.
+
+    Discrete actions are drawn uniformly, weights by normal scores; arguments as in `baselines`.
+    """
+    span = _span(market, start, end)
+    env = _whole_span(config, span)
+    params = env.default_params(span)
+    runners = _start(env, params, seed, _RANDOM_DRAWS)
+    final = np.asarray(_play_random(env, span.num_bars - 1, False, params, runners)["equity"][-1])
+    chosen = int(np.argsort(final, kind="stable")[_RANDOM_DRAWS // 2])
+    median = _take_env(runners, chosen)
+    return to_ledger(RANDOM, span, env.config, _play_random(env, span.num_bars - 1, True, params, median))
+
+
+def _span(market: Market, start: Any, end: Any) -> Market:
+    span = market.window(start, end)
+    if span.num_bars < 2:
+        raise ValueError(f"The span start={start}, end={end} holds one bar; a backtest needs at least two.")
+    return span
+
+
+def _whole_span(config: EnvConfig, span: Market) -> TradingEnv:
+    return TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1))
+
+
+def _start(env: TradingEnv, params: EnvParams, seed: int, num_envs: int) -> Runner:
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), jnp.arange(num_envs))
+    last = params.market.close.shape[0] - 1
+    observation, state = jax.vmap(lambda _: env.reset_at(0, last, params))(keys)
+    return Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
+
+
+def _take_env(runner: Runner, index: int) -> Runner:
+    one = jax.tree.map(lambda x: x[index : index + 1], runner.replace(step=runner.step[None]))
+    return one.replace(step=runner.step)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _play_agent(
+    env: TradingEnv,
+    network: Network,
+    num_steps: int,
+    sampled: bool,
+    agent: AgentParams,
+    params: EnvParams,
+    runner: Runner,
+) -> Records:
+    market = params.market
+    table = network.encode(agent.network, agent.scaling, market.features, market.tradable)
+
+    def policy(keys: jax.Array, obs: Observation) -> tuple[jax.Array, None]:
+        row = jax.tree.map(lambda x: x[obs.t], table)
+        mask = market.tradable[obs.t]
+        outputs, _ = network.act(agent.network, agent.scaling, row, mask, obs.assets, obs.account)
+        action = jax.vmap(network.head.sample)(keys, outputs) if sampled else network.head.mode(outputs)
+        return network.head.to_env(action), None
+
+    return _play(env, num_steps, True, policy, params, runner)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _play_rule(env: TradingEnv, num_steps: int, targets: jax.Array, params: EnvParams, runner: Runner) -> Records:
+    return _play(env, num_steps, True, lambda _, obs: (targets[obs.t], None), params, runner)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _play_random(env: TradingEnv, num_steps: int, with_fills: bool, params: EnvParams, runner: Runner) -> Records:
+    head = head_for(env.config.action)
+    outputs = jnp.zeros((params.market.close.shape[1], head.num_outputs))
+
+    def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:
+        return head.to_env(jax.vmap(head.sample, in_axes=(0, None))(keys, outputs)), None
+
+    return _play(env, num_steps, with_fills, policy, params, runner)
+
+
+def _play(
+    env: TradingEnv, num_steps: int, with_fills: bool, policy: Policy, params: EnvParams, runner: Runner
+) -> Records:
+    def record(step: Step) -> Records:
+        return record_account(params, step) if with_fills else {"equity": step.info["equity"]}
+
+    return rollout(env, params, policy, runner, num_steps, record, auto_reset=False)[2]

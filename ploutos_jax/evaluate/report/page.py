@@ -1,0 +1,178 @@
+"""Ledgers to one HTML page: nothing from outside, readable on a desk and on a phone, light and dark."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.metrics import exposure
+from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, level_cost
+from ploutos_jax.evaluate.report import charts, tables
+from ploutos_jax.evaluate.report.evidence import evidence_rows
+from ploutos_jax.evaluate.report.figures import describe_span
+from ploutos_jax.evaluate.report.plot_style import dollars
+from ploutos_jax.evaluate.report.script import SCRIPT
+from ploutos_jax.evaluate.report.stress_section import stress_section
+from ploutos_jax.evaluate.report.style import STYLE, SYMBOLS
+from ploutos_jax.evaluate.report.tables import COLUMNS, Figures, show
+from ploutos_jax.evaluate.report.trade_tables import exit_table, trades_table
+from ploutos_jax.evaluate.report.verdict import Verdict, rivals
+from ploutos_jax.market.panel import UNKNOWN_SECTOR
+
+TILES = ("total_return", "annual_return", "sharpe", "max_drawdown", "win_rate", "total_cost")
+
+Section = tuple[str, str, str]
+"""Name in the page's address, heading, content."""
+
+
+def build_page(
+    ledgers: Mapping[str, Ledger],
+    figures: Mapping[str, Figures],
+    evidence: Mapping[str, Any],
+    *,
+    verdict: Verdict,
+    title: str,
+    facts: Mapping[str, str],
+    tickers: Sequence[str] = (),
+    sectors: tuple[str, ...] = (),
+    episodes: Sequence[charts.Episode] = (),
+    stress: pd.DataFrame | None = None,
+    relative_to: str = "",
+) -> str:
+    """Return the page.
+
+    Args:
+        ledgers: the strategies by name, the one under test first.
+        figures: what `metrics.summarize` says of each, by the same names.
+        evidence: what `evidence.evidence_of` says of the first.
+        verdict: what the page says first.
+        title: heading of the page.
+        facts: what the reader should know about the run, shown as given.
+        tickers: those whose trades are drawn.
+        sectors: of the ledger's symbols; none known without them.
+        episodes: stretches of time to mark on the equity chart.
+        stress: figures by scenario, if there was a stress test.
+        relative_to: the strategy that beta and the like are against.
+    """
+    name, ledger = next(iter(ledgers.items()))
+    sections: list[Section] = [
+        (
+            "figures",
+            "Against the baselines",
+            charts.equity_charts(ledgers, episodes) + tables.metrics_table(figures, relative_to),
+        ),
+        ("statistics", "Luck or skill", _luck(name, figures, evidence)),
+        ("returns", "Returns", tables.monthly_table(ledger) + charts.returns_chart(ledger)),
+        ("risk", "Risk over time", _risk(ledgers, figures, sectors)),
+        ("drawdowns", "Drawdowns", tables.drawdown_table(exposure.drawdown_episodes(ledger.times, ledger.equity))),
+        ("costs", "Costs", _costs(ledgers, figures)),
+        ("stress", "Under stress", "" if stress is None else stress_section(stress)),
+        ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
+        ("tickers", "Trades by ticker", "".join(charts.trades_chart(ledger, ticker) for ticker in tickers)),
+        ("glossary", "How the figures are made", GLOSSARY),
+        ("run", "About this run", _facts(facts)),
+    ]
+    top = (
+        f"<button id='theme' hidden>Light / dark</button><h1>{html.escape(title)}</h1>"
+        f"<p class='span'>{html.escape(describe_span(ledger))} · {dollars(figures[name]['initial_cash'])} to"
+        f" {dollars(figures[name]['final_equity'])} · net of costs</p>"
+        f"{verdict_box(verdict)}{_tiles(figures[name])}"
+    )
+    return whole_page(title, top, sections)
+
+
+def whole_page(title: str, top: str, sections: Sequence[Section]) -> str:
+    """Return a page of its own.
+
+    Args:
+        title: of the window.
+        top: what stands above the sections.
+        sections: those without content are left out.
+    """
+    shown = [section for section in sections if section[2]]
+    links = "".join(f"<a href='#{key}'>{html.escape(heading)}</a>" for key, heading, _ in shown)
+    body = "\n".join(
+        f"<section id='{key}'><h2>{html.escape(heading)}</h2>\n{content}</section>" for key, heading, content in shown
+    )
+    head = (
+        "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<meta name='color-scheme' content='light dark'><title>{html.escape(title)}</title>"
+        # Without an icon of its own a browser asks the server for one.
+        f"<link rel='icon' href='data:,'><style>{STYLE}</style>"
+    )
+    return (
+        f"<!DOCTYPE html>\n<html lang='en'><head>{head}</head>\n<body>{SYMBOLS}<main>\n{top}\n<nav>{links}</nav>\n"
+        f"{body}\n</main><script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def verdict_box(verdict: Verdict) -> str:
+    """Return the verdict as the page shows it."""
+    points = "".join(f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>" for label, text in verdict.points)
+    return f"<div class='verdict {verdict.tone}'><h2>{html.escape(verdict.headline)}</h2><dl>{points}</dl></div>"
+
+
+def _tiles(agent: Figures) -> str:
+    cells = [
+        f"<div><span>{label}</span><b>{show(agent, key, write)}</b></div>"
+        for label, key, write in COLUMNS
+        if key in TILES
+    ]
+    return f"<div class='tiles'>{''.join(cells)}</div>"
+
+
+def _risk(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures], sectors: tuple[str, ...]) -> str:
+    name, ledger = next(iter(ledgers.items()))
+    beside = next(iter(rivals(name, figures)), None)
+    parts = [
+        charts.rolling_sharpe_chart(ledgers, [name, *([beside] if beside else [])]),
+        charts.rolling_loss_chart(ledger),
+        charts.leverage_chart(ledger),
+        charts.turnover_chart(ledger),
+    ]
+    known = any(sector != UNKNOWN_SECTOR for sector in sectors)
+    if not ledger.fills.empty:
+        weight = exposure.weights(ledger)
+        parts.append(charts.concentration_chart(ledger, weight))
+        if known:
+            parts.append(charts.sector_chart(ledger, exposure.exposure_by_sector(weight, sectors)))
+    note = "" if known else "<p class='note'>Sectors of these tickers are not known: exposure is not split by them.</p>"
+    return f"<div class='pair'>{''.join(parts)}</div>{note}"
+
+
+def _costs(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str:
+    name, ledger = next(iter(ledgers.items()))
+    content = tables.costs_table(ledgers, figures)
+    if not ledger.cost.sum() > 0:
+        return content
+    best = next(iter(rivals(name, figures)), None)
+    shown = {name: ledger} | ({best: ledgers[best]} if best is not None else {})
+    multiples = np.linspace(0.0, 5.0, 51)
+    gains = {other: annual_return_at_cost(one, multiples) for other, one in shown.items()}
+    even = level_cost(ledger, ledgers[best]) if best is not None else None
+    colors = {other: charts.color_of(i) for i, other in enumerate(ledgers)}
+    return content + charts.cost_chart(multiples, gains, even, colors)
+
+
+def _luck(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:
+    rows = evidence_rows(figures[name], evidence)
+    if not rows:
+        return "<p>There are too few different daily returns to tell luck from skill.</p>"
+    statistics = tables.table(("Statistic", "Value", "What it means"), rows, numbers=False)
+    return statistics + tables.difference_table(name, evidence["sharpe_differences"], figures)
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    rows = [(key.replace("_", " "), value) for key, value in facts.items()]
+    return tables.table(("Fact", "Value"), rows, numbers=False) if rows else ""
+
+
+GLOSSARY = """<p class='note'>Returns are simple returns; intraday bars are compounded to days for everything that is
+annualised. Annual return is geometric over 252 days; volatility and Sharpe use the sample deviation and no interest.
+Sortino divides by the root mean square of the losses over all days; Calmar by the largest drawdown. VaR is the 5 %
+quantile of daily returns, CVaR the mean beyond it. A trade runs from flat to flat in one ticker at average cost; win
+rate and profit factor count closed trades, net of cost. Turnover is one-sided: 1× replaces the portfolio once a year.
+Rolling figures at a day use the days up to it. – stands for a figure that is not defined.</p>"""

@@ -1,0 +1,161 @@
+"""What is validated and how: settings, bars, the plan of folds, and the folder that it goes to."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+
+from ploutos_jax.datasets.config import DataConfig, read_market, read_panel
+from ploutos_jax.datasets.splits import Plan, combinatorial_purged, longest_window, purged_k_fold, walk_forward
+from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.runs.settings import RunSettings
+from ploutos_jax.train.run.folder import check_output, plain
+
+SETTINGS_FILE = "validation.yaml"
+
+_OF_ONE_CALL = ("config", "output", "resume", "minutes", "quiet", "device")
+
+_WITHOUT_USE = (
+    (None, "episodes"),
+    (None, "until_converged"),
+    ("data", "eval_start"),
+    ("data", "eval_end"),
+    ("train", "market_refresh"),
+)
+"""Settings of training that folds do not heed: a plan says what they train and are scored on, and for how long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationConfig:
+    """How a history is split, and what is done with each fold.
+
+    Attributes:
+        scheme: `walk-forward` trains on the past and tests on what follows; `k-fold` and `combinatorial` test every
+            block once, or once on each path, and train on blocks before and after it.
+        train_window, validation_window, test_window: of a walk-forward fold, in bars (1260) or calendar spans (5y).
+        expanding: train from the first bar on instead of over a window that moves.
+        folds: blocks of `k-fold` and `combinatorial`.
+        test_folds: blocks that each `combinatorial` fold tests.
+        label_bars: bars after a row that what is learnt at it rests on; rows closer to a test are not trained on.
+        embargo: bars left out after a test, in walk-forward between the windows; without it the longest window of a
+            feature, and 0 in walk-forward, where training never follows a test.
+        liquid: keep the tickers that traded most dollars (median of a bar) in the first fold's training rows; all
+            without it.
+        stages: times at which the agents of a fold are scored on its validation rows; the best for each seed is kept.
+        folds_at_once: folds trained side by side in one program.
+    """
+
+    scheme: Literal["walk-forward", "k-fold", "combinatorial"] = "walk-forward"
+    train_window: str = "1260"
+    validation_window: str = "252"
+    test_window: str = "252"
+    expanding: bool = False
+    folds: int = 6
+    test_folds: int = 2
+    label_bars: int = 1
+    embargo: int | None = None
+    liquid: int | None = None
+    stages: int = 5
+    folds_at_once: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("stages", "folds_at_once"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.liquid is not None and self.liquid < 1:
+            raise ValueError(f"liquid={self.liquid} must be at least 1 ticker.")
+
+    def plan(self, times: np.ndarray, feature_names: Sequence[str] = ()) -> Plan:
+        """Return the folds of a history.
+
+        Args:
+            times: `[T]` dates of its bars.
+            feature_names: what normalisers are fitted on; their windows set the embargo where none is given.
+        """
+        if self.scheme == "walk-forward":
+            return walk_forward(
+                times,
+                train=self.train_window,
+                validation=self.validation_window,
+                test=self.test_window,
+                expanding=self.expanding,
+                label_bars=self.label_bars,
+                embargo=self.embargo or 0,
+            )
+        embargo = longest_window(feature_names) if self.embargo is None else self.embargo
+        sizes = (len(times), self.folds)
+        if self.scheme == "k-fold":
+            return purged_k_fold(*sizes, label_bars=self.label_bars, embargo=embargo)
+        return combinatorial_purged(*sizes, self.test_folds, label_bars=self.label_bars, embargo=embargo)
+
+
+def read_history(data: DataConfig, validation: ValidationConfig) -> tuple[Market, Plan, tuple[str, ...]]:
+    """Return the bars to validate on, with the features of all that came before them, the plan, and notes on both.
+
+    The tickers that `validation.liquid` keeps are chosen on the first fold's training rows alone.
+
+    Raises:
+        ValueError: naming what cannot be read, or why no plan fits.
+    """
+    panel = read_panel(data)
+    rows = panel.find_rows(data.start, data.end)
+    notes = panel.notes
+    if validation.liquid is not None and validation.liquid < panel.num_assets:
+        train = validation.plan(panel.times[rows]).splits[0].train
+        symbols = most_traded(panel.window(rows.start + train[0].start, rows.start + train[-1].stop), validation.liquid)
+        first, last = (str(panel.times[rows.start + row])[:10] for row in (train[0].start, train[-1].stop - 1))
+        notes = (
+            *notes,
+            f"Of {panel.num_assets} tickers the {len(symbols)} that traded most dollars from {first} to {last}, the"
+            " training rows of the first fold.",
+        )
+        data = dataclasses.replace(data, tickers=symbols)
+    market = read_market(data).window(rows.start, rows.stop)
+    return market, validation.plan(market.times, market.feature_names), notes
+
+
+def most_traded(panel: Panel, count: int) -> tuple[str, ...]:
+    """Return the tickers with the highest median of dollars traded in a bar, most first; a missing bar counts as 0."""
+    dollars = np.nan_to_num(np.asarray(panel.close, np.float64) * np.asarray(panel.volume, np.float64))
+    dollars = np.median(np.where(np.asarray(panel.tradable), dollars, 0), axis=0)
+    order = np.argsort(-dollars, kind="stable")[:count]
+    return tuple(panel.symbols[i] for i in order if dollars[i] > 0)
+
+
+def start_output(settings: RunSettings, validation: ValidationConfig) -> tuple[Path, str]:
+    """Return the folder of a validation and the text of its settings, which lies in it as `validation.yaml`.
+
+    Raises:
+        ValueError: if a setting of training has no meaning here, the folder is a file, holds a validation and it is
+            not to be resumed, or one with other settings, or none and it is.
+    """
+    for place, name in _WITHOUT_USE:
+        value = getattr(settings if place is None else getattr(settings, place), name)
+        if value:
+            raise ValueError(f"A validation has no use for {name}={value}; leave it out.")
+    if settings.output is None:
+        raise ValueError("A validation needs a folder of its own; name it with --output.")
+    output = Path(settings.output)
+    check_output(output, resume=False)
+    content = {"validation": dataclasses.asdict(validation), **dataclasses.asdict(settings)}
+    now = {name: value for name, value in content.items() if name not in _OF_ONE_CALL}
+    text = yaml.safe_dump(plain(now), sort_keys=False, allow_unicode=True)
+    file = output / SETTINGS_FILE
+    if settings.resume != file.exists():
+        raise ValueError(
+            f"There is no validation to resume in {output}."
+            if settings.resume
+            else f"The folder {output} already holds a validation. Give another --output, or --resume to go on with it."
+        )
+    if settings.resume and (before := file.read_text(encoding="utf-8")) != text:
+        lines = set(text.splitlines()) ^ set(before.splitlines())
+        raise ValueError(
+            f"The validation in {output} was started with other settings:"
+            f" {'; '.join(sorted(line.strip() for line in lines))}. Give the same ones to resume, or another --output."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return output, text

@@ -1,0 +1,77 @@
+"""Levels: extremes of the past, pivots, and what belongs to a trading session."""
+
+import jax
+import jax.numpy as jnp
+
+from ploutos_jax.market.features.indicators.recursion import decaying_sum, hold, scan_rows
+from ploutos_jax.market.features.indicators.rolling import divide, rolling_max, rolling_min, shift
+
+Array = jax.Array
+
+
+def donchian_position(high: Array, low: Array, close: Array, window: int = 20) -> Array:
+    """Place of the close in the Donchian channel: 0 at the lowest low, 1 at the highest high; 1/2 where flat.
+
+    First row window - 1.
+    """
+    lowest = rolling_min(low, window)
+    return divide(close - lowest, rolling_max(high, window) - lowest, 0.5)
+
+
+def pivot_distances(high: Array, low: Array, close: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Floor trader's pivots of a session, as distances from its close, which keep their digits.
+
+    P = (H + L + C)/3, R1 = 2P - L, S1 = 2P - H, R2 = P + (H - L), S2 = P - (H - L).
+
+    Args:
+        high, low, close: of the session before, `[T, A]`; see `previous_session`.
+
+    Returns:
+        P, R1, S1, R2 and S2 less C, in units of the price.
+    """
+    upper, lower = high - close, low - close
+    pivot = (upper + lower) / 3
+    return pivot, 2 * pivot - lower, 2 * pivot - upper, pivot + (high - low), pivot - (high - low)
+
+
+def session_starts(sessions: Array) -> Array:
+    """Tell which rows begin a session; `[T, A]` bool of `sessions` `[T, A]`."""
+    first = jnp.ones_like(sessions[:1], bool)
+    return jnp.concatenate([first, sessions[1:] != sessions[:-1]])
+
+
+def previous_session(high: Array, low: Array, close: Array, starts: Array) -> tuple[Array, Array, Array]:
+    """High, low and close of the session before the present one, NaN in the first.
+
+    With one bar a session this is the bar before.
+
+    Args:
+        high, low, close: `[T, A]`.
+        starts: `[T, A]` bool; see `session_starts`.
+    """
+
+    def combine(earlier: tuple[Array, Array, Array], later: tuple[Array, Array, Array]):
+        start, highest, lowest = later
+        return (
+            earlier[0] | start,
+            jnp.where(start, highest, jnp.maximum(earlier[1], highest)),
+            jnp.where(start, lowest, jnp.minimum(earlier[2], lowest)),
+        )
+
+    _, highest, lowest = scan_rows(combine, (starts, high, low), (False, -jnp.inf, jnp.inf))
+    at_end = jnp.stack([shift(x, 1) for x in (highest, lowest, close)])
+    highest, lowest, close = jax.vmap(lambda x: hold(x, starts))(at_end)
+    return highest, lowest, close
+
+
+def session_vwap_offset(high: Array, low: Array, close: Array, volume: Array, starts: Array) -> Array:
+    """Mean typical price of the session so far, weighted by volume, less the close; 0 before the first trade.
+
+    First row 0.
+    """
+    # Distances to the session's first close keep their digits however long the session is.
+    first = hold(close, starts)
+    distance = ((high - first) + (low - first) + (close - first)) / 3
+    decay = jnp.where(starts, 0, 1).astype(close.dtype)
+    money, shares = decaying_sum(distance * volume, decay), decaying_sum(volume, decay)
+    return jnp.where(shares == 0, 0 * money, money / shares - (close - first))

@@ -1,0 +1,231 @@
+"""Stationary block bootstrap: real bars, put together anew in blocks, as markets that never were.
+
+Rows are drawn in blocks of random length, whole cross-section at a time, so that what assets do together on a day stays
+together, and so does what follows it for a while: volatility clusters, missing bars, volume. What lasts longer than a
+block is lost, and nothing is drawn that never happened.
+
+Source: Politis & Romano 1994, the stationary bootstrap: a block begins at a uniform row and ends after each row with
+probability 1 / mean length; rows after the last are the first again.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from ploutos_jax.market.adjust import total_return
+from ploutos_jax.market.features.compacted import bar_exists
+from ploutos_jax.market.panel import Labels, Panel
+
+Array = jax.Array
+
+_VOLUME_BARS = 20
+_PRICES = ("open", "high", "low", "close")
+
+
+class Blocks(struct.PyTreeNode):
+    """What is drawn: N sessions of B bars (B = 1 for daily data) of A assets; `[N, B, A]` each, dtype float32 or bool.
+
+    Attributes:
+        open, high, low, close: log prices less that of the asset's last close before, 0 where there is no bar.
+        volume: dollars traded over the mean of the asset's last 20 bars, 0 where there is none.
+        exists, tradable: which bars there are, and which of them trade.
+        price, traded_cash: `[A]` what a path begins with, and dollars traded in a usual bar.
+    """
+
+    open: Array
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+    exists: Array
+    tradable: Array
+    price: Array
+    traded_cash: Array
+
+    @property
+    def num_sessions(self) -> int:
+        return self.close.shape[0]
+
+    @property
+    def session_bars(self) -> int:
+        return self.close.shape[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSource:
+    """The bars of a panel, made ready to be drawn.
+
+    Attributes:
+        blocks: arrays.
+        labels: of the panel; their times are those of the bars kept.
+    """
+
+    blocks: Blocks
+    labels: Labels
+
+    @property
+    def first_day(self) -> str:
+        """The day on which every path begins, that of the first bar that can be drawn: fees are those of the time."""
+        return str(self.labels.times[0])[:10]
+
+    def drawn_labels(self, num_rows: int) -> Labels:
+        """Return the labels of a drawn panel: the same assets; its rows divide the span of the real bars evenly.
+
+        So an agent trained on it says that it has seen that span, and a row's date says nothing else.
+        """
+        first, last = (time.astype("datetime64[ns]").astype(np.int64) for time in self.labels.times[[0, -1]])
+        times = np.linspace(0, float(last - first), num_rows).astype(np.int64) + first
+        note = "These bars are drawn in blocks from real ones; their dates and prices mean nothing."
+        return dataclasses.replace(self.labels, times=times.astype("datetime64[ns]"), notes=(note,))
+
+
+def prepare_blocks(panel: Panel) -> BlockSource:
+    """Take a panel's bars apart, on the host and once.
+
+    Dividends and splits go into the returns: what is drawn has none. Sessions of another number of bars than most have
+    (half days of intraday data) are left out, as is the first session, which has no close before it.
+
+    Args:
+        panel: real bars.
+
+    Raises:
+        ValueError: if fewer than two sessions are left.
+    """
+    labels = panel.labels
+    if labels is None:
+        raise ValueError("The panel has no labels; a bootstrap needs the names of its assets.")
+    adjusted = total_return(panel)
+    prices = {name: np.asarray(getattr(adjusted, name), np.float64) for name in _PRICES}
+    exists = np.asarray(bar_exists(*map(jnp.asarray, prices.values())))
+    before = _last_close(prices["close"], exists)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # An asset's first bar moved from its own open.
+        base = np.log(np.where(np.isnan(before), prices["open"], before))
+        logs = {name: np.where(exists, np.log(x) - base, 0.0) for name, x in prices.items()}
+        cash = np.where(exists, np.asarray(panel.close, np.float64) * np.asarray(panel.volume), 0.0)
+    sessions = np.asarray(panel.sessions)
+    starts = np.flatnonzero(np.diff(sessions, prepend=sessions[0] - 1))
+    lengths = np.diff(np.append(starts, len(sessions)))
+    usual = int(np.bincount(lengths).argmax())
+    starts = starts[(lengths == usual) & (starts > 0)]
+    if len(starts) < 2:
+        raise ValueError(f"The data has {len(starts)} sessions to draw from; a bootstrap needs at least 2.")
+    rows = starts[:, None] + np.arange(usual)
+    close = np.asarray(panel.close, np.float64)
+    number = exists.sum(axis=0)
+    fields = {**logs, "volume": _relative_volume(cash, exists)}
+    arrays = {name: jnp.asarray(x[rows], float) for name, x in fields.items()}
+    blocks = Blocks(
+        **arrays,
+        exists=jnp.asarray(exists[rows]),
+        tradable=jnp.asarray((np.asarray(panel.tradable) & exists)[rows]),
+        price=jnp.asarray(_last_known(close, exists), float),
+        traded_cash=jnp.asarray(cash.sum(axis=0) / np.maximum(number, 1), float),
+    )
+    return BlockSource(blocks, dataclasses.replace(labels, times=labels.times[rows.reshape(-1)]))
+
+
+def draw_rows(key: Array, num_rows: int, num_drawn: int, mean_block: Array | float) -> Array:
+    """Return `[num_drawn]` int32 row numbers below `num_rows`, in blocks of geometric length."""
+    start_key, end_key = jax.random.split(key)
+    begins = jax.random.bernoulli(end_key, 1 / mean_block, (num_drawn,)).at[0].set(True)
+    starts = jax.random.randint(start_key, (num_drawn,), 0, num_rows)
+    place = jnp.arange(num_drawn)
+    began = jax.lax.cummax(jnp.where(begins, place, 0))
+    return (starts[began] + place - began) % num_rows
+
+
+def bootstrap_panel(
+    key: Array,
+    blocks: Blocks,
+    num_bars: int,
+    mean_block: Array | float = 20.0,
+    *,
+    num_paths: int = 1,
+    first_day: str = "2010-01-04",
+) -> Panel:
+    """Draw paths of real bars in blocks; pure, free to run inside `jit`.
+
+    Args:
+        key: consumed.
+        blocks: see `prepare_blocks`.
+        num_bars: of a path; rounded down to whole sessions by the caller (see `whole_sessions`).
+        mean_block: mean length of a block in sessions.
+        num_paths: paths that lie end to end along T.
+        first_day: on which every path begins; its sessions are the business days from there on.
+
+    Returns:
+        A panel of `num_paths · num_bars` bars without labels, its `path_end` a NumPy array; an asset's bar is missing
+        where it was in the row drawn. Every path of every draw has the same sessions.
+
+    Raises:
+        ValueError: if a path does not consist of whole sessions.
+    """
+    if num_bars < blocks.session_bars or num_bars % blocks.session_bars:
+        raise ValueError(
+            f"num_bars={num_bars} of a path must be a multiple of the {blocks.session_bars} bars of a session."
+        )
+    num_sessions = num_bars // blocks.session_bars
+    one = partial(_draw_path, blocks=blocks, num_sessions=num_sessions, mean_block=mean_block)
+    drawn = jax.vmap(one)(jax.random.split(key, num_paths))
+    fields: dict[str, Any] = {name: x.reshape(-1, x.shape[-1]) for name, x in drawn.items()}
+    days = np.tile(_days(num_bars, blocks.session_bars, first_day).astype(np.int64), num_paths)
+    path_end = np.repeat(num_bars * np.arange(1, num_paths + 1) - 1, num_bars).astype(np.int32)
+    return Panel(**fields, sessions=jnp.asarray(days, jnp.int32), path_end=path_end)
+
+
+def whole_sessions(num_bars: int, blocks: Blocks) -> int:
+    """Return the number of bars, rounded down to whole sessions but not below one."""
+    return max(num_bars // blocks.session_bars, 1) * blocks.session_bars
+
+
+def _draw_path(key: Array, blocks: Blocks, num_sessions: int, mean_block: Array | float) -> dict[str, Array]:
+    rows = draw_rows(key, blocks.num_sessions, num_sessions, mean_block)
+
+    def take(name: str) -> Array:
+        return getattr(blocks, name)[rows].reshape(-1, blocks.price.shape[0])
+
+    exists, growth = take("exists"), take("close")
+    last = jnp.log(blocks.price) + jnp.cumsum(growth, axis=0) - growth
+    prices = {name: jnp.exp(last + take(name)) for name in _PRICES}
+    volume = take("volume") * blocks.traded_cash / prices["close"]
+    # Rounding may have left an extreme an ulp inside open or close.
+    prices["high"] = jnp.maximum(prices["high"], jnp.maximum(prices["open"], prices["close"]))
+    prices["low"] = jnp.minimum(prices["low"], jnp.minimum(prices["open"], prices["close"]))
+    bars = {name: jnp.where(exists, x, jnp.nan) for name, x in prices.items()}
+    return bars | {"volume": jnp.where(exists, jnp.round(volume), 0), "tradable": take("tradable")}
+
+
+def _last_close(close: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """Return the last close of each asset before each row, NaN where there is none."""
+    row = np.maximum.accumulate(np.where(exists, np.arange(len(close))[:, None], -1))
+    before = np.concatenate([np.full_like(row[:1], -1), row[:-1]])
+    return np.where(before >= 0, np.take_along_axis(close, np.maximum(before, 0), axis=0), np.nan)
+
+
+def _last_known(close: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """Return the last close of each asset, 1 where it has none."""
+    row = np.max(np.where(exists, np.arange(len(close))[:, None], -1), axis=0)
+    return np.where(row >= 0, close[np.maximum(row, 0), np.arange(close.shape[1])], 1.0)
+
+
+def _relative_volume(cash: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """Return dollars traded over the mean of the asset's last own bars before, 1 in its first bar."""
+    relative = np.zeros_like(cash)
+    for asset in range(cash.shape[1]):
+        own = cash[exists[:, asset], asset]
+        total = np.concatenate([[0.0], np.cumsum(own)])
+        number = np.minimum(np.arange(len(own)), _VOLUME_BARS)
+        mean = (total[: len(own)] - total[np.arange(len(own)) - number]) / np.maximum(number, 1)
+        relative[exists[:, asset], asset] = np.where(mean > 0, own / np.where(mean > 0, mean, 1), 1.0)
+    return relative
+
+
+def _days(num_bars: int, session_bars: int, first_day: str) -> np.ndarray:
+    """Return the day of each bar."""
+    return np.busday_offset(first_day, np.arange(num_bars) // session_bars, roll="forward")

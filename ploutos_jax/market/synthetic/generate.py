@@ -1,0 +1,171 @@
+"""Made markets: a random key becomes a panel that moves as the S&P 500 does, whole on the device.
+
+Three regimes, a market factor with jumps and asymmetric volatility, eleven sectors, and returns of each asset's own
+(`synthetic_model`); a path through each day, volume and spreads (`synthetic_bars`); numbers that are all leaves
+(`synthetic_params`). How far its statistics are those of the real thing is measured in benchmarks/SYNTHETIC.md.
+
+What a day brings says nothing of the next one but how much it will move: there is no pattern to find. What can be
+learned here is exposure by regime and volatility, control of risk, and the saving of costs.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ploutos_jax.market.panel import Array, Panel
+from ploutos_jax.market.synthetic.intraday import Bars, bars_in_day, draw_path_bars
+from ploutos_jax.market.synthetic.labels import LAST_YEAR, exchange_days, made_labels, session_times
+from ploutos_jax.market.synthetic.params import SyntheticParams, jitter_params
+from ploutos_jax.market.synthetic.returns import Days, draw_assets, draw_days
+
+PRESETS: dict[str, int | None] = {"sp500-daily": None, "sp500-1m": 1, "sp500-5m": 5, "sp500-60m": 60}
+"""Minutes of a bar by preset, None for a day. All hold the S&P 500's numbers; intraday ones its sessions, too."""
+
+
+def synthetic_panel(
+    key: jax.Array,
+    num_assets: int = 30,
+    num_bars: int = 2520,
+    params: SyntheticParams | None = None,
+    *,
+    num_paths: int = 1,
+    preset: str = "sp500-daily",
+    jitter: float = 0.0,
+) -> Panel:
+    """Draw a panel of one or more paths of the same market.
+
+    Args:
+        key: consumed; the same key gives the same panel, and path i of it whatever `num_paths` is.
+        num_assets: A, assets dealt out over the 11 GICS sectors in turn.
+        num_bars: bars of each path.
+        params: numbers of the generator.
+        num_paths: P paths lie end to end along T, with other betas, prices and moves on each; see `Panel.path_end`.
+        preset: `sp500-daily`, or `sp500-1m`, `sp500-5m`, `sp500-60m` for bars of so many minutes in sessions from
+            9:30 to 16:00 in New York. An unfinished last session is possible.
+        jitter: volatilities, jump rates, durations of regimes and assets' volatilities of each path are multiplied by
+            numbers drawn from 1 − jitter to 1 + jitter.
+
+    Returns:
+        A `Panel` of float arrays on the device, `T = P · num_bars`, all bars tradable, with `spread_scale`, made-up
+        tickers, sectors, and dates from 2010-01-04 on: one path begins on the day after the one before it ended. Days
+        are business days without the holidays of the NYSE; `path_end` is None for one path.
+
+    Raises:
+        ValueError: if a size is below 1, the preset is unknown, jitter lies outside [0, 1), or the dates of all paths
+            reach beyond the year 2199.
+    """
+    _check(num_assets, num_bars, num_paths, preset, jitter)
+    days, minutes = bar_days(num_bars, num_paths, preset)
+    if (days[1:] < days[:-1]).any():
+        raise ValueError(
+            f"{num_paths} paths of {num_bars} bars reach beyond the year {LAST_YEAR}; take fewer or shorter ones, or"
+            " market.bank.draw_market, whose markets have no dates."
+        )
+    panel = draw_panel(key, params, num_assets, num_bars, num_paths=num_paths, preset=preset, jitter=jitter)
+    times = days if PRESETS[preset] is None else session_times(days, minutes)
+    return panel.replace(labels=made_labels(num_assets, times))
+
+
+def draw_panel(
+    key: jax.Array,
+    params: SyntheticParams | None,
+    num_assets: int,
+    num_bars: int,
+    *,
+    num_paths: int = 1,
+    preset: str = "sp500-daily",
+    jitter: float = 0.0,
+) -> Panel:
+    """Return the panel of `synthetic_panel` without labels; pure, hence free to use inside `jit`.
+
+    Raises:
+        ValueError: as `synthetic_panel`, but for dates: past the year 2199 the calendar begins anew with a path.
+    """
+    _check(num_assets, num_bars, num_paths, preset, jitter)
+    bars = draw_bars_of_paths(
+        key,
+        SyntheticParams() if params is None else params,
+        jitter,
+        num_assets=num_assets,
+        num_bars=num_bars,
+        num_paths=num_paths,
+        bar_minutes=PRESETS[preset],
+    )
+    days, _ = bar_days(num_bars, num_paths, preset)
+    bars = jax.tree.map(lambda x: x.reshape(-1, num_assets), bars)
+    return Panel(
+        **bars._asdict(),
+        tradable=jnp.ones(bars.close.shape, bool),
+        sessions=jnp.asarray(days.astype(np.int64), jnp.int32),
+        path_end=None if num_paths == 1 else last_rows(num_bars, num_paths),
+    )
+
+
+@partial(jax.jit, static_argnames=("num_assets", "num_bars", "num_paths", "bar_minutes"))
+def draw_bars_of_paths(
+    key: jax.Array,
+    params: SyntheticParams,
+    jitter: float | Array,
+    *,
+    num_assets: int,
+    num_bars: int,
+    num_paths: int,
+    bar_minutes: int | None,
+) -> Bars:
+    """Return the bars `[P, T, A]` of P paths; path i depends on the key and i only."""
+
+    def draw(path: Array) -> Bars:
+        return draw_path(jax.random.fold_in(key, path), params, jitter, num_assets, num_bars, bar_minutes)[1]
+
+    return jax.vmap(draw)(jnp.arange(num_paths))
+
+
+def draw_path(
+    key: jax.Array,
+    params: SyntheticParams,
+    jitter: float | Array,
+    num_assets: int,
+    num_bars: int,
+    bar_minutes: int | None,
+) -> tuple[Days, Bars]:
+    """Return one path: what moves it, and its bars `[T, A]`."""
+    jitter_key, asset_key, day_key, bar_key = jax.random.split(key, 4)
+    own = jitter_params(jitter_key, params, jitter)
+    assets = draw_assets(asset_key, own, num_assets)
+    days = draw_days(day_key, own, assets, -(-num_bars // bars_in_day(bar_minutes)))
+    bars = draw_path_bars(bar_key, own, assets, days, bar_minutes)
+    return days, jax.tree.map(lambda x: x[:num_bars], bars)
+
+
+def last_rows(num_bars: int, num_paths: int) -> np.ndarray:
+    """Return `[P · num_bars]` int32, the last row of each row's path."""
+    return np.repeat(np.arange(1, num_paths + 1, dtype=np.int32) * num_bars - 1, num_bars)
+
+
+def bar_days(num_bars: int, num_paths: int, preset: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the day of each bar of all paths, datetime64[D], and the minute of its session in which it starts.
+
+    A path goes on with the day after the last one of the path before; where the calendar ends, one begins it anew.
+    """
+    count, calendar = bars_in_day(PRESETS[preset]), exchange_days()
+    row = np.arange(num_bars)
+    num_days = -(-num_bars // count)
+    if num_days > calendar.size:
+        raise ValueError(f"A path of {num_days} days is longer than the calendar of {calendar.size} days; take fewer.")
+    start = np.arange(num_paths) % (calendar.size // num_days) * num_days
+    days = calendar[start[:, None] + row // count]
+    return days.ravel(), np.tile(row % count * (PRESETS[preset] or 0), num_paths)
+
+
+def _check(num_assets: int, num_bars: int, num_paths: int, preset: str, jitter: float) -> None:
+    if min(num_assets, num_bars, num_paths) < 1:
+        raise ValueError(
+            "A synthetic panel needs at least 1 asset and 1 bar on each of at least 1 path,"
+            f" not {num_assets}, {num_bars} and {num_paths}."
+        )
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r} is unknown; known are {', '.join(PRESETS)}.")
+    if not 0 <= jitter < 1:
+        raise ValueError(f"jitter={jitter} must lie in [0, 1): numbers are multiplied by 1 - jitter to 1 + jitter.")

@@ -1,0 +1,78 @@
+"""Banks: markets drawn whole inside a compiled program, several paths end to end, features included."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.panel import Labels, Market, Panel
+from ploutos_jax.market.sectors import sector_columns
+from ploutos_jax.market.synthetic.generate import bar_days, draw_panel
+from ploutos_jax.market.synthetic.labels import made_labels
+from ploutos_jax.market.synthetic.params import SyntheticParams
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Sizes and kind of a bank; static, hence part of the compiled program.
+
+    Attributes:
+        num_assets: A.
+        num_bars: bars of each path.
+        num_paths: P; the bank has `T = P · num_bars` rows.
+        features: name of a feature set, or names of built-in features.
+        preset: see `synthetic.PRESETS`.
+        jitter: see `synthetic_panel`; by default each path has its own volatilities, jump rates and durations of
+            regimes, so that nobody learns the numbers of the generator by heart.
+    """
+
+    num_assets: int = 30
+    num_bars: int = 1260
+    num_paths: int = 16
+    features: str | tuple[str, ...] = "core"
+    preset: str = "sp500-daily"
+    jitter: float = 0.2
+
+    @property
+    def labels(self) -> Labels:
+        """Tickers and sectors, and row numbers as times: dates of a bank may repeat. Host only."""
+        days, _ = bar_days(1, 1, self.preset)
+        times = days[0].astype("datetime64[D]") + np.arange(self.num_paths * self.num_bars)
+        return made_labels(self.num_assets, times)
+
+
+def draw_market(key: jax.Array, recipe: Recipe, params: SyntheticParams | None = None) -> Market:
+    """Draw a bank: bars, features, what the broker knows, sectors and path ends; pure, to be used inside `jit`.
+
+    Args:
+        key: consumed; the same key gives the same bank, and path i of it whatever the number of paths.
+        recipe: static.
+        params: numbers of the generator, traced if need be.
+
+    Returns:
+        A `Market` without labels. Nothing of it depends on bars of another path.
+    """
+    # Every asset trades to the end.
+    return make_market(draw_bank(key, recipe, params), recipe).replace(delisted=None)
+
+
+def draw_bank(key: jax.Array, recipe: Recipe, params: SyntheticParams | None = None) -> Panel:
+    """Draw the panel of a bank, its `path_end` a NumPy array; see `draw_market`."""
+    return draw_panel(
+        key,
+        params,
+        recipe.num_assets,
+        recipe.num_bars,
+        num_paths=recipe.num_paths,
+        preset=recipe.preset,
+        jitter=recipe.jitter,
+    )
+
+
+def make_market(panel: Panel, recipe: Recipe) -> Market:
+    """Return the market of a bank's panel, which may have been changed on the way, by halts for instance; pure."""
+    market = build_market(panel, recipe.features)
+    sectors = made_labels(recipe.num_assets, np.zeros(0, "datetime64[D]")).sectors
+    return market.replace(sector=jnp.asarray(sector_columns(sectors)))

@@ -1,0 +1,206 @@
+"""Settings of a run from the command line: defaults, then a preset, then a YAML file, then flags."""
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+import yaml
+
+from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
+from ploutos_jax.datasets.config import DataConfig
+from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
+from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
+from ploutos_jax.runs.presets import PRESETS
+from ploutos_jax.train.run.folder import CONFIG_FILE
+
+_STOPPING = {"minutes", "episodes", "until_converged"}
+_RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "output", "feature_cache"}
+"""Settings of one call that may differ when a run is continued."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """Train a trading agent and score it on bars it never saw.
+
+    Defaults give way to --preset, that to --config FILE, that to flags.
+
+    None is off; 0.02 is 2 %; a bps is a hundredth of a percent; cash is dollars.
+
+    Attributes:
+        preset: named settings to start from; docs/presets.md lists what each holds.
+        config: YAML file with settings, such as the config.yaml of a run.
+        output: run folder for checkpoints and figures; the next free checkpoints/run-N if not given.
+        resume: continue the run in --output (the newest one if not given) from its newest checkpoint.
+        minutes: stop after this many minutes, with a checkpoint.
+        episodes: stop when this many episodes have ended, over all environments, with a checkpoint.
+        until_converged: stop when the agent gets no better (docs/stopping.md says when that is), with a checkpoint;
+            total_timesteps remains the limit.
+        device: where to run; auto takes a GPU if there is one.
+        deterministic: make GPU results repeatable bit for bit (slower; the CPU always is).
+        quiet: print the final table only.
+        data: which bars to use.
+        env: rules and costs.
+        train: learner.
+    """
+
+    preset: Literal[tuple(PRESETS)] = "default"  # type: ignore[valid-type]
+    config: str | None = None
+    output: str | None = None
+    resume: bool = False
+    minutes: float | None = None
+    episodes: int | None = None
+    until_converged: bool = False
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    deterministic: bool = False
+    quiet: bool = False
+    data: DataConfig = DataConfig()
+    env: EnvConfig = EnvConfig()
+    train: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes={self.minutes} must be above 0.")
+        if self.episodes is not None and self.episodes < 1:
+            raise ValueError(f"episodes={self.episodes} must be at least 1, or None.")
+
+
+def parse_settings(args: Sequence[str]) -> RunSettings:
+    """Return the settings of a command line.
+
+    Raises:
+        ValueError: naming the key, the value found and the nearest valid one.
+        SystemExit: for `--help` (0) and flags that cannot be read (2).
+    """
+    args = [_by_one_name(word) for word in args]
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset", default=None)
+    early.add_argument("--config", default=None)
+    known, _ = early.parse_known_args(args)
+    from_file = read_yaml(known.config) if known.config else {}
+    preset = known.preset or from_file.get("preset", "default")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(f"preset={preset!r} is unknown; {suggest(str(preset), PRESETS)}")
+    base = RunSettings(preset=preset, config=known.config)
+    base = merge(base, PRESETS[preset], f"preset {preset}")
+    base = merge(base, from_file, known.config or "")
+    for name, other in REPLACES.items():
+        if _is_given(name, args) and not _is_given(other, args):
+            base = merge(base, {other: None}, f"--{name}")
+    settings = tyro.cli(
+        RunSettings, args=list(args), default=base, config=(tyro.conf.OmitArgPrefixes,), registry=_NAMED
+    )
+    for name, value in _leaves(dataclasses.asdict(settings)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name}={value} is not a finite number; give one, or leave the setting out.")
+    return settings
+
+
+def _by_one_name(word: str) -> str:
+    """Return a flag by the name that its setting has."""
+    name, equals, value = word.partition("=")
+    known = ALIASES.get(name[2:].replace("-", "_")) if name.startswith("--") else None
+    return word if known is None else f"--{known.replace('_', '-')}{equals}{value}"
+
+
+def _is_given(name: str, args: Sequence[str]) -> bool:
+    return any(word.partition("=")[0].replace("_", "-") == f"--{name.replace('_', '-')}" for word in args)
+
+
+_Spec = tyro.constructors.PrimitiveConstructorSpec[Any]
+
+
+def _by_name(setting: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
+    """Read settings that may also be Python objects by their names."""
+    if setting.type not in (RewardSetting, FeeSetting):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+_OPTIONAL: tuple[tuple[Any, type, str], ...] = (
+    (float | None, float, "FLOAT"),
+    (int | None, int, "INT"),
+    (str | None, str, "STR"),
+)
+
+
+def _or_none(setting: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
+    """Read settings that can be off; help then shows the kind of value alone, as None is explained once for all."""
+    for wanted, kind, metavar in _OPTIONAL:
+        if setting.type == wanted:
+            return tyro.constructors.PrimitiveConstructorSpec(
+                nargs=1,
+                metavar=metavar,
+                instance_from_str=lambda words, kind=kind: None if words[0].lower() == "none" else kind(words[0]),
+                is_instance=lambda value, kind=kind: value is None or isinstance(value, kind),
+                str_from_instance=lambda value: [str(value)],
+            )
+    return None
+
+
+_NAMED = tyro.constructors.ConstructorRegistry()
+_NAMED.primitive_rule(_by_name)
+_NAMED.primitive_rule(_or_none)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises:
+        ValueError: if the file is missing, is no YAML or holds no mapping.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"No such configuration file: {path}.")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold settings as `name: value`, found {type(content).__name__}.")
+    return content
+
+
+def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:
+    """Return which data a run was trained on.
+
+    Args:
+        run_folder: folder written by a training run.
+        changes: fields of `DataConfig` to have otherwise.
+
+    Raises:
+        ValueError: if the folder holds no configuration, or one without data (a run started from Python), and
+            `changes` names none either.
+    """
+    file = run_folder / CONFIG_FILE
+    # Of an exported agent there may be none.
+    stored = {} if "data" in changes and not file.exists() else read_yaml(str(file))
+    if "data" not in stored and "data" not in changes:
+        raise ValueError(f"{file} does not say which data the run was trained on; name it (--data).")
+    return dataclasses.replace(merge(RunSettings(), stored, str(file)).data, **changes)
+
+
+def differences(settings: RunSettings, run_folder: Path) -> list[str]:
+    """Return the settings that differ from those a run was started with, as `name: then -> now`."""
+    file = str(run_folder / CONFIG_FILE)
+    before = _leaves(dataclasses.asdict(merge(RunSettings(), read_yaml(file), file)))
+    now = _leaves(dataclasses.asdict(settings))
+    return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in _RUN_ONLY]
+
+
+def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat.update(_leaves(value) if isinstance(value, Mapping) else {name: value})
+    return flat

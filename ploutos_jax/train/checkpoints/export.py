@@ -1,0 +1,169 @@
+"""An agent as two plain files, arrays in `policy.npz` and all else in `policy.json`: no Orbax, no device, no pickle.
+
+NumPy is told never to unpickle, JSON holds no code, and every array is checked against the shape that the network of
+the description has, so that loading a file from a stranger can fail but not run anything.
+"""
+
+import dataclasses
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ploutos_jax.agents.agent import Agent, AgentParams
+from ploutos_jax.agents.checksum import digest_of
+from ploutos_jax.agents.spec import agent_from, check_format, describe_agent, shapes_of
+from ploutos_jax.train.checkpoints.checkpoint import PathLike, restore
+from ploutos_jax.train.run.folder import CONFIG_FILE
+
+ARRAYS_FILE, DESCRIPTION_FILE = "policy.npz", "policy.json"
+_KIND = "ploutos_jax policy"
+_PACKAGES = ("ploutos_jax", "jax", "flax", "numpy")
+
+
+def export_policy(
+    run: PathLike | Agent,
+    path: PathLike,
+    *,
+    step: int | None = None,
+    best: bool = False,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write an agent as a folder of plain files that `load_policy` reads on any machine.
+
+    Args:
+        run: run folder, or an agent.
+        path: folder to make; it appears whole or not at all.
+        step, best, seed: which agent of the run, see `restore`.
+        overwrite: replace an older export.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: if there is no such agent, or the folder holds something else already.
+    """
+    agent = run if isinstance(run, Agent) else restore(run, step=step, best=best, seed=seed)
+    target = Path(path).absolute()
+    _check_target(target, overwrite=overwrite)
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(agent.params).items()}
+    description = {
+        "kind": _KIND,
+        **describe_agent(agent),
+        "arrays": sorted(arrays),
+        "digest": digest_of(arrays),
+        "versions": {package: version(package) for package in _PACKAGES},
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that the last move is a rename.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
+        made = Path(place) / target.name
+        made.mkdir()
+        np.savez(made / ARRAYS_FILE, allow_pickle=False, **arrays)
+        (made / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        if not isinstance(run, Agent) and (Path(run) / CONFIG_FILE).is_file():
+            shutil.copyfile(Path(run) / CONFIG_FILE, made / CONFIG_FILE)
+        if target.exists():
+            target.rename(Path(place) / "older")
+        made.rename(target)
+    return target
+
+
+def load_policy(path: PathLike) -> Agent:
+    """Return an exported agent, ready to act on the present default device.
+
+    Raises:
+        ValueError: if the folder holds no export, or one that is not what was written; nothing in it is ever run.
+    """
+    folder = Path(path).absolute()
+    description = _read_description(folder)
+    try:
+        template = shapes_of(description, 1)
+        agent = agent_from(description, template, description["step"])
+        wanted = _named(template)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{folder / DESCRIPTION_FILE} does not describe a policy: {error!r}.") from None
+    arrays = _read_arrays(folder / ARRAYS_FILE, wanted)
+    if digest_of(arrays) != description.get("digest"):
+        raise ValueError(f"{folder / ARRAYS_FILE} is damaged: its numbers are not those that were exported.")
+    leaves = [jnp.asarray(arrays[name]) for name in wanted]
+    params: AgentParams = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return dataclasses.replace(agent, params=params)
+
+
+def load_agent(path: PathLike, *, step: int | None = None, best: bool = False, seed: int = 0) -> Agent:
+    """Return an agent of a run folder or of an exported policy.
+
+    Raises:
+        ValueError: as `restore` and `load_policy` do, or if a choice is made where an export holds one agent.
+    """
+    if not (Path(path) / DESCRIPTION_FILE).is_file():
+        return restore(path, step=step, best=best, seed=seed)
+    if step is not None or best or seed:
+        raise ValueError(f"{path} is an exported policy, one agent alone: leave out step, best and agent.")
+    return load_policy(path)
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.is_file():
+        raise ValueError(f"{target} is a file; give a folder to export to.")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if not (target / DESCRIPTION_FILE).is_file():
+        raise ValueError(f"The folder {target} holds other files; give a new one to export to.")
+    if not overwrite:
+        raise ValueError(f"The folder {target} already holds a policy; give another one, or overwrite=True.")
+
+
+def _named(params: Any) -> dict[str, Any]:
+    """Return the leaves by their places, such as `network/params/Dense_0/kernel`."""
+    return {
+        jax.tree_util.keystr(place, simple=True, separator="/"): leaf
+        for place, leaf in jax.tree.leaves_with_path(params)
+    }
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    file = folder / DESCRIPTION_FILE
+    if not file.is_file() or not (folder / ARRAYS_FILE).is_file():
+        raise ValueError(
+            f"No policy in {folder}: an export holds {DESCRIPTION_FILE} and {ARRAYS_FILE}. Write one with"
+            " pj.export_policy(run, path)."
+        )
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is no JSON: {error}.") from None
+    if not isinstance(description, dict) or description.get("kind") != _KIND:
+        raise ValueError(f"{file} does not describe a policy.")
+    check_format(description, file)
+    return description
+
+
+def _read_arrays(file: Path, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the arrays of a file if they are those wanted, by name, shape and type."""
+    try:
+        # Opened here, as NumPy leaves a file open that is no archive.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+            if set(stored.files) != set(wanted):
+                different = sorted(set(stored.files) ^ set(wanted))
+                raise ValueError(f"it holds other arrays than the network has, such as {different[0]!r}")
+            arrays = {name: stored[name] for name in wanted}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise ValueError(f"{file} cannot be read as a policy: {' '.join(str(error).split())}.") from None
+    for name, array in arrays.items():
+        if array.shape != wanted[name].shape or array.dtype != wanted[name].dtype:
+            raise ValueError(
+                f"{file}: {name} is {array.dtype} {array.shape}, but the network of {DESCRIPTION_FILE} has"
+                f" {wanted[name].dtype} {wanted[name].shape}."
+            )
+    return arrays

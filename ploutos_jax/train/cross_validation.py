@@ -1,0 +1,197 @@
+"""Several folds, several seeds: one compiled program trains them all, from scratch, fold by fold or side by side.
+
+The markets of folds are made equal in shape, so that the program that trained one trains every other. What is fitted is
+fitted per fold: the scaling of features, and groups of assets where no sectors are known.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.spec import agent_from, describe
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import with_sectors
+from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.memory import device_bytes, fit_to_device
+from ploutos_jax.train.population import first_state, numbers_of, of_seed, update_all
+from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
+from ploutos_jax.train.ppo.learner import Learner, Metrics, TrainState
+
+Stage = tuple[tuple[Agent, ...], ...]
+"""Agents by fold and seed after a part of the training."""
+
+
+class FoldTrainer:
+    """Trains agents on folds of one market, `config.num_seeds` each.
+
+    Args:
+        config: settings of the learner.
+        env: rules of the environment.
+        markets: training bars of every fold that will come; they set the common shape.
+        folds_at_once: how many folds the program trains side by side. A last batch with fewer is filled up, so that it
+            is the same program.
+
+    Raises:
+        ValueError: if no episode fits into a fold, or the program does not fit into the memory of the device.
+    """
+
+    def __init__(self, config: TrainConfig, env: TradingEnv, markets: Sequence[Market], folds_at_once: int = 1) -> None:
+        if folds_at_once < 1:
+            raise ValueError(f"folds_at_once={folds_at_once} must be at least 1.")
+        self.env = env
+        self.folds_at_once = min(folds_at_once, len(markets))
+        self._num_bars = max(market.num_bars for market in markets)
+        starts = [len(env.default_params(_padded(with_sectors(market), self._num_bars)).starts) for market in markets]
+        self._num_starts = min(starts)
+        wide = _padded(markets[0], self._num_bars)
+        config = dataclasses.replace(config, chunk_megabytes=config.chunk_megabytes / self.folds_at_once)
+        available = device_bytes()
+        share = None if available is None else available // self.folds_at_once
+        config = fit_to_device(config, wide, env.config.action, share)
+        network = Network.create(config.policy, env.config.action, wide.num_assets, config.chunk_bytes)
+        self.learner = Learner(config=config, env=env, network=network)
+        self.config = config
+
+    def train(
+        self,
+        markets: Sequence[Market],
+        num_stages: int,
+        on_stage: Callable[[int, Stage, Metrics], None],
+        *,
+        hyper: Hyper | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Train on up to `folds_at_once` folds and hand out the agents after each of some equal parts of the run.
+
+        Args:
+            markets: training bars of the folds.
+            num_stages: parts.
+            on_stage: gets the number of the part from 1 on, the agents `[fold][seed]`, and figures of the last update
+                `[fold, seed]`.
+            hyper: numbers of PPO instead of those of the configuration.
+            should_stop: asked after each part; True ends the run there.
+
+        Returns:
+            Whether the run went to its end.
+
+        Raises:
+            DivergedError: a ValueError, if too many gradient steps in a row could not be taken.
+        """
+        params = [self.params_of(market) for market in markets]
+        filled = [*params, *[params[-1]] * (self.folds_at_once - len(params))]
+        states = [first_state(self.learner, each) for each in filled]
+        numbers = numbers_of(self.learner, hyper)
+        is_batch = self.folds_at_once > 1
+        state, stacked = (_stack(states), _stack(filled)) if is_batch else (states[0], filled[0])
+        state = _copied(state)
+        ends = np.linspace(0, self.config.num_updates, num_stages + 1).round().astype(int)
+        for stage, count in enumerate(np.diff(ends), start=1):
+            state, figures = _advance(self.learner, is_batch, state, stacked, numbers, jnp.int32(count))
+            figures = jax.tree.map(partial(self._by_fold_and_seed, is_batch), jax.device_get(figures))
+            self._refuse_divergence(figures, len(markets))
+            update = int(np.max(state.update))
+            agents = tuple(
+                tuple(self._agent(one, update, markets[i], params[i]) for one in self._agents(state, is_batch, i))
+                for i in range(len(markets))
+            )
+            on_stage(stage, agents, {name: values[: len(markets)] for name, values in figures.items()})
+            if stage < num_stages and should_stop():
+                return False
+        return True
+
+    def params_of(self, market: Market) -> EnvParams:
+        """Return the numbers of the environment on a fold, in the shape that all folds share.
+
+        Starts of episodes beyond the number that every fold has are left out evenly: the others stay equally likely.
+        """
+        params = self.env.default_params(_padded(with_sectors(market), self._num_bars))
+        kept = np.linspace(0, len(params.starts) - 1, self._num_starts).round().astype(int)
+        params = params.replace(starts=params.starts[kept])
+        return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+
+    def _by_fold_and_seed(self, is_batch: bool, values: Any) -> np.ndarray:
+        values = np.asarray(values)
+        values = values if is_batch else values[None]
+        return values if self.config.num_seeds > 1 else values[:, None]
+
+    def _refuse_divergence(self, figures: Metrics, num_folds: int) -> None:
+        in_row = np.asarray(figures["skipped_in_row"])[:num_folds]
+        if in_row.max() < MAX_SKIPPED_IN_ROW:
+            return
+        fold, place = (int(i) for i in np.unravel_index(in_row.argmax(), in_row.shape))
+        code, seed = int(figures["fault"][fold, place]), self.config.seeds[place]
+        where = f"It was fold {fold + 1} of those trained together; nothing of them was kept."
+        raise DivergedError(describe_fault(code, int(figures["update"][fold, place]), seed, where))
+
+    def _agent(self, params: AgentParams, update: int, market: Market, env: EnvParams) -> Agent:
+        """Return parameters as an agent of a fold, given its training bars and its numbers."""
+        agent = agent_from(describe(self.learner.network, self.env.config, market, env), params, update)
+        # A reward of the user's own is known here, though not in the description.
+        return dataclasses.replace(agent, network=self.learner.network, env_config=self.env.config)
+
+    def _agents(self, state: TrainState, is_batch: bool, fold: int) -> list[AgentParams]:
+        """Return the parameters of a fold's agents, one by seed, in buffers of their own."""
+        agents = jax.tree.map(lambda x: x[fold], state.agent) if is_batch else state.agent
+        return [_copied(of_seed(agents, seed, self.config.num_seeds)) for seed in range(self.config.num_seeds)]
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _advance(
+    learner: Learner, is_batch: bool, state: TrainState, params: EnvParams, hyper: Hyper, count: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """Do `count` updates of every fold; return the figures of the last, or of the first that failed for good."""
+
+    def update(state: TrainState) -> tuple[TrainState, Metrics]:
+        one = partial(update_all, learner)
+        moved, figures = (
+            jax.vmap(one, in_axes=(0, 0, None))(state, params, hyper) if is_batch else one(state, params, hyper)
+        )
+        return moved, {**figures, "update": moved.update}
+
+    shapes = jax.eval_shape(update, state)[1]
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def go_on(carry: tuple[jax.Array, TrainState, Metrics]) -> jax.Array:
+        i, _, figures = carry
+        return (i < count) & ~(figures["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
+
+    def body(carry: tuple[jax.Array, TrainState, Metrics]) -> tuple[jax.Array, TrainState, Metrics]:
+        i, state, _ = carry
+        return i + 1, *update(state)
+
+    _, state, figures = jax.lax.while_loop(go_on, body, (jnp.int32(0), state, nothing))
+    return state, figures
+
+
+def _padded(market: Market, num_bars: int) -> Market:
+    """Return a market with rows at its end in which nothing trades and no episode runs."""
+    missing = num_bars - market.num_bars
+    if missing == 0:
+        return market
+    arrays = market.replace(sector=None)
+    longer = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], missing, axis=0)]), arrays)
+    own_row = jnp.arange(market.num_bars, num_bars, dtype=jnp.int32)
+    return longer.replace(
+        tradable=longer.tradable.at[market.num_bars :].set(False),
+        path_end=longer.path_end.at[market.num_bars :].set(own_row),
+        sector=market.sector,
+        labels=None,
+        feature_names=market.feature_names,
+    )
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _copied(tree: Any) -> Any:
+    """Return arrays with buffers of their own: those of the state are donated from part to part."""
+    return jax.tree.map(lambda x: x.copy(), tree)

@@ -1,0 +1,187 @@
+"""Gradient of one minibatch, without ever holding features or activations of all its samples at once.
+
+The table is encoded once. Samples are worked through in chunks whose gradients with respect to the table rows are
+scattered into one table-sized buffer; a single backward pass of the encoder turns that into parameter gradients. The
+result is the gradient of the whole minibatch, up to the order of summation.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.env.types import Array, Observation
+from ploutos_jax.market.panel import Market
+from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.ppo.losses import LossSums, asset_mean, joined_log_prob, surrogate, value_squares
+
+TableMode = Literal["table", "gather"]
+"""`table` encodes all rows once; `gather` encodes the rows of the samples, for markets with more rows than samples."""
+
+
+class Samples(struct.PyTreeNode):
+    """A rollout ready for the loss, `[S, E, ...]`; `value` is None where the value loss does not clip."""
+
+    observation: Observation
+    action: Array
+    log_prob: Array
+    advantage: Array
+    target: Array
+    value: Array | None
+
+
+# Values, advantages and targets are `[S, E, K]`: K is 1, or A with credit by asset.
+
+
+def minibatch_gradients(
+    network: Network,
+    agent: AgentParams,
+    market: Market,
+    samples: Samples,
+    pairs: Array,
+    hyper: Hyper,
+    config: TrainConfig,
+    mode: TableMode,
+    drop_key: Array | None = None,
+) -> tuple[Any, LossSums]:
+    """Return gradients of the PPO loss and its parts, averaged over the minibatch.
+
+    Args:
+        network, agent: what is differentiated.
+        market: features and masks.
+        samples: the whole rollout.
+        pairs: `[M]` int32, the (time chunk, environment) pairs of the minibatch, numbered chunk-major.
+        hyper, config: PPO settings.
+        mode: how market rows are encoded; see `TableMode`.
+        drop_key: of dropout, that of the rollout; None without it.
+    """
+    length, num_envs = config.steps_per_chunk, config.num_envs
+    by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
+    centre, spread = _moments(by_pair, market, pairs // num_envs, pairs % num_envs)
+    num_samples = pairs.shape[0] * length
+    order, weights = _split(pairs, _pairs_per_chunk(network, market, length, mode))
+    parts = _Parts(network, market, agent, hyper, config.ratio, num_samples, drop_key)
+
+    def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
+        chosen, weight = inputs
+        batch = jax.tree.map(lambda x: _flatten(x[chosen // num_envs, :, chosen % num_envs]), by_pair)
+        scaled = (_at_least_float32(batch.advantage) - centre) / spread
+        return batch.replace(advantage=scaled), jnp.repeat(weight, length)
+
+    zeros = jax.tree.map(jnp.zeros_like, agent.network)
+    if mode == "gather":
+
+        def gather_step(total: Any, inputs: tuple[Array, Array]) -> tuple[Any, None]:
+            batch, weight = chunk(inputs)
+            grads, sums = jax.grad(parts.gathered_loss, has_aux=True)(agent.network, batch, weight)
+            return jax.tree.map(jnp.add, total, (grads, sums)), None
+
+        (grads, sums), _ = jax.lax.scan(gather_step, (zeros, LossSums.zeros()), (order, weights))
+        return grads, jax.tree.map(lambda x: x / num_samples, sums)
+
+    keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
+    table, backward = jax.vjp(
+        lambda params: network.encode(params, agent.scaling, market.features, market.tradable, keys), agent.network
+    )
+
+    def table_step(total: Any, inputs: tuple[Array, Array]) -> tuple[Any, None]:
+        grads, table_grads, sums = total
+        batch, weight = chunk(inputs)
+        t = batch.observation.t
+        rows = jax.tree.map(lambda x: x[t], table)
+        (more, row_grads), new = jax.grad(parts.loss, argnums=(0, 1), has_aux=True)(agent.network, rows, batch, weight)
+        table_grads = jax.tree.map(lambda g, r: g.at[t].add(r), table_grads, row_grads)
+        return (jax.tree.map(jnp.add, grads, more), table_grads, jax.tree.map(jnp.add, sums, new)), None
+
+    start = (zeros, jax.tree.map(jnp.zeros_like, table), LossSums.zeros())
+    (grads, table_grads, sums), _ = jax.lax.scan(table_step, start, (order, weights))
+    grads = jax.tree.map(jnp.add, grads, backward(table_grads)[0])
+    return grads, jax.tree.map(lambda x: x / num_samples, sums)
+
+
+class _Parts:
+    """Loss of a chunk, with everything that stays the same over a minibatch."""
+
+    def __init__(
+        self,
+        network: Network,
+        market: Market,
+        agent: AgentParams,
+        hyper: Hyper,
+        ratio: Any,
+        num_samples: int,
+        drop_key: Array | None,
+    ) -> None:
+        self.network, self.market, self.scaling = network, market, agent.scaling
+        self.hyper, self.ratio, self.num_samples, self.drop_key = hyper, ratio, num_samples, drop_key
+
+    def gathered_loss(self, params: Any, batch: Samples, weight: Array) -> tuple[Array, LossSums]:
+        t = batch.observation.t
+        keys = self.network.drop_keys(self.drop_key, t)
+        rows = self.network.encode(params, self.scaling, self.market.features[t], self.market.tradable[t], keys)
+        return self.loss(params, rows, batch, weight)
+
+    def loss(self, params: Any, rows: Any, batch: Samples, weight: Array) -> tuple[Array, LossSums]:
+        """Return the chunk's share of the mean loss, and its sums."""
+        obs, head = batch.observation, self.network.head
+        mask = self.market.tradable[obs.t]
+        keys = self.network.drop_keys(self.drop_key, obs.t)
+        outputs, value = self.network.act(params, self.scaling, rows, mask, obs.assets, obs.account, keys)
+        log_prob = joined_log_prob(head.log_prob(outputs, batch.action), mask, self.ratio)
+        counted = mask if self.ratio == "per_asset" else jnp.ones_like(mask[:, :1])
+        policy, kl, clipped = surrogate(log_prob, batch.log_prob, batch.advantage, counted, self.hyper.clip_range)
+        squares = value_squares(value, batch.target, batch.value, self.hyper.value_clip)
+        value_error = asset_mean(squares, mask) if squares.shape[-1] == mask.shape[-1] else squares[..., 0]
+        entropy = asset_mean(head.entropy(outputs), mask)
+        kl_share = kl if self.ratio == "per_asset" else kl / jnp.maximum(mask.sum(axis=-1), 1)
+        sums = LossSums(
+            policy=(policy * weight).sum(),
+            value=(0.5 * value_error * weight).sum(),
+            entropy=(entropy * weight).sum(),
+            kl=(kl_share * weight).sum(),
+            clipped=(clipped * weight).sum(),
+        )
+        total = sums.policy + self.hyper.value_coef * sums.value - self.hyper.entropy_coef * sums.entropy
+        return total / self.num_samples, sums
+
+
+def _moments(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:
+    """Return mean and deviation of the advantages of a minibatch, those of assets that cannot trade left out."""
+    advantage = _at_least_float32(by_pair.advantage[chunk, :, env])
+    if advantage.shape[-1] == 1:
+        return advantage.mean(), advantage.std() + 1e-8
+    weight = market.tradable[by_pair.observation.t[chunk, :, env]].astype(advantage.dtype)
+    total = jnp.maximum(weight.sum(), 1)
+    mean = (advantage * weight).sum() / total
+    return mean, jnp.sqrt((jnp.square(advantage - mean) * weight).sum() / total) + 1e-8
+
+
+def _at_least_float32(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _pairs_per_chunk(network: Network, market: Market, length: int, mode: TableMode) -> int:
+    sample_bytes = network.sample_bytes()
+    if mode == "gather":
+        sample_bytes = max(sample_bytes, network.row_bytes(market.num_features))
+    return max(1, network.chunk_bytes // (sample_bytes * length))
+
+
+def _split(pairs: Array, size: int) -> tuple[Array, Array]:
+    """Return pairs and weights as `[chunks, size]`; the last chunk is filled up with weight 0."""
+    num_pairs = pairs.shape[0]
+    num_chunks = -(-num_pairs // size)
+    size = -(-num_pairs // num_chunks)
+    padding = num_chunks * size - num_pairs
+    weight = jnp.ones(num_pairs)
+    return (
+        jnp.pad(pairs, (0, padding)).reshape(num_chunks, size),
+        jnp.pad(weight, (0, padding)).reshape(num_chunks, size),
+    )
+
+
+def _flatten(x: Array) -> Array:
+    """Join the pair and time axes of `[m, length, ...]`."""
+    return x.reshape(-1, *x.shape[2:])

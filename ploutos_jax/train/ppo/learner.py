@@ -1,0 +1,348 @@
+"""PPO: one compiled program of rollout, advantages and epochs of minibatches, repeated on the device.
+
+The market is a table on the device and an observation is an index into it, so a rollout stores the bar and a compact
+account per step, never features. The network's market stage runs over the table's rows: once per rollout and once
+per gradient step, inside the gradient.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.agents.scaling import (
+    FeatureScaling,
+    ObservationScaling,
+    ReturnScaling,
+    RunningMoments,
+    fit_features,
+)
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_runner
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import Array, EnvParams, Observation
+from ploutos_jax.policy.actor_critic import Table
+from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.ppo.advantages import gae, next_values
+from ploutos_jax.train.ppo.divergence import rollout_fault, step_fault
+from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
+from ploutos_jax.train.ppo.losses import LossSums, joined_log_prob
+from ploutos_jax.train.ppo.rollout_metrics import Metrics, trading_figures, trading_sums
+from ploutos_jax.train.ppo.schedules import hyper_at
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a run carries from update to update; saved whole, it continues bit for bit.
+
+    Attributes:
+        agent: parameters and input scaling.
+        optimizer: state of Adam.
+        returns: scale of rewards.
+        runner: the environments, their observations and keys.
+        key: of the learner's own random numbers.
+        update: int32 updates done.
+        skipped: int32 gradient steps skipped because loss or gradient was not finite.
+        skipped_in_row: int32 those since the last one taken.
+        fault: int32 code of what the first of those lacked, see `faults.FAULTS`.
+        draws: key of the markets that are drawn (see `refresh`), None where the market stays.
+    """
+
+    agent: AgentParams
+    optimizer: Any
+    returns: ReturnScaling
+    runner: Runner
+    key: Array
+    update: Array
+    skipped: Array
+    skipped_in_row: Array
+    fault: Array
+    draws: Array | None = None
+
+
+class Stored(struct.PyTreeNode):
+    """What a rollout keeps of each step, `[S, E, ...]`.
+
+    Observation, action and log-probability take at most 16 bytes per asset; credit by asset adds 4, a value and a
+    reward in half precision. Rewards are divided by the scale of returns, so that they are of order 1.
+    """
+
+    observation: Observation
+    action: Array
+    log_prob: Array
+    value: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+
+
+class _StepFigures(struct.PyTreeNode):
+    """Figures of a gradient step: means of its losses, norm of its gradient, steps skipped in a row and why."""
+
+    losses: LossSums
+    norm: Array
+    fault: Array
+    skipped_in_row: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """PPO for one environment and one network; static, its methods are pure functions.
+
+    Attributes:
+        config: sizes and kinds (numbers are in `Hyper`).
+        env: the environment.
+        network: the two-stage network.
+    """
+
+    config: TrainConfig
+    env: TradingEnv
+    network: Network
+
+    def init(self, key: Array, params: EnvParams, features: FeatureScaling | None = None) -> TrainState:
+        """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
+        market = params.market
+        features = fit_features(market.features, market.tradable) if features is None else features
+        scaling = ObservationScaling(
+            features=features,
+            assets=RunningMoments.create(len(ASSET_FIELDS)),
+            account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+        )
+        network_key, env_key, learner_key = jax.random.split(key, 3)
+        network = jax.jit(self.network.init, static_argnums=1)(network_key, market.num_features)
+        runner = jax.jit(start_runner, static_argnums=(0, 3), static_argnames="staggered")(
+            self.env, params, env_key, self.config.num_envs, staggered=True
+        )
+        return TrainState(
+            agent=AgentParams(network=network, scaling=scaling),
+            optimizer=_ADAM.init(network),
+            returns=ReturnScaling.create(self.config.num_envs, self.network.model.num_values),
+            runner=runner,
+            key=learner_key,
+            update=jnp.zeros((), jnp.int32),
+            skipped=jnp.zeros((), jnp.int32),
+            skipped_in_row=jnp.zeros((), jnp.int32),
+            fault=jnp.zeros((), jnp.int32),
+        )
+
+    def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
+        hyper = hyper_at(hyper, state.update)
+        table = self._table(state.agent, params, self._drop_key(state))
+        runner, ends, (stored, trading) = self._rollout(state, params, table)
+        samples, explained = self._samples(state, params, hyper, table, runner, ends, stored)
+        key, epoch_key = jax.random.split(state.key)
+        fault = rollout_fault(stored.reward, stored.value, samples.advantage)
+        learned, losses = self._epochs(state, params, hyper, samples, fault, epoch_key)
+        done = stored.terminated | stored.truncated
+        agent = AgentParams(
+            network=learned.agent.network,
+            scaling=state.agent.scaling.observe(stored.observation),
+        )
+        returns = state.returns.observe(stored.reward.astype(jnp.float32) * state.returns.deviation, done, hyper.gamma)
+        metrics = {
+            **losses,
+            **trading,
+            "explained_variance": explained,
+            "learning_rate": hyper.learning_rate,
+            "entropy_coef": hyper.entropy_coef,
+            "skipped_steps": learned.skipped,
+        }
+        moved = learned.replace(agent=agent, returns=returns, runner=runner, key=key, update=state.update + 1)
+        return moved, metrics
+
+    def _drop_key(self, state: TrainState) -> Array | None:
+        """Return the key of dropout in this update, the same in rollout and loss, or None without dropout."""
+        return None if self.config.policy.dropout == 0 else jax.random.fold_in(state.key, _DROPOUT)
+
+    def _table(self, agent: AgentParams, params: EnvParams, drop_key: Array | None = None) -> Table | None:
+        """Return the encoded market, or None where it has more rows than a rollout has samples."""
+        market = params.market
+        if market.num_bars > self.config.timesteps_per_update:
+            return None
+        keys = self.network.drop_keys(drop_key, jnp.arange(market.num_bars))
+        return self.network.encode(agent.network, agent.scaling, market.features, market.tradable, keys)
+
+    @property
+    def _stored_type(self) -> Any:
+        """Values of every asset are kept in half precision: they are of order 1, and there are many."""
+        return (
+            jnp.float16
+            if self.config.policy.credit == "per_asset" and self.network.model.num_assets > 1
+            else jnp.float32
+        )
+
+    def _credited(self, step: Step) -> Array:
+        """Return the rewards `[E, K]`: of the account, or each asset's profit and an even share of all else."""
+        reward = step.reward.astype(jnp.float32)[:, None]
+        profit = step.info["profit"].astype(jnp.float32)
+        if self.config.policy.credit == "joint" or profit.shape[-1] == 1:
+            return reward
+        gained = (profit.sum(axis=-1) + step.info["interest"] - step.info["fee_rounding"])[:, None]
+        own = profit / (step.info["equity"][:, None] - gained)
+        return own + (reward - own.sum(axis=-1, keepdims=True)) / profit.shape[-1]
+
+    def _act(
+        self,
+        agent: AgentParams,
+        params: EnvParams,
+        table: Table | None,
+        obs: Observation,
+        drop_key: Array | None,
+    ) -> tuple[Array, Array]:
+        """Return outputs and values for `[n]` observations, in chunks that keep within the byte budget."""
+
+        def act(obs: Observation) -> tuple[Array, Array]:
+            market = params.market
+            mask = market.tradable[obs.t]
+            key = self.network.drop_keys(drop_key, obs.t)
+            if table is None:
+                features = market.features[obs.t][None]
+                keys = None if key is None else key[None]
+                row = jax.tree.map(
+                    lambda x: x[0], self.network.encode(agent.network, agent.scaling, features, mask[None], keys)
+                )
+            else:
+                row = jax.tree.map(lambda x: x[obs.t], table)
+            return self.network.act(agent.network, agent.scaling, row, mask, obs.assets, obs.account, key)
+
+        sample_bytes = self.network.sample_bytes()
+        if table is None:
+            sample_bytes = max(sample_bytes, self.network.row_bytes(params.market.num_features))
+        return _map_in_chunks(act, obs, max(1, self.network.chunk_bytes // sample_bytes))
+
+    def _rollout(
+        self, state: TrainState, params: EnvParams, table: Table | None
+    ) -> tuple[Runner, Boundaries, tuple[Stored, Metrics]]:
+        config, head = self.config, self.network.head
+
+        def policy(keys: Array, obs: Observation) -> tuple[Array, tuple[Array, Array, Array]]:
+            outputs, value = self._act(state.agent, params, table, obs, self._drop_key(state))
+            action = jax.vmap(head.sample)(keys, outputs)
+            log_prob = joined_log_prob(head.log_prob(outputs, action), params.market.tradable[obs.t], config.ratio)
+            return head.to_env(action), (action, log_prob, value)
+
+        def record(step: Step) -> tuple[Stored, Metrics]:
+            action, log_prob, value = step.extra
+            stored = Stored(
+                observation=step.observation,
+                action=action,
+                log_prob=log_prob,
+                value=value.astype(self._stored_type),
+                reward=(self._credited(step) / state.returns.deviation).astype(self._stored_type),
+                terminated=step.terminated,
+                truncated=step.truncated,
+            )
+            return stored, trading_sums(step, params)
+
+        runner, ends, (stored, sums) = rollout(self.env, params, policy, state.runner, config.steps_per_rollout, record)
+        return runner, ends, (stored, trading_figures(sums, config.timesteps_per_update, runner, params))
+
+    def _samples(
+        self,
+        state: TrainState,
+        params: EnvParams,
+        hyper: Hyper,
+        table: Table | None,
+        runner: Runner,
+        ends: Boundaries,
+        stored: Stored,
+    ) -> tuple[Samples, Array]:
+        """Return the rollout with advantages and value targets, and the explained variance of the values."""
+        num_envs = self.config.num_envs
+        flat_ends = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ends.observation)
+        last = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), runner.observation, flat_ends)
+        _, values = self._act(state.agent, params, table, last, self._drop_key(state))
+        value = stored.value.astype(jnp.float32)
+        boundary = values[num_envs:].reshape(num_envs, -1, values.shape[-1])
+        following = next_values(value, values[:num_envs], stored.truncated, boundary)
+        reward = stored.reward.astype(jnp.float32)
+        advantage = gae(reward, value, following, stored.terminated, stored.truncated, hyper.gamma, hyper.gae_lambda)
+        target = advantage + value
+        explained = 1 - advantage.var() / jnp.maximum(target.var(), 1e-12)
+        samples = Samples(
+            observation=stored.observation,
+            action=stored.action,
+            log_prob=stored.log_prob,
+            advantage=advantage.astype(self._stored_type),
+            target=target.astype(self._stored_type),
+            value=stored.value if self.config.value_clip is not None else None,
+        )
+        return samples, explained
+
+    def _epochs(
+        self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
+    ) -> tuple[TrainState, Metrics]:
+        config, drop_key = self.config, self._drop_key(state)
+        num_pairs = config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
+        minibatch = num_pairs // config.num_minibatches
+        mode: TableMode = "table" if params.market.num_bars <= minibatch * config.steps_per_chunk else "gather"
+
+        def step(state: TrainState, pairs: Array) -> tuple[TrainState, _StepFigures]:
+            grads, losses = minibatch_gradients(
+                self.network, state.agent, params.market, samples, pairs, hyper, config, mode, drop_key
+            )
+            norm = optax.tree.norm(grads)
+            scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
+            changes, optimizer = _ADAM.update(jax.tree.map(lambda g: g * scale, grads), state.optimizer)
+            network = jax.tree.map(lambda p, c: p - hyper.learning_rate * c, state.agent.network, changes)
+            code = step_fault(fault, losses, norm)
+            finite = code == 0
+            keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)  # noqa: E731
+            state = state.replace(
+                agent=state.agent.replace(network=keep(network, state.agent.network)),
+                optimizer=keep(optimizer, state.optimizer),
+                skipped=state.skipped + ~finite,
+                skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
+                fault=jnp.where(finite | (state.skipped_in_row == 0), code, state.fault),
+            )
+            return state, _StepFigures(losses, norm, state.fault, state.skipped_in_row)
+
+        def epoch(carry: tuple[TrainState, Array], key: Array) -> tuple[tuple[TrainState, Array], Any]:
+            state, stopped = carry
+            order = jax.random.permutation(key, num_pairs).reshape(config.num_minibatches, minibatch)
+
+            def run(state: TrainState) -> tuple[TrainState, Any]:
+                return jax.lax.scan(step, state, order)
+
+            def skip(state: TrainState) -> tuple[TrainState, Any]:
+                nothing, zero = jnp.full(config.num_minibatches, jnp.nan), jnp.zeros(config.num_minibatches, jnp.int32)
+                losses = LossSums(nothing, nothing, nothing, nothing, nothing)
+                return state, _StepFigures(losses, nothing, zero, zero)
+
+            state, figures = jax.lax.cond(stopped, skip, run, state)
+            return (state, stopped | (figures.losses.kl.mean() > hyper.target_kl)), figures
+
+        keys = jax.random.split(key, config.num_epochs)
+        (state, _), figures = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
+        losses, in_row = figures.losses, figures.skipped_in_row.reshape(-1)
+        loss = losses.policy + hyper.value_coef * losses.value - hyper.entropy_coef * losses.entropy
+        return state, {
+            "loss": jnp.nanmean(loss),
+            "policy_loss": jnp.nanmean(losses.policy),
+            "value_loss": jnp.nanmean(losses.value),
+            "entropy": jnp.nanmean(losses.entropy),
+            "approx_kl": jnp.nanmean(losses.kl),
+            "clip_fraction": jnp.nanmean(losses.clipped),
+            "grad_norm": jnp.nanmean(figures.norm),
+            "first_kl": losses.kl[0, 0],
+            "skipped_in_row": in_row.max(),
+            "fault": figures.fault.reshape(-1)[jnp.argmax(in_row)],
+        }
+
+
+_ADAM = optax.scale_by_adam(eps=1e-5)
+_DROPOUT = 0x0D0
+"""What the learner's key is folded with for dropout, so that all else stays as it is without."""
+
+
+def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:
+    """Apply a function of one sample to `[n]` samples, at most `chunk` at once, in chunks of about equal size."""
+    num_samples = jax.tree.leaves(inputs)[0].shape[0]
+    num_chunks = -(-num_samples // chunk)
+    if num_chunks == 1:
+        return jax.vmap(function)(inputs)
+    return jax.lax.map(function, inputs, batch_size=-(-num_samples // num_chunks))

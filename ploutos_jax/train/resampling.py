@@ -1,0 +1,191 @@
+"""Refresh: a run that trains on made markets draws a new one every few updates, inside the compiled loop.
+
+A market is replaced between two updates only: the update before has bootstrapped its last observations on the old one,
+and every environment begins a new episode on the new one. What a checkpoint keeps is the key of the draws; the number
+of the present draw follows from the number of updates done. So that a resumed run has the same bits, every market that
+it trains on, the first one too, comes out of one and the same compiled program.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ploutos_jax.env.rollout import restart_runner
+from ploutos_jax.env.types import Array, EnvParams
+from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sampler import MarketDraw
+from ploutos_jax.train.config import Hyper
+from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW
+from ploutos_jax.train.ppo.learner import Learner, Metrics, TrainState
+
+RunUpdates = Callable[..., tuple[Any, Metrics]]
+"""`(learner, states, params, hyper, count) -> (states, figures by row)`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Refresh:
+    """How a run replaces its market.
+
+    Attributes:
+        draw: of markets.
+        every: updates between two draws.
+        market: shapes of the market, and what draws do not change: sectors, sessions and ends of paths.
+    """
+
+    draw: MarketDraw
+    every: int
+    market: Market
+
+    @classmethod
+    def create(cls, draw: MarketDraw | None, every: int | None, market: Market) -> "Refresh | None":
+        """Return how the market of a run is replaced, None where it is not.
+
+        Args:
+            draw: of markets, if there is one.
+            every: updates between two draws.
+            market: the first one.
+
+        Raises:
+            ValueError: if one of the two is missing, or draws have other shapes than the first market.
+        """
+        if every is None:
+            return None
+        if draw is None:
+            raise ValueError(
+                f"market_refresh={every} needs markets that can be drawn anew: made or resampled data, or stressed"
+                " copies. Leave it out to train on these bars alone."
+            )
+        drawn = jax.eval_shape(draw.function, draw.key, draw.source)
+        for name in ("close", "features", "delisted", "spread_scale", "dividend", "split", "atr"):
+            shapes = [None if (x := getattr(m, name)) is None else x.shape for m in (market, drawn)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"The first market's {name} has the shape {shapes[0]}, drawn ones have {shapes[1]}. Take the first"
+                    " market from the same draw: draw.first()."
+                )
+        return cls(draw=draw, every=every, market=market)
+
+
+def restart(learner: Learner, state: TrainState, params: EnvParams) -> TrainState:
+    """Return the state of one seed with every environment in a new episode; statistics stay, running sums do not."""
+    runner = restart_runner(learner.env, params, state.runner)
+    returns = state.returns.replace(running=jnp.zeros_like(state.returns.running))
+    return state.replace(runner=runner, returns=returns)
+
+
+def compile_refreshed(
+    run_updates: RunUpdates, learner: Learner, refresh: Refresh, states: Any, params: EnvParams, hyper: Hyper
+) -> Callable[[Any, EnvParams, Hyper, Array], tuple[Any, Metrics]]:
+    """Compile `run_updates` with draws of markets between its updates; return a function called as its program is.
+
+    Args:
+        run_updates: does a number of updates on one market.
+        learner: of the run.
+        refresh: how markets are replaced.
+        states: the states that it runs on.
+        params: numbers of the environment; the market in them is not read.
+        hyper: numbers of PPO.
+
+    Returns:
+        `(states, params, hyper, count) -> (states, figures)`. It holds the one market that is alive between calls.
+    """
+    kept = {name: getattr(refresh.market, name) for name in ("sector", "sessions", "path_end")}
+    kept = {name: None if x is None else jnp.asarray(x) for name, x in kept.items()}
+    shapes = jax.eval_shape(refresh.draw.function, refresh.draw.key, refresh.draw.source)
+    # What is not drawn yet has to have a place.
+    market = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replace(**dict.fromkeys(kept)))
+    rest = params.replace(market=None)
+    source, function = refresh.draw.source, refresh.draw.function
+    static = (run_updates, learner, function, refresh.every)
+    arguments = (states, market, rest, source, kept, hyper, jnp.int32(1), jnp.asarray(True))
+    program = _run_refreshed.lower(*static, *arguments).compile()
+    held = {"market": market, "is_missing": True}
+    del market, arguments
+
+    def call(states: Any, params: EnvParams, hyper: Hyper, count: Array) -> tuple[Any, Metrics]:
+        rest = params.replace(market=None)
+        states, made, figures = program(
+            states, held.pop("market"), rest, source, kept, hyper, count, jnp.asarray(held["is_missing"])
+        )
+        held.update(market=made, is_missing=False)
+        return states, figures
+
+    return call
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(4, 5))
+def _run_refreshed(
+    run_updates: RunUpdates,
+    learner: Learner,
+    function: Callable[[Array, Any], Market],
+    every: int,
+    states: Any,
+    market: Market,
+    params: EnvParams,
+    source: Any,
+    kept: dict[str, Array | None],
+    hyper: Hyper,
+    count: Array,
+    is_missing: Array,
+) -> tuple[Any, Market, Metrics]:
+    """Do `count` updates in stretches between draws; figures come in the first rows, as `run_updates` gives them.
+
+    Args:
+        run_updates, learner, function, every: static, see `Refresh`.
+        states: where the run stands.
+        market: the one drawn last.
+        params: numbers without a market.
+        source: what the draw reads.
+        kept: fields of the market that no draw changes.
+        hyper: numbers of PPO.
+        count: int32 updates to do.
+        is_missing: bool, whether `market` is yet to be drawn, as it is when a run starts or is resumed.
+    """
+    whole = jax.eval_shape(lambda m: params.replace(market=m.replace(**kept)), market)
+    shapes = jax.eval_shape(partial(run_updates, learner), states, whole, hyper, count)[1]
+    buffers = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def on(market: Market) -> EnvParams:
+        return params.replace(market=market.replace(**kept))
+
+    def draw(number: Array) -> Market:
+        key = jax.random.fold_in(_first_key(states.now.draws), number)
+        drawn = function(key, source).replace(**dict.fromkeys(kept))
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), drawn, market)
+
+    def begin_anew(now: TrainState, market: Market) -> TrainState:
+        begin = partial(restart, learner, params=on(market))
+        return begin(now) if learner.config.num_seeds == 1 else jax.vmap(begin)(now)
+
+    def stretch(carry: tuple[Array, Any, Market, Metrics, Array, Array]) -> Any:
+        done, states, market, buffers, is_missing, _ = carry
+        before = jnp.max(states.now.update)
+        is_due = (before > 0) & (before % every == 0)
+        market = jax.lax.cond(is_due | is_missing, lambda _: draw(before // every), lambda m: m, market)
+        now = jax.lax.cond(is_due, begin_anew, lambda now, _: now, states.now, market)
+        asked = jnp.minimum(count - done, every - before % every)
+        states, figures = run_updates(learner, states.replace(now=now), on(market), hyper, asked)
+        made = jnp.max(states.now.update) - before
+        buffers = jax.tree.map(partial(_put_rows, done=done, made=made), buffers, figures)
+        failed = (figures["skipped_in_row"][made - 1] >= MAX_SKIPPED_IN_ROW).any()
+        return done + made, states, market, buffers, jnp.asarray(False), failed
+
+    start = (jnp.int32(0), states, market, buffers, is_missing, jnp.asarray(False))
+    _, states, market, buffers, _, _ = jax.lax.while_loop(lambda c: (c[0] < count) & ~c[5], stretch, start)
+    return states, market, buffers
+
+
+def _put_rows(buffer: Array, rows: Array, done: Array, made: Array) -> Array:
+    """Write the first `made` rows into a buffer from row `done` on."""
+    place = jnp.arange(buffer.shape[0])
+    is_new = ((place >= done) & (place < done + made)).reshape(-1, *[1] * (buffer.ndim - 1))
+    return jnp.where(is_new, jnp.roll(rows, done, axis=0), buffer)
+
+
+def _first_key(keys: Array) -> Array:
+    """Return the key of the draws; all seeds of a run share it."""
+    return keys if keys.ndim == 0 else keys[0]

@@ -1,0 +1,183 @@
+"""The folder of a training run: configuration, figures per update, summary."""
+
+import fnmatch
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ploutos_jax.train.run.atomic_write import write_whole
+from ploutos_jax.train.run.loggers import Logger, MetricsFile, TensorBoard, update_of
+
+CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
+
+
+class RunFolder:
+    """Writer of a run folder. Use as a context manager.
+
+    Args:
+        path: the folder; made if it is not there.
+        settings: written to `config.yaml`; enough to run again.
+        resume: go on in a folder that holds a run.
+        loggers: further receivers of figures, beside the file and TensorBoard.
+
+    Raises:
+        ValueError: if the folder holds a run and `resume` is not set, or holds none and it is.
+    """
+
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], *, resume: bool, loggers: Sequence[Logger] = ()
+    ) -> None:
+        check_output(path, resume=resume)
+        self.path = path
+        with self._telling_what_failed():
+            path.mkdir(parents=True, exist_ok=True)
+            if not resume:
+                write_whole(path / CONFIG_FILE, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
+            own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
+        self._loggers: tuple[Logger, ...] = (*own, *loggers)
+        self._last: dict[str, Any] = {}
+        self._added: dict[str, Any] = {}
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with self._telling_what_failed(), ExitStack() as closing:
+                for logger in self._loggers:
+                    closing.callback(logger.close)
+                if self._last:
+                    write_json(self.path / SUMMARY_FILE, self._last | self._added)
+        except OSError:
+            # Where the run ends with an error already, that one is told.
+            if kind is None:
+                raise
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Hand rows of figures, one per update, to all loggers."""
+        with self._telling_what_failed():
+            for logger in self._loggers:
+                logger.write(rows)
+        if rows:
+            self._last = dict(rows[-1])
+
+    def add(self, content: Mapping[str, Any]) -> None:
+        """Add entries to the summary that the run will have at its end."""
+        self._added |= content
+
+    def flush(self) -> None:
+        """Hand everything to the operating system, so that figures are there as far as a checkpoint reaches."""
+        with self._telling_what_failed():
+            for logger in self._loggers:
+                logger.flush()
+
+    def cut_back(self, update: int) -> None:
+        """Drop figures of updates after `update`: those that a resumed run will make again."""
+        kept = [row for row in read_figures(self.path) if row["update"] <= update]
+        with self._telling_what_failed():
+            for logger in self._loggers:
+                logger.cut_back(update, kept[-1]["timesteps"] if kept else 0)
+
+    @contextmanager
+    def _telling_what_failed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"The run folder {self.path} cannot be written: {error.strerror or error}. Checkpoints that are there"
+                " stay whole; make room or choose another place, then go on with --resume."
+            ) from error
+
+
+def choose_output(output: str | None, *, resume: bool) -> Path:
+    """Return the run folder of a command: the one given, else the next free (or, to resume, the newest) default one.
+
+    Raises:
+        ValueError: as `check_output` does.
+    """
+    if output is not None:
+        path = Path(output)
+    else:
+        taken = 0
+        while _holds_run(_default_folder(taken + 1)):
+            taken += 1
+        path = _default_folder(max(taken, 1) if resume else taken + 1)
+    check_output(path, resume=resume)
+    return path
+
+
+def _default_folder(number: int) -> Path:
+    return Path("checkpoints") / f"run-{number}"
+
+
+def _holds_run(path: Path) -> bool:
+    return (path / CONFIG_FILE).exists() or (path / METRICS_FILE).exists()
+
+
+def check_output(path: Path, *, resume: bool) -> None:
+    """Make sure that a run can be written to a folder without harm to another.
+
+    Raises:
+        ValueError: if the folder holds a run and `resume` is not set, holds none and it is, is a file, or has a path
+            that cannot be written or that checkpoints would be lost in.
+    """
+    if path.is_file():
+        raise ValueError(f"The output {path} is a file; give a folder.")
+    # Orbax looks for the parts of a checkpoint with a pattern made from the path, and drops them if it finds none.
+    if not fnmatch.fnmatchcase(str(path.absolute()), str(path.absolute())):
+        raise ValueError(f"The output {path.absolute()} has square brackets in its path; give one without.")
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"The output {path} cannot be written: {existing} is read-only. Give another --output.")
+    if _holds_run(path) and not resume:
+        raise ValueError(
+            f"The output folder {path} already holds a run. Give another --output, or --resume to continue that run."
+        )
+    if resume and not _holds_run(path):
+        raise ValueError(
+            f"There is no run to resume in {path}: it has no {CONFIG_FILE}. Leave out --resume to start one."
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON."""
+    write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:
+    """Add entries to the summary of a run folder; figures that are not finite become null."""
+    file = path / SUMMARY_FILE
+    summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    write_json(file, summary | _finite(content))
+
+
+def read_figures(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of figures of a run folder; lines that are none, cut short by a crash say, are left out."""
+    file = path / METRICS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if math.isfinite(update_of(line))]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plain(value: Any) -> Any:
+    """Return settings as YAML can hold them: mappings, lists, numbers, text."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    return str(getattr(value, "__name__", value))
