@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ploutos_jax.evaluate.ledger import Ledger
-from ploutos_jax.evaluate.metrics.summary import annual_return, daily_returns, exposure, total_return
+from ploutos_jax.evaluate.metrics import exposure
+from ploutos_jax.evaluate.metrics.summary import annual_return, daily_returns, total_return
 
 MOST_COST = 10.0
 """Multiple of the costs up to which a level with another strategy is looked for."""

@@ -22,12 +22,13 @@ from ploutos_jax.evaluate.inference.sharpe import (
 )
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import daily_returns, summarize
-from ploutos_jax.evaluate.report import charts, check_report_folder, check_spans, tables, write_files
+from ploutos_jax.evaluate.report import charts, tables
 from ploutos_jax.evaluate.report.figures import describe_span
 from ploutos_jax.evaluate.report.page import GLOSSARY, Section, verdict_box, whole_page
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import NOTHING, Figures, ratio
 from ploutos_jax.evaluate.report.verdict import CONFIDENCE, Verdict, is_ahead, rivals, sample_of
+from ploutos_jax.evaluate.report.write import check_report_folder, check_spans, write_files
 
 DAYS_IN_YEAR = 252
 _BLOCKS = 16

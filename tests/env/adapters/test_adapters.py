@@ -261,7 +261,7 @@ def test_steps_without_an_episode_and_wrong_shapes_are_refused():
 def load_without(patch: pytest.MonkeyPatch, library: str, module: str) -> Any:
     """Load a module of the package anew, as if a library were not installed."""
     patch.setitem(sys.modules, library, None)
-    found = importlib.util.find_spec(f"ploutos_jax.env.{module}")
+    found = importlib.util.find_spec(f"ploutos_jax.env.adapters.{module}")
     assert found is not None and found.loader is not None
     fresh = importlib.util.module_from_spec(found)
     found.loader.exec_module(fresh)
@@ -269,7 +269,7 @@ def load_without(patch: pytest.MonkeyPatch, library: str, module: str) -> Any:
 
 
 def test_what_is_not_installed_is_named_when_it_is_needed(monkeypatch: pytest.MonkeyPatch):
-    adapters = load_without(monkeypatch, "gymnasium", "adapters")
+    adapters = load_without(monkeypatch, "gymnasium", "gymnasium")
     for made in (adapters.GymnasiumEnv, adapters.GymnasiumVectorEnv):
         with pytest.raises(ImportError, match=f"{made.__name__} needs Gymnasium: pip install 'ploutos_jax\\[gym\\]'"):
             made(*make("discrete"), num_envs=2) if made is adapters.GymnasiumVectorEnv else made(*make("discrete"))
