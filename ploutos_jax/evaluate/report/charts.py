@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from ploutos_jax.evaluate.ledger import OPEN, Ledger
+from ploutos_jax.evaluate.metrics import exposure
 from ploutos_jax.evaluate.metrics.summary import (
     cvar_95,
     daily_returns,
-    exposure,
     rolling_cvar,
     rolling_sharpe,
     rolling_var,

@@ -72,7 +72,7 @@ def test_folder_holds_the_promised_files_and_nothing_else(written):
         "equity.parquet",
         "fills.parquet",
         "metrics.json",
-        "write.html",
+        "report.html",
         "trades.parquet",
     ]
     assert [path.name for path in folder.parent.iterdir()] == ["report"]
