@@ -26,7 +26,8 @@ from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Observation
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.panel import Labels, Market, Panel
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.ppo.learner import Learner

@@ -23,6 +23,7 @@ from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.evaluate.report.comparison import write_comparison
 from ploutos_jax.evaluate.report.evidence import describe_trials, trials_beside
+from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table, write_report
 from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
 from ploutos_jax.market.features.build import build_market
@@ -118,7 +119,7 @@ def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
         "checkpoint": f"{folder}{place}, update {run.agent.step}",
         "data": f"{run.data.data}, {run.span.num_assets} tickers",
         "actions": "likeliest" if wanted.seed is None else f"drawn with seed {wanted.seed}",
-        "out_of_sample": run.agent.describe_span(run.span.times[0], run.span.times[-1]),
+        "out_of_sample": describe_provenance(run.agent.provenance(run.span.times[0], run.span.times[-1])),
     }
 
 

@@ -104,7 +104,6 @@ def _facts(
         "trials": f"{trials} (seeds times folds times checkpoints that were scored)",
         "time": f"{sum(fold.facts['seconds'] for fold in folds) / 60:.1f} minutes",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.default_backend()}, jax {jax.__version__}",
-        "out_of_sample": "Out of sample: each bar is played by an agent that neither trained nor was chosen on it.",
     }
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from ploutos_jax.agents.provenance import Provenance
 from ploutos_jax.agents.scaling import ObservationScaling
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
@@ -165,23 +166,21 @@ class Agent:
             )
         return known
 
-    def describe_span(self, first: Any, last: Any) -> str:
-        """Return one sentence on how a span of dates relates to the training bars."""
+    def provenance(self, first: Any, last: Any) -> Provenance:
+        """Return how a span of dates relates to the bars that the agent was trained and chosen on."""
         begin, end = str(first)[:10], str(last)[:10]
+        chosen_on = (self.chosen_on[0], self.chosen_on[1]) if self.chosen_on else None
         if not self.trained_to:
-            return "It is not known which bars the agent was trained on."
-        trained = f"training ran from {self.trained_from} to {self.trained_to}"
-        if self.chosen_on and begin <= self.chosen_on[1] and end >= self.chosen_on[0]:
-            first_day, last_day = self.chosen_on
-            return (
-                f"Chosen by its score from {first_day} to {last_day}, so the figures flatter it: {trained}. Score it"
-                " on other bars."
-            )
-        if begin >= self.trained_to:
-            return f"Out of sample: {trained}."
-        if end <= self.trained_from:
-            return f"Before the training bars: {trained}."
-        return f"In sample, so the figures prove nothing: {trained}."
+            return Provenance(chosen_on=chosen_on, update=self.step)
+        if chosen_on is not None and begin <= chosen_on[1] and end >= chosen_on[0]:
+            relation = "overlaps_selection"
+        elif begin >= self.trained_to:
+            relation = "after_training"
+        elif end <= self.trained_from:
+            relation = "before_training"
+        else:
+            relation = "overlaps_training"
+        return Provenance(relation, (self.trained_from, self.trained_to), chosen_on, self.step)
 
     def check_market(self, market: Market) -> None:
         """Make sure that the agent can act in a market.

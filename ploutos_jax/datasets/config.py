@@ -12,7 +12,8 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.cache import default_folder
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
 from ploutos_jax.market.io.load import load_panel
-from ploutos_jax.market.panel import Market, Panel, read_date
+from ploutos_jax.market.labels import read_date
+from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.planted import planted_panel
 

@@ -2,9 +2,13 @@
 
 import dataclasses
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from ploutos_jax.agents.provenance import UNKNOWN, Provenance
+from ploutos_jax.market.calendar import Calendar
 
 FILL_COLUMNS = ("bar", "date", "ticker", "side", "shares", "price", "reference_price", "fee", "reason")
 PART_COLUMNS = ("spread", "slippage", "impact", "commission")
@@ -23,6 +27,9 @@ TRADE_COLUMNS = (
     "exit_reason",
     "bars",
 )
+Role = Literal["agent", "baseline", "random", "oracle"]
+"""What a strategy is: only agents and baselines could have been followed; an oracle sees later bars."""
+
 OPEN = "open"
 """`exit_reason` of a position that is still held at the end."""
 
@@ -59,6 +66,9 @@ class Ledger:
         split: `[N+1, A]` new shares per old share at the open of the bar (1 = no split), or None for none.
         fee_rounding: `[N+1]` dollars by which the day's fees were rounded up, part of `cost`; None for none.
         interest: `[N+1]` dollars paid on cash; None for none.
+        role: what the strategy is among those of a report.
+        provenance: how these bars relate to those that the agent was trained and chosen on.
+        calendar: of the market, by which figures are annualised.
 
     Raises:
         ValueError: if shapes disagree, a number is not finite, or the fills do not fit the bars and tickers.
@@ -78,6 +88,9 @@ class Ledger:
     split: np.ndarray | None = None
     fee_rounding: np.ndarray | None = None
     interest: np.ndarray | None = None
+    role: Role = "agent"
+    provenance: Provenance = UNKNOWN
+    calendar: Calendar = Calendar()
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times).astype("datetime64[ns]")

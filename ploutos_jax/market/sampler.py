@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ploutos_jax.market.panel import Labels, Market
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import sector_columns
 
 DrawFunction = Callable[[jax.Array, Any], Market]

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from ploutos_jax.market.panel import UNKNOWN_SECTOR, Market
+from ploutos_jax.market.labels import UNKNOWN_SECTOR
+from ploutos_jax.market.panel import Market
 
 GICS_SECTORS = (
     "Communication Services",

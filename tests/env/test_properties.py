@@ -14,7 +14,8 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import observe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import DELISTED, REASON_NAMES
-from ploutos_jax.market.panel import Labels, Market
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Market
 from tests.env.scenes import EVERY_RULE, INERT
 from tests.env.worlds import (
     ACCOUNT_AXES,

@@ -16,7 +16,8 @@ import numpy as np
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Info
-from ploutos_jax.market.panel import SCALES, Labels, Market
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import SCALES, Market
 
 PRICES = ("open", "high", "low", "close")
 

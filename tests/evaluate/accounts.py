@@ -13,8 +13,8 @@ SYMBOLS = ("AAA", "BRK.B", "BTC/USD")
 SECTORS = ("Energy", "Financials", "Energy")
 
 
-def make_ledger(name, seed=0, num_bars=60, trade_every=6, start="2017-01-30"):
-    """A small account that buys and sells the three symbols in turn at the close."""
+def make_ledger(name, seed=0, num_bars=60, trade_every=6, start="2017-01-30", **facts):
+    """A small account, with further fields of a ledger, that buys and sells the three symbols in turn at the close."""
     rng = np.random.default_rng(seed)
     times = np.busday_offset(np.datetime64(start), np.arange(num_bars + 1), roll="forward")
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, (num_bars + 1, 3)), axis=0))
@@ -35,7 +35,7 @@ def make_ledger(name, seed=0, num_bars=60, trade_every=6, start="2017-01-30"):
         equity = cash + shares @ close[bar]
         accounts.append((equity, cash, shares @ close[bar], traded / accounts[-1][0], cost))
     fills = pd.DataFrame(rows, columns=list(FILL_COLUMNS))
-    return Ledger(name, times, *np.array(accounts).T, 10_000.0, fills, SYMBOLS, close)
+    return Ledger(name, times, *np.array(accounts).T, 10_000.0, fills, SYMBOLS, close, **facts)
 
 
 def page_of(ledger, facts=None, **others):
@@ -43,7 +43,8 @@ def page_of(ledger, facts=None, **others):
     ledgers = {ledger.name: ledger, **others}
     figures = {name: summarize(one) for name, one in ledgers.items()}
     evidence = evidence_of(ledgers, figures)
-    verdict = judge(ledger.name, figures, evidence, facts or {})
+    roles = {name: one.role for name, one in ledgers.items()}
+    verdict = judge(ledger.name, figures, evidence, roles=roles, provenance=ledger.provenance)
     return build_page(ledgers, figures, evidence, verdict=verdict, title="t", facts=facts or {})
 
 

@@ -9,7 +9,8 @@ NUM_BARS, NUM_ASSETS = 330, 4
 
 def make_panel(seed=0, num_bars=NUM_BARS, num_assets=NUM_ASSETS):
     # Imported here: JAX must not be imported before tests/conftest.py has configured it.
-    from ploutos_jax.market.panel import Labels, Panel
+    from ploutos_jax.market.labels import Labels
+    from ploutos_jax.market.panel import Panel
 
     rng = np.random.default_rng(seed)
     shape = num_bars, num_assets

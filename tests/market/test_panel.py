@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.panel import Labels, Panel, read_date
+from ploutos_jax.market.labels import Labels, read_date
+from ploutos_jax.market.panel import Panel
 
 
 @pytest.fixture(scope="module")

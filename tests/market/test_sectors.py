@@ -3,7 +3,8 @@
 import numpy as np
 
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.panel import UNKNOWN_SECTOR, Labels, Panel
+from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
+from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.sectors import GICS_SECTORS, NO_SECTOR, NUM_SECTORS, cluster_columns, sector_columns
 
 

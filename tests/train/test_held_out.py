@@ -71,8 +71,8 @@ def test_the_best_is_kept_apart(scored):
     assert best.step == expected.step
     assert_identical(best.params, expected.params)
     assert best.chosen_on == ("2014-01-01", "2017-12-31")
-    assert "flatter it" in best.describe_span("2015-01-01", "2016-01-01")
-    assert best.describe_span("2018-02-01", "2018-12-31").startswith("Out of sample")
+    assert best.provenance("2015-01-01", "2016-01-01").relation == "overlaps_selection"
+    assert best.provenance("2018-02-01", "2018-12-31").sample == "out_of_sample"
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     found = {"update": best.step, "timesteps": best.step * PER_UPDATE, "score": max(scores), "other": None}
     assert summary["best"] == found

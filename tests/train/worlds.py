@@ -11,7 +11,8 @@ from ploutos_jax.agents.agent import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
-from ploutos_jax.market.panel import Labels, Market
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.ppo.learner import Learner

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.env.types import Array, EnvParams
-from ploutos_jax.market.panel import read_date
+from ploutos_jax.market.labels import read_date
 
 CENT = 0.01
 

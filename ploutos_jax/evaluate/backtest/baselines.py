@@ -195,7 +195,7 @@ def total_returns(market: Market) -> np.ndarray:
 
 def bars_per_year(market: Market) -> float:
     """Return the bars in a year of 252 sessions, by the bars per session of this market."""
-    return 252 * market.num_bars / max(len(np.unique(np.asarray(market.sessions))), 1)
+    return market.calendar.periods_per_year * market.num_bars / max(len(np.unique(np.asarray(market.sessions))), 1)
 
 
 def _events(market: Market) -> tuple[np.ndarray, np.ndarray]:

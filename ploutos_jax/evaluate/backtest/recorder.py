@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from ploutos_jax.agents.provenance import UNKNOWN, Provenance
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Step
 from ploutos_jax.env.types import REASON_NAMES, EnvParams, Fill
-from ploutos_jax.evaluate.ledger import FEE_PREFIX, FILL_COLUMNS, PART_COLUMNS, Ledger
+from ploutos_jax.evaluate.ledger import FEE_PREFIX, FILL_COLUMNS, PART_COLUMNS, Ledger, Role
 from ploutos_jax.market.panel import Market
 
 Records = dict[str, Any]
@@ -28,7 +29,16 @@ def record_account(params: EnvParams, step: Step) -> Records:
     return {"gross_exposure": gross, "fills": fills, **{name: step.info[name] for name in ACCOUNT}}
 
 
-def to_ledger(name: str, span: Market, config: EnvConfig, records: Records, env: int = 0) -> Ledger:
+def to_ledger(
+    name: str,
+    span: Market,
+    config: EnvConfig,
+    records: Records,
+    env: int = 0,
+    *,
+    role: Role = "agent",
+    provenance: Provenance = UNKNOWN,
+) -> Ledger:
     """Return the host's view of one environment's records `[N, E, ...]`.
 
     Args:
@@ -37,6 +47,7 @@ def to_ledger(name: str, span: Market, config: EnvConfig, records: Records, env:
         config: rules and costs.
         records: from `record_account`.
         env: which environment.
+        role, provenance: of the ledger.
     """
     one = jax.tree.map(lambda x: np.asarray(x[:, env]), records)
 
@@ -58,6 +69,9 @@ def to_ledger(name: str, span: Market, config: EnvConfig, records: Records, env:
         split=None if span.split is None else np.asarray(span.split, np.float64),
         fee_rounding=column("fee_rounding", 0.0),
         interest=column("interest", 0.0),
+        role=role,
+        provenance=provenance,
+        calendar=span.calendar,
     )
 
 

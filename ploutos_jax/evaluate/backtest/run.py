@@ -18,7 +18,7 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
-from ploutos_jax.evaluate.backtest.baselines import Rule, buy_and_hold, rules_for
+from ploutos_jax.evaluate.backtest.baselines import ORACLE, Rule, buy_and_hold, rules_for
 from ploutos_jax.evaluate.backtest.recorder import Records, record_account, to_ledger
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
@@ -60,7 +60,8 @@ def backtest(
     runner = _start(env, params, seed or 0, 1)
     sampled = seed is not None
     records = _play_agent(env, agent.network, span.num_bars - 1, sampled, agent.params, params, runner)
-    return to_ledger(name, span, env.config, records)
+    provenance = agent.provenance(span.times[0], span.times[-1])
+    return to_ledger(name, span, env.config, records, provenance=provenance)
 
 
 def baselines(
@@ -103,7 +104,8 @@ def baselines_by_rule(
     ledgers = {}
     for name, rule in rules.items():
         targets = jnp.asarray(rule(seen, first), params.initial_cash.dtype)
-        ledgers[name] = to_ledger(name, span, plain, _play_rule(env, span.num_bars - 1, targets, params, runner))
+        records = _play_rule(env, span.num_bars - 1, targets, params, runner)
+        ledgers[name] = to_ledger(name, span, plain, records, role="oracle" if name == ORACLE else "baseline")
     return ledgers
 
 
@@ -125,7 +127,8 @@ def random_actions(market: Market, config: EnvConfig, start: Any = None, end: An
     final = np.asarray(_play_random(env, span.num_bars - 1, False, params, runners)["equity"][-1])
     chosen = int(np.argsort(final, kind="stable")[_RANDOM_DRAWS // 2])
     median = _take_env(runners, chosen)
-    return to_ledger(RANDOM, span, env.config, _play_random(env, span.num_bars - 1, True, params, median))
+    records = _play_random(env, span.num_bars - 1, True, params, median)
+    return to_ledger(RANDOM, span, env.config, records, role="random")
 
 
 def _span(market: Market, start: Any, end: Any) -> Market:

@@ -104,8 +104,11 @@ def _num_reports(folder: Path) -> int:
     checkpoints = set()
     for path in folder.rglob(REPORT_METRICS):
         try:
-            facts = json.loads(path.read_text(encoding="utf-8")).get("facts", {})
-            checkpoints.add(str(facts.get("checkpoint")).rpartition("update")[2])
+            content = json.loads(path.read_text(encoding="utf-8"))
+            update = content.get("provenance", {}).get("update")
+            # Reports before 0.2.0 say it in words only.
+            said = str(content.get("facts", {}).get("checkpoint")).rpartition("update")[2].strip()
+            checkpoints.add(said if update is None else str(update))
         except (json.JSONDecodeError, AttributeError):
             continue
     return len(checkpoints)

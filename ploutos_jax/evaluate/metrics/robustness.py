@@ -35,9 +35,9 @@ def growth_at_cost(ledger: Ledger, multiples: np.ndarray) -> np.ndarray:
         return np.where((wealth > 0).all(axis=1), np.log(np.where(wealth > 0, wealth, 1.0)).sum(axis=1), -np.inf)
 
 
-def annual_return_at_cost(ledger: Ledger, multiples: np.ndarray, periods: float = 252) -> np.ndarray:
+def annual_return_at_cost(ledger: Ledger, multiples: np.ndarray) -> np.ndarray:
     """Return `[M]` annual returns of the same trades at multiples of their cost."""
-    years = max(daily_returns(ledger).size, 1) / periods
+    years = max(daily_returns(ledger).size, 1) / ledger.calendar.periods_per_year
     return np.expm1(growth_at_cost(ledger, multiples) / years)
 
 
@@ -84,7 +84,7 @@ def fragility(ledger: Ledger) -> dict[str, Any]:
     equal = exposure.effective_positions(weight)
     best = next(iter(by_ticker), None)
     return {
-        "annual_return_without_best_days": annual_return(dull),
+        "annual_return_without_best_days": annual_return(dull, ledger.calendar.periods_per_year),
         "total_return_without_best_days": total_return(dull),
         "top_trades_pnl_share": float(pnl[:TOP].sum()) / profit if profit > 0 else None,
         "top_ticker": best,

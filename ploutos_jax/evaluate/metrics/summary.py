@@ -66,7 +66,7 @@ def daily_returns(ledger: Ledger) -> np.ndarray:
     return simple_returns(ledger.equity[rows])
 
 
-def summarize(ledger: Ledger, periods: float = 252, benchmark: Ledger | None = None) -> dict[str, Any]:
+def summarize(ledger: Ledger, periods: float | None = None, benchmark: Ledger | None = None) -> dict[str, Any]:
     """Return the figures of one ledger, net of costs, by name.
 
     Intraday bars: the returns are compounded to days first, and `periods` counts days; so `annual_*`, `sharpe`,
@@ -76,7 +76,7 @@ def summarize(ledger: Ledger, periods: float = 252, benchmark: Ledger | None = N
 
     Args:
         ledger: the account of one strategy.
-        periods: days in a year that have a return.
+        periods: days in a year that have a return; those of the ledger's calendar without it.
         benchmark: another ledger over the same bars; adds `alpha`, `beta`, `information_ratio`, `tracking_error` and
             `correlation`.
 
@@ -88,6 +88,7 @@ def summarize(ledger: Ledger, periods: float = 252, benchmark: Ledger | None = N
     Raises:
         ValueError: if the benchmark covers other days.
     """
+    periods = ledger.calendar.periods_per_year if periods is None else periods
     daily, trades = daily_returns(ledger), ledger.trades
     reason, pnl, bars = (trades[column].to_numpy() for column in ("exit_reason", "pnl", "bars"))
     is_open = reason == OPEN

@@ -18,7 +18,6 @@ from ploutos_jax.evaluate.metrics.summary import (
 )
 from ploutos_jax.evaluate.report import svg
 from ploutos_jax.evaluate.report.plot_style import dollars, percent, shorten
-from ploutos_jax.evaluate.report.verdict import is_oracle
 
 AGENT = "c0"
 NUM_COLORS = 9
@@ -77,8 +76,8 @@ def equity_charts(ledgers: Mapping[str, Ledger], episodes: Sequence[Episode] = (
 def drawable(ledgers: Mapping[str, Ledger]) -> dict[str, Ledger]:
     """Return the strategies to draw in one chart: all but oracles that would make everything else look flat."""
     highest = {name: float(np.max(one.equity / one.equity[0])) for name, one in ledgers.items()}
-    most = max((high for name, high in highest.items() if not is_oracle(name)), default=np.inf)
-    return {name: one for name, one in ledgers.items() if not is_oracle(name) or highest[name] <= MOST_TIMES * most}
+    most = max((high for name, high in highest.items() if ledgers[name].role != "oracle"), default=np.inf)
+    return {name: one for name, one in ledgers.items() if one.role != "oracle" or highest[name] <= MOST_TIMES * most}
 
 
 def returns_chart(ledger: Ledger) -> str:
@@ -118,7 +117,9 @@ def rolling_sharpe_chart(ledgers: Mapping[str, Ledger], shown: Collection[str]) 
     window = exposure.fitting_window(returns.size)
     if window is None:
         return f"<p>The span of {returns.size:,} days is too short for rolling figures.</p>"
-    rolling = {other: rolling_sharpe(one, window) for other, one in daily.items()}
+    rolling = {
+        other: rolling_sharpe(one, window, ledgers[other].calendar.periods_per_year) for other, one in daily.items()
+    }
     values = np.concatenate(list(rolling.values()))
     if not np.isfinite(values).any():
         return ""

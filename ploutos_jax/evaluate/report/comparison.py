@@ -20,17 +20,16 @@ from ploutos_jax.evaluate.inference.sharpe import (
     sharpe_difference,
     superior_ability,
 )
-from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics.summary import daily_returns, summarize
 from ploutos_jax.evaluate.report import charts, tables
 from ploutos_jax.evaluate.report.figures import describe_span
 from ploutos_jax.evaluate.report.page import GLOSSARY, Section, verdict_box, whole_page
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import NOTHING, Figures, ratio
-from ploutos_jax.evaluate.report.verdict import CONFIDENCE, Verdict, is_ahead, rivals, sample_of
+from ploutos_jax.evaluate.report.verdict import CONFIDENCE, Verdict, is_ahead, rivals
 from ploutos_jax.evaluate.report.write import check_report_folder, check_spans, write_files
 
-DAYS_IN_YEAR = 252
 _BLOCKS = 16
 """Blocks of the cross-validation for overfitting; each needs two days at least."""
 
@@ -53,7 +52,7 @@ def write_comparison(
         folder: created if it is missing; other files in it stay.
         runs: at least two ledgers over the same bars, by the name to show.
         baselines: other strategies over these bars.
-        facts: of each run, by its name; `out_of_sample` as in `report.write_report`.
+        facts: of each run, by its name, shown as given.
         title: heading of the page.
         overwrite: replace the report that the folder holds.
 
@@ -79,7 +78,7 @@ def write_comparison(
         "comparison": found,
         "facts": facts,
     }
-    verdict = judge_comparison(runs, figures, found, {sample_of(facts[name]) for name in runs})
+    verdict = judge_comparison(runs, figures, found, {name: one.role for name, one in ledgers.items()})
     content["verdict"] = verdict.headline
     page = _page(runs, baselines, figures, found, facts, verdict, title or f"{len(runs)} runs side by side")
     times = runs[first].times
@@ -104,9 +103,10 @@ def compare(
         figure is not defined.
     """
     daily = {name: daily_returns(one) for name, one in {**runs, **baselines}.items()}
+    periods = next(iter(runs.values())).calendar.periods_per_year
     best = max(runs, key=lambda name: _or_least(figures[name]["sharpe"]))
     matrix = np.stack([daily[name] for name in runs], axis=1)
-    sharpes = np.array([figures[name]["sharpe"] for name in runs]) / math.sqrt(DAYS_IN_YEAR)
+    sharpes = np.array([figures[name]["sharpe"] for name in runs]) / math.sqrt(periods)
     known = sharpes[np.isfinite(sharpes)]
     spread = float(known.var(ddof=1)) if known.size > 1 else 0.0
     apart = [_correlation(daily[a], daily[b]) for a, b in itertools.combinations(runs, 2)]
@@ -116,19 +116,21 @@ def compare(
         "num_trials": len(runs),
         "effective_trials": effective_trials(matrix),
         # All runs count in full, correlated or not: the harder reading.
-        "expected_best_sharpe": expected_maximum_sharpe(spread, len(runs)) * math.sqrt(DAYS_IN_YEAR),
+        "expected_best_sharpe": expected_maximum_sharpe(spread, len(runs)) * math.sqrt(periods),
         "deflated_sharpe": deflated_sharpe(daily[best], sharpes, len(runs)),
         "overfitting_probability": overfitting_probability(matrix, _BLOCKS) if enough else None,
         "correlation": float(np.mean(apart)),
         "no_better_p_value": {name: superior_ability(matrix, daily[name]) for name in baselines},
         "sharpe_differences": {
-            name: sharpe_difference(daily[best], returns)._asdict() for name, returns in daily.items() if name != best
+            name: sharpe_difference(daily[best], returns, periods=periods)._asdict()
+            for name, returns in daily.items()
+            if name != best
         },
     }
 
 
 def judge_comparison(
-    runs: Mapping[str, Ledger], figures: Mapping[str, Figures], found: Mapping[str, Any], samples: set[str]
+    runs: Mapping[str, Ledger], figures: Mapping[str, Figures], found: Mapping[str, Any], roles: Mapping[str, Role]
 ) -> Verdict:
     """Return the verdict on the choice among runs.
 
@@ -136,17 +138,17 @@ def judge_comparison(
         runs: those compared.
         figures: of runs and baselines.
         found: as from `compare`.
-        samples: what `verdict.sample_of` says of the runs, without repetition.
+        roles: what each strategy is, by its name.
     """
     best, tests = found["best"], found["sharpe_differences"]
     own = figures[best]
     rest = [name for name in runs if name != best]
     bars = {name: figures[name] for name in figures if name == best or name not in runs}
-    baselines = rivals(best, bars)
+    baselines = rivals(best, bars, roles)
     behind = [name for name in baselines if not own["sharpe"] > figures[name]["sharpe"]]
     clear = [name for name in (*rest, *baselines) if is_ahead(tests[name])]
     lead = f"Of {len(runs)} runs {best} has the highest Sharpe ratio, {_figure(own['sharpe'])}"
-    if samples != {"out"}:
+    if any(run.provenance.sample != "out_of_sample" for run in runs.values()):
         headline, tone = f"{lead}, but not all of these bars are known to be out of sample: it proves nothing.", "bad"
     elif behind:
         headline, tone = f"{lead}, and {behind[0]} has {_figure(figures[behind[0]]['sharpe'])}.", "bad"

@@ -3,17 +3,18 @@
 import math
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ploutos_jax.evaluate.inference import sharpe as inference
 from ploutos_jax.evaluate.inference.sharpe import Trials, read_trials
-from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics.robustness import fragility, level_cost
 from ploutos_jax.evaluate.metrics.summary import annual_return, daily_returns, sharpe
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import Figures, ratio, signed
-from ploutos_jax.evaluate.report.verdict import is_oracle, rivals
+from ploutos_jax.evaluate.report.verdict import rivals
 from ploutos_jax.runs.settings import data_of_run
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
@@ -39,8 +40,10 @@ def evidence_of(
         by name of every strategy but oracles), `num_trials` and `deflated_sharpe` (None if the trials are not known).
     """
     name, ledger = next(iter(ledgers.items()))
+    roles: dict[str, Role] = {other: one.role for other, one in ledgers.items()}
+    periods = ledger.calendar.periods_per_year
     own = figures[name]["total_return"]
-    led = [other for other in rivals(name, figures)[:2] if own > figures[other]["total_return"]]
+    led = [other for other in rivals(name, figures, roles)[:2] if own > figures[other]["total_return"]]
     rests_on = {
         **fragility(ledger),
         "level_cost_against": {other: level_cost(ledger, ledgers[other]) for other in led},
@@ -49,12 +52,14 @@ def evidence_of(
     daily = daily_returns(ledger)
     if daily.size < _FEWEST_DAYS or not math.isfinite(figures[name]["sharpe"]):
         return rests_on
-    of_sharpe = inference.bootstrap_interval(daily, sharpe)
-    of_return = inference.bootstrap_interval(daily, annual_return, mean_block=of_sharpe.block_length)
+    of_sharpe = inference.bootstrap_interval(daily, partial(sharpe, periods=periods))
+    of_return = inference.bootstrap_interval(
+        daily, partial(annual_return, periods=periods), mean_block=of_sharpe.block_length
+    )
     tests = {
-        other: inference.sharpe_difference(daily, daily_returns(one))._asdict()
+        other: inference.sharpe_difference(daily, daily_returns(one), periods=periods)._asdict()
         for other, one in ledgers.items()
-        if other != name and not is_oracle(other)
+        if other != name and roles[other] != "oracle"
     }
     return rests_on | {
         "sharpe_interval": [of_sharpe.low, of_sharpe.high],

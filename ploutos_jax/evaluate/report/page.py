@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics import exposure
 from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, level_cost
 from ploutos_jax.evaluate.report import charts, tables
@@ -20,7 +20,7 @@ from ploutos_jax.evaluate.report.style import STYLE, SYMBOLS
 from ploutos_jax.evaluate.report.tables import COLUMNS, Figures, show
 from ploutos_jax.evaluate.report.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.report.verdict import Verdict, rivals
-from ploutos_jax.market.panel import UNKNOWN_SECTOR
+from ploutos_jax.market.labels import UNKNOWN_SECTOR
 
 TILES = ("total_return", "annual_return", "sharpe", "max_drawdown", "win_rate", "total_cost")
 
@@ -126,7 +126,7 @@ def _tiles(agent: Figures) -> str:
 
 def _risk(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures], sectors: tuple[str, ...]) -> str:
     name, ledger = next(iter(ledgers.items()))
-    beside = next(iter(rivals(name, figures)), None)
+    beside = next(iter(rivals(name, figures, _roles(ledgers))), None)
     parts = [
         charts.rolling_sharpe_chart(ledgers, [name, *([beside] if beside else [])]),
         charts.rolling_loss_chart(ledger),
@@ -148,13 +148,17 @@ def _costs(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str
     content = tables.costs_table(ledgers, figures)
     if not ledger.cost.sum() > 0:
         return content
-    best = next(iter(rivals(name, figures)), None)
+    best = next(iter(rivals(name, figures, _roles(ledgers))), None)
     shown = {name: ledger} | ({best: ledgers[best]} if best is not None else {})
     multiples = np.linspace(0.0, 5.0, 51)
     gains = {other: annual_return_at_cost(one, multiples) for other, one in shown.items()}
     even = level_cost(ledger, ledgers[best]) if best is not None else None
     colors = {other: charts.color_of(i) for i, other in enumerate(ledgers)}
     return content + charts.cost_chart(multiples, gains, even, colors)
+
+
+def _roles(ledgers: Mapping[str, Ledger]) -> dict[str, Role]:
+    return {name: ledger.role for name, ledger in ledgers.items()}
 
 
 def _luck(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:

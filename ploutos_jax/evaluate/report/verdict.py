@@ -9,17 +9,28 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ploutos_jax.agents.provenance import UNKNOWN, Provenance, Sample
+from ploutos_jax.evaluate.ledger import Role
 from ploutos_jax.evaluate.metrics.robustness import MOST_COST, TOP
 from ploutos_jax.evaluate.report.plot_style import dollars, percent
+from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.tables import Figures, ratio, signed
+from ploutos_jax.market.calendar import Calendar
 
 Tone = Literal["good", "open", "bad"]
 
 CONFIDENCE = 0.95
 """Probability above which luck is called an unlikely reason."""
 
-RANDOM_NAME, ORACLE_NAME = "random", "oracle"
-"""What marks a strategy nobody could follow (it sees the future), and one that nobody would."""
+
+_DAILY = Calendar()
+
+SAMPLE_PREFIX: dict[Sample, str] = {
+    "out_of_sample": "",
+    "in_sample": "In sample: ",
+    "unknown": "Perhaps in sample: ",
+}
+"""How a headline begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +52,11 @@ def judge(
     name: str,
     figures: Mapping[str, Figures],
     evidence: Mapping[str, Any],
-    facts: Mapping[str, str],
+    *,
+    roles: Mapping[str, Role],
+    provenance: Provenance = UNKNOWN,
+    calendar: Calendar = _DAILY,
+    data: str = "",
     worst_scenario: str = "",
 ) -> Verdict:
     """Return the verdict on one strategy.
@@ -50,14 +65,17 @@ def judge(
         name: the strategy under test.
         figures: as from `metrics.summarize` by strategy.
         evidence: as from `evidence.evidence_of`.
-        facts: of the run; `out_of_sample` is a sentence on how the bars relate to those of training.
+        roles: what each strategy is, by its name.
+        provenance: how the bars relate to those of training.
+        calendar: by which the figures are annualised.
+        data: what the bars are, in the reader's words.
         worst_scenario: a sentence on the stress test, if there was one.
     """
-    headline, tone = _headline(name, figures, evidence, facts)
+    headline, tone = _headline(name, figures, evidence, roles, provenance)
     points = [
-        ("What was tested", _tested(figures[name], facts)),
-        ("Against the baselines", _comparison(name, figures, evidence)),
-        ("How sure that is", _confidence(figures[name], evidence)),
+        ("What was tested", _tested(figures[name], provenance, data)),
+        ("Against the baselines", _comparison(name, figures, evidence, roles)),
+        ("How sure that is", _confidence(figures[name], evidence, calendar)),
         ("What would break it", _breaks(name, figures, evidence, worst_scenario)),
         (
             "What it is not",
@@ -68,13 +86,13 @@ def judge(
     return Verdict(headline[0].upper() + headline[1:], tone, tuple(points))
 
 
-def rivals(name: str, figures: Mapping[str, Figures]) -> list[str]:
+def rivals(name: str, figures: Mapping[str, Figures], roles: Mapping[str, Role]) -> list[str]:
     """Return the strategies that somebody could have followed instead, the best Sharpe ratio first.
 
     Left out are oracles, and random actions unless there is nothing else.
     """
-    possible = [other for other in figures if other != name and not is_oracle(other)]
-    sensible = [other for other in possible if not other.lower().startswith(RANDOM_NAME)]
+    possible = [other for other in figures if other != name and roles[other] != "oracle"]
+    sensible = [other for other in possible if roles[other] != "random"]
 
     def order(other: str) -> float:
         value = figures[other].get("sharpe")
@@ -83,25 +101,16 @@ def rivals(name: str, figures: Mapping[str, Figures]) -> list[str]:
     return sorted(sensible or possible, key=order)
 
 
-def is_oracle(name: str) -> bool:
-    """Return whether a strategy sees what nobody could have seen."""
-    return ORACLE_NAME in name.lower()
-
-
-def sample_of(facts: Mapping[str, str]) -> Literal["out", "in", "unknown"]:
-    """Return whether the bars lie outside those of training, by the run's own sentence."""
-    told = facts.get("out_of_sample", "").lower()
-    if told.startswith(("out of sample", "before the training")):
-        return "out"
-    return "in" if told.startswith("in sample") else "unknown"
-
-
 def _headline(
-    name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any], facts: Mapping[str, str]
+    name: str,
+    figures: Mapping[str, Figures],
+    evidence: Mapping[str, Any],
+    roles: Mapping[str, Role],
+    provenance: Provenance,
 ) -> tuple[str, Tone]:
     own = figures[name]
-    others = rivals(name, figures)
-    where = {"out": "", "in": "In sample: ", "unknown": "Perhaps in sample: "}[sample_of(facts)]
+    others = rivals(name, figures, roles)
+    where = SAMPLE_PREFIX[provenance.sample]
     gain = f"{signed(own['annual_return'])} a year" if math.isfinite(own["annual_return"]) else "no defined return"
     if not others:
         return f"{where}{name} made {gain}, compared with nothing that could tell skill from a rising market.", "open"
@@ -156,26 +165,26 @@ def is_ahead(test: Mapping[str, Any]) -> bool:
     return bool(test["difference"] > 0 and test["p_value"] < 1 - CONFIDENCE)
 
 
-def _tested(own: Figures, facts: Mapping[str, str]) -> str:
-    told = facts.get("out_of_sample")
-    data = f" on {facts['data']}" if "data" in facts else ""
-    # What the run says is shown as its own words: nothing here could check them.
+def _tested(own: Figures, provenance: Provenance, data: str) -> str:
+    on = f" on {data}" if data else ""
     sample = (
-        f"In the run's own words: {told.rstrip('.')}."
-        if told
+        describe_provenance(provenance)
+        if provenance != UNKNOWN
         else "The run does not say whether the agent was trained on these bars. Read the figures as in-sample, that is"
         " as too good, unless you know better."
     )
     return (
-        f"{own['num_bars']:,} bars from {own['start'][:10]} to {own['end'][:10]}{data}, starting with"
+        f"{own['num_bars']:,} bars from {own['start'][:10]} to {own['end'][:10]}{on}, starting with"
         f" {dollars(own['initial_cash'])}. {sample} All figures but the gross returns are net of the costs that the"
         f" simulation charged: {dollars(own['total_cost'])} in all. Positions still held at the end are marked at the"
         " last close, without the cost of selling them."
     )
 
 
-def _comparison(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:
-    others = [other for other in figures if other != name and not is_oracle(other)]
+def _comparison(
+    name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any], roles: Mapping[str, Role]
+) -> str:
+    others = [other for other in figures if other != name and roles[other] != "oracle"]
     if not others:
         return "It was compared with nothing: a gain alone does not tell skill from a rising market."
     own = figures[name]
@@ -185,7 +194,7 @@ def _comparison(name: str, figures: Mapping[str, Figures], evidence: Mapping[str
         f"By total return, {name} beats {beaten} of the {len(others)} strategies that it is compared with; the best of"
         f" them, {best}, made {signed(figures[best]['total_return'])} against its {signed(own['total_return'])}."
     ]
-    sharp = rivals(name, figures)[:1]
+    sharp = rivals(name, figures, roles)[:1]
     if sharp and math.isfinite(own["sharpe"]):
         rival = sharp[0]
         words.append(
@@ -199,12 +208,12 @@ def _comparison(name: str, figures: Mapping[str, Figures], evidence: Mapping[str
     return " ".join(words)
 
 
-def _confidence(own: Figures, evidence: Mapping[str, Any]) -> str:
+def _confidence(own: Figures, evidence: Mapping[str, Any], calendar: Calendar) -> str:
     if own["num_days"] < 2 or not math.isfinite(own["sharpe"]):
         return "There are too few returns to say anything."
     words = [
-        f"Over {own['num_days']:,} days a Sharpe ratio is known only to about ± {_sharpe_error(own):.2f} (one standard"
-        " error, for independent normal returns)."
+        f"Over {own['num_days']:,} days a Sharpe ratio is known only to about ± {_sharpe_error(own, calendar):.2f}"
+        " (one standard error, for independent normal returns)."
     ]
     interval = evidence.get("sharpe_interval")
     if interval:
@@ -228,9 +237,9 @@ def _confidence(own: Figures, evidence: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _sharpe_error(own: Figures) -> float:
+def _sharpe_error(own: Figures, calendar: Calendar) -> float:
     sharpe = own["sharpe"] if math.isfinite(own["sharpe"]) else 0.0
-    return math.sqrt((252 + sharpe**2 / 2) / own["num_days"])
+    return math.sqrt((calendar.periods_per_year + sharpe**2 / 2) / own["num_days"])
 
 
 def _breaks(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any], worst_scenario: str) -> str:

@@ -1,5 +1,6 @@
 """Ledger to a report folder: JSON, Parquet, pictures and one HTML page; and to a table in the terminal."""
 
+import dataclasses
 import difflib
 import json
 import math
@@ -15,6 +16,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from ploutos_jax.agents.provenance import UNKNOWN
 from ploutos_jax.evaluate.inference.sharpe import Trials
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -23,6 +25,7 @@ from ploutos_jax.evaluate.report.evidence import evidence_of
 from ploutos_jax.evaluate.report.figures import draw_equity, draw_trades
 from ploutos_jax.evaluate.report.page import build_page
 from ploutos_jax.evaluate.report.plot_style import to_png
+from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.stress_section import worst_scenario
 from ploutos_jax.evaluate.report.tables import COLUMNS, show
 from ploutos_jax.evaluate.report.verdict import judge
@@ -98,7 +101,7 @@ def write_report(
         episodes: stretches of time to mark on the equity chart: label, first and last date.
         title: heading of page and picture; by default the name of the ledger.
         facts: what a reader should know about the run (data, checkpoint, seed, ...), shown on the page and kept in
-            `metrics.json`. `out_of_sample` is a sentence on how the bars relate to those of training.
+            `metrics.json`, as given. How the bars relate to those of training is read from `ledger.provenance`.
         overwrite: replace the report that the folder holds.
 
     Raises:
@@ -113,6 +116,8 @@ def write_report(
     if sectors and len(sectors) != len(ledger.symbols):
         raise ValueError(f"The report got {len(sectors)} sectors for {len(ledger.symbols)} symbols; give one for each.")
     facts = dict(facts or {})
+    if ledger.provenance != UNKNOWN:
+        facts.setdefault("out_of_sample", describe_provenance(ledger.provenance))
     ledgers = {ledger.name: ledger} | others
     reference = _reference(baselines, benchmark)
     figures = {name: summarize(one, benchmark=None if one is reference else reference) for name, one in ledgers.items()}
@@ -122,7 +127,17 @@ def write_report(
     content["baselines"] = {name: figures[name] for name in baselines}
     if benchmark is not None:
         content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
-    verdict = judge(ledger.name, figures, evidence, facts, worst_scenario(stress))
+    verdict = judge(
+        ledger.name,
+        figures,
+        evidence,
+        roles={name: one.role for name, one in ledgers.items()},
+        provenance=ledger.provenance,
+        calendar=ledger.calendar,
+        data=facts.get("data", ""),
+        worst_scenario=worst_scenario(stress),
+    )
+    content["provenance"] = {"sample": ledger.provenance.sample, **dataclasses.asdict(ledger.provenance)}
     if stress is not None:
         content["stress"] = {str(name): row for name, row in stress.to_dict("index").items()}
     content |= {"evidence": evidence, "verdict": verdict.headline, "relative_to": relative_to, "facts": facts}
@@ -146,7 +161,6 @@ def write_report(
         "baselines.parquet": pd.DataFrame({"date": ledger.times} | {name: one.equity for name, one in others.items()}),
     }
     if stress is not None:
-        content["stress"] = stress.to_dict(orient="index")
         frames["stress.parquet"] = stress.reset_index()
     drawn = {name: one for name, one in drawable({ledger.name: ledger, **baselines}).items() if name in baselines}
     pictures = {"backtest_equity.png": draw_equity(ledger, drawn, benchmark=benchmark, title=title)}

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.datasets.splits import Plan, Turn
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.provenance import Provenance
+from ploutos_jax.datasets.splits import Plan, Turn, Window
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.evaluate.backtest.handover import combine, play_in_turns
 from ploutos_jax.evaluate.backtest.run import baselines
@@ -59,16 +61,21 @@ def put_together(plan: Plan, folds: Sequence[Fold], market: Market, config: EnvC
         span = slice(max(turns[0].window.start - 1, 0), turns[-1].window.stop)
         rules = rules or baselines(market, config, span.start, span.stop)
         seeds = tuple(
-            play_in_turns(f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in turns], config)
+            _play(f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in turns], config)
             for seed in range(len(folds[0].agents))
         )
         strategies = {}
         if all(fold.chosen is not None for fold in folds):
             chosen = [(t.window, folds[t.split].agents[folds[t.split].chosen or 0]) for t in turns]
-            strategies[CHOSEN] = play_in_turns(CHOSEN, market, chosen, config)
+            strategies[CHOSEN] = _play(CHOSEN, market, chosen, config)
         strategies[ALL_SEEDS] = combine(ALL_SEEDS, seeds)
         paths.append(Way(turns, seeds, strategies, rules))
     return tuple(paths)
+
+
+def _play(name: str, market: Market, turns: Sequence[tuple[Window, Agent]], config: EnvConfig) -> Ledger:
+    ledger = play_in_turns(name, market, turns, config)
+    return dataclasses.replace(ledger, provenance=Provenance("cross_validated"))
 
 
 def judge(path: Way, num_trials: int, periods: float = 252, *, resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:

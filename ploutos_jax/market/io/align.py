@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ploutos_jax.market.panel import UNKNOWN_SECTOR, Labels, Panel
+from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
+from ploutos_jax.market.panel import Panel
 
 PRICES = ("open", "high", "low", "close")
 

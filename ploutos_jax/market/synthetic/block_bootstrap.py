@@ -19,7 +19,8 @@ from flax import struct
 
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.features.compacted import bar_exists
-from ploutos_jax.market.panel import Labels, Panel
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Panel
 
 Array = jax.Array
 

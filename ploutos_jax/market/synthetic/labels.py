@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from ploutos_jax.market.panel import Labels
+from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.sectors import GICS_SECTORS
 
 FIRST_DATE = np.datetime64("2010-01-04")

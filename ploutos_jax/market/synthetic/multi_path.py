@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.panel import Labels, Market, Panel
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.sectors import sector_columns
 from ploutos_jax.market.synthetic.generate import bar_days, draw_panel
 from ploutos_jax.market.synthetic.labels import made_labels

@@ -13,7 +13,8 @@ import numpy as np
 
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.compute import MASKS
-from ploutos_jax.market.panel import UNKNOWN_SECTOR, Array, Labels, Market, Panel
+from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
+from ploutos_jax.market.panel import Array, Market, Panel
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.synthetic.brownian_bridge import draw_bars
 

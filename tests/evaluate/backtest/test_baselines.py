@@ -23,7 +23,8 @@ from ploutos_jax.evaluate.backtest.baselines import (
 from ploutos_jax.evaluate.backtest.covariance import minimum_variance_weights, shrunk_covariance
 from ploutos_jax.evaluate.backtest.run import baselines_by_rule
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.panel import Labels, Panel
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.planted import planted_panel
 

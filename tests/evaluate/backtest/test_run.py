@@ -17,7 +17,8 @@ from ploutos_jax.evaluate.backtest.run import backtest, baselines, baselines_by_
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.panel import Labels, Panel
+from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.panel import Panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
 
 NUM_BARS, NUM_ASSETS = 90, 3

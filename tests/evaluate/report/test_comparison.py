@@ -10,11 +10,18 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from ploutos_jax.agents.provenance import Provenance
+from ploutos_jax.evaluate.ledger import Role
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.evaluate.report.comparison import compare, judge_comparison, write_comparison
 from tests.evaluate.accounts import account_of, make_ledger
 
-OUT = {"out_of_sample": "Out of sample: trained until 2016-12-30"}
+OUT = Provenance("after_training", ("2013-01-01", "2016-12-30"))
+IN = Provenance("overlaps_training", ("2013-01-01", "2018-12-31"))
+
+
+def scored(ledgers, provenance=OUT):
+    return {name: dataclasses.replace(one, provenance=provenance) for name, one in ledgers.items()}
 
 
 def wandering(name, mean, seed, num_days=400):
@@ -64,17 +71,19 @@ def test_the_best_is_tested_against_every_other(found):
 
 def test_verdict_says_no_more_than_the_tests(runs, found):
     comparison, figures = found
+    roles: dict[str, Role] = {name: "agent" if name in runs else "baseline" for name in figures}
+    runs = scored(runs)
     strong = {**comparison, "deflated_sharpe": 0.99}
     ahead = {name: {**test, "p_value": 0.001} for name, test in comparison["sharpe_differences"].items()}
     good = strong | {"sharpe_differences": ahead}
-    assert judge_comparison(runs, figures, good, {"out"}).tone == "good"
-    assert judge_comparison(runs, figures, good | {"deflated_sharpe": 0.9}, {"out"}).tone == "open"
+    assert judge_comparison(runs, figures, good, roles).tone == "good"
+    assert judge_comparison(runs, figures, good | {"deflated_sharpe": 0.9}, roles).tone == "open"
     tied = {**ahead, "a": {**ahead["a"], "p_value": 0.4}}
-    verdict = judge_comparison(runs, figures, good | {"sharpe_differences": tied}, {"out"})
+    verdict = judge_comparison(runs, figures, good | {"sharpe_differences": tied}, roles)
     assert verdict.tone == "open" and "luck of choosing cannot be ruled out" in verdict.headline
-    assert judge_comparison(runs, figures, good, {"out", "in"}).tone == "bad"
+    assert judge_comparison(scored(runs, IN), figures, good, roles).tone == "bad"
     better = figures | {"hold": figures["hold"] | {"sharpe": 99.0}}
-    verdict = judge_comparison(runs, better, good, {"out"})
+    verdict = judge_comparison(runs, better, good, roles)
     assert verdict.tone == "bad" and "hold has 99.00" in verdict.headline
 
 
@@ -82,8 +91,9 @@ def test_verdict_says_no_more_than_the_tests(runs, found):
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports") / "compared"
     runs = {name: make_ledger(name, seed, num_bars=200) for seed, name in enumerate(("first", "<second>"))}
+    runs = scored(runs)
     rules = {"Cash": make_ledger("Cash", trade_every=0, num_bars=200)}
-    content = write_comparison(folder, runs, rules, facts=dict.fromkeys(runs, OUT))
+    content = write_comparison(folder, runs, rules, facts={name: {"seed": "3"} for name in runs})
     return folder, content, runs
 
 

@@ -20,7 +20,8 @@ def evidence_for(*ledgers, trials=None):
 
 def test_probability_by_its_formula():
     ledger = make_ledger("agent", num_bars=300)
-    found, figures = evidence_for(ledger, make_ledger("hold", 1, num_bars=300), make_ledger("oracle", 2, num_bars=300))
+    bound = make_ledger("hindsight", 2, num_bars=300, role="oracle")
+    found, figures = evidence_for(ledger, make_ledger("hold", 1, num_bars=300), bound)
     r = np.diff(ledger.equity) / ledger.equity[:-1]
     own = r.mean() / r.std(ddof=1)
     spread = 1 - scipy.stats.skew(r) * own + (scipy.stats.kurtosis(r, fisher=False) - 1) / 4 * own**2

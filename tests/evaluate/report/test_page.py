@@ -201,12 +201,13 @@ def test_costs_by_kind_add_up():
 def test_an_oracle_does_not_flatten_the_chart():
     ledger = make_ledger("agent", num_bars=100)
     bound = dataclasses.replace(ledger, name="o", equity=ledger.equity * np.geomspace(1, 900, 101))
+    bound = dataclasses.replace(bound, role="oracle")
     page = page_of(ledger, **{"hold": make_ledger("hold", 1, 100), "oracle (sees it)": bound})
     assert (
         "Off the chart: oracle (sees it)." in page and "data-name='oracle" not in page and ">oracle (sees it)<" in page
     )
     near = dataclasses.replace(bound, equity=ledger.equity * 1.1)
-    assert "data-name='oracle" in page_of(ledger, oracle=near)
+    assert "data-name='oracle" in page_of(ledger, oracle=dataclasses.replace(near, role="oracle"))
 
 
 def test_long_list_of_trades_is_cut_to_those_that_mattered():

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from ploutos_jax.market.io.align import PRICES
 from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.io.universe import load_membership, load_sectors, membership_mask
-from ploutos_jax.market.panel import UNKNOWN_SECTOR, Panel
+from ploutos_jax.market.labels import UNKNOWN_SECTOR
+from ploutos_jax.market.panel import Panel
 
 DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 HEADER = "date,ticker,open,high,low,close,volume"

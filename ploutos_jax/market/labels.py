@@ -1,0 +1,131 @@
+"""Labels: symbols, sectors, dates and calendar beside the arrays of a panel or a market, on the host."""
+
+import contextlib
+import dataclasses
+from typing import Any, Self
+
+import numpy as np
+
+from ploutos_jax.market.calendar import Calendar
+
+UNKNOWN_SECTOR = "Unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Names of the rows and columns of a panel; never seen by compiled code.
+
+    Attributes:
+        symbols: A ticker names, in the order of the asset axis.
+        sectors: A sector names; `UNKNOWN_SECTOR` where none is known.
+        times: `[T]` datetime64[ns], the bar's date (daily) or start in UTC (intraday).
+        notes: what a loader repaired or left out, one sentence each.
+        calendar: sessions in a year, bars in a session.
+    """
+
+    symbols: tuple[str, ...]
+    sectors: tuple[str, ...]
+    times: np.ndarray
+    notes: tuple[str, ...] = ()
+    calendar: Calendar = Calendar()
+
+    def rows(self, window: slice) -> "Labels":
+        return dataclasses.replace(self, times=self.times[window])
+
+
+class Labelled:
+    """Access to labels, shared by `Panel` and `Market`."""
+
+    labels: Labels | None
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """A ticker names."""
+        return self._known_labels().symbols
+
+    @property
+    def sectors(self) -> tuple[str, ...]:
+        """A sector names."""
+        return self._known_labels().sectors
+
+    @property
+    def calendar(self) -> Calendar:
+        """Sessions in a year, bars in a session."""
+        return Calendar() if self.labels is None else self.labels.calendar
+
+    @property
+    def times(self) -> np.ndarray:
+        """`[T]` datetime64[ns] bar dates."""
+        return self._known_labels().times
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the loader repaired or left out."""
+        return self._known_labels().notes
+
+    def _known_labels(self) -> Labels:
+        if self.labels is None:
+            raise ValueError(
+                f"This {type(self).__name__} has no labels: JAX transformations return arrays only. Take symbols and"
+                " times from the object that went in, or put them back with .replace(labels=original.labels)."
+            )
+        return self.labels
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed; labels stay."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def find_rows(self, start: Any = None, end: Any = None) -> slice:
+        """Return the rows of a span given by dates (both ends included) or by row numbers as in a Python slice.
+
+        Args:
+            start: first date (anything NumPy reads as a date), first row (int), or None for the first bar.
+            end: last date, row after the last (int), or None for the last bar. A date without a time of day stands
+                for the whole day.
+
+        Raises:
+            ValueError: if the span is not a date, is the wrong way round or holds no bar.
+        """
+        num_bars = self.close.shape[0]  # type: ignore[attr-defined]
+        lo = _row_of(self, start, 0, "start", side="left")
+        hi = _row_of(self, end, num_bars, "end", side="right")
+        if lo >= hi:
+            span = f"{self.times[0]} to {self.times[-1]}" if self.labels is not None else f"rows 0 to {num_bars}"
+            raise ValueError(
+                f"The span start={start!s}, end={end!s} holds no bar; the data covers {span}."
+                " Give a start before the end, inside the data."
+            )
+        return slice(lo, hi)
+
+
+def _row_of(labelled: Labelled, value: Any, default: int, name: str, side: str) -> int:
+    if value is None:
+        return default
+    if isinstance(value, int | np.integer):
+        return slice(int(value)).indices(labelled.close.shape[0])[1]  # type: ignore[attr-defined]
+    moment = read_date(value, name)
+    times = labelled.times
+    if side == "right" and np.datetime_data(moment)[0] in ("Y", "M", "W", "D"):
+        after = moment + np.timedelta64(1, np.datetime_data(moment)[0])
+        moment = after.astype("datetime64[ns]") - np.timedelta64(1, "ns")
+    return int(np.searchsorted(times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
+
+
+def read_date(value: Any, name: str) -> np.datetime64:
+    """Return a date or moment as NumPy reads it.
+
+    Args:
+        value: such as "2017-01-31", "2017-01-31 15:30" or a datetime.
+        name: what the value is, for the message.
+
+    Raises:
+        ValueError: if it is not a date, or none between the years 1700 and 2200: NumPy takes "20170131" for a year.
+    """
+    moment = None
+    # What NumPy takes for "not a time" has no unit to compare by.
+    if str(value).lower() not in ("", "nat"):
+        with contextlib.suppress(ValueError):
+            moment = np.datetime64(value)
+    if moment is None or not np.datetime64("1700") <= moment.astype("datetime64[Y]") <= np.datetime64("2200"):
+        raise ValueError(f"{name}={value!r} is not a date; write it as YYYY-MM-DD.")
+    return moment
