@@ -18,6 +18,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.distributions import Head, head_for
+from ploutos_jax.policy.torsos import Torso
 
 
 class AgentParams(struct.PyTreeNode):
@@ -46,6 +47,11 @@ class Network:
         head = head_for(action)
         return cls(model=ActorCritic(policy, num_assets, head.num_outputs), head=head, chunk_bytes=chunk_bytes)
 
+    @property
+    def torso(self) -> Torso:
+        """The torso without parameters: what it needs and whether it is bound to its assets."""
+        return self.model.config.make_torso()
+
     def init(self, key: Array, num_features: int) -> Any:
         """Return fresh parameters."""
         return self.model.init(
@@ -58,18 +64,12 @@ class Network:
 
     def row_bytes(self, num_features: int) -> int:
         """Return the bytes of the widest intermediate array per market row in `encode`."""
-        policy, num_assets = self.model.config, self.model.num_assets
-        if policy.torso == "flat":
-            return 4 * max(num_assets * num_features, policy.hidden[0])
-        return 4 * num_assets * max(num_features, *policy.hidden, policy.width)
+        return self.torso.row_bytes(self.model.num_assets, num_features)
 
     def sample_bytes(self) -> int:
         """Return the bytes of the widest intermediate array per sample in `act`."""
-        policy, num_assets = self.model.config, self.model.num_assets
         per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
-        if policy.torso == "flat":
-            return 4 * max(*policy.hidden, num_assets * per_asset + len(ACCOUNT_FIELDS))
-        return 4 * num_assets * max(policy.width, per_asset)
+        return self.torso.sample_bytes(self.model.num_assets, per_asset, len(ACCOUNT_FIELDS))
 
     def drop_keys(self, key: Array | None, t: Array) -> Array | None:
         """Return the keys of dropout at bars `t [...]`, or None without dropout.
@@ -159,7 +159,7 @@ class Agent:
         have = set(symbols)
         known = [symbol for symbol in self.symbols if symbol in have]
         missing = [symbol for symbol in self.symbols if symbol not in have]
-        if not known or (missing and self.network.model.config.torso == "flat"):
+        if not known or (missing and self.network.torso.binds_assets):
             raise ValueError(
                 f"The data lacks {len(missing)} of the agent's {len(self.symbols)} tickers, such as"
                 f" {', '.join(missing[:5])}. Give data with the tickers of the training."
@@ -194,7 +194,7 @@ class Agent:
                 f"The market has other features than the agent was trained with; they differ in {', '.join(different)}."
                 " Build it with features=list(agent.feature_names)."
             )
-        if self.network.model.config.torso == "flat" and market.num_assets != self.network.model.num_assets:
+        if self.network.torso.binds_assets and market.num_assets != self.network.model.num_assets:
             raise ValueError(
                 f"A flat network is bound to its assets: trained on {self.network.model.num_assets}, the market has"
                 f" {market.num_assets}. Select the tickers agent.symbols."

@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 
-from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, dense
+from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
 
 Array = jax.Array
 Table = dict[str, Array]
@@ -47,6 +47,12 @@ class PolicyConfig:
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
 
+    def make_torso(self) -> Torso:
+        """Return the torso, without parameters."""
+        if self.torso == "flat":
+            return FlatTorso(self.hidden, self.precision, self.dropout)
+        return SharedTorso(self.hidden, self.width, self.credit == "per_asset", self.precision, self.dropout)
+
 
 class ActorCritic(nn.Module):
     """Policy and value function over a table of the market and a compact account.
@@ -62,17 +68,10 @@ class ActorCritic(nn.Module):
     num_outputs: int
 
     def setup(self) -> None:
-        by_asset = self.config.credit == "per_asset"
-        if self.config.torso == "shared":
-            self.torso = SharedTorso(
-                self.config.hidden, self.config.width, by_asset, self.config.precision, self.config.dropout
-            )
-            self.actor_head = dense(self.num_outputs, scale=0.01)
-            self.critic_head = dense(1, scale=1.0)
-        else:
-            self.torso = FlatTorso(self.config.hidden, self.config.precision, self.config.dropout)
-            self.actor_head = dense(self.num_assets * self.num_outputs, scale=0.01)
-            self.critic_head = dense(self.num_values, scale=1.0)
+        self.torso = self.config.make_torso()
+        actor, critic = self.torso.head_sizes(self.num_assets, self.num_outputs, self.num_values)
+        self.actor_head = dense(actor, scale=0.01)
+        self.critic_head = dense(critic, scale=1.0)
 
     @property
     def num_values(self) -> int:

@@ -6,7 +6,7 @@ first layer is linear in it: `W·[market; account] = W_m·market + W_a·account`
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import flax.linen as nn
 import jax
@@ -63,6 +63,25 @@ def drop_units(x: Array, rate: float, keys: Array | None, layer: int) -> Array:
     return jnp.where(keep.reshape(x.shape), x / (1 - rate), 0)
 
 
+class Torso(Protocol):
+    """What a network needs to know of a torso; a further one is a class with these and a branch in `make_torso`.
+
+    Besides, `encode` and `act` as those of `SharedTorso` and `FlatTorso`.
+    """
+
+    binds_assets: ClassVar[bool]
+    """Whether the parameters fit only the assets of the training, in their order."""
+
+    def row_bytes(self, num_assets: int, num_features: int) -> int: ...
+    def table_bytes(self, num_assets: int) -> int: ...
+    def sample_bytes(self, num_assets: int, per_asset: int, num_account: int) -> int: ...
+    def head_sizes(self, num_assets: int, num_outputs: int, num_values: int) -> tuple[int, int]: ...
+    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> dict[str, Array]: ...
+    def act(
+        self, row: dict[str, Array], mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
+    ) -> tuple[Array, Array]: ...
+
+
 class SharedTorso(nn.Module):
     """One network for all assets, with a summary of the cross-section beside each: few weights, learns what lasts.
 
@@ -79,6 +98,30 @@ class SharedTorso(nn.Module):
     values_by_asset: bool = False
     precision: Precision = "float32"
     dropout: float = 0.0
+
+    binds_assets: ClassVar[bool] = False
+
+    @nn.nowrap
+    def row_bytes(self, num_assets: int, num_features: int) -> int:
+        """Return the bytes of the widest intermediate array per market row in `encode`."""
+        return 4 * num_assets * max(num_features, *self.hidden, self.width)
+
+    @nn.nowrap
+    def table_bytes(self, num_assets: int) -> int:
+        """Return the bytes of one row of the table."""
+        return 4 * (num_assets * self.width + (0 if self.values_by_asset else 2 * self.width))
+
+    @nn.nowrap
+    def sample_bytes(self, num_assets: int, per_asset: int, num_account: int) -> int:
+        """Return the bytes of the widest intermediate array per sample in `act`; `per_asset` numbers go in or out."""
+        del num_account
+        return 4 * num_assets * max(self.width, per_asset)
+
+    @nn.nowrap
+    def head_sizes(self, num_assets: int, num_outputs: int, num_values: int) -> tuple[int, int]:
+        """Return the widths of actor and critic head: one head serves every asset."""
+        del num_assets, num_values
+        return num_outputs, 1
 
     def setup(self) -> None:
         layer = partial(dense, precision=self.precision)
@@ -132,6 +175,29 @@ class FlatTorso(nn.Module):
     hidden: tuple[int, ...] = (256, 256)
     precision: Precision = "float32"
     dropout: float = 0.0
+
+    binds_assets: ClassVar[bool] = True
+
+    @nn.nowrap
+    def row_bytes(self, num_assets: int, num_features: int) -> int:
+        """Return the bytes of the widest intermediate array per market row in `encode`."""
+        return 4 * max(num_assets * num_features, self.hidden[0])
+
+    @nn.nowrap
+    def table_bytes(self, num_assets: int) -> int:
+        """Return the bytes of one row of the table."""
+        del num_assets
+        return 4 * 2 * self.hidden[0]
+
+    @nn.nowrap
+    def sample_bytes(self, num_assets: int, per_asset: int, num_account: int) -> int:
+        """Return the bytes of the widest intermediate array per sample in `act`; `per_asset` numbers go in or out."""
+        return 4 * max(*self.hidden, num_assets * per_asset + num_account)
+
+    @nn.nowrap
+    def head_sizes(self, num_assets: int, num_outputs: int, num_values: int) -> tuple[int, int]:
+        """Return the widths of actor and critic head: one head for all assets together."""
+        return num_assets * num_outputs, num_values
 
     def setup(self) -> None:
         layer = partial(dense, precision=self.precision)

@@ -78,7 +78,7 @@ def _estimate(
     samples = config.timesteps_per_update
     minibatch = samples // config.num_minibatches
     in_table = num_bars <= minibatch
-    row_bytes, table_row = network.row_bytes(num_features), _table_row_bytes(network)
+    row_bytes, table_row = network.row_bytes(num_features), network.torso.table_bytes(network.model.num_assets)
     table = (_TABLE_COPIES if in_table else 1) * num_bars * table_row if num_bars <= samples else 0
     # A chunk is no larger than what there is to be done.
     of_rows = min(network.chunk_bytes, row_bytes * (num_bars if in_table else minibatch))
@@ -176,13 +176,6 @@ def stored_bytes(config: TrainConfig, network: Network) -> int:
     log_prob = 4 * (num_assets if config.ratio == "per_asset" else 1)
     in_half = num_values > 1
     return observation + action + log_prob + (2 if in_half else 4) * 4 * num_values + 2
-
-
-def _table_row_bytes(network: Network) -> int:
-    policy, num_assets = network.model.config, network.model.num_assets
-    if policy.torso == "flat":
-        return 4 * 2 * policy.hidden[0]
-    return 4 * (num_assets * policy.width + (2 * policy.width if policy.credit == "joint" else 0))
 
 
 def _weight_bytes(network: Network, num_features: int) -> int:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from ploutos_jax.agents.acting import market_policy
 from ploutos_jax.agents.agent import Agent, AgentParams, Network
 from ploutos_jax.datasets.splits import Window
 from ploutos_jax.env import observation, rewards
@@ -22,7 +23,7 @@ from ploutos_jax.env.broker import account
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Runner, rollout
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvParams, EnvState, Observation
+from ploutos_jax.env.types import EnvParams, EnvState
 from ploutos_jax.evaluate.backtest.recorder import Records, record_account, to_ledger
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
@@ -70,14 +71,7 @@ def play_agent(
     env: TradingEnv, network: Network, num_steps: int, agent: AgentParams, params: EnvParams, runner: Runner
 ) -> tuple[Runner, Records]:
     """Play likeliest actions for some steps; return where the account stands and the records `[num_steps, E, ...]`."""
-    market = params.market
-    table = network.encode(agent.network, agent.scaling, market.features, market.tradable)
-
-    def policy(_: jax.Array, obs: Observation) -> tuple[jax.Array, None]:
-        row = jax.tree.map(lambda x: x[obs.t], table)
-        outputs, _ = network.act(agent.network, agent.scaling, row, market.tradable[obs.t], obs.assets, obs.account)
-        return network.head.to_env(network.head.mode(outputs)), None
-
+    policy = market_policy(network, agent, params.market)
     runner, _, records = rollout(
         env, params, policy, runner, num_steps, partial(record_account, params), auto_reset=False
     )

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.agents.acting import market_policy
 from ploutos_jax.agents.agent import Agent, AgentParams, Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
@@ -164,16 +165,7 @@ def _play_agent(
     params: EnvParams,
     runner: Runner,
 ) -> Records:
-    market = params.market
-    table = network.encode(agent.network, agent.scaling, market.features, market.tradable)
-
-    def policy(keys: jax.Array, obs: Observation) -> tuple[jax.Array, None]:
-        row = jax.tree.map(lambda x: x[obs.t], table)
-        mask = market.tradable[obs.t]
-        outputs, _ = network.act(agent.network, agent.scaling, row, mask, obs.assets, obs.account)
-        action = jax.vmap(network.head.sample)(keys, outputs) if sampled else network.head.mode(outputs)
-        return network.head.to_env(action), None
-
+    policy = market_policy(network, agent, params.market, sampled=sampled)
     return _play(env, num_steps, True, policy, params, runner)
 
 

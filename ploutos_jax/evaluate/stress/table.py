@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from ploutos_jax.agents.acting import market_policy
 from ploutos_jax.agents.agent import Agent, AgentParams, Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvParams, Observation
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.evaluate.inference.survival import median_time
 from ploutos_jax.evaluate.ledger import simple_returns
 from ploutos_jax.evaluate.metrics.summary import cvar_95, max_drawdown, total_return
@@ -219,14 +220,7 @@ def _play(
         keys: `[D]`.
         usually: `[L, A]` bool, what trades on a path without a shock.
     """
-    market = params.market
-    table = network.encode(agent.network, agent.scaling, market.features, market.tradable)
-
-    def policy(_: jax.Array, obs: Observation) -> tuple[jax.Array, None]:
-        row = jax.tree.map(lambda x: x[obs.t], table)
-        outputs, _ = network.act(agent.network, agent.scaling, row, market.tradable[obs.t], obs.assets, obs.account)
-        return network.head.to_env(network.head.mode(outputs)), None
-
+    policy = market_policy(network, agent, params.market)
     observation, state = jax.vmap(lambda row: env.reset_at(row, row + num_steps, params))(starts)
     runner = Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from ploutos_jax.agents.acting import encode_market, look_up
 from ploutos_jax.agents.agent import AgentParams, Network
 from ploutos_jax.env.types import Array, Observation
 from ploutos_jax.market.panel import Market
@@ -83,14 +84,14 @@ def minibatch_gradients(
 
     keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
     table, backward = jax.vjp(
-        lambda params: network.encode(params, agent.scaling, market.features, market.tradable, keys), agent.network
+        lambda params: encode_market(network, agent.replace(network=params), market, keys), agent.network
     )
 
     def table_step(total: Any, inputs: tuple[Array, Array]) -> tuple[Any, None]:
         grads, table_grads, sums = total
         batch, weight = chunk(inputs)
         t = batch.observation.t
-        rows = jax.tree.map(lambda x: x[t], table)
+        rows = look_up(table, t)
         (more, row_grads), new = jax.grad(parts.loss, argnums=(0, 1), has_aux=True)(agent.network, rows, batch, weight)
         table_grads = jax.tree.map(lambda g, r: g.at[t].add(r), table_grads, row_grads)
         return (jax.tree.map(jnp.add, grads, more), table_grads, jax.tree.map(jnp.add, sums, new)), None

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from ploutos_jax.agents.acting import encode_market, look_up, respond
 from ploutos_jax.agents.agent import AgentParams, Network
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
@@ -164,7 +165,7 @@ class Learner:
         if market.num_bars > self.config.timesteps_per_update:
             return None
         keys = self.network.drop_keys(drop_key, jnp.arange(market.num_bars))
-        return self.network.encode(agent.network, agent.scaling, market.features, market.tradable, keys)
+        return encode_market(self.network, agent, market, keys)
 
     @property
     def _stored_type(self) -> Any:
@@ -197,17 +198,14 @@ class Learner:
 
         def act(obs: Observation) -> tuple[Array, Array]:
             market = params.market
-            mask = market.tradable[obs.t]
             key = self.network.drop_keys(drop_key, obs.t)
             if table is None:
-                features = market.features[obs.t][None]
+                one = market.features[obs.t][None], market.tradable[obs.t][None]
                 keys = None if key is None else key[None]
-                row = jax.tree.map(
-                    lambda x: x[0], self.network.encode(agent.network, agent.scaling, features, mask[None], keys)
-                )
+                row = look_up(self.network.encode(agent.network, agent.scaling, *one, keys), jnp.int32(0))
             else:
-                row = jax.tree.map(lambda x: x[obs.t], table)
-            return self.network.act(agent.network, agent.scaling, row, mask, obs.assets, obs.account, key)
+                row = look_up(table, obs.t)
+            return respond(self.network, agent, market, row, obs, key)
 
         sample_bytes = self.network.sample_bytes()
         if table is None:

@@ -1,0 +1,54 @@
+"""Acting: the one way from a network and a market to actions, for rollouts of training, backtests and stress tests.
+
+The market is encoded once into a table; at a step the table's row is looked up and the account is added to it.
+"""
+
+import jax
+
+from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.env.rollout import Policy
+from ploutos_jax.env.types import Array, Observation
+from ploutos_jax.market.panel import Market
+from ploutos_jax.policy.actor_critic import Table
+
+
+def encode_market(network: Network, agent: AgentParams, market: Market, drop_keys: Array | None = None) -> Table:
+    """Return the table of all T rows of a market, `[T, ...]`; row t is known at close t.
+
+    Args:
+        network: shapes.
+        agent: parameters and scaling.
+        market: features `[T, A, F]` and which assets trade `[T, A]`.
+        drop_keys: `[T]` keys of dropout, None without it.
+    """
+    return network.encode(agent.network, agent.scaling, market.features, market.tradable, drop_keys)
+
+
+def look_up(table: Table, t: Array) -> Table:
+    """Return the rows of a table at bars `t [...]`."""
+    return jax.tree.map(lambda x: x[t], table)
+
+
+def respond(
+    network: Network,
+    agent: AgentParams,
+    market: Market,
+    row: Table,
+    observation: Observation,
+    drop_keys: Array | None = None,
+) -> tuple[Array, Array]:
+    """Return distribution outputs `[..., A, num_outputs]` and values for observations and their rows of the table."""
+    mask = market.tradable[observation.t]
+    return network.act(agent.network, agent.scaling, row, mask, observation.assets, observation.account, drop_keys)
+
+
+def market_policy(network: Network, agent: AgentParams, market: Market, *, sampled: bool = False) -> Policy:
+    """Return how an agent acts in a rollout over a market: greedy actions, or sampled with the keys of the rollout."""
+    table = encode_market(network, agent, market)
+
+    def policy(keys: Array, observation: Observation) -> tuple[Array, None]:
+        outputs, _ = respond(network, agent, market, look_up(table, observation.t), observation)
+        action = jax.vmap(network.head.sample)(keys, outputs) if sampled else network.head.mode(outputs)
+        return network.head.to_env(action), None
+
+    return policy
