@@ -15,8 +15,7 @@ from ploutos_jax.evaluate.metrics.summary import annual_return, daily_returns, s
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import Figures, ratio, signed
 from ploutos_jax.evaluate.report.verdict import rivals
-from ploutos_jax.runs.settings import data_of_run
-from ploutos_jax.train.run.folder import CONFIG_FILE
+from ploutos_jax.runs.reader import Run, is_run
 
 _FEWEST_DAYS = 20
 """Days below which nothing is said of intervals and tests."""
@@ -88,7 +87,7 @@ def trials_beside(run_folder: str | os.PathLike[str]) -> Trials | None:
     folder = Path(run_folder).resolve()
     own = _data_of(folder)
     if own is None:
-        return read_trials(folder) if (folder / CONFIG_FILE).is_file() else None
+        return read_trials(folder) if is_run(folder) else None
     beside = [path for path in sorted(folder.parent.iterdir()) if path != folder and _data_of(path) == own]
     return read_trials([folder, *beside])
 
@@ -101,10 +100,10 @@ def describe_trials(trials: Trials) -> str:
 
 def _data_of(folder: Path) -> str | None:
     """Return which data a run folder was trained on, or None where that is not known or it is no run folder."""
-    if not (folder / CONFIG_FILE).is_file():
+    if not is_run(folder):
         return None
     try:
-        return data_of_run(folder).data
+        return Run(folder).data.data
     except ValueError:
         return None
 

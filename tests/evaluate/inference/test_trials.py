@@ -58,5 +58,5 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         count_trials([make_run(tmp_path / "run"), tmp_path / "missing"])
     (tmp_path / "run" / "config.yaml").write_text("a: [")
-    with pytest.raises(ValueError, match=r"config\.yaml cannot be read"):
+    with pytest.raises(ValueError, match=r"config\.yaml is not a YAML file"):
         count_trials(tmp_path)
