@@ -10,11 +10,11 @@ from typing import Any, Literal
 import tyro
 import yaml
 
-from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.datasets.config import DataConfig
-from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
+from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
 from ploutos_jax.runs.presets import PRESETS
+from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
 _STOPPING = {"minutes", "episodes", "until_converged"}

@@ -1,27 +1,48 @@
-"""Algorithm: what the training loop needs of a learner. A second one is a file beside `ppo/` that has these two."""
+"""Algorithm: what the training loop needs of a learner. A second one is a file beside `ppo/` that has these members."""
 
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from ploutos_jax.agents.agent import Network
 from ploutos_jax.agents.scaling import FeatureScaling
+from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import Array, EnvParams
-
-State = TypeVar("State")
+from ploutos_jax.train.config import TrainConfig
 
 Metrics = dict[str, Array]
-"""Reduced metrics of one update, scalars by name; `skipped_in_row` and `fault` are among them."""
+"""Reduced metrics of one update, scalars by name."""
 
 
-class Algorithm(Protocol[State]):
-    """A learner as two pure functions; static, so that compiled programs can close over it.
+class Algorithm(Protocol):
+    """A learner as two pure functions; hashable and static, so that compiled programs can close over it.
 
-    The state is a pytree that holds at least `agent` (an `AgentParams`), `update` (int32, updates done) and
-    `skipped_in_row` (int32, gradient steps in a row that could not be taken).
+    The state is a pytree of arrays, saved whole in checkpoints. It has at least the fields `agent` (`AgentParams`),
+    `update` (int32, updates done), `skipped_in_row` (int32, gradient steps in a row that could not be taken; 0 where
+    there is no such thing), `returns`, `runner` and `draws` (key of resampled markets, or None) of
+    `ppo.learner.TrainState`. The metrics of an update hold at least `episode_return_mean`, `skipped_in_row` and
+    `fault` (int32, a code of `ppo.divergence`, 0 for none).
+
+    Attributes:
+        config: settings of the run.
+        env: rules of the environment.
+        network: shapes of the policy.
     """
 
-    def init(self, key: Array, params: EnvParams, features: FeatureScaling | None = None) -> State:
-        """Return the state before the first update."""
+    @property
+    def config(self) -> TrainConfig: ...
+    @property
+    def env(self) -> TradingEnv: ...
+    @property
+    def network(self) -> Network: ...
+
+    def init(self, key: Array, params: EnvParams, features: FeatureScaling | None = None) -> Any:
+        """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
         ...
 
-    def update(self, state: State, params: EnvParams, hyper: Any) -> tuple[State, Metrics]:
-        """Collect experience, learn from it, and return the next state and metrics."""
+    def update(self, state: Any, params: EnvParams, hyper: Any) -> tuple[Any, Metrics]:
+        """Collect experience, learn from it, and return the next state and the metrics."""
         ...
+
+
+MakeAlgorithm = Callable[[TrainConfig, TradingEnv, Network], Algorithm]
+"""How `train` makes the learner of a run; a class with these three fields, in this order, is one."""

@@ -19,11 +19,12 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
+from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.population import first_state, numbers_of, of_seed, update_all
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
-from ploutos_jax.train.ppo.learner import Learner, Metrics, TrainState
+from ploutos_jax.train.ppo.learner import Learner, TrainState
 
 Stage = tuple[tuple[Agent, ...], ...]
 """Agents by fold and seed after a part of the training."""
@@ -145,7 +146,7 @@ class FoldTrainer:
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def _advance(
-    learner: Learner, is_batch: bool, state: TrainState, params: EnvParams, hyper: Hyper, count: jax.Array
+    learner: Algorithm, is_batch: bool, state: TrainState, params: EnvParams, hyper: Hyper, count: jax.Array
 ) -> tuple[TrainState, Metrics]:
     """Do `count` updates of every fold; return the figures of the last, or of the first that failed for good."""
 

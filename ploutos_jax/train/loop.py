@@ -21,6 +21,7 @@ from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.sectors import with_sectors
+from ploutos_jax.train.algorithm import Algorithm, MakeAlgorithm, Metrics
 from ploutos_jax.train.checkpoints.checkpoint import BestAgent, Checkpoints, PathLike
 from ploutos_jax.train.checkpoints.resume import check_features, check_resumable, describe_run
 from ploutos_jax.train.config import Hyper, TrainConfig
@@ -28,7 +29,7 @@ from ploutos_jax.train.held_out import PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.population import first_state, numbers_of, of_seed, update_all
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
-from ploutos_jax.train.ppo.learner import Learner, Metrics, TrainState
+from ploutos_jax.train.ppo.learner import Learner, TrainState
 from ploutos_jax.train.resampling import Refresh, compile_refreshed
 from ploutos_jax.train.run.folder import RunFolder, check_output
 from ploutos_jax.train.run.loggers import Logger
@@ -74,6 +75,7 @@ def train(
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
     loggers: Sequence[Logger] = (),
+    algorithm: MakeAlgorithm = Learner,
 ) -> Agent:
     """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
@@ -95,6 +97,7 @@ def train(
         draw: with `config.market_refresh`, where the markets after the first come from; `market` is `draw.first()`.
         loggers: further receivers of the figures that go into the run folder, such as a tracking service; they are cut
             back with it when a run is resumed, and closed at the end.
+        algorithm: makes the learner, PPO without it; see `Algorithm`.
 
     Returns:
         The agent after the last update.
@@ -121,6 +124,7 @@ def train(
         held_out=held_out,
         draw=draw,
         loggers=loggers,
+        algorithm=algorithm,
     )[0]
 
 
@@ -139,6 +143,7 @@ def train_seeds(
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
     loggers: Sequence[Logger] = (),
+    algorithm: MakeAlgorithm = Learner,
 ) -> tuple[Agent, ...]:
     """Train `config.num_seeds` agents side by side in one program and return them in order of their seeds.
 
@@ -153,7 +158,7 @@ def train_seeds(
     refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
-    learner = Learner(config=config, env=env, network=network)
+    learner = algorithm(config, env, network)
     numbers = numbers_of(learner, hyper)
     meta = describe(network, env.config, market, params, config.num_seeds)
     meta |= describe_run(config, market, params, numbers)
@@ -219,7 +224,7 @@ _Carry = tuple[jax.Array, _States, Metrics, jax.Array]
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _run_updates(
-    learner: Learner, states: _States, params: EnvParams, hyper: Hyper, count: jax.Array
+    learner: Algorithm, states: _States, params: EnvParams, hyper: Hyper, count: jax.Array
 ) -> tuple[_States, Metrics]:
     """Do `count` updates and return their figures in the first rows of `[_MAX_UPDATES_PER_CALL]` buffers.
 
@@ -247,7 +252,7 @@ def _run_updates(
 class _Run:
     """The host's side of a run: how many updates per call, figures, checkpoints."""
 
-    learner: Learner
+    learner: Algorithm
     params: EnvParams
     hyper: Hyper
     observers: Sequence[Observer]

@@ -11,14 +11,15 @@ from jax.scipy.special import betainc
 
 from ploutos_jax.agents.scaling import fit_features
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
-from ploutos_jax.train.ppo.learner import Learner, Metrics, TrainState
+from ploutos_jax.train.ppo.learner import TrainState
 from ploutos_jax.train.resampling import Refresh
 
 _CONFIDENCE = 0.95
 
 
-def first_state(learner: Learner, params: EnvParams, refresh: Refresh | None = None) -> TrainState:
+def first_state(learner: Algorithm, params: EnvParams, refresh: Refresh | None = None) -> TrainState:
     """Return the state of a run before its first update; with N seeds every leaf is `[N, ...]`, seed by seed.
 
     The markets of a refreshed run are the same for all seeds, and whatever the seed.
@@ -31,7 +32,7 @@ def first_state(learner: Learner, params: EnvParams, refresh: Refresh | None = N
     return states[0] if config.num_seeds == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def numbers_of(learner: Learner, hyper: Hyper | None) -> Hyper:
+def numbers_of(learner: Algorithm, hyper: Hyper | None) -> Hyper:
     """Return the numbers of PPO as float32 leaves, `[N]` with N seeds.
 
     Args:
@@ -53,7 +54,7 @@ def numbers_of(learner: Learner, hyper: Hyper | None) -> Hyper:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, wanted), leaves)
 
 
-def update_all(learner: Learner, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
+def update_all(learner: Algorithm, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
     """Do one update of every seed."""
     if learner.config.num_seeds == 1:
         return learner.update(state, params, hyper)

@@ -18,9 +18,10 @@ from ploutos_jax.env.rollout import restart_runner
 from ploutos_jax.env.types import Array, EnvParams
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
+from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW
-from ploutos_jax.train.ppo.learner import Learner, Metrics, TrainState
+from ploutos_jax.train.ppo.learner import TrainState
 
 RunUpdates = Callable[..., tuple[Any, Metrics]]
 """`(learner, states, params, hyper, count) -> (states, figures by row)`."""
@@ -70,7 +71,7 @@ class Refresh:
         return cls(draw=draw, every=every, market=market)
 
 
-def restart(learner: Learner, state: TrainState, params: EnvParams) -> TrainState:
+def restart(learner: Algorithm, state: TrainState, params: EnvParams) -> TrainState:
     """Return the state of one seed with every environment in a new episode; statistics stay, running sums do not."""
     runner = restart_runner(learner.env, params, state.runner)
     returns = state.returns.replace(running=jnp.zeros_like(state.returns.running))
@@ -78,7 +79,7 @@ def restart(learner: Learner, state: TrainState, params: EnvParams) -> TrainStat
 
 
 def compile_refreshed(
-    run_updates: RunUpdates, learner: Learner, refresh: Refresh, states: Any, params: EnvParams, hyper: Hyper
+    run_updates: RunUpdates, learner: Algorithm, refresh: Refresh, states: Any, params: EnvParams, hyper: Hyper
 ) -> Callable[[Any, EnvParams, Hyper, Array], tuple[Any, Metrics]]:
     """Compile `run_updates` with draws of markets between its updates; return a function called as its program is.
 
@@ -120,7 +121,7 @@ def compile_refreshed(
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(4, 5))
 def _run_refreshed(
     run_updates: RunUpdates,
-    learner: Learner,
+    learner: Algorithm,
     function: Callable[[Array, Any], Market],
     every: int,
     states: Any,

@@ -8,9 +8,9 @@ import jax
 import pytest
 import yaml
 
+from ploutos_jax.agents.scaling import fit_features
 from ploutos_jax.market.features.catalog import FEATURE_SETS
 from ploutos_jax.runs.overrides import ALIASES, _homes
-from ploutos_jax.agents.scaling import fit_features
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from tests.scripts.command_line import call

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import yaml
 
-from ploutos_jax.env.broker.fees import resolve_schedule
 from ploutos_jax.datasets.config import DataConfig
-from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.env.broker.fees import resolve_schedule
 from ploutos_jax.runs.presets import PRESETS
-from ploutos_jax.train.run.folder import CONFIG_FILE, plain
 from ploutos_jax.runs.settings import RunSettings, data_of_run, differences, merge, parse_settings, read_yaml
+from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.run.folder import CONFIG_FILE, plain
 
 
 def write(folder, text, name="settings.yaml"):

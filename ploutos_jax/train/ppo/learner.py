@@ -27,12 +27,13 @@ from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_run
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import Array, EnvParams, Observation
 from ploutos_jax.policy.actor_critic import Table
+from ploutos_jax.train.algorithm import Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.ppo.advantages import gae, next_values
 from ploutos_jax.train.ppo.divergence import rollout_fault, step_fault
 from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
 from ploutos_jax.train.ppo.losses import LossSums, joined_log_prob
-from ploutos_jax.train.ppo.rollout_metrics import Metrics, trading_figures, trading_sums
+from ploutos_jax.train.ppo.rollout_metrics import trading_figures, trading_sums
 from ploutos_jax.train.ppo.schedules import hyper_at
 
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from ploutos_jax.env.rollout import Runner, Step
 from ploutos_jax.env.trading import EXITS
 from ploutos_jax.env.types import Array, EnvParams
-
-Metrics = dict[str, Array]
+from ploutos_jax.train.algorithm import Metrics
 
 _COUNTS = ("num_trades", "rejected_orders", *EXITS)
 _WORST_RETURN = -0.999
