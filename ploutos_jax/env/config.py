@@ -214,13 +214,6 @@ class EnvConfig:
         return (self.stop_loss_atr, self.take_profit_atr, self.trailing_atr) != (None, None, None)
 
     @property
-    def has_levels(self) -> bool:
-        """Whether any price level closes a position."""
-        return (self.stop_loss, self.take_profit, self.break_even) != (None, None, None) or (
-            self.has_trailing or self.has_atr_exits
-        )
-
-    @property
     def needs(self) -> tuple[str, ...]:
         """Fields of the market, beside its prices, that the rules read."""
         users = {

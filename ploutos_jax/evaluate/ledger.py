@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 
 from ploutos_jax.agents.provenance import UNKNOWN, Provenance
+from ploutos_jax.env.types import REASON_NAMES
 from ploutos_jax.market.calendar import Calendar
 
 FILL_COLUMNS = ("bar", "date", "ticker", "side", "shares", "price", "reference_price", "fee", "reason")
 PART_COLUMNS = ("spread", "slippage", "impact", "commission")
 """Dollars of each fill's cost by kind, where it is known; columns that begin with `fee_` are kinds of a schedule."""
 FEE_PREFIX = "fee_"
-FILL_REASONS = ("order", "stop", "target", "trailing", "time", "halt", "delisted")
+FILL_REASONS = tuple(name for name in REASON_NAMES if name)
+"""Why a fill happened, in words."""
 TRADE_COLUMNS = (
     "ticker",
     "entry_date",

@@ -118,7 +118,7 @@ def test_settings_survive_json():
 
 def test_rules_for_following_weights_keep_costs_and_drop_the_strategy():
     loose = EnvConfig(**EVERY_RULE).unrestrained()
-    assert (loose.action, loose.max_position_pct, loose.has_levels) == ("weights", 1.0, False)
+    assert (loose.action, loose.max_position_pct) == ("weights", 1.0)
     assert (loose.drawdown_halt, loose.max_holding_bars, loose.max_trades_per_day) == (None, None, None)
     for name in ("impact", "slippage_atr", "max_participation", "cash_rate", "day_trade_rule", "fee_rounding"):
         assert getattr(loose, name) == EVERY_RULE[name]
