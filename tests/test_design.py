@@ -68,3 +68,12 @@ def test_what_does_not_exist_is_found():
     assert named_paths(text) == {"ploutos_jax/env/nowhere.py", "scripts/train.py"}
     assert named_functions(text) == {("ploutos_jax/env/nowhere.py", "step")}
     assert definitions("class A:\n    def b(self): ...") == {"A", "b"}
+
+
+def test_moved_modules_are_where_the_page_says():
+    page = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    moved = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \|$", page, re.MULTILINE)
+    assert len(moved) > 100
+    package = ROOT / "ploutos_jax"
+    assert [new for _, new in moved if not (package / f"{new.replace('.', '/')}.py").is_file()] == []
+    assert [old for old, _ in moved if (package / f"{old.replace('.', '/')}.py").is_file()] == []
