@@ -1,12 +1,11 @@
 """Download bars into a Parquet file that the other scripts read; again with the same file, only what is new.
 
-python scripts/download.py --tickers SP500 --period 5y --output data/sp500.parquet
-python scripts/download.py --tickers AAPL,MSFT,SPY --period max --output data/few.parquet
-python scripts/download.py --tickers SPY --period 7d --interval 1m --output data/spy_1m.parquet
+ploutos download --tickers SP500 --period 5y --output data/sp500.parquet
+ploutos download --tickers AAPL,MSFT,SPY --period max --output data/few.parquet
+ploutos download --tickers SPY --period 7d --interval 1m --output data/spy_1m.parquet
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import tyro
@@ -14,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import exit_codes
 from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
 from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
 
@@ -100,8 +98,3 @@ def _tell(outcome: Outcome, request: Request, console: Console, *, quiet: bool) 
         console.print(f"{len(outcome.failed)} tickers failed; the same command asks for them again:")
         for ticker, reason in outcome.failed.items():
             console.print(f"  {ticker}: {reason}")
-
-
-if __name__ == "__main__":
-    with exit_codes():
-        sys.exit(main(sys.argv[1:]))

@@ -1,12 +1,11 @@
 """Play a trained agent over a span of bars and write a report beside baselines at the same costs; or compare several.
 
-python scripts/evaluate.py --checkpoint checkpoints/run-1 --output report
-python scripts/evaluate.py --compare checkpoints/run-1 checkpoints/run-2 --output comparison
-python scripts/evaluate.py --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
+ploutos evaluate --checkpoint checkpoints/run-1 --output report
+ploutos evaluate --compare checkpoints/run-1 checkpoints/run-2 --output comparison
+ploutos evaluate --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,7 +15,7 @@ import tyro
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
-from ploutos_jax.cli.terminal import exit_codes, result_console
+from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
 from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
 from ploutos_jax.evaluate.ledger import Ledger
@@ -197,8 +196,3 @@ def print_figures(sample: str, ledgers: Mapping[str, Ledger], verdict: str, outp
     console.print(metrics_table({name: summarize(each) for name, each in ledgers.items()}))
     console.print(f"\n{verdict}", markup=False)
     console.print(f"\nReport: {Path(output) / 'report.html'}")
-
-
-if __name__ == "__main__":
-    with exit_codes():
-        sys.exit(main(sys.argv[1:]))

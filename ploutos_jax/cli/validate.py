@@ -1,16 +1,15 @@
 """Train from scratch on every fold of a history, and show what came of it on bars that were never trained on.
 
-python scripts/validate.py --data data/sp500.parquet --liquid 50 --num-seeds 5      walk-forward: 5 years, 1, 1
-python scripts/validate.py --scheme combinatorial --folds 6 --test-folds 2          purged cross-validation
+ploutos validate --data data/sp500.parquet --liquid 50 --num-seeds 5      walk-forward: 5 years, 1, 1
+ploutos validate --scheme combinatorial --folds 6 --test-folds 2          purged cross-validation
 
-Takes every flag of train.py besides its own (`python scripts/train.py --help`). A validation that was stopped goes on
+Takes every flag of training besides its own (`ploutos train --help`). A validation that was stopped goes on
 with the same command and --resume; folds that are done are not done again.
 """
 
 import os
 import platform
 import shlex
-import sys
 import time
 from typing import Any
 
@@ -20,7 +19,7 @@ from rich.console import Console
 
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import exit_codes, result_console
+from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.inference.sharpe import count_trials
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -105,8 +104,3 @@ def _facts(
         "time": f"{sum(fold.facts['seconds'] for fold in folds) / 60:.1f} minutes",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.default_backend()}, jax {jax.__version__}",
     }
-
-
-if __name__ == "__main__":
-    with exit_codes():
-        sys.exit(main(sys.argv[1:]))

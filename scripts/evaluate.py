@@ -1,0 +1,15 @@
+"""Play a trained agent over a span of bars and write a report beside baselines at the same costs; or compare several.
+
+python scripts/evaluate.py --checkpoint checkpoints/run-1 --output report
+python scripts/evaluate.py --compare checkpoints/run-1 checkpoints/run-2 --output comparison
+python scripts/evaluate.py --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
+"""
+
+import sys
+
+from ploutos_jax.cli.evaluate import main
+from ploutos_jax.cli.terminal import exit_codes
+
+if __name__ == "__main__":
+    with exit_codes():
+        sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,15 @@
+"""Train an agent, score it on bars it never saw, and say what came of it.
+
+python scripts/train.py                                 made data, no GPU needed, about two minutes
+python scripts/train.py --data data/sp500.parquet       your own bars
+python scripts/train.py --help                          every setting
+"""
+
+import sys
+
+from ploutos_jax.cli.terminal import exit_codes
+from ploutos_jax.cli.train import main
+
+if __name__ == "__main__":
+    with exit_codes():
+        sys.exit(main(sys.argv[1:]))

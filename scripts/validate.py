@@ -1,0 +1,17 @@
+"""Train from scratch on every fold of a history, and show what came of it on bars that were never trained on.
+
+python scripts/validate.py --data data/sp500.parquet --liquid 50 --num-seeds 5      walk-forward: 5 years, 1, 1
+python scripts/validate.py --scheme combinatorial --folds 6 --test-folds 2          purged cross-validation
+
+Takes every flag of train.py besides its own (`python scripts/train.py --help`). A validation that was stopped goes on
+with the same command and --resume; folds that are done are not done again.
+"""
+
+import sys
+
+from ploutos_jax.cli.terminal import exit_codes
+from ploutos_jax.cli.validate import main
+
+if __name__ == "__main__":
+    with exit_codes():
+        sys.exit(main(sys.argv[1:]))
