@@ -14,7 +14,6 @@ from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
 from ploutos_jax.cli.terminal import ProgressBar, result_console
 from ploutos_jax.datasets.training import TrainingData, read_training
-from ploutos_jax.evaluate.report.write import metrics_table
 from ploutos_jax.experiment.run import ExperimentResult, day, prepare_output, score_agents, train_agents
 from ploutos_jax.runs.settings import parse_settings
 
@@ -38,6 +37,9 @@ def main(args: list[str]) -> int:
         console.print(f"Stopped before the last update: {trained.reason}.")
     result = score_agents(settings, data, trained, output)
     seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
+    # Brings Matplotlib, which training does without.
+    from ploutos_jax.evaluate.report.write import metrics_table
+
     final = result_console()
     final.print(f"\nScore on {seen}, {result.first} to {result.last}, net of costs:")
     final.print(metrics_table(_rows(result)))
