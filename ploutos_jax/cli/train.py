@@ -6,6 +6,7 @@ ploutos train --help                          every setting
 """
 
 import shlex
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -45,7 +46,8 @@ def main(args: list[str]) -> int:
     final.print(metrics_table(_rows(result)))
     final.print(_projection(result))
     run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
-    final.print(f"\nNext: python scripts/evaluate.py --checkpoint {run} --output {report}")
+    following = "ploutos evaluate" if sys.argv[0] == "ploutos train" else "python scripts/evaluate.py"
+    final.print(f"\nNext: {following} --checkpoint {run} --output {report}")
     return 0
 
 
