@@ -1,39 +1,107 @@
-"""A simulator and trainer for multi-asset trading, whole on the device."""
+"""A simulator and trainer for multi-asset trading, whole on the device.
 
-from ploutos_jax.agents.agent import Agent as Agent
-from ploutos_jax.env.broker.fees import FeeKind as FeeKind
-from ploutos_jax.env.broker.fees import FeeSchedule as FeeSchedule
-from ploutos_jax.env.config import EnvConfig as EnvConfig
-from ploutos_jax.env.observation import ACCOUNT_FIELDS as ACCOUNT_FIELDS
-from ploutos_jax.env.observation import ASSET_FIELDS as ASSET_FIELDS
-from ploutos_jax.env.trading import TradingEnv as TradingEnv
-from ploutos_jax.env.types import EnvParams as EnvParams
-from ploutos_jax.env.types import EnvState as EnvState
-from ploutos_jax.env.types import Observation as Observation
-from ploutos_jax.evaluate.backtest.run import backtest as backtest
-from ploutos_jax.evaluate.backtest.run import baselines as baselines
-from ploutos_jax.evaluate.ledger import Ledger as Ledger
-from ploutos_jax.evaluate.metrics.summary import summarize as summarize
-from ploutos_jax.evaluate.report.write import write_report as write_report
-from ploutos_jax.market.features.build import build_market as build_market
-from ploutos_jax.market.features.causality import check_causal as check_causal
-from ploutos_jax.market.features.raw import raw_features as raw_features
-from ploutos_jax.market.io.load import load_panel as load_panel
-from ploutos_jax.market.panel import Market as Market
-from ploutos_jax.market.panel import Panel as Panel
-from ploutos_jax.market.stress.apply import stress as stress
-from ploutos_jax.market.synthetic.generate import synthetic_panel as synthetic_panel
-from ploutos_jax.market.synthetic.planted import planted_panel as planted_panel
-from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
-from ploutos_jax.train.checkpoints.checkpoint import restore as restore
-from ploutos_jax.train.checkpoints.export import export_policy as export_policy
-from ploutos_jax.train.checkpoints.export import load_policy as load_policy
-from ploutos_jax.train.config import Hyper as Hyper
-from ploutos_jax.train.config import TrainConfig as TrainConfig
-from ploutos_jax.train.held_out import HeldOut as HeldOut
-from ploutos_jax.train.loop import train as train
-from ploutos_jax.train.loop import train_seeds as train_seeds
-from ploutos_jax.train.memory import estimate_memory as estimate_memory
-from ploutos_jax.train.ppo.divergence import DivergedError as DivergedError
+Every public name is here, and is loaded when it is first asked for: `import ploutos_jax` alone loads nothing else.
+"""
 
-__version__ = "0.1.0"
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ploutos_jax.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from ploutos_jax.agents.agent import Agent as Agent
+    from ploutos_jax.datasets.config import DataConfig as DataConfig
+    from ploutos_jax.env.broker.fees import FeeKind as FeeKind
+    from ploutos_jax.env.broker.fees import FeeSchedule as FeeSchedule
+    from ploutos_jax.env.config import EnvConfig as EnvConfig
+    from ploutos_jax.env.observation import ACCOUNT_FIELDS as ACCOUNT_FIELDS
+    from ploutos_jax.env.observation import ASSET_FIELDS as ASSET_FIELDS
+    from ploutos_jax.env.trading import TradingEnv as TradingEnv
+    from ploutos_jax.env.types import EnvParams as EnvParams
+    from ploutos_jax.env.types import EnvState as EnvState
+    from ploutos_jax.env.types import Observation as Observation
+    from ploutos_jax.evaluate.backtest.run import backtest as backtest
+    from ploutos_jax.evaluate.backtest.run import baselines as baselines
+    from ploutos_jax.evaluate.ledger import Ledger as Ledger
+    from ploutos_jax.evaluate.metrics.summary import summarize as summarize
+    from ploutos_jax.evaluate.report.write import write_report as write_report
+    from ploutos_jax.experiment.run import ExperimentResult as ExperimentResult
+    from ploutos_jax.experiment.run import run_experiment as run_experiment
+    from ploutos_jax.market.features.build import build_market as build_market
+    from ploutos_jax.market.features.causality import check_causal as check_causal
+    from ploutos_jax.market.features.raw import raw_features as raw_features
+    from ploutos_jax.market.io.load import load_panel as load_panel
+    from ploutos_jax.market.panel import Market as Market
+    from ploutos_jax.market.panel import Panel as Panel
+    from ploutos_jax.market.stress.apply import stress as stress
+    from ploutos_jax.market.synthetic.generate import synthetic_panel as synthetic_panel
+    from ploutos_jax.market.synthetic.planted import planted_panel as planted_panel
+    from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
+    from ploutos_jax.runs.settings import RunSettings as RunSettings
+    from ploutos_jax.train.checkpoints.checkpoint import restore as restore
+    from ploutos_jax.train.checkpoints.export import export_policy as export_policy
+    from ploutos_jax.train.checkpoints.export import load_policy as load_policy
+    from ploutos_jax.train.config import Hyper as Hyper
+    from ploutos_jax.train.config import TrainConfig as TrainConfig
+    from ploutos_jax.train.held_out import HeldOut as HeldOut
+    from ploutos_jax.train.loop import train as train
+    from ploutos_jax.train.loop import train_seeds as train_seeds
+    from ploutos_jax.train.memory import estimate_memory as estimate_memory
+    from ploutos_jax.train.ppo.divergence import DivergedError as DivergedError
+
+_NAMES = {
+    "Agent": "agents.agent",
+    "DataConfig": "datasets.config",
+    "FeeKind": "env.broker.fees",
+    "FeeSchedule": "env.broker.fees",
+    "EnvConfig": "env.config",
+    "ACCOUNT_FIELDS": "env.observation",
+    "ASSET_FIELDS": "env.observation",
+    "TradingEnv": "env.trading",
+    "EnvParams": "env.types",
+    "EnvState": "env.types",
+    "Observation": "env.types",
+    "backtest": "evaluate.backtest.run",
+    "baselines": "evaluate.backtest.run",
+    "Ledger": "evaluate.ledger",
+    "summarize": "evaluate.metrics.summary",
+    "write_report": "evaluate.report.write",
+    "ExperimentResult": "experiment.run",
+    "run_experiment": "experiment.run",
+    "build_market": "market.features.build",
+    "check_causal": "market.features.causality",
+    "raw_features": "market.features.raw",
+    "load_panel": "market.io.load",
+    "Market": "market.panel",
+    "Panel": "market.panel",
+    "stress": "market.stress.apply",
+    "synthetic_panel": "market.synthetic.generate",
+    "planted_panel": "market.synthetic.planted",
+    "PolicyConfig": "policy.actor_critic",
+    "RunSettings": "runs.settings",
+    "restore": "train.checkpoints.checkpoint",
+    "export_policy": "train.checkpoints.export",
+    "load_policy": "train.checkpoints.export",
+    "Hyper": "train.config",
+    "TrainConfig": "train.config",
+    "HeldOut": "train.held_out",
+    "train": "train.loop",
+    "train_seeds": "train.loop",
+    "estimate_memory": "train.memory",
+    "DivergedError": "train.ppo.divergence",
+}
+"""Each public name and the module of the package that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name."""
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names with the others."""
+    return sorted({*globals(), *_NAMES})

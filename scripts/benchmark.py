@@ -26,15 +26,16 @@ from typing import Any, Literal
 
 import jax
 import tyro
-from benchmark_backtest import backtest_table, measure_backtest
-from benchmark_features import features_table, measure_features
-from benchmark_synthetic import measure_synthetic, synthetic_table
 from rich.console import Console
 from rich.table import Table
 
-from ploutos_jax.cli.terminal import exit_codes, result_console
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.backtests import backtest_table, measure_backtest  # noqa: E402
+from benchmarks.features import features_table, measure_features  # noqa: E402
+from benchmarks.synthetic_speed import measure_synthetic, synthetic_table  # noqa: E402
+from ploutos_jax.cli.terminal import exit_codes, result_console  # noqa: E402
 
 Row = dict[str, Any]
 Section = Literal["env", "train", "start", "gradient", "peers", "features", "backtest", "synthetic"]

@@ -5,102 +5,10 @@ python scripts/download.py --tickers AAPL,MSFT,SPY --period max --output data/fe
 python scripts/download.py --tickers SPY --period 7d --interval 1m --output data/spy_1m.parquet
 """
 
-import dataclasses
 import sys
-from pathlib import Path
 
-import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.download import main
 from ploutos_jax.cli.terminal import exit_codes
-from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
-from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
-
-
-@dataclasses.dataclass(frozen=True)
-class DownloadSettings:
-    """Download bars into a Parquet file, or join new ones to it.
-
-    Attributes:
-        tickers: SP500 for the members of today, or tickers with commas between them, as the vendor writes them.
-        output: the Parquet file; one that exists is updated.
-        period: how far back new tickers go, such as 60d, 18mo, 5y, ytd or max.
-        interval: of a bar; the vendor serves intraday bars of the last days only (1m of about a week).
-        retries: further attempts for a ticker that fails.
-        wait: seconds before the first of them, twice as long before each next one.
-        list_url: CSV of the members of the S&P 500 with the columns Symbol and GICS Sector.
-        base_url: address of a mirror of the vendor.
-        quiet: print failures only.
-    """
-
-    tickers: str
-    output: str
-    period: str = "5y"
-    interval: str = "1d"
-    retries: int = 4
-    wait: float = 1.0
-    list_url: str = SP500_LIST
-    base_url: str | None = None
-    quiet: bool = False
-
-
-def main(args: list[str]) -> int:
-    """Run the command line; return the exit code."""
-    settings = tyro.cli(DownloadSettings, args=args)
-    request = Request(
-        tickers=("SP500",) if settings.tickers.strip() == "SP500" else tuple(split_tickers(settings.tickers)),
-        output=Path(settings.output),
-        period=settings.period,
-        interval=settings.interval,
-        retries=settings.retries,
-        wait=settings.wait,
-    )
-    vendor = Yahoo(settings.base_url)
-    console = Console(soft_wrap=True, markup=False, highlight=False)
-    if request.tickers == ("SP500",):
-        sectors = read_sp500(settings.list_url)
-        request = dataclasses.replace(request, tickers=tuple(sectors), sectors=sectors)
-        if not settings.quiet:
-            console.print(
-                f"{len(sectors)} members of the S&P 500 of today: any strategy on their past profits from the choice"
-                " (survivorship). A point-in-time --universe FILE for training takes that out."
-            )
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("tickers"),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        disable=settings.quiet,
-    )
-    with Interruption() as interruption, progress:
-        task = progress.add_task("downloading", total=len(set(request.tickers)))
-        outcome = download(
-            vendor, request, on_ticker=lambda _: progress.advance(task), should_stop=interruption.should_stop
-        )
-    _tell(outcome, request, console, quiet=settings.quiet)
-    return 130 if outcome.interrupted else 0
-
-
-def _tell(outcome: Outcome, request: Request, console: Console, *, quiet: bool) -> None:
-    """Print what became of it, failures last."""
-    if not quiet:
-        added = sum(outcome.added.values())
-        console.print(
-            f"{request.output}: {outcome.rows:,} rows, {added:,} of them new, {len(outcome.added)} tickers up to date."
-        )
-        if outcome.rewritten:
-            console.print(f"Known prices were served anew (a split, say) for {', '.join(outcome.rewritten)}.")
-    if outcome.interrupted:
-        console.print("Interrupted; what was fetched is written. The same command goes on.")
-    if outcome.failed:
-        console.print(f"{len(outcome.failed)} tickers failed; the same command asks for them again:")
-        for ticker, reason in outcome.failed.items():
-            console.print(f"  {ticker}: {reason}")
-
 
 if __name__ == "__main__":
     with exit_codes():

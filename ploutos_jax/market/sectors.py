@@ -1,8 +1,6 @@
 """Sectors as columns: the 11 of GICS, others by name, or groups of assets that move together."""
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from ploutos_jax.market.labels import UNKNOWN_SECTOR
 from ploutos_jax.market.panel import Market
@@ -57,6 +55,10 @@ def cluster_columns(market: Market) -> np.ndarray:
     if moving.size < 2:
         columns[moving] = 0
         return columns
+    # Of use to no other part of training, and slow to load.
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     distance = 1 - np.corrcoef(returns[:, moving].T)
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(np.clip((distance + distance.T) / 2, 0, 2), checks=False), "average")

@@ -5,15 +5,28 @@ asset, and the learner decides whether to join them.
 """
 
 import dataclasses
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import distrax
 import jax
 import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    import distrax
 
 Array = jax.Array
 
 NUM_CHOICES = 3
 """Hold, buy, sell."""
+
+
+@cache
+def _distrax() -> ModuleType:
+    """Load distrax, which takes a second; perhaps while a program is traced, whose arrays it must not hold."""
+    with jax.ensure_compile_time_eval():
+        import distrax
+    return distrax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +48,11 @@ class DiscreteHead:
 
     def log_prob(self, logits: Array, action: Array) -> Array:
         """Return `[..., A]` log-probabilities."""
-        return jnp.asarray(distrax.Categorical(logits=logits).log_prob(action))
+        return jnp.asarray(_distrax().Categorical(logits=logits).log_prob(action))
 
     def entropy(self, logits: Array) -> Array:
         """Return `[..., A]` entropies in nats."""
-        return jnp.asarray(distrax.Categorical(logits=logits).entropy())
+        return jnp.asarray(_distrax().Categorical(logits=logits).entropy())
 
     def to_env(self, action: Array) -> Array:
         """Return what `TradingEnv.step` takes."""
@@ -57,8 +70,8 @@ class WeightsHead:
     num_outputs: int = 2
     action_dtype = jnp.float32
 
-    def _normal(self, outputs: Array) -> distrax.Normal:
-        return distrax.Normal(outputs[..., 0], jnp.exp(jnp.clip(outputs[..., 1], -5, 1)))
+    def _normal(self, outputs: Array) -> "distrax.Normal":
+        return _distrax().Normal(outputs[..., 0], jnp.exp(jnp.clip(outputs[..., 1], -5, 1)))
 
     def sample(self, key: Array, outputs: Array) -> Array:
         """Draw scores."""

@@ -21,12 +21,12 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 DRIVER = """
 import os, sys, time
 from types import SimpleNamespace
+from ploutos_jax.cli import train as command
+from ploutos_jax.cli.terminal import exit_codes
 from ploutos_jax.train import loop
 from ploutos_jax.train.checkpoints import store
-from tests.scripts.command_line import load_script
 
 phase, number, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-script = load_script("train")
 
 def send():
     for _ in range(times):
@@ -59,11 +59,11 @@ def reading(*arguments, **options):
         send()
     return read_training(*arguments, **options)
 
-calls, run_updates, save, read_training = [], loop._run_updates, store.Steps.save, script.read_training
+calls, run_updates, save, read_training = [], loop._run_updates, store.Steps.save, command.read_training
 loop._run_updates = SimpleNamespace(lower=compiling)
-store.Steps.save, script.read_training = saving, reading
-with script.exit_codes():
-    sys.exit(script.main(sys.argv[4:]))
+store.Steps.save, command.read_training = saving, reading
+with exit_codes():
+    sys.exit(command.main(sys.argv[4:]))
 """
 
 

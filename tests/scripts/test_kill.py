@@ -28,6 +28,8 @@ OFTEN = (
 KILLER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
+import distrax, orbax.checkpoint, tensorboardX.event_file_writer
+from ploutos_jax.evaluate.report import write
 from tests.scripts.command_line import load_script
 
 run, whole, num_kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

@@ -7,6 +7,7 @@ in a list that is added once they are there. The list is looked at first, as Orb
 has begun to read broken files; a step without it, of a process killed in that moment, is held to its arrays.
 
 Nothing here runs code when it is read: arrays are numbers in OCDBT files read by tensorstore, all else is JSON.
+Orbax is slow to load, so each function that needs it imports it: training without a run folder does without.
 """
 
 import hashlib
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
 from ploutos_jax.agents.checksum import digest_of
 
@@ -55,6 +55,8 @@ class Steps:
     """
 
     def __init__(self, path: Path, *, keep: int | None = None, write: bool = False) -> None:
+        import orbax.checkpoint as ocp
+
         self.path = path.absolute()
         self._saving: int | None = None
         if write:
@@ -90,6 +92,8 @@ class Steps:
         Raises:
             SaveError: if this step or the one before it cannot be written.
         """
+        import orbax.checkpoint as ocp
+
         self.wait()
         digests = {name: digest_of(tree) for name, tree in items.items()}
         content = {**meta, "step": step, "digests": digests}
@@ -120,6 +124,8 @@ class Steps:
         Raises:
             DamagedError: if it cannot be read or is not what was saved.
         """
+        import orbax.checkpoint as ocp
+
         with self._finding_damage(step):
             _check_files(self.path / str(step), [_META])
             args = ocp.args.Composite(**{_META: ocp.args.JsonRestore()})
@@ -140,6 +146,8 @@ class Steps:
         Raises:
             DamagedError: if they cannot be read or are not what was saved.
         """
+        import orbax.checkpoint as ocp
+
         with self._finding_damage(step):
             _check_files(self.path / str(step), templates)
             wanted = {name: ocp.args.StandardRestore(_here(tree)) for name, tree in templates.items()}

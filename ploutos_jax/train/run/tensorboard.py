@@ -8,13 +8,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  # generated classes
-from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
-
 
 class Board:
     """Writer of scalars. Close it at the end.
+
+    tensorboardX is loaded by the first one: training without a run folder does without.
 
     Args:
         folder: of the event files; made if it is not there.
@@ -22,6 +20,9 @@ class Board:
     """
 
     def __init__(self, folder: Path, forget_from: int | None = None) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  # generated classes
+
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(folder / "events"))
         if forget_from is not None:
@@ -31,6 +32,9 @@ class Board:
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add one figure under each name at a step."""
+        from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
+        from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+
         # One event for all of them: an event for each would cost ten times as much.
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in figures.items()])
         self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))

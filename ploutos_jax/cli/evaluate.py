@@ -1,0 +1,198 @@
+"""Play a trained agent over a span of bars and write a report beside baselines at the same costs; or compare several.
+
+ploutos evaluate --checkpoint checkpoints/run-1 --output report
+ploutos evaluate --compare checkpoints/run-1 checkpoints/run-2 --output comparison
+ploutos evaluate --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import tyro
+
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.terminal import result_console
+from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
+from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.comparison import write_comparison
+from ploutos_jax.evaluate.report.evidence import describe_trials, trials_beside
+from ploutos_jax.evaluate.report.provenance import describe_provenance
+from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table, write_report
+from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
+from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.runs.settings import data_of_run
+from ploutos_jax.train.checkpoints.export import load_agent
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Score a checkpoint.
+
+    Attributes:
+        checkpoint: run folder, or folder of an exported policy.
+        compare: run folders to set side by side over the same bars, instead of one checkpoint; their folder names name
+            them.
+        output: report folder, made anew.
+        data: market file or folder, or `synthetic`; the data of the run without it.
+        start: first date to score on; without start and end, the bars after those of the training (all bars where
+            there are too few).
+        end: last date to score on.
+        step: update of the checkpoint; the newest without it.
+        best: take the agent with the best held-out score during training.
+        agent: which agent of a run with several seeds, by its place from 0.
+        benchmark: ticker of the data to hold as a further comparison.
+        tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
+        universe: CSV of ticker, start, end; that of the run without it.
+        seed: draw the agent's actions with this seed; its likeliest actions without it.
+        stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out.
+        device: where to run.
+        overwrite: replace an older report in the output folder.
+    """
+
+    output: str
+    checkpoint: str | None = None
+    compare: tuple[str, ...] = ()
+    data: str | None = None
+    start: str | None = None
+    end: str | None = None
+    step: int | None = None
+    best: bool = False
+    agent: int = 0
+    benchmark: str | None = None
+    tickers: str | None = None
+    universe: str | None = None
+    seed: int | None = None
+    stress: int = 0
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    overwrite: bool = False
+
+
+def main(args: list[str]) -> int:
+    """Run the command line; return the exit code."""
+    wanted = tyro.cli(Evaluation, args=args)
+    if (wanted.checkpoint is None) != (len(wanted.compare) > 1) or len(wanted.compare) == 1:
+        raise ValueError("Name one run folder as --checkpoint, or two and more as --compare.")
+    check_report_folder(wanted.output, overwrite=wanted.overwrite)
+    configure(wanted.device)
+    return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
+
+
+class Run(NamedTuple):
+    """A restored agent, its data, the whole market, and the bars of it to score on."""
+
+    agent: Agent
+    data: DataConfig
+    panel: Panel
+    market: Market
+    span: Market
+
+
+def read_run(wanted: Evaluation, folder: str) -> Run:
+    """Restore an agent and read the bars that it is scored on."""
+    agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent)
+    given = {"data": wanted.data, "universe": wanted.universe}
+    changes = {name: value for name, value in given.items() if value is not None}
+    data = data_of_run(Path(folder), tickers=(), **changes)
+    panel = read_panel(data)
+    panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
+    market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)
+    span = market.window(wanted.start, wanted.end)
+    if wanted.start is None and wanted.end is None:
+        # Another file may hold other dates than the run was split by.
+        unseen = bars_after(market, agent.trained_to) if wanted.data else split_market(market, data)[1]
+        span = market if unseen is None else unseen
+    return Run(agent, data, panel, market, span)
+
+
+def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
+    """Return what a reader of the report should know about a run."""
+    place = f", agent {wanted.agent}" if wanted.agent else ""
+    return {
+        "checkpoint": f"{folder}{place}, update {run.agent.step}",
+        "data": f"{run.data.data}, {run.span.num_assets} tickers",
+        "actions": "likeliest" if wanted.seed is None else f"drawn with seed {wanted.seed}",
+        "out_of_sample": describe_provenance(run.agent.provenance(run.span.times[0], run.span.times[-1])),
+    }
+
+
+def hold_benchmark(ticker: str | None, run: Run) -> Ledger | None:
+    """Return the benchmark held over a run's bars, if there is one."""
+    if ticker is None:
+        return None
+    alone = build_market(run.panel.select([ticker]), "minimal").window(run.span.times[0], run.span.times[-1])
+    return hold(alone, run.agent.env_config)
+
+
+def score(wanted: Evaluation, folder: str) -> int:
+    """Write the report of one run and print its figures."""
+    run = read_run(wanted, folder)
+    span = run.span
+    benchmark = hold_benchmark(wanted.benchmark, run)
+    ledger = backtest(run.agent, span, seed=wanted.seed)
+    others = baselines(run.market, run.agent.env_config, span.times[0], span.times[-1])
+    stress = None
+    if wanted.stress:
+        bars = run.panel.select(run.agent.known_tickers(run.panel.symbols))
+        # Whole bars: a date would take in all of an intraday day.
+        first = int(np.searchsorted(bars.times, span.times[0]))
+        stress = stress_table(run.agent, bars, start=first, end=first + span.num_bars, draws=wanted.stress)
+    trials = trials_beside(folder)
+    facts = facts_of(wanted, folder, run) | ({} if trials is None else {"trials": describe_trials(trials)})
+    content = write_report(
+        wanted.output,
+        ledger,
+        others,
+        benchmark=benchmark,
+        tickers=None if wanted.tickers is None else [ticker.strip() for ticker in wanted.tickers.split(",")],
+        sectors=span.sectors,
+        stress=stress,
+        trials=trials,
+        facts=facts,
+        overwrite=wanted.overwrite,
+    )
+    shown = {"agent": ledger, **others} | ({benchmark.name: benchmark} if benchmark is not None else {})
+    print_figures(facts["out_of_sample"], shown, content["verdict"], wanted.output)
+    if stress is not None:
+        result_console().print("\nUnder stress:", terminal_table(stress))
+    return 0
+
+
+def compare(wanted: Evaluation) -> int:
+    """Write several runs side by side over the bars that all of them have, and print their figures."""
+    read = {folder: read_run(wanted, folder) for folder in wanted.compare}
+    first = max(run.span.times[0] for run in read.values())
+    last = min(run.span.times[-1] for run in read.values())
+    read = {folder: run._replace(span=run.span.window(first, last)) for folder, run in read.items()}
+    names = [Path(folder).name for folder in read]
+    if len(set(names)) < len(names):
+        names = list(read)
+    runs = {
+        name: backtest(run.agent, run.span, seed=wanted.seed, name=name)
+        for name, run in zip(names, read.values(), strict=True)
+    }
+    one = next(iter(read.values()))
+    others = baselines(one.market, one.agent.env_config, one.span.times[0], one.span.times[-1])
+    benchmark = hold_benchmark(wanted.benchmark, one)
+    others |= {benchmark.name: benchmark} if benchmark is not None else {}
+    facts = {name: facts_of(wanted, folder, run) for name, (folder, run) in zip(names, read.items(), strict=True)}
+    content = write_comparison(wanted.output, runs, others, facts=facts, overwrite=wanted.overwrite)
+    samples = list(dict.fromkeys(one["out_of_sample"] for one in facts.values()))
+    print_figures(" ".join(samples), runs | others, content["verdict"], wanted.output)
+    return 0
+
+
+def print_figures(sample: str, ledgers: Mapping[str, Ledger], verdict: str, output: str) -> None:
+    """Print how the span relates to training, a table of figures, the verdict and where the report lies."""
+    times = next(iter(ledgers.values())).times
+    console = result_console()
+    console.print(f"{sample} Net of costs, {str(times[0])[:10]} to {str(times[-1])[:10]}:", markup=False)
+    console.print(metrics_table({name: summarize(each) for name, each in ledgers.items()}))
+    console.print(f"\n{verdict}", markup=False)
+    console.print(f"\nReport: {Path(output) / 'report.html'}")

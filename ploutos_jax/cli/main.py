@@ -1,0 +1,88 @@
+"""The console command `ploutos`: names the commands, and loads the one that is asked for.
+
+Nothing heavy is imported before that: `ploutos --help` answers at once.
+"""
+
+import contextlib
+import difflib
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from ploutos_jax.version import __version__
+
+COMMANDS = {
+    "train": "train an agent, score it on bars it never saw",
+    "evaluate": "report of a trained agent, or several side by side",
+    "validate": "train anew on every fold of a history, score out of sample",
+    "download": "bars from a vendor into a file",
+    "benchmark": "speed on this machine (needs a source checkout)",
+}
+"""Each is the module of that name beside this one."""
+
+_BAD_INPUT, _INTERRUPTED = 2, 130
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run `ploutos COMMAND ...`; return the exit code.
+
+    Args:
+        args: what follows the program's name; that of this process without it.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    name = words[0] if words else ""
+    if name in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        print(f"ploutos {__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(_complain(name), file=sys.stderr)
+        return _BAD_INPUT
+    try:
+        command = importlib.import_module(f"ploutos_jax.cli.{name}")
+        terminal = importlib.import_module("ploutos_jax.cli.terminal")
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return _INTERRUPTED
+    with _called(f"ploutos {name}"), terminal.exit_codes():
+        return command.main(words[1:])
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ploutos COMMAND [OPTIONS]",
+            "",
+            "A simulator and trainer for multi-asset trading, in JAX.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "ploutos COMMAND --help lists the options of one; ploutos --version says which version this is.",
+        ]
+    )
+
+
+def _complain(name: str) -> str:
+    if not name:
+        return _usage()
+    known = ", ".join(COMMANDS)
+    if name.startswith("-"):
+        return f"Error: option {name} is unknown before a command; the commands are {known}, see ploutos --help."
+    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
+    return f"Error: command {name!r} is unknown; did you mean {near!r}? The commands are {known}."
+
+
+@contextlib.contextmanager
+def _called(name: str) -> Iterator[None]:
+    """Let the command's own usage line begin with what was typed."""
+    before = sys.argv[0]
+    sys.argv[0] = name
+    try:
+        yield
+    finally:
+        sys.argv[0] = before

@@ -1,0 +1,81 @@
+"""Train an agent, score it on bars it never saw, and say what came of it.
+
+ploutos train                                 made data, no GPU needed, about two minutes
+ploutos train --data data/sp500.parquet       your own bars
+ploutos train --help                          every setting
+"""
+
+import shlex
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.terminal import ProgressBar, result_console
+from ploutos_jax.datasets.training import TrainingData, read_training
+from ploutos_jax.experiment.run import ExperimentResult, day, prepare_output, score_agents, train_agents
+from ploutos_jax.runs.settings import parse_settings
+
+
+def main(args: list[str]) -> int:
+    """Run the command line; return the exit code."""
+    settings = parse_settings(args)
+    output = prepare_output(settings)
+    configure(settings.device, deterministic=settings.deterministic)
+    console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
+    data = read_training(settings.data, refresh=settings.train.market_refresh is not None)
+    for note in data.market.notes:
+        console.print(f"Data: {note}", style="dim")
+    console.print(_describe(data))
+    with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
+        trained = train_agents(settings, data, output, observers=[bar], should_stop=interruption.should_stop)
+    if interruption.interrupted:
+        console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
+        return 130
+    if trained.reason is not None:
+        console.print(f"Stopped before the last update: {trained.reason}.")
+    result = score_agents(settings, data, trained, output)
+    seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
+    # Brings Matplotlib, which training does without.
+    from ploutos_jax.evaluate.report.write import metrics_table
+
+    final = result_console()
+    final.print(f"\nScore on {seen}, {result.first} to {result.last}, net of costs:")
+    final.print(metrics_table(_rows(result)))
+    final.print(_projection(result))
+    run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
+    following = "ploutos evaluate" if sys.argv[0] == "ploutos train" else "python scripts/evaluate.py"
+    final.print(f"\nNext: {following} --checkpoint {run} --output {report}")
+    return 0
+
+
+def _describe(data: TrainingData) -> str:
+    training = data.market
+    span = f"{training.num_bars} bars ({day(training, 0)} to {day(training, -1)})"
+    if data.num_paths > 1:
+        span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
+    return f"Training on {training.num_assets} assets, {span}, {training.num_features} features."
+
+
+def _rows(result: ExperimentResult) -> dict[str, Any]:
+    """Return the rows of the final table; those of several seeds say how far the agents lie apart."""
+    if len(result.agents) == 1:
+        return dict(result.scores)
+    others = {name: score for name, score in result.scores.items() if name != "agent"}
+    ends = {
+        name: {key: None if pair is None else pair[i] for key, pair in result.interval.items()}
+        for i, name in enumerate(("  95 % from", "  95 % to"))
+    }
+    agent = {f"agent, mean of {len(result.agents)}": result.scores["agent"], **ends}
+    return agent | {f"  seed {seed}": score for seed, score in result.scores_by_seed.items()} | others
+
+
+def _projection(result: ExperimentResult) -> str:
+    """Return what the growth of the last updates in training would make in a month, in words."""
+    if not result.projection:
+        return "\nNo projection: the run holds no growth in training."
+    months = result.projection.items()
+    words = ", ".join(f"{value:+.2%} in a month of {days} trading days" for days, value in months)
+    return f"\nIn sample, so no forecast: growing as in the last updates of training it would be {words}."

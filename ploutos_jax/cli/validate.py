@@ -1,0 +1,106 @@
+"""Train from scratch on every fold of a history, and show what came of it on bars that were never trained on.
+
+ploutos validate --data data/sp500.parquet --liquid 50 --num-seeds 5      walk-forward: 5 years, 1, 1
+ploutos validate --scheme combinatorial --folds 6 --test-folds 2          purged cross-validation
+
+Takes every flag of training besides its own (`ploutos train --help`). A validation that was stopped goes on
+with the same command and --resume; folds that are done are not done again.
+"""
+
+import os
+import platform
+import shlex
+import time
+from typing import Any
+
+import jax
+import tyro
+from rich.console import Console
+
+from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.terminal import result_console
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.evaluate.inference.sharpe import count_trials
+from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.write import metrics_table, write_report
+from ploutos_jax.experiment.validation.config import ValidationConfig, read_history, start_output
+from ploutos_jax.experiment.validation.folds import run_folds
+from ploutos_jax.experiment.validation.result import fold_rows, judge, put_together, write_result
+from ploutos_jax.runs.settings import RunSettings, parse_settings
+
+
+def main(args: list[str]) -> int:
+    """Run the command line; return the exit code."""
+    validation, rest = tyro.cli(ValidationConfig, args=args, return_unknown_args=True)
+    settings = parse_settings(rest)
+    configure(settings.device, deterministic=settings.deterministic)
+    console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
+    market, plan, notes = read_history(settings.data, validation)
+    for note in notes:
+        console.print(f"Data: {note}", style="dim")
+    env = TradingEnv(settings.env)
+    output, text = start_output(settings, validation)
+    began = time.perf_counter()
+    console.print(
+        f"{len(plan.splits)} folds of {market.num_assets} assets, {market.num_features} features,"
+        f" {settings.train.num_seeds} seed(s) each; {output}"
+    )
+
+    def tell(fold: int, stage: int, stages: int) -> None:
+        minutes = (time.perf_counter() - began) / 60
+        console.print(f"Fold {fold + 1} of {len(plan.splits)}: part {stage} of {stages} done, {minutes:.1f} minutes.")
+
+    with Interruption(settings.minutes) as interruption:
+        folds = run_folds(
+            plan,
+            market,
+            env,
+            settings.train,
+            validation,
+            output,
+            settings=text,
+            observer=tell,
+            should_stop=interruption.should_stop,
+        )
+    if folds is None:
+        console.print(f"Stopped; continue with the same command and --resume. Folds that are done are in {output}.")
+        return 130 if interruption.interrupted else 0
+
+    ways = put_together(plan, folds, market, settings.env)
+    trials = count_trials(output)
+    verdicts = [judge(way, trials, settings.env.bars_per_year) for way in ways]
+    rows = fold_rows(ways, folds, market, settings.env.bars_per_year)
+    facts = _facts(args, settings, validation, notes, trials, folds, market)
+    write_result(output, ways, rows, verdicts, facts)
+    first = ways[0]
+    name, ledger = next(iter(first.strategies.items()))
+    others = {other: one for other, one in first.strategies.items() if other != name} | first.baselines
+    write_report(output / "report", ledger, others, facts=facts, overwrite=True)
+    final = result_console()
+    final.print(f"\nOut of sample, {str(ledger.times[0])[:10]} to {str(ledger.times[-1])[:10]}, net of costs:")
+    shown = {**first.strategies, **first.baselines}
+    final.print(metrics_table({each: summarize(one) for each, one in shown.items()}))
+    final.print(f"\nIn full: {output / 'summary.md'} and {output / 'report' / 'report.html'}")
+    return 0
+
+
+def _facts(
+    args: list[str],
+    settings: RunSettings,
+    validation: ValidationConfig,
+    notes: tuple[str, ...],
+    trials: int,
+    folds: Any,
+    market: Any,
+) -> dict[str, str]:
+    steps = folds[0].facts["timesteps_per_seed"]
+    return {
+        "scheme": validation.scheme,
+        "data": f"{settings.data.data}, {market.num_assets} tickers; {' '.join(notes)}",
+        "command": f"python scripts/validate.py {shlex.join(args)}",
+        "training": f"{len(folds)} folds, {settings.train.num_seeds} seeds each, {steps:,} steps for each seed",
+        "trials": f"{trials} (seeds times folds times checkpoints that were scored)",
+        "time": f"{sum(fold.facts['seconds'] for fold in folds) / 60:.1f} minutes",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.default_backend()}, jax {jax.__version__}",
+    }

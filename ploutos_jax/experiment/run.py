@@ -1,0 +1,228 @@
+"""A run from settings to score: read the bars, train, score on bars held out, project, and write it all down."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.datasets.samplers import weigh_starts
+from ploutos_jax.datasets.training import TrainingData, read_training
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvParams
+from ploutos_jax.evaluate.backtest.run import backtest, baselines
+from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.market.panel import Market
+from ploutos_jax.market.sectors import with_sectors
+from ploutos_jax.runs.settings import RunSettings, differences
+from ploutos_jax.train.early_stopping import StoppingRules
+from ploutos_jax.train.held_out import HeldOut
+from ploutos_jax.train.loop import Observer, train_seeds
+from ploutos_jax.train.population import mean_and_interval
+from ploutos_jax.train.ppo.rollout_metrics import projected_month, recent_growth
+from ploutos_jax.train.run.folder import add_to_summary, choose_output, read_figures
+
+MONTHS = (21, 22)
+"""Trading days of the months that a projection is made for."""
+
+Score = Mapping[str, Any]
+"""The figures of one strategy over the span, see `summarize`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What training alone leaves.
+
+    Attributes:
+        agents: one for each seed, in their order.
+        reason: why a rule of the settings ended the run before its last update, or None.
+    """
+
+    agents: tuple[Agent, ...]
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentResult:
+    """What came of a run.
+
+    Attributes:
+        agents: one for each seed, in their order.
+        output: the run folder; its `summary.json` holds the scores of the agents and the projection, too.
+        scores: the figures of `agent` (the mean of the seeds, where there are several) and of every baseline.
+        first: first day of the bars scored on.
+        last: last day of them.
+        in_sample: whether those are the training bars, because none were held out; such a score proves nothing.
+        scores_by_seed: the figures of each agent by its seed.
+        interval: 95 % interval over the seeds of each figure, as (low, high) or None; empty with one seed.
+        projection: gain in a month of so many trading days if the account grew as in the last updates of training, a
+            fraction and in sample; empty where the run holds no growth.
+        reason: why a rule of the settings ended the run before its last update, or None.
+    """
+
+    agents: tuple[Agent, ...]
+    output: Path
+    scores: Mapping[str, Score]
+    first: str
+    last: str
+    in_sample: bool
+    scores_by_seed: Mapping[int, Score]
+    interval: Mapping[str, Any]
+    projection: Mapping[int, float]
+    reason: str | None = None
+
+
+def run_experiment(
+    settings: RunSettings, *, observers: Sequence[Observer] = (), should_stop: Callable[[], bool] = lambda: False
+) -> ExperimentResult:
+    """Train as settings say, with a score on bars held out now and then, and score the agents at the end.
+
+    Nothing is printed. `settings.device`, `deterministic` and `quiet` are for the command line: choose the device by
+    JAX's own settings before the call.
+
+    Args:
+        settings: of the run; `RunSettings(data=DataConfig("bars.parquet"), output="run")`, say.
+        observers: called with the new figures after each call of the compiled program.
+        should_stop: asked then; True ends the training with a checkpoint, and the agents are scored as they are.
+
+    Raises:
+        ValueError: if the data, the settings or the run folder cannot be what is asked for.
+        DivergedError: if training diverges.
+    """
+    output = prepare_output(settings)
+    data = read_training(settings.data, refresh=settings.train.market_refresh is not None)
+    deadline = math.inf if settings.minutes is None else time.monotonic() + 60 * settings.minutes
+    trained = train_agents(
+        settings,
+        data,
+        output,
+        observers=observers,
+        should_stop=lambda: should_stop() or time.monotonic() >= deadline,
+    )
+    return score_agents(settings, data, trained, output)
+
+
+def prepare_output(settings: RunSettings) -> Path:
+    """Return the run folder, known to be one that these settings may start in or, to resume, go on in.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    output = choose_output(settings.output, resume=settings.resume)
+    if settings.resume and (changed := differences(settings, output)):
+        raise ValueError(
+            f"The run in {output} was started with other settings: {'; '.join(changed)}. Give the same ones to resume,"
+            " or another --output."
+        )
+    return output
+
+
+def train_agents(
+    settings: RunSettings,
+    data: TrainingData,
+    output: Path,
+    *,
+    observers: Sequence[Observer] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train one agent for each seed, scored now and then on what `data` holds for that.
+
+    Args:
+        settings: of the run; its `minutes` are the caller's to heed.
+        data: of `read_training`.
+        output: the run folder.
+        observers: called with the new figures after each call of the compiled program.
+        should_stop: asked then; True ends the training with a checkpoint.
+    """
+    env = TradingEnv(settings.env)
+    earlier = read_figures(output) if settings.resume else []
+    rules = StoppingRules(settings.episodes, until_converged=settings.until_converged, rows=earlier)
+    agents = train_seeds(
+        settings.train,
+        data.market,
+        env,
+        params=_params(env, data, settings.data.stress_prob),
+        draw=data.draw if settings.train.market_refresh is not None else None,
+        output=output,
+        settings=dataclasses.asdict(settings),
+        resume=settings.resume,
+        observers=[*observers, rules],
+        should_stop=lambda: should_stop() or rules.should_stop(),
+        held_out=None if data.to_score is None else _held_out(data.to_score),
+    )
+    return Trained(agents, rules.reason)
+
+
+def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, output: Path) -> ExperimentResult:
+    """Play agents and baselines over the bars held out (the training bars where there are none).
+
+    The scores of the agents and the projection are added to the run's `summary.json`.
+    """
+    span = data.market if data.held_out is None else data.held_out
+    history = data.market if data.held_out is None else data.history
+    by_seed = [summarize(backtest(agent, span)) for agent in trained.agents]
+    score, interval = (by_seed[0], {}) if len(by_seed) == 1 else mean_and_interval(by_seed)
+    first, last = day(span, 0), day(span, -1)
+    content: dict[str, Any] = {"final_score": score, "final_score_bars": {"first": first, "last": last}}
+    if len(by_seed) > 1:
+        rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
+        content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
+    add_to_summary(output, content)
+    others = baselines(history, settings.env, span.times[0], span.times[-1])
+    projection = _project(output, settings.env.bars_per_year)
+    return ExperimentResult(
+        agents=trained.agents,
+        output=output,
+        scores={"agent": score} | {name: summarize(ledger) for name, ledger in others.items()},
+        first=first,
+        last=last,
+        in_sample=data.held_out is None,
+        scores_by_seed=dict(zip(settings.train.seeds, by_seed, strict=True)),
+        interval=interval,
+        projection=projection,
+        reason=trained.reason,
+    )
+
+
+def day(market: Market, row: int) -> str:
+    """Return the day of a bar, as YYYY-MM-DD."""
+    return str(market.times[row])[:10]
+
+
+def _params(env: TradingEnv, data: TrainingData, stress_prob: float) -> EnvParams | None:
+    """Return numbers with which a share of the episodes begins on stressed copies; None where there are no copies."""
+    if data.stressed_from is None:
+        return None
+    params = env.default_params(with_sectors(data.market))
+    return params.replace(starts=jnp.asarray(weigh_starts(params.starts, data.stressed_from, stress_prob)))
+
+
+def _held_out(span: Market) -> HeldOut:
+    """Return how the agent is scored during training: by its Sharpe ratio net of costs, 0 where it has none."""
+
+    def score(agent: Agent) -> dict[str, float | None]:
+        figures = summarize(backtest(agent, span))
+        sharpe = figures["sharpe"]
+        is_defined = sharpe is not None and math.isfinite(sharpe)
+        return {
+            "score": sharpe if is_defined else 0.0,
+            "total_return": figures["total_return"],
+            "max_drawdown": figures["max_drawdown"],
+        }
+
+    return HeldOut(score, day(span, 0), day(span, -1))
+
+
+def _project(output: Path, bars_per_year: float) -> dict[int, float]:
+    """Return the gain in a month for each of its lengths; it goes into the summary, too."""
+    growth = recent_growth(read_figures(output))
+    if growth is None:
+        return {}
+    months = {days: projected_month(growth, days, bars_per_year) for days in MONTHS}
+    content = {f"month_of_{days}_days_in_sample": value for days, value in months.items()}
+    add_to_summary(output, {"projection": content})
+    return months
