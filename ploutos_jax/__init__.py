@@ -4,6 +4,8 @@ Every public name is here, and is loaded when it is first asked for: `import plo
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ploutos_jax.version import __version__ as __version__
@@ -91,6 +93,18 @@ _NAMES = {
     "DivergedError": "train.ppo.divergence",
 }
 """Each public name and the module of the package that defines it."""
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        # The import system binds the sub-package `train` to its name here, whoever imports from it first; the public
+        # function of that name comes before it.
+        if name in _NAMES and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

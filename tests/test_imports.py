@@ -90,3 +90,11 @@ def test_the_version_has_one_source():
     assert project["project"]["dynamic"] == ["version"] and "version" not in project["project"]
     assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "ploutos_jax.version.__version__"
     assert project["project"]["scripts"]["ploutos"] == "ploutos_jax.cli.main:main"
+
+
+@pytest.mark.parametrize(
+    "before", ["", "import ploutos_jax.train.loop", "from ploutos_jax.train import config", "pj.TrainConfig()"]
+)
+def test_a_public_function_is_not_hidden_by_a_package_of_its_name(before):
+    code = f"import ploutos_jax as pj\n{before}\nimport ploutos_jax.train.config\nprint(pj.train.__module__)"
+    assert "ploutos_jax.train.loop" in loaded_after(code)[1]
