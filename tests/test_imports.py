@@ -89,6 +89,7 @@ def test_the_version_has_one_source():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["dynamic"] == ["version"] and "version" not in project["project"]
     assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "ploutos_jax.version.__version__"
+    assert f"\nversion: {ploutos_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert project["project"]["scripts"]["ploutos"] == "ploutos_jax.cli.main:main"
 
 
