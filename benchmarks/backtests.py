@@ -28,7 +28,7 @@ QUICK_POLICIES = 100
 TRADED = 0.05
 """Share of the bars in which a policy sets an asset's weight anew."""
 
-BASIC = EnvConfig(tick_size=None, fees="none", spread_bps=2, slippage_bps=1, commission_bps=1).unrestrained()
+BASIC = EnvConfig(tick_size=None, fees="none", spread_bps=2, slippage_bps=1, commission_bps=1).without_strategy_rules()
 FULL = EnvConfig(action="weights", max_position_pct=1.0)
 RULES = {"backtest, rules of vectorbt": BASIC, "backtest, full broker": FULL}
 

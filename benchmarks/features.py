@@ -27,7 +27,7 @@ from ploutos_jax.market.synthetic.generate import synthetic_panel
 
 BARS_FILE = Path(__file__).resolve().parents[2] / "shared" / "data" / "sp500_daily_adj_2005_2018.parquet"
 MADE_SIZE = 494, 3298
-"""Assets and bars of made data, where there is no file."""
+"""Assets and bars of synthetic data, where there is no file."""
 QUICK_SIZE = 32, 1000
 SAMPLE = 6
 """Tickers that `ta` is timed on; its time grows with their number and nothing else."""

@@ -17,7 +17,7 @@ def matrix_flops(function: Callable[..., Any], *args: Any) -> float:
     """Return the floating point operations of all matrix products in one call, a product and a sum each counting 1.
 
     Loops count as often as they turn, branches as the larger one. A loop that ends on a condition has no known number
-    of turns: what it multiplies is an error here, not a guess.
+    of segments: what it multiplies is an error here, not a guess.
 
     Args:
         function, args: as they would be called; only shapes are read.

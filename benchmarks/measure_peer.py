@@ -159,7 +159,7 @@ def _gym_trading_env() -> Any:
     """Return the peer on the same bars and features, with costs of 2 bps a side."""
     import pandas as pd
 
-    # Its import turns every later warning of the process into an error; the filters are put back.
+    # Its import segments every later warning of the process into an error; the filters are put back.
     with warnings.catch_warnings():
         from gym_trading_env.environments import TradingEnv as Peer  # pyright: ignore[reportMissingImports]
     market = _market()

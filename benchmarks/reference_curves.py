@@ -4,7 +4,7 @@ python benchmarks/reference_curves.py      a few minutes; writes reference_curve
 
 One asset, no costs, and a column that tells the next bar's return with correlation 0.3. Both learners have the same
 settings: networks of 2×64 (tanh, orthogonal, actor and critic apart), joint ratio, scaled inputs and rewards. Their
-likeliest actions are scored on bars that training never saw, against holding the asset whenever the column is above 0.
+greedy actions are scored on bars that training never saw, against holding the asset whenever the column is above 0.
 Stable-Baselines3 counts the value loss as the mean square, this trainer as half of it, so the coefficients differ by 2.
 """
 
@@ -183,7 +183,7 @@ def _weights(agent: Any, vec_env: Any) -> dict[str, Any]:
 
 
 def reference_act(weights: dict[str, Any], observation: Observation, params: EnvParams) -> jax.Array:
-    """Return the likeliest action of an actor of Stable-Baselines3."""
+    """Return the greedy action of an actor of Stable-Baselines3."""
     vector = ENV.flatten(observation, params)
     x = jnp.clip((vector - weights["mean"]) / weights["deviation"], -CLIP_INPUTS, CLIP_INPUTS)
     *hidden, last = weights["layers"]

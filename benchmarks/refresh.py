@@ -4,7 +4,7 @@ python benchmarks/refresh.py                   5 seeds of each of two ways to tr
 python benchmarks/refresh.py --seeds 1 --train.total-timesteps 50000
 
 The signal is the same on all paths: a hint of the next return. Everything else of a path, noise signals and prices, is
-its own, and can only be learned by heart. Agents get as many steps each: on a single short path; on a bank of paths
+its own, and can only be overfitted. Agents get as many steps each: on a single short path; on a bank of paths
 (`--ways bank`); on a bank that is drawn anew every few updates. The score is the share of the oracle's log return in
 the same environment, without costs; `kept` is the score on unseen paths over that on those trained on (for the
 refreshed agent the last eight banks). Every run is a line of JSON in `runs/refresh.jsonl`; what was found is in

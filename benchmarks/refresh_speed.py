@@ -15,11 +15,11 @@ import numpy as np
 import tyro
 
 from ploutos_jax.cli.terminal import exit_codes, result_console
-from ploutos_jax.datasets.samplers import MadeDraw
+from ploutos_jax.datasets.samplers import SyntheticSampler
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
-from ploutos_jax.market.synthetic.multi_path import Recipe
+from ploutos_jax.market.synthetic.multi_path import MarketSpec
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import Progress, train
@@ -38,7 +38,7 @@ class Probe:
         plain_updates: updates to time without a refresh, in a program of their own.
     """
 
-    recipe: Recipe = Recipe(num_assets=30, num_bars=1260, num_paths=16, features="standard")
+    recipe: MarketSpec = MarketSpec(num_assets=30, num_bars=1260, num_paths=16, features="standard")
     stress_prob: float = 0.0
     every: int = 10
     num_envs: int = 1024
@@ -49,7 +49,7 @@ class Probe:
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     probe = tyro.cli(Probe, args=args)
-    stream = MadeDraw(probe.recipe, probe.stress_prob).stream(jax.random.key(1))
+    stream = SyntheticSampler(probe.recipe, probe.stress_prob).stream(jax.random.key(1))
     market = stream.first()
     config = TrainConfig(
         num_envs=probe.num_envs,

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 from rich.table import Table
 
-from ploutos_jax.market.synthetic.multi_path import Recipe, draw_bank, draw_market
+from ploutos_jax.market.synthetic.multi_path import MarketSpec, draw_bank, draw_market
 
-SIZES = (Recipe(30, 1260, 16, "standard"), Recipe(503, 2520, 4, "standard"))
-QUICK_SIZES = (Recipe(30, 252, 2, "core"),)
+SIZES = (MarketSpec(30, 1260, 16, "standard"), MarketSpec(503, 2520, 4, "standard"))
+QUICK_SIZES = (MarketSpec(30, 252, 2, "core"),)
 
 
 def measure_synthetic(quick: bool) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def measure_synthetic(quick: bool) -> list[dict[str, Any]]:
     return [_measure(recipe) for recipe in (QUICK_SIZES if quick else SIZES)]
 
 
-def _measure(recipe: Recipe) -> dict[str, Any]:
+def _measure(recipe: MarketSpec) -> dict[str, Any]:
     key = jax.random.key(0)
     bars = jax.jit(lambda key: draw_bank(key, recipe))
     bars_compile, bars_seconds, _ = _time(bars, key)
@@ -51,7 +51,7 @@ def _time(function: Any, key: jax.Array) -> tuple[float, float, Any]:
 
 def synthetic_table(rows: list[dict[str, Any]]) -> Table:
     """Return the rows as a table for the terminal."""
-    table = Table(title="Drawing made markets")
+    table = Table(title="Drawing synthetic markets")
     for name in ("assets", "bars", "paths", "features", "bars alone", "with features", "compile", "market", "peak"):
         table.add_column(name, justify="right")
     for row in rows:

@@ -5,7 +5,7 @@ python scripts/benchmark.py env --quick        the environment only (no rules, d
 python scripts/benchmark.py gradient           the gradient of an encoded table beside that of a plain dense network
 python scripts/benchmark.py peers              gym-trading-env and Stable-Baselines3 in the same run (extra `bench`)
 python scripts/benchmark.py features           the table of features beside TA-Lib and ta
-python scripts/benchmark.py synthetic          drawing made markets, bars alone and with all features
+python scripts/benchmark.py synthetic          drawing synthetic markets, bars alone and with all features
 python scripts/benchmark.py backtest           many backtests in one call, beside vectorbt with --vectorbt PYTHON
 python scripts/benchmark.py --json FILE        figures for a machine as well
 
@@ -73,7 +73,7 @@ class Benchmark:
             updates at the default settings and, at one asset, with a dense network of 2x128 for actor and critic each,
             `start` is the time to the figures of the first update, `gradient` is encode-once beside a plain dense
             network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta, `synthetic` is
-            made markets drawn on the device,
+            synthetic markets drawn on the device,
             `backtest` is a thousand tables of decisions played at once, beside vectorbt.
         assets: sizes of the market for `env` and `train`.
         quick: smaller sizes, fewer repetitions.

@@ -1,4 +1,4 @@
-"""Train from scratch on every fold of a history, and show what came of it on bars that were never trained on.
+"""Train from scratch on every fold of a history, and show the result on bars that were never trained on.
 
 python scripts/validate.py --data data/sp500.parquet --liquid 50 --num-seeds 5      walk-forward: 5 years, 1, 1
 python scripts/validate.py --scheme combinatorial --folds 6 --test-folds 2          purged cross-validation

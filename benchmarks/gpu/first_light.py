@@ -740,7 +740,7 @@ def digest(jax, tree):
 
 
 def stage_repeat(net, flag):
-    """Three updates twice in this process, from one state; prints what came of it."""
+    """Three updates twice in this process, from one state; prints the result."""
     jax = start_jax(cache=False, flags="--xla_gpu_deterministic_ops=true" if flag == "1" else "")
     # more rows per minibatch than bars, so that the table mode with its scatter-add is what runs
     learner, config, market, params, state, hyper = learner_of(

@@ -50,7 +50,7 @@ class Evaluation:
         benchmark: ticker of the data to hold as a further comparison.
         tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
         universe: CSV of ticker, start, end; that of the run without it.
-        seed: draw the agent's actions with this seed; its likeliest actions without it.
+        seed: draw the agent's actions with this seed; its greedy actions without it.
         stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out.
         device: where to run.
         overwrite: replace an older report in the output folder.

@@ -1,4 +1,4 @@
-"""Train from scratch on every fold of a history, and show what came of it on bars that were never trained on.
+"""Train from scratch on every fold of a history, and show the result on bars that were never trained on.
 
 ploutos validate --data data/sp500.parquet --liquid 50 --num-seeds 5      walk-forward: 5 years, 1, 1
 ploutos validate --scheme combinatorial --folds 6 --test-folds 2          purged cross-validation
@@ -26,7 +26,7 @@ from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.evaluate.report.write import metrics_table, write_report
 from ploutos_jax.experiment.validation.config import ValidationConfig, read_history, start_output
 from ploutos_jax.experiment.validation.folds import run_folds
-from ploutos_jax.experiment.validation.result import fold_rows, judge, put_together, write_result
+from ploutos_jax.experiment.validation.result import fold_rows, judge, stitch_paths, write_result
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 
 
@@ -67,13 +67,13 @@ def main(args: list[str]) -> int:
         console.print(f"Stopped; continue with the same command and --resume. Folds that are done are in {output}.")
         return 130 if interruption.interrupted else 0
 
-    ways = put_together(plan, folds, market, settings.env)
+    paths = stitch_paths(plan, folds, market, settings.env)
     trials = count_trials(output)
-    verdicts = [judge(way, trials, settings.env.bars_per_year) for way in ways]
-    rows = fold_rows(ways, folds, market, settings.env.bars_per_year)
+    verdicts = [judge(way, trials, settings.env.bars_per_year) for way in paths]
+    rows = fold_rows(paths, folds, market, settings.env.bars_per_year)
     facts = _facts(args, settings, validation, notes, trials, folds, market)
-    write_result(output, ways, rows, verdicts, facts)
-    first = ways[0]
+    write_result(output, paths, rows, verdicts, facts)
+    first = paths[0]
     name, ledger = next(iter(first.strategies.items()))
     others = {other: one for other, one in first.strategies.items() if other != name} | first.baselines
     write_report(output / "report", ledger, others, facts=facts, overwrite=True)

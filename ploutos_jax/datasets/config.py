@@ -1,4 +1,4 @@
-"""From one description of the data to the market: a file, a folder, or made data."""
+"""From one description of the data to the market: a file, a folder, or synthetic data."""
 
 import dataclasses
 import difflib
@@ -91,11 +91,13 @@ class DataConfig:
             near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
             raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
         if self.paths < 1:
-            raise ValueError(f"paths={self.paths} must be at least 1: it is the number of made histories.")
+            raise ValueError(f"paths={self.paths} must be at least 1: it is the number of synthetic histories.")
         if self.is_synthetic:
             num_synthetic_assets(self.data)
         elif self.paths > 1:
-            raise ValueError(f"paths={self.paths} needs made data, such as --data synthetic; {self.data!r} is one.")
+            raise ValueError(
+                f"paths={self.paths} needs synthetic data, such as --data synthetic; {self.data!r} is one."
+            )
         if self.is_planted:
             planted_size(self.data)
 

@@ -15,14 +15,14 @@ from ploutos_jax.market.panel import SCALES, Market, Panel
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.stress.apply import stress_some
 from ploutos_jax.market.synthetic.block_bootstrap import Blocks, bootstrap_panel, prepare_blocks, whole_sessions
-from ploutos_jax.market.synthetic.multi_path import Recipe, draw_bank, make_market
+from ploutos_jax.market.synthetic.multi_path import MarketSpec, draw_bank, make_market
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeDraw:
-    """Draws banks of made markets."""
+class SyntheticSampler:
+    """Draws banks of synthetic markets."""
 
-    recipe: Recipe
+    recipe: MarketSpec
     stress_prob: float = 0.0
 
     def __call__(self, key: jax.Array, source: None = None) -> Market:

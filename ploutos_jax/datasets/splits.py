@@ -69,7 +69,7 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True)
-class Turn:
+class Segment:
     """Rows of a path, and the split whose agent plays them."""
 
     split: int
@@ -83,14 +83,14 @@ class Plan:
     Attributes:
         scheme: `walk-forward`, `k-fold` or `combinatorial`.
         splits: the folds.
-        paths: ways through history, each a sequence of turns without a gap that together test every row once. One,
+        paths: ways through history, each a sequence of segments without a gap that together test every row once. One,
             unless the plan is combinatorial.
         label_bars, embargo: as they were applied, in bars.
     """
 
     scheme: str
     splits: tuple[Split, ...]
-    paths: tuple[tuple[Turn, ...], ...]
+    paths: tuple[tuple[Segment, ...], ...]
     label_bars: int
     embargo: int
 
@@ -148,7 +148,7 @@ def walk_forward(
             f"No fold fits in: train={train}, validation={validation} and test={test} take more than the {num_bars}"
             " bars that there are. Make them shorter."
         )
-    path = tuple(Turn(i, split.test[0]) for i, split in enumerate(splits))
+    path = tuple(Segment(i, split.test[0]) for i, split in enumerate(splits))
     return Plan("walk-forward", tuple(splits), (path,), label_bars, embargo)
 
 
@@ -207,7 +207,7 @@ def combinatorial_purged(
         splits.append(Split(train, None, test))
     testers = [[i for i, split in enumerate(splits) if block in split.test] for block in blocks]
     paths = tuple(
-        tuple(Turn(folds[p], block) for block, folds in zip(blocks, testers, strict=True))
+        tuple(Segment(folds[p], block) for block, folds in zip(blocks, testers, strict=True))
         for p in range(len(testers[0]))
     )
     return Plan("combinatorial", tuple(splits), paths, label_bars, embargo)

@@ -14,11 +14,11 @@ from ploutos_jax.datasets.config import (
     read_panel,
     split_market,
 )
-from ploutos_jax.datasets.samplers import MadeDraw, bootstrap_stream, history_stream
+from ploutos_jax.datasets.samplers import SyntheticSampler, bootstrap_stream, history_stream
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
-from ploutos_jax.market.synthetic.multi_path import Recipe
+from ploutos_jax.market.synthetic.multi_path import MarketSpec
 from ploutos_jax.market.synthetic.planted import PlantedDraw
 
 _STREAM_KEY = 1
@@ -54,7 +54,7 @@ class TrainingData:
 def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
     """Return what to train on.
 
-    Bars that are resampled or stressed are training bars alone; those held out are as they were. Made markets are
+    Bars that are resampled or stressed are training bars alone; those held out are as they were. Synthetic markets are
     drawn as a bank when they are to be refreshed or stressed, and scored on a path of their own.
 
     Args:
@@ -87,8 +87,8 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
         stream = PlantedDraw(num_assets, config.bank_bars, config.bank_paths, strength).stream(key)
         return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)
     if config.is_synthetic and (refresh or config.stress_prob):
-        recipe = Recipe(num_synthetic_assets(config.data), config.bank_bars, config.bank_paths, features)
-        stream = MadeDraw(recipe, config.stress_prob).stream(key)
+        recipe = MarketSpec(num_synthetic_assets(config.data), config.bank_bars, config.bank_paths, features)
+        stream = SyntheticSampler(recipe, config.stress_prob).stream(key)
         return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)
     if config.stress_prob:
         panel = read_panel(config)

@@ -172,7 +172,7 @@ class EnvConfig:
         resolve_schedule(self.fees)
         resolve_reward(self.reward)
 
-    def unrestrained(self) -> "EnvConfig":
+    def without_strategy_rules(self) -> "EnvConfig":
         """Return the rules for following target weights to the letter: same costs and account, no exits, no limits."""
         off = dict.fromkeys(_STRATEGY_RULES)
         return dataclasses.replace(self, action="weights", max_position_pct=1.0, **off)

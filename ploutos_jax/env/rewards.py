@@ -150,7 +150,7 @@ def total_reward(terms: Terms, params: EnvParams, before: EnvState, after: EnvSt
     )
 
 
-def begin_memory(terms: Terms, params: EnvParams, state: EnvState) -> EnvState:
+def init_reward_state(terms: Terms, params: EnvParams, state: EnvState) -> EnvState:
     """Give an empty account the memory that its rewards need."""
     if not _needs_memory(terms):
         return state
@@ -174,7 +174,7 @@ def begin_memory(terms: Terms, params: EnvParams, state: EnvState) -> EnvState:
     return state.replace(stats=stats)
 
 
-def remember(
+def update_reward_state(
     terms: Terms, params: EnvParams, before: EnvState, after: EnvState, turnover: Array, num_trades: Array
 ) -> EnvState:
     """Enter the bar's return, turnover and number of fills into the memory."""

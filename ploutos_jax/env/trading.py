@@ -99,7 +99,7 @@ class TradingEnv:
     def reset_at(self, start: Array | int, end: Array | int, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode that observes bars `start` to `end`, with an empty account."""
         state = account.new_state(self.config, params, jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32))
-        state = rewards.begin_memory(self.config.reward_terms, params, state)
+        state = rewards.init_reward_state(self.config.reward_terms, params, state)
         return self.observe(state, params), state
 
     def step(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
@@ -286,7 +286,7 @@ class TradingEnv:
         config = self.config
         book, after, profit = account.close_book(config, params, book, bar)
         turnover = book.traded_cash.sum() / before.equity
-        after = rewards.remember(config.reward_terms, params, before, after, turnover, book.num_trades)
+        after = rewards.update_reward_state(config.reward_terms, params, before, after, turnover, book.num_trades)
         reward = rewards.total_reward(config.reward_terms, params, before, after)
         after = after.replace(episode_return=before.episode_return + reward)
         value = after.shares * bar.close

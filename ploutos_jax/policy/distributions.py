@@ -43,7 +43,7 @@ class DiscreteHead:
         return (uniform[..., None] > cumulative[..., :-1]).sum(axis=-1, dtype=jnp.int8)
 
     def mode(self, logits: Array) -> Array:
-        """Return the likeliest action of each asset."""
+        """Return the greedy action of each asset."""
         return jnp.argmax(logits, axis=-1).astype(jnp.int8)
 
     def log_prob(self, logits: Array, action: Array) -> Array:

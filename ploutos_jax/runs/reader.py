@@ -9,7 +9,7 @@ from typing import Any
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.runs.settings import data_of_run, read_yaml
 from ploutos_jax.train.checkpoints.checkpoint import PathLike
-from ploutos_jax.train.held_out import PREFIX
+from ploutos_jax.train.held_out import HELD_OUT_PREFIX
 from ploutos_jax.train.run.folder import CONFIG_FILE, SUMMARY_FILE, read_figures
 
 REPORT_METRICS = "metrics.json"
@@ -71,7 +71,9 @@ class Run:
     @property
     def scored(self) -> list[dict[str, Any]]:
         """Rows of `metrics` with a score on held-out bars."""
-        return [row for row in self.metrics if any(k.startswith(PREFIX) and v is not None for k, v in row.items())]
+        return [
+            row for row in self.metrics if any(k.startswith(HELD_OUT_PREFIX) and v is not None for k, v in row.items())
+        ]
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.memory import device_bytes, fit_to_device
-from ploutos_jax.train.population import first_state, numbers_of, of_seed, update_all
+from ploutos_jax.train.population import first_state, make_hyperparams, of_seed, update_all
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.ppo.learner import Learner, TrainState
 
@@ -89,7 +89,7 @@ class FoldTrainer:
         params = [self.params_of(market) for market in markets]
         filled = [*params, *[params[-1]] * (self.folds_at_once - len(params))]
         states = [first_state(self.learner, each) for each in filled]
-        numbers = numbers_of(self.learner, hyper)
+        numbers = make_hyperparams(self.learner, hyper)
         is_batch = self.folds_at_once > 1
         state, stacked = (_stack(states), _stack(filled)) if is_batch else (states[0], filled[0])
         state = _copied(state)

@@ -7,8 +7,8 @@ from typing import Any
 
 from ploutos_jax.agents.agent import Agent
 
-SCORE = "score"
-PREFIX = "held_out_"
+SCORE_KEY = "score"
+HELD_OUT_PREFIX = "held_out_"
 """Of the scores among the figures of an update."""
 
 
@@ -29,8 +29,10 @@ class HeldOut:
     def figures(self, agents: tuple[Agent, ...]) -> dict[str, float | None]:
         """Return the figures of one update: means over seeds, None where one of them has none."""
         scores = [self.score(agent) for agent in agents]
-        if any(SCORE not in score for score in scores):
-            raise ValueError(f"The held-out score returned {sorted(scores[0])}; a figure named {SCORE!r} is needed.")
+        if any(SCORE_KEY not in score for score in scores):
+            raise ValueError(
+                f"The held-out score returned {sorted(scores[0])}; a figure named {SCORE_KEY!r} is needed."
+            )
         return {name: _mean([score.get(name) for score in scores]) for name in scores[0]}
 
     def described(self) -> dict[str, Any]:

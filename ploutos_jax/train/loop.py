@@ -25,9 +25,9 @@ from ploutos_jax.train.algorithm import Algorithm, MakeAlgorithm, Metrics
 from ploutos_jax.train.checkpoints.checkpoint import BestAgent, Checkpoints, PathLike
 from ploutos_jax.train.checkpoints.resume import check_features, check_resumable, describe_run
 from ploutos_jax.train.config import Hyper, TrainConfig
-from ploutos_jax.train.held_out import PREFIX, HeldOut
+from ploutos_jax.train.held_out import HELD_OUT_PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
-from ploutos_jax.train.population import first_state, numbers_of, of_seed, update_all
+from ploutos_jax.train.population import first_state, make_hyperparams, of_seed, update_all
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.ppo.learner import Learner, TrainState
 from ploutos_jax.train.resampling import Refresh, compile_refreshed
@@ -159,7 +159,7 @@ def train_seeds(
     config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
     learner = algorithm(config, env, network)
-    numbers = numbers_of(learner, hyper)
+    numbers = make_hyperparams(learner, hyper)
     meta = describe(network, env.config, market, params, config.num_seeds)
     meta |= describe_run(config, market, params, numbers)
     goes_on = False
@@ -330,7 +330,7 @@ class _Run:
             timesteps = update * self.learner.config.timesteps_per_update
             best.offer(update, state.agent, {"timesteps": timesteps, **figures})
             folder.add({"best": best.found})
-        return {PREFIX + name: value for name, value in figures.items()}
+        return {HELD_OUT_PREFIX + name: value for name, value in figures.items()}
 
     def _failure(self, figures: Metrics, states: _States, folder: RunFolder | None) -> DivergedError:
         """Return what to say of a run whose last update has these figures."""

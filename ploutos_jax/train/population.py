@@ -32,7 +32,7 @@ def first_state(learner: Algorithm, params: EnvParams, refresh: Refresh | None =
     return states[0] if config.num_seeds == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def numbers_of(learner: Algorithm, hyper: Hyper | None) -> Hyper:
+def make_hyperparams(learner: Algorithm, hyper: Hyper | None) -> Hyper:
     """Return the numbers of PPO as float32 leaves, `[N]` with N seeds.
 
     Args:

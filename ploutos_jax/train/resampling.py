@@ -1,4 +1,4 @@
-"""Refresh: a run that trains on made markets draws a new one every few updates, inside the compiled loop.
+"""Refresh: a run that trains on synthetic markets draws a new one every few updates, inside the compiled loop.
 
 A market is replaced between two updates only: the update before has bootstrapped its last observations on the old one,
 and every environment begins a new episode on the new one. What a checkpoint keeps is the key of the draws; the number

@@ -1,4 +1,4 @@
-"""One description of the data to a market: file, folder or made data; what is trained on and what is kept."""
+"""One description of the data to a market: file, folder or synthetic data; what is trained on and what is kept."""
 
 import dataclasses
 
@@ -173,7 +173,7 @@ def test_the_span_is_not_cut_when_reading(bars_file):
         ({"data": "synthetic:0"}, "write synthetic:N"),
         ({"data": "synthetic:many"}, "data='synthetic:many': write synthetic:N"),
         ({"data": "synthetic:3", "paths": 0}, "paths=0 must be at least 1"),
-        ({"data": "file.csv", "paths": 2}, "paths=2 needs made data"),
+        ({"data": "file.csv", "paths": 2}, "paths=2 needs synthetic data"),
         ({"data": "synthetic:-3"}, "write synthetic:N"),
         ({"data": "planted:"}, "data='planted:': write planted:A:STRENGTH"),
         ({"data": "planted:0"}, "write planted:A:STRENGTH"),

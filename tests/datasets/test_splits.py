@@ -30,7 +30,7 @@ def test_six_blocks_two_tested_are_fifteen_folds_and_five_paths():
         itertools.combinations(range(6), 2)
     )
     # Every fold serves each of its blocks on exactly one path.
-    served = [(turn.split, turn.window) for path in plan.paths for turn in path]
+    served = [(segment.split, segment.window) for path in plan.paths for segment in path]
     assert len(served) == len(set(served)) == 30
 
 
@@ -98,9 +98,9 @@ def test_combinatorial_plans_keep_their_promises(num_bars, groups, tests, label_
     covered = np.bincount(np.concatenate([split.test_rows for split in plan.splits]), minlength=num_bars)
     assert (covered == math.comb(groups - 1, tests - 1)).all()
     for path in plan.paths:
-        rows = np.concatenate([turn.window.rows for turn in path])
+        rows = np.concatenate([segment.window.rows for segment in path])
         np.testing.assert_array_equal(rows, np.arange(num_bars))
-        assert all(turn.window in plan.splits[turn.split].test for turn in path)
+        assert all(segment.window in plan.splits[segment.split].test for segment in path)
     if tests == 1:
         kept = purged_k_fold(num_bars, groups, label_bars=label_bars, embargo=embargo)
         assert kept == dataclasses.replace(plan, scheme="k-fold")
@@ -138,7 +138,7 @@ def test_walk_forward_plans_keep_their_promises(num_bars, sizes, expanding, labe
         assert split.train_rows.max() + label_bars + embargo < split.validation.start
         assert split.validation.stop + embargo <= split.test[0].start
         assert split.train[0].start == (0 if expanding else i * test)
-    assert [turn.window for turn in plan.paths[0]] == [split.test[0] for split in plan.splits]
+    assert [segment.window for segment in plan.paths[0]] == [split.test[0] for split in plan.splits]
 
 
 def check_no_leak(split, label_bars, embargo):

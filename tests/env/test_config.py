@@ -117,7 +117,7 @@ def test_settings_survive_json():
 
 
 def test_rules_for_following_weights_keep_costs_and_drop_the_strategy():
-    loose = EnvConfig(**EVERY_RULE).unrestrained()
+    loose = EnvConfig(**EVERY_RULE).without_strategy_rules()
     assert (loose.action, loose.max_position_pct) == ("weights", 1.0)
     assert (loose.drawdown_halt, loose.max_holding_bars, loose.max_trades_per_day) == (None, None, None)
     for name in ("impact", "slippage_atr", "max_participation", "cash_rate", "day_trade_rule", "fee_rounding"):
@@ -197,7 +197,7 @@ GENTLE = {
 """Every rule is on, and the account goes on trading."""
 
 
-def numbers_of(config: EnvConfig) -> dict[str, Any]:
+def make_hyperparams(config: EnvConfig) -> dict[str, Any]:
     """Return the leaves that the configuration makes, by name."""
     params: EnvParams = TradingEnv(config).default_params(random_market(2))
     leaves = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
@@ -209,7 +209,7 @@ def outcome(program: EnvConfig, config: EnvConfig) -> list[np.ndarray]:
     kind = program.action
     noise = random_noise(2) if program.slippage_noise is not None else None
     program = dataclasses.replace(program, episode_length=config.episode_length)
-    trace = simulate(program, random_market(2), numbers_of(config), random_actions(2, kind), noise)
+    trace = simulate(program, random_market(2), make_hyperparams(config), random_actions(2, kind), noise)
     return [trace.state.equity, trace.reward, trace.terminated, trace.truncated]
 
 
@@ -256,7 +256,7 @@ def test_every_setting_is_covered_above():
 
 def test_leaves_are_in_fractions_and_dollars():
     config = make_config(spread_bps=5.0, slippage_bps=3.0, commission_bps=2.0, commission_min=1.5)
-    leaves = numbers_of(config)
+    leaves = make_hyperparams(config)
     assert [float(leaves[name]) for name in ("spread", "slippage", "commission")] == pytest.approx([5e-4, 3e-4, 2e-4])
     assert float(leaves["commission_min_cash"]) == 1.5
     assert float(leaves["max_holding_bars"]) == 0

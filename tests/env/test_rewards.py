@@ -32,7 +32,7 @@ def relive(returns: np.ndarray, names: tuple[str, ...], *, num_trades: int = 0) 
             peak = jnp.maximum(before.peak_equity, equity)
             after = before.replace(equity=equity, peak_equity=peak, t=before.t + 1)
             none = jnp.zeros(())
-            after = rewards.remember(CONFIG.reward_terms, params, before, after, none, jnp.int32(num_trades))
+            after = rewards.update_reward_state(CONFIG.reward_terms, params, before, after, none, jnp.int32(num_trades))
             return after, {name: REWARDS[name](before, after) for name in names}
 
         run = jax.jit(jax.vmap(lambda path: jax.lax.scan(step, begun, path)[1], in_axes=1, out_axes=1))

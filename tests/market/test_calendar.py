@@ -7,7 +7,7 @@ import pytest
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.evaluate.backtest.run import baselines
-from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, fragility
+from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, robustness
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.features.build import build_market
@@ -28,7 +28,7 @@ def test_a_calendar_is_carried_from_the_panel_to_the_figures(make_panel):
     assert 1 + own["annual_return"] == pytest.approx((1 + other["annual_return"]) ** (52 / 252), rel=1e-12)
     multiple = np.array([1.0])
     assert annual_return_at_cost(ledger, multiple) != annual_return_at_cost(daily, multiple)
-    assert fragility(ledger)["annual_return_without_best_days"] != fragility(daily)["annual_return_without_best_days"]
+    assert robustness(ledger)["annual_return_without_best_days"] != robustness(daily)["annual_return_without_best_days"]
 
 
 def test_a_calendar_without_periods_is_refused():

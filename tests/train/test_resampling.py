@@ -1,4 +1,4 @@
-"""Training on made markets that are drawn anew inside the compiled loop."""
+"""Training on synthetic markets that are drawn anew inside the compiled loop."""
 
 import dataclasses
 from types import SimpleNamespace

@@ -29,10 +29,10 @@ from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
 
 _OF_THE_EPISODE = ("peak_equity", "cost", "cost_low", "episode_return", "halted", "stats", "end")
-"""Fields of the account that begin anew with a turn."""
+"""Fields of the account that begin anew with a segment."""
 
 
-def play_in_turns(name: str, market: Market, turns: Sequence[tuple[Window, Agent]], config: EnvConfig) -> Ledger:
+def play_segments(name: str, market: Market, segments: Sequence[tuple[Window, Agent]], config: EnvConfig) -> Ledger:
     """Play one account over windows of a market that lie end to end, each by an agent of its own.
 
     The bars of a window are earned by its agent: it decides from the close of the bar before the window on. An agent
@@ -41,20 +41,20 @@ def play_in_turns(name: str, market: Market, turns: Sequence[tuple[Window, Agent
     Args:
         name: of the ledger.
         market: bars and features.
-        turns: windows in order of time and who plays each, by likeliest actions.
+        segments: windows in order of time and who plays each, by greedy actions.
         config: rules and costs.
 
     Raises:
         ValueError: if the windows do not lie end to end, or an agent cannot act in the market.
     """
-    windows = [window for window, _ in turns]
+    windows = [window for window, _ in segments]
     if not windows or any(a.stop != b.start for a, b in itertools.pairwise(windows)):
         raise ValueError(f"Turns must lie end to end, got {[(w.start, w.stop) for w in windows]}.")
     first, stop = max(windows[0].start - 1, 0), windows[-1].stop
     span = market.window(first, stop)
     env = TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1))
     parts, runner = [], None
-    for window, agent in turns:
+    for window, agent in segments:
         agent.check_market(market)
         params = env.default_params(agent.with_own_sectors(span))
         row = max(window.start - 1, 0) - first
@@ -70,7 +70,7 @@ def play_in_turns(name: str, market: Market, turns: Sequence[tuple[Window, Agent
 def play_agent(
     env: TradingEnv, network: Network, num_steps: int, agent: AgentParams, params: EnvParams, runner: Runner
 ) -> tuple[Runner, Records]:
-    """Play likeliest actions for some steps; return where the account stands and the records `[num_steps, E, ...]`."""
+    """Play greedy actions for some steps; return where the account stands and the records `[num_steps, E, ...]`."""
     policy = market_policy(network, agent, params.market)
     runner, _, records = rollout(
         env, params, policy, runner, num_steps, partial(record_account, params), auto_reset=False
@@ -92,7 +92,7 @@ def hand_over(
     held: EnvState = jax.tree.map(lambda x: x[0], runner.state)
     params = params.replace(initial_cash=held.equity)
     fresh = account.new_state(env.config, params, held.t, jnp.int32(end))
-    fresh = rewards.begin_memory(env.config.reward_terms, params, fresh)
+    fresh = rewards.init_reward_state(env.config.reward_terms, params, fresh)
     state = held.replace(**{field: getattr(fresh, field) for field in _OF_THE_EPISODE})
     obs = observation.observe(env.config, state, params)
     one = jax.tree.map(lambda x: x[None], (state, obs))

@@ -48,7 +48,7 @@ def backtest(
         market: bars and features; the whole history, so that indicators are warm when the span begins.
         start, end: first and last date of the span (or row numbers); all bars without them.
         env: rules and costs; those of the training without it.
-        seed: draw actions with this seed; without it the likeliest action is taken.
+        seed: draw actions with this seed; without it the greedy action is taken.
         name: of the ledger.
 
     Raises:
@@ -98,7 +98,7 @@ def baselines_by_rule(
     """Play rules over a span of a market, at the costs of `config` without its stops, targets and limits."""
     span, first = _span(market, start, end), market.find_rows(start, end).start
     seen = market.window(None, first + span.num_bars)
-    plain = config.unrestrained()
+    plain = config.without_strategy_rules()
     env = _whole_span(plain, span)
     params = env.default_params(span)
     runner = _start(env, params, 0, 1)

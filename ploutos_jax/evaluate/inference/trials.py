@@ -11,7 +11,7 @@ import numpy as np
 
 from ploutos_jax.runs.reader import Run, find_runs
 from ploutos_jax.train.checkpoints.checkpoint import PathLike
-from ploutos_jax.train.held_out import PREFIX
+from ploutos_jax.train.held_out import HELD_OUT_PREFIX
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
 
@@ -59,7 +59,7 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float = 252
     for run in runs.values():
         rows = run.scored
         count += run.num_seeds * max(1, len(rows), _num_scored_checkpoints(run))
-        sharpes += [value for row in rows for value in _as_list(row.get(f"{PREFIX}sharpe"))] or [
+        sharpes += [value for row in rows for value in _as_list(row.get(f"{HELD_OUT_PREFIX}sharpe"))] or [
             score.get("sharpe") for score in run.summary.get("score_by_seed", [])
         ]
     known = np.array([value for value in sharpes if value is not None], np.float64) / np.sqrt(periods)

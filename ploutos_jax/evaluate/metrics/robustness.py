@@ -1,6 +1,6 @@
 """What a result rests on: its costs, its best days, a few trades, a few positions.
 
-Everything is reckoned from ledgers alone. A result at other costs is that of the same trades, not of an agent that
+Everything is computed from ledgers alone. A result at other costs is that of the same trades, not of an agent that
 would have traded differently; a sweep of backtests at other costs answers that.
 """
 
@@ -41,7 +41,7 @@ def annual_return_at_cost(ledger: Ledger, multiples: np.ndarray) -> np.ndarray:
     return np.expm1(growth_at_cost(ledger, multiples) / years)
 
 
-def level_cost(ledger: Ledger, other: Ledger | None = None) -> float | None:
+def break_even_cost(ledger: Ledger, other: Ledger | None = None) -> float | None:
     """Return the multiple of the costs at which a strategy makes no more than another, both at that multiple.
 
     Args:
@@ -65,14 +65,14 @@ def level_cost(ledger: Ledger, other: Ledger | None = None) -> float | None:
     return float(np.interp(0.0, [ahead[i], ahead[i - 1]], [multiples[i], multiples[i - 1]]))
 
 
-def fragility(ledger: Ledger) -> dict[str, Any]:
+def robustness(ledger: Ledger) -> dict[str, Any]:
     """Return what the result rests on.
 
     Returns:
         `annual_return_without_best_days`: that of the same days without the `TOP` best, as if spent in cash;
         `top_trades_pnl_share` and `top_ticker_pnl_share`: profit of the `TOP` best trades, and of the best ticker, over
         the profit of all (None without a profit); `top_ticker`; `effective_positions`: mean over bars with a position;
-        `largest_weight`: highest share of equity in one position; `level_cost_multiple`: see `level_cost`.
+        `largest_weight`: highest share of equity in one position; `level_cost_multiple`: see `break_even_cost`.
     """
     daily = daily_returns(ledger)
     dull = daily.copy()
@@ -91,5 +91,5 @@ def fragility(ledger: Ledger) -> dict[str, Any]:
         "top_ticker_pnl_share": by_ticker[best] / profit if best is not None and profit > 0 else None,
         "effective_positions": float(equal[equal > 0].mean()) if (equal > 0).any() else 0.0,
         "largest_weight": float(exposure.largest_weight(weight).max()),
-        "level_cost_multiple": level_cost(ledger),
+        "level_cost_multiple": break_even_cost(ledger),
     }

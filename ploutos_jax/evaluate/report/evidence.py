@@ -10,7 +10,7 @@ from typing import Any
 from ploutos_jax.evaluate.inference import sharpe as inference
 from ploutos_jax.evaluate.inference.sharpe import Trials, read_trials
 from ploutos_jax.evaluate.ledger import Ledger, Role
-from ploutos_jax.evaluate.metrics.robustness import fragility, level_cost
+from ploutos_jax.evaluate.metrics.robustness import break_even_cost, robustness
 from ploutos_jax.evaluate.metrics.summary import annual_return, daily_returns, sharpe
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import Figures, ratio, signed
@@ -32,7 +32,7 @@ def evidence_of(
         trials: what was tried before this strategy was chosen, if it is known.
 
     Returns:
-        What `fragility.fragility` says, and `level_cost_against`: the multiple of the costs at which the strategy's
+        What `robustness.robustness` says, and `level_cost_against`: the multiple of the costs at which the strategy's
         lead is gone (None: beyond `MOST_COST`), by name of each rival that it leads. With days enough also
         `sharpe_interval` and `annual_return_interval` (95 %, stationary bootstrap, `block_length` days on average),
         `probabilistic_sharpe`, `minimum_track_record_days`, `sharpe_differences` (annual, with p-value and interval,
@@ -44,8 +44,8 @@ def evidence_of(
     own = figures[name]["total_return"]
     led = [other for other in rivals(name, figures, roles)[:2] if own > figures[other]["total_return"]]
     rests_on = {
-        **fragility(ledger),
-        "level_cost_against": {other: level_cost(ledger, ledgers[other]) for other in led},
+        **robustness(ledger),
+        "level_cost_against": {other: break_even_cost(ledger, ledgers[other]) for other in led},
         "num_trials": None if trials is None else trials.count,
     }
     daily = daily_returns(ledger)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics import exposure
-from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, level_cost
+from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, break_even_cost
 from ploutos_jax.evaluate.report import charts, tables
 from ploutos_jax.evaluate.report.evidence import evidence_rows
 from ploutos_jax.evaluate.report.figures import describe_span
@@ -152,7 +152,7 @@ def _costs(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str
     shown = {name: ledger} | ({best: ledgers[best]} if best is not None else {})
     multiples = np.linspace(0.0, 5.0, 51)
     gains = {other: annual_return_at_cost(one, multiples) for other, one in shown.items()}
-    even = level_cost(ledger, ledgers[best]) if best is not None else None
+    even = break_even_cost(ledger, ledgers[best]) if best is not None else None
     colors = {other: charts.color_of(i) for i, other in enumerate(ledgers)}
     return content + charts.cost_chart(multiples, gains, even, colors)
 

@@ -229,7 +229,7 @@ def most_traded(ledger: Ledger, number: int) -> list[str]:
 
 
 def _reference(baselines: Mapping[str, Ledger], benchmark: Ledger | None) -> Ledger | None:
-    """Return what beta and the like are reckoned against: the benchmark, equal weight, or the first baseline."""
+    """Return what beta and the like are computed against: the benchmark, equal weight, or the first baseline."""
     if benchmark is not None or not baselines:
         return benchmark
     return baselines.get(EQUAL_WEIGHT, next(iter(baselines.values())))

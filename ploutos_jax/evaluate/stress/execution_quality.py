@@ -9,7 +9,7 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, STOP, TARGET, TRAILING, Array, EnvParams, EnvState, Fill
 
 
-class Feasibility(struct.PyTreeNode):
+class ExecutionQuality(struct.PyTreeNode):
     """Sums over fills; scalars, or with the axes of what was summed.
 
     Attributes:
@@ -31,7 +31,7 @@ class Feasibility(struct.PyTreeNode):
 
 def measure_execution(
     config: EnvConfig, params: EnvParams, usually: Array, state: EnvState, action: Array, fills: tuple[Fill, ...]
-) -> Feasibility:
+) -> ExecutionQuality:
     """Return how one step's orders and stop exits were executed.
 
     Args:
@@ -65,7 +65,7 @@ def measure_execution(
     unit = jnp.full_like(price, jnp.inf) if market.atr is None else market.atr[state.t] * market.close[state.t]
     stage = [_measure_fill(fill, jnp.where(fill.reference == bar.open, level, 0), unit) for fill in fills]
     total = {name: sum(each[name] for each in stage) for name in stage[0]}
-    return Feasibility(ordered_cash=sold + affordable, **total)  # type: ignore[arg-type]
+    return ExecutionQuality(ordered_cash=sold + affordable, **total)  # type: ignore[arg-type]
 
 
 def _exits_before_orders(config: EnvConfig, fills: tuple[Fill, ...]) -> tuple[Array, Array]:

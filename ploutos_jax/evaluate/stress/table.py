@@ -24,7 +24,7 @@ from ploutos_jax.env.types import EnvParams
 from ploutos_jax.evaluate.inference.survival import median_time
 from ploutos_jax.evaluate.ledger import simple_returns
 from ploutos_jax.evaluate.metrics.summary import cvar_95, max_drawdown, total_return
-from ploutos_jax.evaluate.stress.execution_quality import Feasibility, measure_execution
+from ploutos_jax.evaluate.stress.execution_quality import ExecutionQuality, measure_execution
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.stress.apply import SCENARIOS, Shock, stress
@@ -125,7 +125,7 @@ class Outcomes:
     """
 
     equity: np.ndarray
-    execution: Feasibility
+    execution: ExecutionQuality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _play(
     starts: jax.Array,
     keys: jax.Array,
     usually: jax.Array,
-) -> tuple[jax.Array, Feasibility]:
+) -> tuple[jax.Array, ExecutionQuality]:
     """Return equity `[num_steps, D]` and how orders were executed.
 
     Args:

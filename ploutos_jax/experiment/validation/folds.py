@@ -34,7 +34,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.train.checkpoints.export import export_policy, load_policy
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.cross_validation import FoldTrainer, Stage
-from ploutos_jax.train.held_out import PREFIX
+from ploutos_jax.train.held_out import HELD_OUT_PREFIX
 from ploutos_jax.train.ppo.learner import Metrics
 from ploutos_jax.train.run.folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, write_json
 
@@ -135,7 +135,7 @@ class _Record:
         if self._split.validation is not None:
             scores = score_on(agents, self._market, self._split.validation, self._trainer.env)
             self._sharpes.append([score["sharpe"] for score in scores])
-            row |= {PREFIX + name: [_number(score[name]) for score in scores] for name in scores[0]}
+            row |= {HELD_OUT_PREFIX + name: [_number(score[name]) for score in scores] for name in scores[0]}
         self._stages.append(agents)
         self._rows.append(row)
 
@@ -200,7 +200,7 @@ def _agent_folder(folder: Path, seed: int) -> Path:
 def score_on(agents: Sequence[Agent], market: Market, window: Window, env: TradingEnv) -> list[dict[str, float]]:
     """Return `sharpe` and `total_return`, net of costs, of agents of one fold over the bars of a window.
 
-    Each plays its likeliest actions from an account in cash, from the close before the window on.
+    Each plays its greedy actions from an account in cash, from the close before the window on.
     """
     span = market.window(max(window.start - 1, 0), window.stop)
     env = TradingEnv(dataclasses.replace(env.config, episode_length=span.num_bars - 1))

@@ -11,9 +11,9 @@ import pandas as pd
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.provenance import Provenance
-from ploutos_jax.datasets.splits import Plan, Turn, Window
+from ploutos_jax.datasets.splits import Plan, Segment, Window
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.evaluate.backtest.handover import combine, play_in_turns
+from ploutos_jax.evaluate.backtest.handover import combine, play_segments
 from ploutos_jax.evaluate.backtest.run import baselines
 from ploutos_jax.evaluate.inference.bootstrap import RESAMPLES
 from ploutos_jax.evaluate.inference.sharpe import (
@@ -37,48 +37,50 @@ RESULT_FILE = "validation.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class BacktestPath:
     """One way through history.
 
     Attributes:
-        turns: who plays when.
+        segments: who plays when.
         seeds: ledger of each seed.
         strategies: ledgers by the name to show, the one under test first.
         baselines: ledgers of the rules, over the same bars at the same costs.
     """
 
-    turns: tuple[Turn, ...]
+    segments: tuple[Segment, ...]
     seeds: tuple[Ledger, ...]
     strategies: dict[str, Ledger]
     baselines: dict[str, Ledger]
 
 
-def put_together(plan: Plan, folds: Sequence[Fold], market: Market, config: EnvConfig) -> tuple[Way, ...]:
+def stitch_paths(plan: Plan, folds: Sequence[Fold], market: Market, config: EnvConfig) -> tuple[BacktestPath, ...]:
     """Return the accounts of every path of a plan, each played once over all that is tested."""
     rules: dict[str, Ledger] = {}
     paths = []
-    for turns in plan.paths:
-        span = slice(max(turns[0].window.start - 1, 0), turns[-1].window.stop)
+    for segments in plan.paths:
+        span = slice(max(segments[0].window.start - 1, 0), segments[-1].window.stop)
         rules = rules or baselines(market, config, span.start, span.stop)
         seeds = tuple(
-            _play(f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in turns], config)
+            _play(f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in segments], config)
             for seed in range(len(folds[0].agents))
         )
         strategies = {}
         if all(fold.chosen is not None for fold in folds):
-            chosen = [(t.window, folds[t.split].agents[folds[t.split].chosen or 0]) for t in turns]
+            chosen = [(t.window, folds[t.split].agents[folds[t.split].chosen or 0]) for t in segments]
             strategies[CHOSEN] = _play(CHOSEN, market, chosen, config)
         strategies[ALL_SEEDS] = combine(ALL_SEEDS, seeds)
-        paths.append(Way(turns, seeds, strategies, rules))
+        paths.append(BacktestPath(segments, seeds, strategies, rules))
     return tuple(paths)
 
 
-def _play(name: str, market: Market, turns: Sequence[tuple[Window, Agent]], config: EnvConfig) -> Ledger:
-    ledger = play_in_turns(name, market, turns, config)
+def _play(name: str, market: Market, segments: Sequence[tuple[Window, Agent]], config: EnvConfig) -> Ledger:
+    ledger = play_segments(name, market, segments, config)
     return dataclasses.replace(ledger, provenance=Provenance("cross_validated"))
 
 
-def judge(path: Way, num_trials: int, periods: float = 252, *, resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
+def judge(
+    path: BacktestPath, num_trials: int, periods: float = 252, *, resamples: int = RESAMPLES
+) -> dict[str, dict[str, Any]]:
     """Return by strategy what of its result may be luck.
 
     The deflated Sharpe ratio is told twice: with the variance of the seeds' Sharpe ratios over the whole span, and, as
@@ -119,15 +121,17 @@ def judge(path: Way, num_trials: int, periods: float = 252, *, resamples: int = 
     return verdicts
 
 
-def fold_rows(paths: Sequence[Way], folds: Sequence[Fold], market: Market, periods: float = 252) -> pd.DataFrame:
+def fold_rows(
+    paths: Sequence[BacktestPath], folds: Sequence[Fold], market: Market, periods: float = 252
+) -> pd.DataFrame:
     """Return one row for each turn of each path: what it earned there, beside the rival."""
     rows = []
     for number, path in enumerate(paths, start=1):
         first = next(iter(path.strategies.values()))
-        for turn in path.turns:
-            begin = int(np.searchsorted(first.times, market.times[turn.window.start]))
-            part = slice(max(begin - 1, 0), int(np.searchsorted(first.times, market.times[turn.window.stop - 1])))
-            fold, strategy, rival = folds[turn.split], first.returns[part], path.baselines[RIVAL].returns[part]
+        for segment in path.segments:
+            begin = int(np.searchsorted(first.times, market.times[segment.window.start]))
+            part = slice(max(begin - 1, 0), int(np.searchsorted(first.times, market.times[segment.window.stop - 1])))
+            fold, strategy, rival = folds[segment.split], first.returns[part], path.baselines[RIVAL].returns[part]
             # A seed that never trades in a fold has no Sharpe ratio there.
             known = [value for ledger in path.seeds if np.isfinite(value := sharpe(ledger.returns[part], periods))]
             of_seeds = known or [np.nan]
@@ -135,9 +139,9 @@ def fold_rows(paths: Sequence[Way], folds: Sequence[Fold], market: Market, perio
             rows.append(
                 {
                     "path": number,
-                    "fold": turn.split + 1,
-                    "test_from": str(market.times[turn.window.start])[:10],
-                    "test_to": str(market.times[turn.window.stop - 1])[:10],
+                    "fold": segment.split + 1,
+                    "test_from": str(market.times[segment.window.start])[:10],
+                    "test_to": str(market.times[segment.window.stop - 1])[:10],
                     "chosen_seed": fold.chosen,
                     "stage": None if fold.chosen is None else fold.facts["stage_by_seed"][fold.chosen],
                     "validation_sharpe": None if fold.chosen is None else scores[fold.chosen],
@@ -156,7 +160,11 @@ def fold_rows(paths: Sequence[Way], folds: Sequence[Fold], market: Market, perio
 
 
 def write_result(
-    output: Path, paths: Sequence[Way], rows: pd.DataFrame, verdicts: Sequence[Mapping[str, Any]], facts: Mapping
+    output: Path,
+    paths: Sequence[BacktestPath],
+    rows: pd.DataFrame,
+    verdicts: Sequence[Mapping[str, Any]],
+    facts: Mapping,
 ) -> dict[str, Any]:
     """Write tables and JSON of a validation; return what the JSON holds.
 

@@ -127,7 +127,7 @@ class Bars:
         return _take_rows(x, self.num_seen - 1, jnp.diff(self.num_seen, axis=0, prepend=0) > 0)
 
 
-def own_bars(
+def compacted_bars(
     opens: jax.Array, high: jax.Array, low: jax.Array, close: jax.Array, volume: jax.Array, sessions: jax.Array
 ) -> Bars:
     """Return the existing bars of one path.

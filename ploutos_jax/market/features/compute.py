@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ploutos_jax.market.features.compacted import Bars, own_bars
+from ploutos_jax.market.features.compacted import Bars, compacted_bars
 from ploutos_jax.market.features.definitions.feature import Feature
 from ploutos_jax.market.panel import Panel
 
@@ -54,7 +54,7 @@ def _compute_table(
 
 
 def _compute_path(prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...]) -> jax.Array:
-    bars = own_bars(*prices, sessions=sessions)
+    bars = compacted_bars(*prices, sessions=sessions)
     of_others = {feature.name: feature.function(bars) for feature in features if feature.across_assets}
     of_itself = {feature.name: feature.function for feature in features if not feature.across_assets}
 

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ploutos_jax.market.features.compacted import own_bars
+from ploutos_jax.market.features.compacted import compacted_bars
 
 ATR_BARS, VOLATILITY_BARS, VOLUME_BARS = 14, 20, 20
 
@@ -36,7 +36,7 @@ def measure_activity(
 
 
 def _measure_path(prices: tuple[jax.Array, ...], cash_volume: jax.Array, sessions: jax.Array) -> dict[str, jax.Array]:
-    bars = own_bars(*prices, sessions=sessions)
+    bars = compacted_bars(*prices, sessions=sessions)
     before = jnp.concatenate([jnp.full_like(bars.close[:1], jnp.nan), bars.close[:-1]])
     true_range = jnp.fmax(bars.high, before) - jnp.fmin(bars.low, before)
     squared = jnp.concatenate([jnp.zeros_like(before[:1]), jnp.log(bars.close / before)[1:] ** 2])

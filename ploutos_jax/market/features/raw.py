@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES, suggest
-from ploutos_jax.market.features.compacted import Bars, own_bars
+from ploutos_jax.market.features.compacted import Bars, compacted_bars
 from ploutos_jax.market.features.compute import compute_in_blocks
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
 from ploutos_jax.market.panel import Panel
@@ -52,7 +52,7 @@ def raw_form(feature: Feature) -> Raw:
 
 @partial(jax.jit, static_argnames="features")
 def _compute(prices: tuple[jax.Array, ...], sessions: jax.Array, features: tuple[Feature, ...]) -> list[jax.Array]:
-    bars = own_bars(*prices, sessions=sessions)
+    bars = compacted_bars(*prices, sessions=sessions)
     raw = [raw_form(feature).function for feature in features]
     alone = [i for i, feature in enumerate(features) if not feature.across_assets]
     columns = [

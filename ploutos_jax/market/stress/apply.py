@@ -1,4 +1,4 @@
-"""Stress: what history seldom shows, laid over any panel, made or real, daily or intraday.
+"""Stress: what history seldom shows, applied to any panel, made or real, daily or intraday.
 
     panel, shock = stress(key, panel, "flash_crash", severity=0.8)
 

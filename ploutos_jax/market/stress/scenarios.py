@@ -145,7 +145,7 @@ def low_liquidity(key: Array, scene: Scene) -> Change:
 def extreme_volatility(key: Array, scene: Scene) -> Change:
     """For 10-60 sessions the market's moves x k = 2-4, the rest of each return x √k, and five times as many jumps.
 
-    Simple returns are multiplied, so that what could be foretold of a return grows no more than its deviation. Jumps
+    Simple returns are multiplied, so that what could be predicted of a return grows no more than its deviation. Jumps
     of the market come overnight (inside bars between sessions there are none), 3 a year and asset's beta times
     N(-0.5 %, 1.2 %); four times as many are added.
     """

@@ -1,7 +1,7 @@
-"""Stationary block bootstrap: real bars, put together anew in blocks, as markets that never were.
+"""Stationary block bootstrap: real bars, rearranged in blocks, as markets that never were.
 
-Rows are drawn in blocks of random length, whole cross-section at a time, so that what assets do together on a day stays
-together, and so does what follows it for a while: volatility clusters, missing bars, volume. What lasts longer than a
+Rows are resampled in blocks of random length, whole cross-section at a time, so that what assets do together on a day
+stays together, and so does what follows it for a while: volatility clusters, missing bars, volume. What lasts longer than a
 block is lost, and nothing is drawn that never happened.
 
 Source: Politis & Romano 1994, the stationary bootstrap: a block begins at a uniform row and ends after each row with
@@ -81,7 +81,7 @@ class BlockSource:
         """
         first, last = (time.astype("datetime64[ns]").astype(np.int64) for time in self.labels.times[[0, -1]])
         times = np.linspace(0, float(last - first), num_rows).astype(np.int64) + first
-        note = "These bars are drawn in blocks from real ones; their dates and prices mean nothing."
+        note = "These bars are resampled in blocks from real ones; their dates and prices mean nothing."
         return dataclasses.replace(self.labels, times=times.astype("datetime64[ns]"), notes=(note,))
 
 

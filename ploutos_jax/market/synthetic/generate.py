@@ -1,4 +1,4 @@
-"""Made markets: a random key becomes a panel that moves as the S&P 500 does, whole on the device.
+"""Synthetic markets: a random key becomes a panel that moves as the S&P 500 does, whole on the device.
 
 Three regimes, a market factor with jumps and asymmetric volatility, eleven sectors, and returns of each asset's own
 (`synthetic_model`); a path through each day, volume and spreads (`synthetic_bars`); numbers that are all leaves
@@ -16,7 +16,7 @@ import numpy as np
 
 from ploutos_jax.market.panel import Array, Panel
 from ploutos_jax.market.synthetic.intraday import Bars, bars_in_day, draw_path_bars
-from ploutos_jax.market.synthetic.labels import LAST_YEAR, exchange_days, made_labels, session_times
+from ploutos_jax.market.synthetic.labels import LAST_YEAR, exchange_days, session_times, synthetic_labels
 from ploutos_jax.market.synthetic.params import SyntheticParams, jitter_params
 from ploutos_jax.market.synthetic.returns import Days, draw_assets, draw_days
 
@@ -65,7 +65,7 @@ def synthetic_panel(
         )
     panel = draw_panel(key, params, num_assets, num_bars, num_paths=num_paths, preset=preset, jitter=jitter)
     times = days if PRESETS[preset] is None else session_times(days, minutes)
-    return panel.replace(labels=made_labels(num_assets, times))
+    return panel.replace(labels=synthetic_labels(num_assets, times))
 
 
 def draw_panel(

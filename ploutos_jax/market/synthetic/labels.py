@@ -1,4 +1,4 @@
-"""Labels of made markets: days on which an exchange in New York would be open, tickers, sectors. Host only."""
+"""Labels of synthetic markets: days on which an exchange in New York would be open, tickers, sectors. Host only."""
 
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ _OPEN_MINUTE = 9 * 60 + 30
 _CONSONANTS, _VOWELS = "BDLMNRSTVZ", "AEO"
 
 
-def made_labels(num_assets: int, times: np.ndarray) -> Labels:
+def synthetic_labels(num_assets: int, times: np.ndarray) -> Labels:
     """Return made-up tickers, sectors dealt out in turn, and the times given."""
     return Labels(
         symbols=tuple(made_symbol(i) for i in range(num_assets)),

@@ -11,12 +11,12 @@ from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.sectors import sector_columns
 from ploutos_jax.market.synthetic.generate import bar_days, draw_panel
-from ploutos_jax.market.synthetic.labels import made_labels
+from ploutos_jax.market.synthetic.labels import synthetic_labels
 from ploutos_jax.market.synthetic.params import SyntheticParams
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class MarketSpec:
     """Sizes and kind of a bank; static, hence part of the compiled program.
 
     Attributes:
@@ -41,10 +41,10 @@ class Recipe:
         """Tickers and sectors, and row numbers as times: dates of a bank may repeat. Host only."""
         days, _ = bar_days(1, 1, self.preset)
         times = days[0].astype("datetime64[D]") + np.arange(self.num_paths * self.num_bars)
-        return made_labels(self.num_assets, times)
+        return synthetic_labels(self.num_assets, times)
 
 
-def draw_market(key: jax.Array, recipe: Recipe, params: SyntheticParams | None = None) -> Market:
+def draw_market(key: jax.Array, recipe: MarketSpec, params: SyntheticParams | None = None) -> Market:
     """Draw a bank: bars, features, what the broker knows, sectors and path ends; pure, to be used inside `jit`.
 
     Args:
@@ -59,7 +59,7 @@ def draw_market(key: jax.Array, recipe: Recipe, params: SyntheticParams | None =
     return make_market(draw_bank(key, recipe, params), recipe).replace(delisted=None)
 
 
-def draw_bank(key: jax.Array, recipe: Recipe, params: SyntheticParams | None = None) -> Panel:
+def draw_bank(key: jax.Array, recipe: MarketSpec, params: SyntheticParams | None = None) -> Panel:
     """Draw the panel of a bank, its `path_end` a NumPy array; see `draw_market`."""
     return draw_panel(
         key,
@@ -72,8 +72,8 @@ def draw_bank(key: jax.Array, recipe: Recipe, params: SyntheticParams | None = N
     )
 
 
-def make_market(panel: Panel, recipe: Recipe) -> Market:
+def make_market(panel: Panel, recipe: MarketSpec) -> Market:
     """Return the market of a bank's panel, which may have been changed on the way, by halts for instance; pure."""
     market = build_market(panel, recipe.features)
-    sectors = made_labels(recipe.num_assets, np.zeros(0, "datetime64[D]")).sectors
+    sectors = synthetic_labels(recipe.num_assets, np.zeros(0, "datetime64[D]")).sectors
     return market.replace(sector=jnp.asarray(sector_columns(sectors)))

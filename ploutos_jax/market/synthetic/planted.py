@@ -56,7 +56,7 @@ def planted_panel(
         key: consumed; the same key gives the same panel.
         num_assets: A.
         num_bars: T.
-        strength: correlation of hint and next return, from 0 (no signal: nothing here can be foretold) to 1 (the
+        strength: correlation of hint and next return, from 0 (no signal: nothing here can be predicted) to 1 (the
             leaked future).
         num_noise: signals beside the hint.
         volatility: standard deviation of a bar's log return.

@@ -127,7 +127,7 @@ def _check_seeds(folder: Path, stored: Mapping[str, Any], meta: Mapping[str, Any
 def _check_data(folder: Path, stored: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
     changed = [f"{name} was {_shorten(stored[name])}, now it is {_shorten(meta[name])}" for name in _LABELS
                if stored[name] != meta[name]]  # fmt: skip
-    # Made data and adjusted prices may be rounded otherwise by another device or version.
+    # Synthetic data and adjusted prices may be rounded otherwise by another device or version.
     if not changed and stored.get("made_by") == meta["made_by"] and stored["bars"] != meta["bars"]:
         changed = ["bars: prices, volumes or dates within the same span were changed"]
     if changed:

@@ -60,10 +60,10 @@ def minibatch_gradients(
     """
     length, num_envs = config.steps_per_chunk, config.num_envs
     by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
-    centre, spread = _moments(by_pair, market, pairs // num_envs, pairs % num_envs)
+    centre, spread = _advantage_stats(by_pair, market, pairs // num_envs, pairs % num_envs)
     num_samples = pairs.shape[0] * length
     order, weights = _split(pairs, _pairs_per_chunk(network, market, length, mode))
-    parts = _Parts(network, market, agent, hyper, config.ratio, num_samples, drop_key)
+    parts = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key)
 
     def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
         chosen, weight = inputs
@@ -102,7 +102,7 @@ def minibatch_gradients(
     return grads, jax.tree.map(lambda x: x / num_samples, sums)
 
 
-class _Parts:
+class ChunkLoss:
     """Loss of a chunk, with everything that stays the same over a minibatch."""
 
     def __init__(
@@ -148,7 +148,7 @@ class _Parts:
         return total / self.num_samples, sums
 
 
-def _moments(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:
+def _advantage_stats(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:
     """Return mean and deviation of the advantages of a minibatch, those of assets that cannot trade left out."""
     advantage = _at_least_float32(by_pair.advantage[chunk, :, env])
     if advantage.shape[-1] == 1:

@@ -51,7 +51,7 @@ def test_without_seeds_the_likeliest_actions_are_played(agents, market):
 
 
 def test_tables_of_decisions_are_played_side_by_side(market):
-    config = COSTLY.unrestrained()
+    config = COSTLY.without_strategy_rules()
     start, bars = 10, 60
     targets = np.stack(
         [equal_weight(market, start)[:bars], np.zeros((bars, NUM_ASSETS)), np.full((bars, NUM_ASSETS), 0.3)], axis=1

@@ -11,7 +11,7 @@ import pytest
 from ploutos_jax.datasets.splits import Window
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.evaluate.backtest.handover import combine, hand_over, play_in_turns
+from ploutos_jax.evaluate.backtest.handover import combine, hand_over, play_segments
 from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.evaluate.inference.sharpe import count_trials
 from ploutos_jax.evaluate.metrics.summary import summarize, total_return
@@ -23,7 +23,7 @@ from ploutos_jax.experiment.validation.result import (
     RIVAL,
     fold_rows,
     judge,
-    put_together,
+    stitch_paths,
     write_result,
 )
 from ploutos_jax.market.features.build import build_market
@@ -51,18 +51,18 @@ def agents(market):
 
 
 def test_one_turn_is_a_backtest(market, agents):
-    ledger = play_in_turns("x", market, [(Window(31, 80), agents[0])], COSTLY)
+    ledger = play_segments("x", market, [(Window(31, 80), agents[0])], COSTLY)
     same = backtest(agents[0], market, 30, 80)
     np.testing.assert_array_equal(ledger.times, same.times)
     np.testing.assert_allclose(ledger.equity, same.equity, rtol=1e-6)
     pd.testing.assert_frame_equal(ledger.fills, same.fills, rtol=1e-5)
-    whole = play_in_turns("x", market, [(Window(0, market.num_bars), agents[0])], COSTLY)
+    whole = play_segments("x", market, [(Window(0, market.num_bars), agents[0])], COSTLY)
     np.testing.assert_allclose(whole.equity, backtest(agents[0], market).equity, rtol=1e-6)
 
 
 def test_an_account_is_handed_over_as_it_stands(market, agents):
-    turns = [(Window(1, 30), agents[0]), (Window(30, 60), agents[1]), (Window(60, 90), agents[0])]
-    ledger = play_in_turns("x", market, turns, COSTLY)
+    segments = [(Window(1, 30), agents[0]), (Window(30, 60), agents[1]), (Window(60, 90), agents[0])]
+    ledger = play_segments("x", market, segments, COSTLY)
     money, equity = account_by_hand(ledger, market)
     np.testing.assert_allclose(ledger.equity, equity, rtol=1e-5)
     np.testing.assert_allclose(ledger.cash, money, rtol=1e-5, atol=1)
@@ -95,11 +95,11 @@ def test_the_past_begins_anew_with_a_turn(market, agents):
 
 def test_turns_with_a_gap_are_refused(market, agents):
     with pytest.raises(ValueError, match="end to end"):
-        play_in_turns("x", market, [(Window(1, 30), agents[0]), (Window(31, 60), agents[1])], COSTLY)
+        play_segments("x", market, [(Window(1, 30), agents[0]), (Window(31, 60), agents[1])], COSTLY)
 
 
 def test_accounts_side_by_side_are_one(market, agents):
-    ledgers = [play_in_turns(f"seed {i}", market, [(Window(1, 90), agent)], COSTLY) for i, agent in enumerate(agents)]
+    ledgers = [play_segments(f"seed {i}", market, [(Window(1, 90), agent)], COSTLY) for i, agent in enumerate(agents)]
     both = combine("both", ledgers)
     np.testing.assert_allclose(both.equity, ledgers[0].equity + ledgers[1].equity)
     assert both.initial_cash == 200_000 and both.cost.sum() == pytest.approx(sum(x.cost.sum() for x in ledgers))
@@ -174,7 +174,7 @@ def test_nothing_of_the_test_reaches_an_agent(validated, market, tmp_path):
 
 def test_folds_are_put_together(validated, market, tmp_path):
     plan, folds, _ = validated
-    (way,) = put_together(plan, folds, market, ENV.config)
+    (way,) = stitch_paths(plan, folds, market, ENV.config)
     assert list(way.strategies) == [CHOSEN, ALL_SEEDS] and len(way.seeds) == 2
     ledger = way.strategies[CHOSEN]
     begins, ends = plan.splits[0].test[0].start, plan.splits[-1].test[0].stop

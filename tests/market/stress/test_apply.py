@@ -159,7 +159,7 @@ def mean_correlation(panel: Panel, shock: Shock) -> float:
 
 
 def test_correlations_rise_to_one_or_break_down(make_panel):
-    # As in the made market: 1 % a day of the market, 1.3 % of the asset's own.
+    # As in the synthetic market: 1 % a day of the market, 1.3 % of the asset's own.
     rng = np.random.default_rng(0)
     market, betas = rng.normal(0, 0.01, 780), rng.uniform(0.7, 1.3, 40)
     close = 50 * np.exp(np.cumsum(np.outer(market, betas) + rng.normal(0, 0.013, (780, 40)), axis=0))

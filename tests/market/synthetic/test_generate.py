@@ -1,4 +1,4 @@
-"""Made markets: consistent bars, the numbers of a real market, and nothing in them that a rule could earn."""
+"""Synthetic markets: consistent bars, the numbers of a real market, and nothing in them that a rule could earn."""
 
 import jax
 import jax.numpy as jnp

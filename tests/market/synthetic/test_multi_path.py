@@ -14,10 +14,10 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.sectors import sector_columns
-from ploutos_jax.market.synthetic.multi_path import Recipe, draw_bank, draw_market, make_market
+from ploutos_jax.market.synthetic.multi_path import MarketSpec, draw_bank, draw_market, make_market
 from ploutos_jax.policy.actor_critic import PolicyConfig
 
-RECIPE = Recipe(num_assets=5, num_bars=90, num_paths=3, features="core")
+RECIPE = MarketSpec(num_assets=5, num_bars=90, num_paths=3, features="core")
 EPISODE = 20
 
 

@@ -38,7 +38,7 @@ def random_observations(num_envs=200):
 
 
 def actions_of(agent: Agent):
-    """Return the likeliest actions and drawn ones for the same random observations."""
+    """Return the greedy actions and drawn ones for the same random observations."""
     params, observations = planted.ENV.default_params(planted.market()), random_observations()
     keys = jax.random.split(jax.random.key(9), 200)
     return [np.asarray(agent.act_batch(observations, params, key)) for key in (None, keys)]
