@@ -96,7 +96,7 @@ class DataConfig:
             num_synthetic_assets(self.data)
         elif self.paths > 1:
             raise ValueError(
-                f"paths={self.paths} needs synthetic data, such as --data synthetic; {self.data!r} is one."
+                f"paths={self.paths} needs synthetic data, such as --data synthetic; {self.data!r} is one history."
             )
         if self.is_planted:
             planted_size(self.data)

@@ -124,7 +124,7 @@ def judge(
 def fold_rows(
     paths: Sequence[BacktestPath], folds: Sequence[Fold], market: Market, periods: float = 252
 ) -> pd.DataFrame:
-    """Return one row for each turn of each path: what it earned there, beside the rival."""
+    """Return one row for each turn of each path: what it earned there, compared with the rival."""
     rows = []
     for number, path in enumerate(paths, start=1):
         first = next(iter(path.strategies.values()))

@@ -1,8 +1,8 @@
 """Stationary block bootstrap: real bars, rearranged in blocks, as markets that never were.
 
 Rows are resampled in blocks of random length, whole cross-section at a time, so that what assets do together on a day
-stays together, and so does what follows it for a while: volatility clusters, missing bars, volume. What lasts longer than a
-block is lost, and nothing is drawn that never happened.
+stays together, and so does what follows it for a while: volatility clusters, missing bars, volume. What lasts longer
+than a block is lost, and nothing is drawn that never happened.
 
 Source: Politis & Romano 1994, the stationary bootstrap: a block begins at a uniform row and ends after each row with
 probability 1 / mean length; rows after the last are the first again.
