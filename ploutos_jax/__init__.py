@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ploutos_jax import moved
 from ploutos_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "ploutos_jax"
 LEVELS = {
+    "moved": -1,  # old paths of modules, by name alone
     "version": -1,  # one line, for whoever says which version this is
     "market": 0,
     "env": 1,
