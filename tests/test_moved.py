@@ -7,7 +7,6 @@ import pytest
 
 from ploutos_jax.moved import MOVED
 
-
 # The view for Stable-Baselines3 cannot be imported without that library.
 IMPORTABLE = [pair for pair in MOVED.items() if pair[0] != "env.stable_baselines"]
 
