@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from ploutos_jax.agents.provenance import Provenance
+from ploutos_jax.agents.provenance import Provenance, relate
 from ploutos_jax.agents.scaling import ObservationScaling
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
@@ -133,9 +133,9 @@ class Agent:
         feature_names: F features that a market must have, in order.
         symbols: A tickers it was trained on.
         sectors: the column of each asset's sector in its observations.
-        trained_from, trained_to: first and last date of the training bars, YYYY-MM-DD; empty if not known.
+        trained_from, trained_to: first and last training bar, as `labels.name_moment` writes them; empty if not known.
         step: update at which it was taken.
-        chosen_on: first and last date of the bars by whose score it was chosen among the agents of its run; empty if
+        chosen_on: first and last of the bars by whose score it was chosen among the agents of its run; empty if
             it was not.
     """
 
@@ -167,20 +167,10 @@ class Agent:
         return known
 
     def provenance(self, first: Any, last: Any) -> Provenance:
-        """Return how a span of dates relates to the bars that the agent was trained and chosen on."""
-        begin, end = str(first)[:10], str(last)[:10]
+        """Return how a span, given by the times of its first and last bar, relates to training and choice."""
         chosen_on = (self.chosen_on[0], self.chosen_on[1]) if self.chosen_on else None
-        if not self.trained_to:
-            return Provenance(chosen_on=chosen_on, update=self.step)
-        if chosen_on is not None and begin <= chosen_on[1] and end >= chosen_on[0]:
-            relation = "overlaps_selection"
-        elif begin >= self.trained_to:
-            relation = "after_training"
-        elif end <= self.trained_from:
-            relation = "before_training"
-        else:
-            relation = "overlaps_training"
-        return Provenance(relation, (self.trained_from, self.trained_to), chosen_on, self.step)
+        trained_on = (self.trained_from, self.trained_to) if self.trained_to else None
+        return Provenance(relate((first, last), trained_on, chosen_on), trained_on, chosen_on, self.step)
 
     def check_market(self, market: Market) -> None:
         """Make sure that the agent can act in a market.

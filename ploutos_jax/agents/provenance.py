@@ -1,7 +1,9 @@
 """Provenance: how the bars that an agent is scored on relate to those that it was trained and chosen on."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 Sample = Literal["in_sample", "out_of_sample", "unknown"]
 
@@ -10,7 +12,7 @@ Relation = Literal[
 ]
 
 DateSpan = tuple[str, str]
-"""First and last date, YYYY-MM-DD."""
+"""First and last bar: a date YYYY-MM-DD, or for intraday bars a moment in UTC, YYYY-MM-DD HH:MM."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,37 @@ class Provenance:
         if self.relation in ("after_training", "before_training", "cross_validated"):
             return "out_of_sample"
         return "in_sample" if self.relation == "overlaps_training" else "unknown"
+
+
+def relate(scored: tuple[Any, Any], trained_on: DateSpan | None, chosen_on: DateSpan | None) -> Relation:
+    """Return how scored bars relate to those of training.
+
+    The first scored bar is where the first decision is made: it may be the last training bar, as it earns nothing.
+
+    Args:
+        scored: times of the first and the last bar.
+        trained_on, chosen_on: see `Provenance`. A date without a time of day is the whole day where the scored bars
+            have times of day.
+    """
+    if trained_on is None:
+        return "unknown"
+    begin, end = (np.datetime64(time).astype("datetime64[ns]") for time in scored)
+    if chosen_on is not None and begin < _last_moment(chosen_on[1], begin) and end > _first_moment(chosen_on[0]):
+        return "overlaps_selection"
+    if begin >= _last_moment(trained_on[1], begin):
+        return "after_training"
+    return "before_training" if end <= _first_moment(trained_on[0]) else "overlaps_training"
+
+
+def _first_moment(text: str) -> np.datetime64:
+    return np.datetime64(text.replace(" ", "T")).astype("datetime64[ns]")
+
+
+def _last_moment(text: str, begin: np.datetime64) -> np.datetime64:
+    """Return the last moment of a bar's text: that of its day, where only a date is known of an intraday bar."""
+    moment = _first_moment(text)
+    is_intraday = begin != begin.astype("datetime64[D]")
+    return moment + np.timedelta64(1, "D") if len(text) == 10 and is_intraday else moment
 
 
 UNKNOWN = Provenance()

@@ -12,6 +12,7 @@ from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, Runni
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 from ploutos_jax.policy.actor_critic import PolicyConfig
@@ -61,7 +62,7 @@ def describe_labels(market: Market) -> dict[str, Any]:
     """Return the names of a training market: `symbols`, `trained_from`, `trained_to`; empty without labels."""
     if market.labels is None:
         return {"symbols": [], "trained_from": "", "trained_to": ""}
-    first, last = (str(market.times[row])[:10] for row in (0, -1))
+    first, last = (name_moment(market.times[row]) for row in (0, -1))
     return {"symbols": list(market.symbols), "trained_from": first, "trained_to": last}
 
 

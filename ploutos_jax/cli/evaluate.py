@@ -105,8 +105,8 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
     market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)
     span = market.window(wanted.start, wanted.end)
     if wanted.start is None and wanted.end is None:
-        # Another file may hold other dates than the run was split by.
-        unseen = bars_after(market, agent.trained_to) if wanted.data else split_market(market, data)[1]
+        # The agent knows where its training ended; the file may have grown since, at either end.
+        unseen = bars_after(market, agent.trained_to) if agent.trained_to else split_market(market, data)[1]
         span = market if unseen is None else unseen
     return Run(agent, data, panel, market, span)
 

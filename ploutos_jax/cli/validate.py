@@ -69,8 +69,8 @@ def main(args: list[str]) -> int:
 
     paths = stitch_paths(plan, folds, market, settings.env)
     trials = count_trials(output)
-    verdicts = [judge(way, trials, settings.env.bars_per_year) for way in paths]
-    rows = fold_rows(paths, folds, market, settings.env.bars_per_year)
+    verdicts = [judge(way, trials) for way in paths]
+    rows = fold_rows(paths, folds, market)
     facts = _facts(args, settings, validation, notes, trials, folds, market)
     write_result(output, paths, rows, verdicts, facts)
     first = paths[0]

@@ -12,7 +12,7 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.cache import default_folder
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
 from ploutos_jax.market.io.load import load_panel
-from ploutos_jax.market.labels import read_date
+from ploutos_jax.market.labels import name_moment, read_date
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.planted import planted_panel
@@ -46,7 +46,11 @@ class DataConfig:
         sectors: CSV of ticker and sector.
         features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
             `core`, and on planted data the signals alone.
-        exchange_timezone: whose calendar day is the trading day of intraday bars.
+        exchange_timezone: whose calendar day is the trading day of intraday bars; without it UTC for bars on all days
+            of the week, else New York.
+        exchange: code of the exchange in the library exchange_calendars, such as XNYS or XASX, whose time zone and
+            sessions are then used.
+        periods_per_year: sessions in a year, by which everything is annualised; found from the bars without it.
         stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
             on a file's bars, which then lie beside stressed copies. Bars held out are never stressed.
         bank_paths: paths of a drawn market, laid end to end.
@@ -66,7 +70,9 @@ class DataConfig:
     universe: str | None = None
     sectors: str | None = None
     features: str | None = None
-    exchange_timezone: str = "America/New_York"
+    exchange_timezone: str | None = None
+    exchange: str | None = None
+    periods_per_year: float | None = None
     stress_prob: float = 0.0
     bank_paths: int = 16
     bank_bars: int = 1260
@@ -134,6 +140,8 @@ def read_panel(config: DataConfig) -> Panel:
         universe=config.universe,
         sectors=config.sectors,
         exchange_timezone=config.exchange_timezone,
+        exchange=config.exchange,
+        periods_per_year=config.periods_per_year,
     )
 
 
@@ -182,7 +190,7 @@ def market_to_score(market: Market, config: DataConfig) -> Market | None:
     if config.eval_start is None and config.eval_end is None:
         return held_out
     span = market.window(config.eval_start, config.eval_end)
-    begin, end = (str(training.times[row])[:10] for row in (0, -1))
+    begin, end = (name_moment(training.times[row]) for row in (0, -1))
     if span.times[0] < training.times[-1] and span.times[-1] > training.times[0]:
         raise ValueError(
             f"eval_start={config.eval_start}, eval_end={config.eval_end} lies within the training bars, {begin} to"
@@ -196,9 +204,24 @@ def market_to_score(market: Market, config: DataConfig) -> Market | None:
     return span
 
 
-def bars_after(market: Market, date: str) -> Market | None:
-    """Return the bars from a date on, that of the last training bar say, or None where too few are left."""
-    return _from_row(market, int(np.searchsorted(market.times, read_date(date, "date"))))
+def bars_after(market: Market, moment: str) -> Market | None:
+    """Return the bars after the last training bar, or None where too few are left.
+
+    They begin with the training bar itself, if the market has it: its close is when the first decision is made. Of an
+    intraday market that is the last bar of the session, where only a date is known.
+
+    Args:
+        market: any bars.
+        moment: of the last training bar, as `labels.name_moment` writes it.
+    """
+    time = read_date(moment, "date")
+    row = int(np.searchsorted(market.times, time.astype("datetime64[ns]")))
+    if len(moment) == len("2017-01-31"):
+        day, sessions = time.astype("datetime64[D]").astype(np.int64), np.asarray(market.sessions)
+        row = int(np.searchsorted(sessions, day))
+        if row < len(sessions) and sessions[row] == day:
+            row = int(np.searchsorted(sessions, day, side="right")) - 1
+    return _from_row(market, row)
 
 
 def _check_span(config: DataConfig, start: str, end: str) -> None:

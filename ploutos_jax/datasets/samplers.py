@@ -142,7 +142,7 @@ def history_stream(
     num_rows = (rows.stop - rows.start) * (1 + num_copies)
     times = (np.linspace(0, float(last - first), num_rows).astype(np.int64) + first).astype("datetime64[ns]")
     names = feature_names(features, panel)
-    return MarketDraw(draw, source, key, dataclasses.replace(labels, times=times), names)
+    return MarketDraw(draw, source, key, dataclasses.replace(labels, times=times, calendar=panel.calendar), names)
 
 
 def weigh_starts(starts: jax.Array, num_first: int, share: float) -> np.ndarray:

@@ -36,7 +36,8 @@ class EnvConfig:
         target_volatility: volatility of a year at which `volatility` sizing spends `buy_pct`.
         risk_pct: share of equity that `atr` sizing puts at risk in one buy.
         risk_atr: move against a position that `atr` sizing takes for that risk, in multiples of the ATR.
-        bars_per_year: bars in a year of this market, such as 252 for daily ones.
+        bars_per_year: bars in a year, by which volatility sizing, rewards and figures of training are annualised; those
+            of the market's own calendar without it.
         drawdown_scaling: buys shrink in proportion to the drawdown, to nothing at this one.
         no_trade_band: changes of weight below this are not traded.
         min_order_cash: buys and partial sales below this many dollars are not sent; it keeps dust out of the book.
@@ -103,7 +104,7 @@ class EnvConfig:
     target_volatility: float = 0.20
     risk_pct: float = 0.01
     risk_atr: float = 2.0
-    bars_per_year: float = 252.0
+    bars_per_year: float | None = None
     drawdown_scaling: float | None = None
     no_trade_band: float | None = None
     min_order_cash: float = 1.0

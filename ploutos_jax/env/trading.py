@@ -81,6 +81,8 @@ class TradingEnv:
             for field in dataclasses.fields(EnvParams)
             if field.name not in arrays
         }
+        if config.bars_per_year is None:
+            numbers["bars_per_year"] = market.calendar.bars_per_year
         arrays |= {n: jnp.asarray(value, jnp.int32 if n in in_bars else dtype) for n, value in numbers.items()}
         return EnvParams(**arrays)
 

@@ -71,6 +71,7 @@ class Ledger:
         role: what the strategy is among those of a report.
         provenance: how these bars relate to those that the agent was trained and chosen on.
         calendar: of the market, by which figures are annualised.
+        sessions: `[N+1]` trading day of each bar, as days since 1970-01-01; the dates in `times` without it.
 
     Raises:
         ValueError: if shapes disagree, a number is not finite, or the fills do not fit the bars and tickers.
@@ -93,6 +94,7 @@ class Ledger:
     role: Role = "agent"
     provenance: Provenance = UNKNOWN
     calendar: Calendar = Calendar()
+    sessions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times).astype("datetime64[ns]")
@@ -116,6 +118,12 @@ class Ledger:
             )
         if self.split is not None and np.shape(self.split) != np.shape(self.close):
             raise ValueError(f"Ledger {self.name!r}: split has shape {np.shape(self.split)}, expected that of close.")
+        if self.sessions is None:
+            object.__setattr__(self, "sessions", times.astype("datetime64[D]").astype(np.int64))
+        elif np.shape(self.sessions) != times.shape:
+            raise ValueError(
+                f"Ledger {self.name!r}: sessions has shape {np.shape(self.sessions)}, times has {times.shape}."
+            )
         _check_fills(self)
 
     @cached_property

@@ -16,6 +16,8 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.evaluate.backtest.run import backtest, baselines
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.runs.settings import RunSettings, differences
@@ -173,7 +175,7 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
     add_to_summary(output, content)
     others = baselines(history, settings.env, span.times[0], span.times[-1])
-    projection = _project(output, settings.env.bars_per_year)
+    projection = _project(output, span.calendar)
     return ExperimentResult(
         agents=trained.agents,
         output=output,
@@ -189,8 +191,8 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
 
 
 def day(market: Market, row: int) -> str:
-    """Return the day of a bar, as YYYY-MM-DD."""
-    return str(market.times[row])[:10]
+    """Return the day of a bar, with the time of day if it has one."""
+    return name_moment(market.times[row])
 
 
 def _params(env: TradingEnv, data: TrainingData, stress_prob: float) -> EnvParams | None:
@@ -217,12 +219,12 @@ def _held_out(span: Market) -> HeldOut:
     return HeldOut(score, day(span, 0), day(span, -1))
 
 
-def _project(output: Path, bars_per_year: float) -> dict[int, float]:
+def _project(output: Path, calendar: Calendar) -> dict[int, float]:
     """Return the gain in a month for each of its lengths; it goes into the summary, too."""
     growth = recent_growth(read_figures(output))
     if growth is None:
         return {}
-    months = {days: projected_month(growth, days, bars_per_year) for days in MONTHS}
+    months = {days: projected_month(growth, days, calendar.bars_per_year / calendar.days_per_year) for days in MONTHS}
     content = {f"month_of_{days}_days_in_sample": value for days, value in months.items()}
     add_to_summary(output, {"projection": content})
     return months

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.calendar import Calendar, find_calendar
 
 UNKNOWN_SECTOR = "Unknown"
 
@@ -20,14 +20,14 @@ class Labels:
         sectors: A sector names; `UNKNOWN_SECTOR` where none is known.
         times: `[T]` datetime64[ns], the bar's date (daily) or start in UTC (intraday).
         notes: what a loader repaired or left out, one sentence each.
-        calendar: sessions in a year, bars in a session.
+        calendar: returns in a year, bars in a session; None to find it from the times.
     """
 
     symbols: tuple[str, ...]
     sectors: tuple[str, ...]
     times: np.ndarray
     notes: tuple[str, ...] = ()
-    calendar: Calendar = Calendar()
+    calendar: Calendar | None = None
 
     def rows(self, window: slice) -> "Labels":
         return dataclasses.replace(self, times=self.times[window])
@@ -50,8 +50,12 @@ class Labelled:
 
     @property
     def calendar(self) -> Calendar:
-        """Sessions in a year, bars in a session."""
-        return Calendar() if self.labels is None else self.labels.calendar
+        """Returns in a year, bars in a session."""
+        if self.labels is None:
+            return Calendar()
+        if self.labels.calendar is not None:
+            return self.labels.calendar
+        return find_calendar(self.times, _sessions_of(self))
 
     @property
     def times(self) -> np.ndarray:
@@ -81,7 +85,8 @@ class Labelled:
         Args:
             start: first date (anything NumPy reads as a date), first row (int), or None for the first bar.
             end: last date, row after the last (int), or None for the last bar. A date without a time of day stands
-                for the whole day.
+                for the exchange's whole session of that date; one with a time is a moment in the time of the bars,
+                UTC where they are intraday.
 
         Raises:
             ValueError: if the span is not a date, is the wrong way round or holds no bar.
@@ -104,11 +109,24 @@ def _row_of(labelled: Labelled, value: Any, default: int, name: str, side: str) 
     if isinstance(value, int | np.integer):
         return slice(int(value)).indices(labelled.close.shape[0])[1]  # type: ignore[attr-defined]
     moment = read_date(value, name)
-    times = labelled.times
-    if side == "right" and np.datetime_data(moment)[0] in ("Y", "M", "W", "D"):
-        after = moment + np.timedelta64(1, np.datetime_data(moment)[0])
-        moment = after.astype("datetime64[ns]") - np.timedelta64(1, "ns")
-    return int(np.searchsorted(times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
+    unit = np.datetime_data(moment)[0]
+    if unit in ("Y", "M", "W", "D"):
+        last = side == "right"
+        day = (moment + np.timedelta64(int(last), unit)).astype("datetime64[D]").astype(np.int64) - int(last)
+        return int(np.searchsorted(_sessions_of(labelled), day, side=side))  # type: ignore[call-overload]
+    return int(np.searchsorted(labelled.times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
+
+
+def _sessions_of(labelled: Labelled) -> np.ndarray:
+    """Return `[T]` trading days since 1970-01-01."""
+    return np.asarray(labelled.sessions).astype(np.int64)  # type: ignore[attr-defined]
+
+
+def name_moment(time: Any) -> str:
+    """Return when a bar is: its date, and for a bar with a time of day that too, in UTC: "2024-03-05 14:30"."""
+    moment = np.datetime64(time).astype("datetime64[s]")
+    date, _, clock = str(moment).partition("T")
+    return date if clock == "00:00:00" else f"{date} {clock.removesuffix(':00')}"
 
 
 def read_date(value: Any, name: str) -> np.datetime64:

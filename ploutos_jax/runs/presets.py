@@ -72,7 +72,6 @@ _SENTIO: dict[str, Any] = {
         "slippage_bps": 0.0,
         "stop_loss": None,
         "take_profit": None,
-        "bars_per_year": 252.0 * 390,
         "reward": "simple_return",
     },
     "train": {

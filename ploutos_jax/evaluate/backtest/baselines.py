@@ -6,12 +6,14 @@ when it begins, and nothing later than the row they fill; the oracles say what t
 table (random actions) are played in `backtest.py`.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from ploutos_jax.evaluate.backtest.covariance import minimum_variance_weights, shrunk_covariance
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.synthetic.planted import HINT, is_planted
 
@@ -20,15 +22,17 @@ Rule = Callable[[Market, int], np.ndarray]
 
 _HINT_FEATURE = f"signal_{HINT}"
 
-REBALANCE_BARS = 21
-"""Bars between two rebalancings: a month of trading days."""
-WEEK_BARS = 5
-LOOKBACK_BARS, LEAST_BARS = 252, 63
-"""Bars from which a rule estimates, and the fewest known ones below which an asset is not held."""
+YEAR, QUARTER, MONTH, WEEK = 1.0, 1 / 4, 1 / 12, 1 / 52
+"""Spans of the rules in years: estimates look back a year and take at least a quarter, most rules trade once a month.
+
+In a market with 252 trading days a year they are 252, 63, 21 and 5 sessions, whatever the length of a bar.
+"""
 PART_HELD = 1 / 3
 """Share of the assets that momentum and mean reversion hold."""
 TARGET_VOLATILITY = 0.10
 """Annual volatility that the volatility target aims at."""
+_LIVE_DAYS = 7
+"""Calendar days without a bar, as over a weekend with holidays, after which an asset no longer counts as traded."""
 
 ORACLE = "oracle (sees the next bar)"
 
@@ -39,82 +43,87 @@ def cash(market: Market, first: int = 0) -> np.ndarray:
 
 
 def buy_and_hold(market: Market, first: int = 0) -> np.ndarray:
-    """Return targets that buy all assets tradable at the first bar in equal parts, once, and never trade again."""
+    """Return targets that buy all assets that trade at the beginning in equal parts, once, and never trade again."""
     targets = np.full((market.num_bars - first, market.num_assets), np.nan)
-    targets[0] = _equal_parts(np.asarray(market.tradable[first]))
-    return targets
+    live = live_assets(market, first)
+    targets[0] = np.where(live, _equal_parts(live), np.nan)
+    return _at_own_bars(targets, np.asarray(market.tradable)[first:], np.zeros(1, np.int64))
 
 
 def equal_weight(market: Market, first: int = 0) -> np.ndarray:
-    """Return targets that bring all tradable assets back to equal parts every `REBALANCE_BARS` bars.
+    """Return targets that bring all assets that trade back to equal parts once a month.
 
-    Positions in assets that do not trade at a rebalancing are left alone, here and in the rules below.
+    Positions in assets that have not traded for a week are left alone, here and in the rules below.
     """
-    return _rebalance(market, first, REBALANCE_BARS, lambda _, tradable: _equal_parts(tradable))
+    return _rebalance(market, first, MONTH, lambda _, live: _equal_parts(live))
 
 
 def momentum(market: Market, first: int = 0) -> np.ndarray:
     """Return targets that hold the third of the assets that rose most in a year, but for its last month.
 
-    Every `REBALANCE_BARS` bars, in equal parts; of that third only what rose at all, the rest is cash.
+    Once a month, in equal parts; of that third only what rose at all, the rest is cash.
     """
-    returns = total_returns(market)
+    past = _Past.of(market)
+    year, quarter, month = past.spans(YEAR, QUARTER, MONTH)
 
-    def weights(row: int, tradable: np.ndarray) -> np.ndarray:
-        window = returns[max(row + 1 - LOOKBACK_BARS, 0) : max(row + 1 - REBALANCE_BARS, 0)]
-        return _best_third(_growth(window), tradable & _has_history(window))
+    def weights(row: int, live: np.ndarray) -> np.ndarray:
+        window = past.window(row, year, month)
+        return _best_third(_growth(window), live & _has_history(window, quarter))
 
-    return _rebalance(market, first, REBALANCE_BARS, weights)
+    return _rebalance(market, first, MONTH, weights)
 
 
 def mean_reversion(market: Market, first: int = 0) -> np.ndarray:
-    """Return targets that hold the third of the assets that fell most in `WEEK_BARS` bars, for as many.
+    """Return targets that hold the third of the assets that fell most in a week, for as long.
 
     In equal parts; of that third only what fell at all, the rest is cash.
     """
-    returns = total_returns(market)
+    past = _Past.of(market)
+    (week,) = past.spans(WEEK)
 
-    def weights(row: int, tradable: np.ndarray) -> np.ndarray:
-        window = returns[max(row + 1 - WEEK_BARS, 0) : row + 1]
-        known = np.isfinite(window).all(axis=0) & (len(window) == WEEK_BARS)
-        return _best_third(-_growth(window), tradable & known)
+    def weights(row: int, live: np.ndarray) -> np.ndarray:
+        window = past.window(row, week)
+        known = np.isfinite(window).all(axis=0) & (len(window) == week)
+        return _best_third(-_growth(window), live & known)
 
-    return _rebalance(market, first, WEEK_BARS, weights)
+    return _rebalance(market, first, WEEK, weights)
 
 
 def volatility_target(market: Market, first: int = 0) -> np.ndarray:
-    """Return targets in equal parts, scaled every `REBALANCE_BARS` bars to `TARGET_VOLATILITY` a year, cash the rest.
+    """Return targets in equal parts, scaled once a month to `TARGET_VOLATILITY` a year, cash the rest.
 
-    The volatility is that of the equal parts over the last `LEAST_BARS` bars; there is no borrowing. Until those bars
-    are there nothing is held.
+    The volatility is that of the equal parts over the last quarter; there is no borrowing. Until a quarter is there
+    nothing is held.
     """
-    returns = total_returns(market)
-    periods = bars_per_year(market)
+    past = _Past.of(market)
+    (quarter,) = past.spans(QUARTER)
+    periods = market.calendar.periods_per_year
 
-    def weights(row: int, tradable: np.ndarray) -> np.ndarray:
-        window = returns[max(row + 1 - LEAST_BARS, 0) : row + 1]
-        held = tradable & np.isfinite(window).any(axis=0)
-        if len(window) < LEAST_BARS or not held.any():
-            return np.zeros(tradable.shape)
+    def weights(row: int, live: np.ndarray) -> np.ndarray:
+        window = past.window(row, quarter)
+        held = live & np.isfinite(window).any(axis=0)
+        if len(window) < quarter or not held.any():
+            return np.zeros(live.shape)
         together = np.nan_to_num(window[:, held]).mean(axis=1)
         volatility = together.std(ddof=1) * np.sqrt(periods)
         return _equal_parts(held) * (min(1.0, TARGET_VOLATILITY / volatility) if volatility > 0 else 1.0)
 
-    return _rebalance(market, first, REBALANCE_BARS, weights)
+    return _rebalance(market, first, MONTH, weights)
 
 
 def minimum_variance(market: Market, first: int = 0) -> np.ndarray:
     """Return targets of the least variance without short positions, from the shrunk covariance of a year.
 
-    Every `REBALANCE_BARS` bars, over the tradable assets of which `LEAST_BARS` returns are known; a return that is not
-    known counts as the asset's mean.
+    Once a month, over the assets of which a quarter of returns is known; a return that is not known counts as the
+    asset's mean.
     """
-    returns = total_returns(market)
+    past = _Past.of(market)
+    year, quarter = past.spans(YEAR, QUARTER)
 
-    def weights(row: int, tradable: np.ndarray) -> np.ndarray:
-        window = returns[max(row + 1 - LOOKBACK_BARS, 0) : row + 1]
-        held = np.flatnonzero(tradable & _has_history(window))
-        out = np.zeros(tradable.shape)
+    def weights(row: int, live: np.ndarray) -> np.ndarray:
+        window = past.window(row, year)
+        held = np.flatnonzero(live & _has_history(window, quarter))
+        out = np.zeros(live.shape)
         if held.size:
             known = window[:, held]
             known = known[np.isfinite(known).any(axis=1)]
@@ -122,7 +131,7 @@ def minimum_variance(market: Market, first: int = 0) -> np.ndarray:
             out[held] = minimum_variance_weights(shrunk_covariance(filled))
         return out
 
-    return _rebalance(market, first, REBALANCE_BARS, weights)
+    return _rebalance(market, first, MONTH, weights)
 
 
 def foresight(market: Market, first: int = 0, *, fill: str = "next_open") -> np.ndarray:
@@ -193,11 +202,6 @@ def total_returns(market: Market) -> np.ndarray:
     return np.where(known, grown, np.nan)
 
 
-def bars_per_year(market: Market) -> float:
-    """Return the bars in a year of 252 sessions, by the bars per session of this market."""
-    return market.calendar.periods_per_year * market.num_bars / max(len(np.unique(np.asarray(market.sessions))), 1)
-
-
 def _events(market: Market) -> tuple[np.ndarray, np.ndarray]:
     shape = market.close.shape
     split = np.ones(shape) if market.split is None else np.asarray(market.split, np.float64)
@@ -205,12 +209,88 @@ def _events(market: Market) -> tuple[np.ndarray, np.ndarray]:
     return split, dividend
 
 
-def _rebalance(market: Market, first: int, every: int, weights: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return targets with `weights(row, tradable in it)` every so many bars, NaN for what does not trade."""
-    tradable = np.asarray(market.tradable)
+@dataclasses.dataclass(frozen=True)
+class _Past:
+    """What rules estimate from: returns by session, of sessions that are over at the close of a row.
+
+    Attributes:
+        returns: `[S, A]` returns of whole sessions, NaN where an asset has none.
+        number: `[T]` how many sessions are over at the close of each row.
+        calendar: how many sessions make a month.
+    """
+
+    returns: np.ndarray
+    number: np.ndarray
+    calendar: Calendar
+
+    @classmethod
+    def of(cls, market: Market) -> "_Past":
+        returns, session = total_returns(market), _session_numbers(market)
+        if not market.calendar.is_intraday:
+            return cls(returns, np.arange(1, len(returns) + 1), market.calendar)
+        # A bar can be the last of its session without anybody knowing it: only sessions before the bar's own are over.
+        known = np.isfinite(returns)
+        growth, bars = np.zeros((2, session[-1] + 1, returns.shape[1]))
+        np.add.at(growth, session, np.log1p(np.where(known, returns, 0.0)))
+        np.add.at(bars, session, known)
+        return cls(np.where(bars > 0, np.expm1(growth), np.nan), session, market.calendar)
+
+    def spans(self, *shares_of_year: float) -> tuple[int, ...]:
+        """Return spans in sessions, at least 2 where a deviation needs them."""
+        return tuple(max(self.calendar.sessions_in(share), 1 + (share >= QUARTER)) for share in shares_of_year)
+
+    def window(self, row: int, sessions: int, skipped: int = 0) -> np.ndarray:
+        """Return the returns of the last sessions that are over at the close of a row, without the newest ones."""
+        stop = self.number[row]
+        return self.returns[max(stop - sessions, 0) : max(stop - skipped, 0)]
+
+
+def _session_numbers(market: Market) -> np.ndarray:
+    """Return `[T]` the number of each bar's session, from 0."""
+    return np.cumsum(np.diff(np.asarray(market.sessions), prepend=np.asarray(market.sessions)[:1]) != 0)
+
+
+def _rebalance(
+    market: Market, first: int, share_of_year: float, weights: Callable[[int, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return targets with `weights(row, assets that trade)` at the first bar of every so many sessions, else NaN.
+
+    An asset that trades but has no bar at such a row gets its target at its next one.
+    """
+    every = market.calendar.sessions_in(share_of_year)
+    session = _session_numbers(market)[first:]
+    starts = np.flatnonzero((np.diff(session, prepend=-1) != 0) & ((session - session[0]) % every == 0))
     targets = np.full((market.num_bars - first, market.num_assets), np.nan)
-    for i in range(0, len(targets), every):
-        targets[i] = np.where(tradable[first + i], weights(first + i, tradable[first + i]), np.nan)
+    for row in starts.tolist():
+        live = live_assets(market, first + row)
+        targets[row] = np.where(live, weights(first + row, live), np.nan)
+    return _at_own_bars(targets, np.asarray(market.tradable)[first:], starts)
+
+
+def live_assets(market: Market, row: int) -> np.ndarray:
+    """Return `[A]` bool, the assets that had a tradable bar at a row or in the week before it.
+
+    In the first week of the data, when nobody can look back, those that have one in that week.
+    """
+    sessions = np.asarray(market.sessions)
+    begin, stop = np.searchsorted(sessions, [sessions[row] - _LIVE_DAYS, sessions[0] + _LIVE_DAYS])
+    tradable = np.asarray(market.tradable)
+    end = row + 1 if sessions[row] - _LIVE_DAYS >= sessions[0] else max(row + 1, int(stop))
+    live = tradable[begin:end].any(axis=0)
+    if market.delisted is not None:
+        live = live & ~np.asarray(market.delisted)[begin : row + 1].any(axis=0)
+    return np.asarray(live)
+
+
+def _at_own_bars(targets: np.ndarray, tradable: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return targets moved from rows in which an asset has no bar to its next own bar before the next rebalancing."""
+    for begin, end in zip(starts, [*starts[1:], len(targets)], strict=True):
+        late = np.flatnonzero(~np.isnan(targets[begin]) & ~tradable[begin])
+        for asset in late:
+            own = np.flatnonzero(tradable[begin:end, asset])
+            if own.size:
+                targets[begin + own[0], asset] = targets[begin, asset]
+            targets[begin, asset] = np.nan
     return targets
 
 
@@ -227,8 +307,8 @@ def _growth(window: np.ndarray) -> np.ndarray:
     return np.log1p(np.nan_to_num(window)).sum(axis=0)
 
 
-def _has_history(window: np.ndarray) -> np.ndarray:
-    return np.isfinite(window).sum(axis=0) >= LEAST_BARS
+def _has_history(window: np.ndarray, least: int) -> np.ndarray:
+    return np.isfinite(window).sum(axis=0) >= least
 
 
 def _has_hint(market: Market) -> bool:

@@ -72,6 +72,7 @@ def to_ledger(
         role=role,
         provenance=provenance,
         calendar=span.calendar,
+        sessions=np.asarray(span.sessions),
     )
 
 

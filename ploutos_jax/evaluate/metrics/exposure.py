@@ -8,16 +8,21 @@ import pandas as pd
 
 from ploutos_jax.evaluate.ledger import FLAT_TOLERANCE, Ledger
 from ploutos_jax.evaluate.metrics.summary import ROUNDING, drawdown_spells
+from ploutos_jax.market.calendar import Calendar
 
-WINDOWS = (252, 126, 63, 21)
-"""Windows of rolling figures in days, of which a report takes the longest that fits twice into the span."""
+WINDOWS = (1.0, 1 / 2, 1 / 4, 1 / 12)
+"""Windows of rolling figures in years, of which a report takes the longest that fits twice into the span."""
 
 EPISODE_COLUMNS = ("peak", "trough", "recovered", "depth", "bars_down", "bars")
 
 
-def fitting_window(num_returns: int) -> int | None:
-    """Return the longest of `WINDOWS` that fits twice into a number of returns; None where none does."""
-    return next((window for window in WINDOWS if num_returns >= 2 * window), None)
+def fitting_window(num_returns: int, calendar: Calendar) -> int | None:
+    """Return the longest of `WINDOWS`, in sessions, that fits twice into as many returns; None where none does.
+
+    A window holds at least 4 returns: a deviation of fewer says nothing.
+    """
+    windows = (calendar.sessions_in(share) for share in WINDOWS)
+    return next((window for window in windows if window >= 4 and num_returns >= 2 * window), None)
 
 
 def leverage(ledger: Ledger) -> np.ndarray:

@@ -34,11 +34,16 @@ def monthly_returns(times: np.ndarray, returns: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def projected_return(returns: np.ndarray, days: int) -> float:
-    """Return what the mean growth per period comes to over `days`: `Π(1 + r)^(days / N) - 1`.
+def projected_return(returns: np.ndarray, days: int, periods_per_day: float = 1.0) -> float:
+    """Return what the mean growth per period comes to over trading days: `Π(1 + r)^(days · periods_per_day / N) - 1`.
 
     It is arithmetic on returns that were had, not a forecast.
+
+    Args:
+        returns: `[N]` simple returns.
+        days: trading days.
+        periods_per_day: periods of return in one, below 1 for bars longer than a day.
     """
     with np.errstate(all="ignore"):
-        total = total_return(returns)
-        return float(np.float64(1.0 + total) ** (days / np.size(returns)) - 1.0) if np.size(returns) else NAN
+        growth = np.float64(1.0 + total_return(returns))
+        return float(growth ** (days * periods_per_day / np.size(returns)) - 1.0) if np.size(returns) else NAN

@@ -59,8 +59,8 @@ from ploutos_jax.evaluate.metrics.trades import win_rate as win_rate
 
 
 def daily_returns(ledger: Ledger) -> np.ndarray:
-    """Return `[D]` returns by calendar date: those of the ledger if its bars are days, else compounded over a day."""
-    days = ledger.times.astype("datetime64[D]")
+    """Return `[D]` returns by session: those of the ledger if its bars are days or longer, else compounded over one."""
+    days = np.asarray(ledger.sessions)
     closes = np.flatnonzero(np.append(days[1:] != days[:-1], True))
     rows = closes if closes[0] == 0 else np.append(0, closes)
     return simple_returns(ledger.equity[rows])
@@ -89,6 +89,7 @@ def summarize(ledger: Ledger, periods: float | None = None, benchmark: Ledger | 
         ValueError: if the benchmark covers other days.
     """
     periods = ledger.calendar.periods_per_year if periods is None else periods
+    periods_per_day = ledger.calendar.periods_per_year / ledger.calendar.days_per_year
     daily, trades = daily_returns(ledger), ledger.trades
     reason, pnl, bars = (trades[column].to_numpy() for column in ("exit_reason", "pnl", "bars"))
     is_open = reason == OPEN
@@ -127,7 +128,7 @@ def summarize(ledger: Ledger, periods: float | None = None, benchmark: Ledger | 
         "target_hit_rate": hit_rate(reason, TARGETS),
         "open_trades": int(is_open.sum()),
         "open_pnl": float(pnl[is_open].sum()),
-        **{f"projected_return_{days}": projected_return(daily, days) for days in TRADING_DAYS},
+        **{f"projected_return_{days}": projected_return(daily, days, periods_per_day) for days in TRADING_DAYS},
         **{f"cost_{kind}": paid for kind, paid in ledger.costs_by_kind.items()},
         **_beside(daily, benchmark, periods),
         "start": str(np.datetime_as_string(ledger.times[0], unit="auto")),

@@ -114,9 +114,10 @@ def rolling_sharpe_chart(ledgers: Mapping[str, Ledger], shown: Collection[str]) 
     """Return the rolling Sharpe ratio of those strategies that are to be shown, the first one bold."""
     daily = {name: daily_returns(ledgers[name]) for name in ledgers if name in shown}
     name, returns = next(iter(daily.items()))
-    window = exposure.fitting_window(returns.size)
+    calendar = ledgers[name].calendar
+    window = exposure.fitting_window(returns.size, calendar)
     if window is None:
-        return f"<p>The span of {returns.size:,} days is too short for rolling figures.</p>"
+        return f"<p>The span of {returns.size:,} {calendar.unit} is too short for rolling figures.</p>"
     rolling = {
         other: rolling_sharpe(one, window, ledgers[other].calendar.periods_per_year) for other, one in daily.items()
     }
@@ -133,13 +134,13 @@ def rolling_sharpe_chart(ledgers: Mapping[str, Ledger], shown: Collection[str]) 
     ]
     key = svg.legend([(other, colors[other]) for other in rolling])
     drawn = svg.plot(x, y, stretched=lines, height=180, words="Rolling Sharpe ratio")
-    return f"<figure><figcaption>Sharpe ratio over the last {window} days</figcaption>{key}{drawn}</figure>"
+    return f"<figure><figcaption>Sharpe ratio over the last {window} {calendar.unit}</figcaption>{key}{drawn}</figure>"
 
 
 def rolling_loss_chart(ledger: Ledger) -> str:
     """Return rolling VaR and CVaR."""
-    returns = daily_returns(ledger)
-    window = exposure.fitting_window(returns.size)
+    returns, calendar = daily_returns(ledger), ledger.calendar
+    window = exposure.fitting_window(returns.size, calendar)
     if window is None:
         return ""
     dates = _day_ends(ledger)[-returns.size :]
@@ -149,7 +150,8 @@ def rolling_loss_chart(ledger: Ledger) -> str:
     lines = [svg.line(x, y, days, var, "c1", name="VaR 95"), svg.line(x, y, days, cvar, "loss-line", name="CVaR 95")]
     key = svg.legend([("VaR 95", "c1"), ("CVaR 95", "loss-line")])
     drawn = svg.plot(x, y, stretched=lines, height=180, words="Rolling VaR and CVaR")
-    return f"<figure><figcaption>One-day VaR and CVaR over the last {window} days</figcaption>{key}{drawn}</figure>"
+    heading = f"One-{calendar.period} VaR and CVaR over the last {window} {calendar.unit}"
+    return f"<figure><figcaption>{heading}</figcaption>{key}{drawn}</figure>"
 
 
 def leverage_chart(ledger: Ledger) -> str:
@@ -323,5 +325,5 @@ def _filled_chart(ledger: Ledger, values: np.ndarray, color: str, name: str, cap
 
 def _day_ends(ledger: Ledger) -> np.ndarray:
     """Return the last time of every day, as `metrics.daily_returns` cuts the bars."""
-    days = ledger.times.astype("datetime64[D]")
+    days = np.asarray(ledger.sessions)
     return ledger.times[np.append(days[1:] != days[:-1], True)]

@@ -24,7 +24,7 @@ from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics.summary import daily_returns, summarize
 from ploutos_jax.evaluate.report import charts, tables
 from ploutos_jax.evaluate.report.figures import describe_span
-from ploutos_jax.evaluate.report.page import GLOSSARY, Section, verdict_box, whole_page
+from ploutos_jax.evaluate.report.page import Section, glossary, verdict_box, whole_page
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import NOTHING, Figures, ratio
 from ploutos_jax.evaluate.report.verdict import CONFIDENCE, Verdict, is_ahead, rivals
@@ -217,7 +217,7 @@ def _page(
         ),
         ("rolling", "Over time", charts.rolling_sharpe_chart(first, runs)),
         ("costs", "Costs", tables.costs_table(first, figures)),
-        ("glossary", "How the figures are made", GLOSSARY),
+        ("glossary", "How the figures are made", glossary(runs[best].calendar)),
         ("run", "About these runs", _facts_table(facts)),
     ]
     head = f"<button id='theme' hidden>Light / dark</button><h1>{html.escape(title)}</h1>"

@@ -15,6 +15,7 @@ from ploutos_jax.evaluate.metrics.summary import annual_return, daily_returns, s
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import Figures, ratio, signed
 from ploutos_jax.evaluate.report.verdict import rivals
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.runs.reader import Run, is_run
 
 _FEWEST_DAYS = 20
@@ -108,16 +109,17 @@ def _data_of(folder: Path) -> str | None:
         return None
 
 
-def evidence_rows(own: Figures, evidence: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def evidence_rows(own: Figures, evidence: Mapping[str, Any], calendar: Calendar) -> list[tuple[str, str, str]]:
     """Return name, value and meaning of each statistic, for the page.
 
     Args:
         own: figures of the strategy under test.
         evidence: as from `evidence_of`.
+        calendar: of the ledger, whose word for a period of return is used.
     """
     if "sharpe_interval" not in evidence:
         return []
-    block = f"{evidence['block_length']:.1f} days in a block"
+    block = f"{evidence['block_length']:.1f} {calendar.unit} in a block"
     needed = evidence["minimum_track_record_days"]
     trials, deflated = evidence["num_trials"], evidence["deflated_sharpe"]
     meaning = (
@@ -148,8 +150,8 @@ def evidence_rows(own: Figures, evidence: Mapping[str, Any]) -> list[tuple[str, 
         ),
         (
             "Track record needed",
-            f"{needed:,.0f} days" if math.isfinite(needed) else "no length is enough",
-            f"to tell the Sharpe ratio from 0 with 95 % confidence; there are {own['num_days']:,} days",
+            f"{needed:,.0f} {calendar.unit}" if math.isfinite(needed) else "no length is enough",
+            f"to tell the Sharpe ratio from 0 with 95 % confidence; there are {own['num_days']:,} {calendar.unit}",
         ),
     ]
 

@@ -20,6 +20,7 @@ from ploutos_jax.evaluate.report.style import STYLE, SYMBOLS
 from ploutos_jax.evaluate.report.tables import COLUMNS, Figures, show
 from ploutos_jax.evaluate.report.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.report.verdict import Verdict, rivals
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import UNKNOWN_SECTOR
 
 TILES = ("total_return", "annual_return", "sharpe", "max_drawdown", "win_rate", "total_cost")
@@ -64,7 +65,7 @@ def build_page(
             "Against the baselines",
             charts.equity_charts(ledgers, episodes) + tables.metrics_table(figures, relative_to),
         ),
-        ("statistics", "Luck or skill", _luck(name, figures, evidence)),
+        ("statistics", "Luck or skill", _luck(name, ledger.calendar, figures, evidence)),
         ("returns", "Returns", tables.monthly_table(ledger) + charts.returns_chart(ledger)),
         ("risk", "Risk over time", _risk(ledgers, figures, sectors)),
         ("drawdowns", "Drawdowns", tables.drawdown_table(exposure.drawdown_episodes(ledger.times, ledger.equity))),
@@ -72,7 +73,7 @@ def build_page(
         ("stress", "Under stress", "" if stress is None else stress_section(stress)),
         ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
         ("tickers", "Trades by ticker", "".join(charts.trades_chart(ledger, ticker) for ticker in tickers)),
-        ("glossary", "How the figures are made", GLOSSARY),
+        ("glossary", "How the figures are made", glossary(ledger.calendar)),
         ("run", "About this run", _facts(facts)),
     ]
     top = (
@@ -161,8 +162,8 @@ def _roles(ledgers: Mapping[str, Ledger]) -> dict[str, Role]:
     return {name: ledger.role for name, ledger in ledgers.items()}
 
 
-def _luck(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:
-    rows = evidence_rows(figures[name], evidence)
+def _luck(name: str, calendar: Calendar, figures: Mapping[str, Figures], evidence: Mapping[str, Any]) -> str:
+    rows = evidence_rows(figures[name], evidence, calendar)
     if not rows:
         return "<p>There are too few different daily returns to tell luck from skill.</p>"
     statistics = tables.table(("Statistic", "Value", "What it means"), rows, numbers=False)
@@ -174,9 +175,16 @@ def _facts(facts: Mapping[str, Any]) -> str:
     return tables.table(("Fact", "Value"), rows, numbers=False) if rows else ""
 
 
-GLOSSARY = """<p class='note'>Returns are simple returns; intraday bars are compounded to days for everything that is
-annualised. Annual return is geometric over 252 days; volatility and Sharpe use the sample deviation and no interest.
-Sortino divides by the root mean square of the losses over all days; Calmar by the largest drawdown. VaR is the 5 %
-quantile of daily returns, CVaR the mean beyond it. A trade runs from flat to flat in one ticker at average cost; win
-rate and profit factor count closed trades, net of cost. Turnover is one-sided: 1× replaces the portfolio once a year.
-Rolling figures at a day use the days up to it. – stands for a figure that is not defined.</p>"""
+def glossary(calendar: Calendar) -> str:
+    """Return how the figures are made, for a market of this calendar."""
+    unit, a_year = calendar.unit, f"{calendar.periods_per_year:.6g}"
+    found = f"This market: {calendar.describe()}. "
+    return f"<p class='note'>{found}{_GLOSSARY.format(a_year=a_year, unit=unit, period=calendar.period)}</p>"
+
+
+_GLOSSARY = """Returns are simple returns; intraday bars are compounded to sessions for everything that is annualised.
+Annual return is geometric over {a_year} {unit}; volatility and Sharpe use the sample deviation and no interest.
+Sortino divides by the root mean square of the losses over all {unit}; Calmar by the largest drawdown. VaR is the 5 %
+quantile of the returns of a {period}, CVaR the mean beyond it. A trade runs from flat to flat in one ticker at average
+cost; win rate and profit factor count closed trades, net of cost. Turnover is one-sided: 1× replaces the portfolio once
+a year. Rolling figures at a {period} use the {unit} up to it. – stands for a figure that is not defined."""

@@ -212,13 +212,13 @@ def _confidence(own: Figures, evidence: Mapping[str, Any], calendar: Calendar) -
     if own["num_days"] < 2 or not math.isfinite(own["sharpe"]):
         return "There are too few returns to say anything."
     words = [
-        f"Over {own['num_days']:,} days a Sharpe ratio is known only to about ± {_sharpe_error(own, calendar):.2f}"
-        " (one standard error, for independent normal returns)."
+        f"Over {own['num_days']:,} {calendar.unit} a Sharpe ratio is known only to about"
+        f" ± {_sharpe_error(own, calendar):.2f} (one standard error, for independent normal returns)."
     ]
     interval = evidence.get("sharpe_interval")
     if interval:
         words.append(
-            f"By stationary bootstrap, which keeps the dependence of days, {ratio(own['sharpe'])} lies in"
+            f"By stationary bootstrap, which keeps the dependence of {calendar.unit}, {ratio(own['sharpe'])} lies in"
             f" {ratio(interval[0])} to {ratio(interval[1])} with 95 % confidence."
         )
     if evidence.get("probabilistic_sharpe") is not None:
@@ -233,7 +233,7 @@ def _confidence(own: Figures, evidence: Mapping[str, Any], calendar: Calendar) -
     needed = evidence.get("minimum_track_record_days")
     if needed is not None and math.isfinite(needed):
         enough = "enough" if own["num_days"] >= needed else "more than there are"
-        words.append(f"To tell it from 0 takes {needed:,.0f} days: {enough}.")
+        words.append(f"To tell it from 0 takes {needed:,.0f} {calendar.unit}: {enough}.")
     return " ".join(words)
 
 

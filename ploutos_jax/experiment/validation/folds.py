@@ -30,6 +30,7 @@ from ploutos_jax.evaluate.backtest.handover import hand_over, play_agent
 from ploutos_jax.evaluate.ledger import simple_returns
 from ploutos_jax.evaluate.metrics.summary import sharpe, total_return
 from ploutos_jax.experiment.validation.config import ValidationConfig
+from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.checkpoints.export import export_policy, load_policy
 from ploutos_jax.train.config import TrainConfig
@@ -178,7 +179,7 @@ class _Record:
         return stages, [float(scores[stage, seed]) for seed, stage in enumerate(stages)]
 
     def _dates(self, window: Window) -> list[str]:
-        return [str(self._market.times[row])[:10] for row in (window.start, window.stop - 1)]
+        return [name_moment(self._market.times[row]) for row in (window.start, window.stop - 1)]
 
 
 def read_fold(output: Path, fold: int, num_seeds: int) -> Fold:
@@ -210,7 +211,8 @@ def score_on(agents: Sequence[Agent], market: Market, window: Window, env: Tradi
     equity = np.asarray(_equity(env, agents[0].network, span.num_bars - 1, stacked, params, runner), np.float64)
     cash = np.full((len(agents), 1), env.config.initial_cash)
     returns = [simple_returns(one) for one in np.concatenate([cash, equity], axis=1)]
-    return [{"sharpe": sharpe(one, env.config.bars_per_year), "total_return": total_return(one)} for one in returns]
+    a_year = market.calendar.bars_per_year
+    return [{"sharpe": sharpe(one, a_year), "total_return": total_return(one)} for one in returns]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -23,7 +23,14 @@ from ploutos_jax.evaluate.inference.sharpe import (
     sharpe_difference,
 )
 from ploutos_jax.evaluate.ledger import Ledger
-from ploutos_jax.evaluate.metrics.summary import annual_return, max_drawdown, sharpe, summarize, total_return
+from ploutos_jax.evaluate.metrics.summary import (
+    annual_return,
+    daily_returns,
+    max_drawdown,
+    sharpe,
+    summarize,
+    total_return,
+)
 from ploutos_jax.experiment.validation.folds import Fold
 from ploutos_jax.market.panel import Market
 
@@ -79,7 +86,7 @@ def _play(name: str, market: Market, segments: Sequence[tuple[Window, Agent]], c
 
 
 def judge(
-    path: BacktestPath, num_trials: int, periods: float = 252, *, resamples: int = RESAMPLES
+    path: BacktestPath, num_trials: int, periods: float | None = None, *, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, Any]]:
     """Return by strategy what of its result may be luck.
 
@@ -90,15 +97,17 @@ def judge(
     Args:
         path: the accounts.
         num_trials: seeds, folds and settings that were tried.
-        periods: bars in a year.
+        periods: sessions in a year, by which returns are annualised once they are compounded to sessions; those of
+            the ledgers' calendar without it.
         resamples: of each bootstrap.
     """
-    rival = path.baselines[RIVAL].returns
-    trials = [sharpe(ledger.returns, 1) for ledger in path.seeds]
+    rival = daily_returns(path.baselines[RIVAL])
+    periods = path.baselines[RIVAL].calendar.periods_per_year if periods is None else periods
+    trials = [sharpe(daily_returns(ledger), 1) for ledger in path.seeds]
     verdicts = {}
     named = {**path.strategies, **{ledger.name: ledger for ledger in path.seeds}, **path.baselines}
     for name, ledger in named.items():
-        returns = ledger.returns
+        returns = daily_returns(ledger)
         interval = bootstrap_interval(returns, lambda r: sharpe(r, periods), resamples=resamples)
         yearly = bootstrap_interval(returns, lambda r: annual_return(r, periods), resamples=resamples)
         verdict: dict[str, Any] = {
@@ -121,11 +130,9 @@ def judge(
     return verdicts
 
 
-def fold_rows(
-    paths: Sequence[BacktestPath], folds: Sequence[Fold], market: Market, periods: float = 252
-) -> pd.DataFrame:
+def fold_rows(paths: Sequence[BacktestPath], folds: Sequence[Fold], market: Market) -> pd.DataFrame:
     """Return one row for each turn of each path: what it earned there, compared with the rival."""
-    rows = []
+    rows, periods = [], market.calendar.bars_per_year
     for number, path in enumerate(paths, start=1):
         first = next(iter(path.strategies.values()))
         for segment in path.segments:

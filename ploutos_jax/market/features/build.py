@@ -13,6 +13,7 @@ Three conventions hold for every built-in feature:
 Row t of a feature is known at close t.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,8 @@ def build_market(
         **{name: None if (x := getattr(panel, name)) is None else jnp.asarray(x, float) for name in SCALES},
         **activity,
         sector=None if panel.labels is None else jnp.asarray(sector_columns(panel.sectors)),
-        labels=panel.labels,
+        # A window of the market is annualised as the whole is.
+        labels=None if panel.labels is None else dataclasses.replace(panel.labels, calendar=panel.calendar),
         feature_names=(*columns, *MASKS),
     )
 

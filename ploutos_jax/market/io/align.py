@@ -245,8 +245,7 @@ def name_few(names: Collection[str]) -> str:
     return shown if len(names) <= 5 else f"{shown}, … ({len(names)} in all)"
 
 
-def relabel(panel: Panel, note: str = "", **changes: Any) -> Panel:
-    """Return the panel with a note more and some of its labels changed."""
-    old = panel.labels.notes if panel.labels else ()
-    labels = Labels(panel.symbols, panel.sectors, panel.times, (*old, note) if note else old)
-    return panel.replace(labels=replace(labels, **changes))
+def relabel(panel: Panel, *notes: str, **changes: Any) -> Panel:
+    """Return the panel with notes more and some of its labels changed."""
+    old = panel.labels or Labels(panel.symbols, panel.sectors, panel.times)
+    return panel.replace(labels=replace(old, notes=(*old.notes, *filter(None, notes)), **changes))

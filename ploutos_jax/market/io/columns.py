@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from ploutos_jax.market.io.align import PRICES
 from ploutos_jax.market.io.universe import TICKER_NAMES
 
@@ -36,6 +39,12 @@ class Source:
     def place(self, column: str, row: Any) -> str:
         line = f" (line {row + 1 + self.header_lines})" if self.header_lines else ""
         return f"{self.name}, column {column!r}, row {row + 1}{line}"
+
+
+def find_first(column: pd.Series, bad: np.ndarray, source: Source) -> str:
+    """Return where the first of the rows marked `[N]` stands, and what it holds."""
+    first = int(np.argmax(bad))
+    return f"{source.place(str(column.name), column.index[first])}: {str(column.iloc[first])!r}"
 
 
 def normalize(name: str) -> str:

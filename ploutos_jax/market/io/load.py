@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -22,8 +21,9 @@ import pyarrow.feather
 import pyarrow.parquet
 from pyarrow import ArrowException
 
-from ploutos_jax.market.io.align import PRICES, Table, lay_out, name_few, relabel
-from ploutos_jax.market.io.columns import ROLES, Source, find_columns, normalize
+from ploutos_jax.market.io.align import PRICES, Table, lay_out, relabel
+from ploutos_jax.market.io.columns import ROLES, Source, find_columns, find_first, normalize
+from ploutos_jax.market.io.times import Exchange, lay_out_sessions, parse_times
 from ploutos_jax.market.io.universe import keep_members, keep_tickers, load_sectors
 from ploutos_jax.market.panel import Panel
 
@@ -42,7 +42,9 @@ def load_panel(
     end: Any = None,
     universe: str | Path | None = None,
     sectors: str | Path | None = None,
-    exchange_timezone: str = "America/New_York",
+    exchange_timezone: str | None = None,
+    exchange: str | None = None,
+    periods_per_year: float | None = None,
 ) -> Panel:
     """Return the bars of one file, or of all data files of a folder.
 
@@ -67,8 +69,13 @@ def load_panel(
         universe: CSV with ticker, start and end; outside these spans (last day included, blank end: still a member)
             a ticker is not tradable. Tickers that this file does not know are left out.
         sectors: CSV with ticker and sector; it goes before a sector column of the data.
-        exchange_timezone: the IANA zone whose calendar day is the trading day of intraday bars. Intraday times
-            without a zone are UTC; those with one are converted to UTC.
+        exchange_timezone: the IANA zone whose calendar day is the trading day of intraday bars. Without it, UTC for
+            bars on all seven days of the week, else New York. Intraday times without a zone are UTC; those with one
+            are converted to UTC.
+        exchange: code of an exchange in the library exchange_calendars, such as XNYS, XASX or CMES (extra
+            `calendars`): its zone, its sessions over midnight, its number of sessions in a year.
+        periods_per_year: sessions in a year (bars, if they are longer than a day), by which everything is annualised;
+            found from the times without it, see `market.calendar.find_calendar`.
 
     Returns:
         A validated panel of NumPy arrays: float64 prices, bool `tradable`, int32 `sessions`.
@@ -79,10 +86,12 @@ def load_panel(
     """
     if isinstance(tickers, str) or (tickers is not None and len(tickers) == 0):
         raise ValueError(f"tickers={tickers!r} is no list of tickers; write it like ['AAPL', 'MSFT'].")
-    zone = _find_zone(exchange_timezone)
-    tables = [_read_table(file, zone) for file in _find_files(Path(path))]
+    place = Exchange.find(exchange_timezone, exchange)
+    tables = [_read_table(file, place) for file in _find_files(Path(path))]
     times = np.unique(np.concatenate([table.times for table in tables]))
-    panel, present = lay_out(tables, times, _find_sessions(tables, times, zone))
+    sessions, calendar, notes = lay_out_sessions(tables, times, place, periods_per_year)
+    panel, present = lay_out(tables, times, sessions)
+    panel = relabel(panel, *notes, calendar=calendar)
     if sectors is not None:
         known = load_sectors(sectors)
         named = tuple(known.get(symbol, own) for symbol, own in zip(panel.symbols, panel.sectors, strict=True))
@@ -94,13 +103,6 @@ def load_panel(
     if start is not None or end is not None:
         panel = panel.window(start, end)
     return panel.validate()
-
-
-def _find_zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"exchange_timezone={name!r} is no IANA time zone, such as 'America/New_York'.") from None
 
 
 def _find_files(path: Path) -> list[Path]:
@@ -130,7 +132,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read as {_find_suffix(path)}: {error}") from None
 
 
-def _read_table(path: Path, zone: ZoneInfo) -> Table:
+def _read_table(path: Path, exchange: Exchange) -> Table:
     """Read one file of any accepted layout."""
     suffix = _find_suffix(path)
     if not suffix:
@@ -140,15 +142,15 @@ def _read_table(path: Path, zone: ZoneInfo) -> Table:
     if frame.empty:
         raise ValueError(f"{path} holds no rows below its header.")
     cells = {role: pd.Series(frame[column]) for role, column in columns.items()}
-    times, time_codes = _parse_times(cells["date"], source, zone)
     symbols, symbol_codes = [path.name[: -len(suffix)].strip().upper()], np.zeros(len(frame), np.int64)
     if "ticker" in cells:
         symbols, symbol_codes = _parse_symbols(cells["ticker"], source)
+    times, time_codes, stamps = parse_times(cells["date"], symbol_codes, source, exchange)
     sectors, sector_codes = [], np.full(len(frame), -1)
     if "sector" in cells:
         sectors, sector_codes = _parse_sectors(cells["sector"])
     numbers = {role: _parse_numbers(cells[role], source) for role in NUMBERS if role in cells}
-    notes = _scale_to_total_return(numbers)
+    notes = stamps + _scale_to_total_return(numbers)
     signals = _parse_signals(frame, columns, source, notes)
     return Table(
         name=path.name,
@@ -255,53 +257,12 @@ def _read_wide(path: Path, columns: list[tuple[str, str]]) -> pd.DataFrame:
     return table.loc[filled | ~table["ticker"].isin(known)]
 
 
-def _parse_times(column: pd.Series, source: Source, zone: ZoneInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Return the dates (daily bars: midnight; intraday bars: UTC) and each row's place in them."""
-    codes, values = pd.factorize(column)
-    if isinstance(values, pd.DatetimeIndex):
-        wall = values.tz_localize(None)
-        utc = wall if values.tz is None else values.tz_convert("UTC").tz_localize(None)
-    else:
-        utc, wall = _parse_texts([str(value).strip() for value in values], source, column.name)
-    known = (utc.year >= 1700) & (utc.year <= 2200)
-    bad = ~np.append(known, False)[codes]
-    if bad.any():
-        raise ValueError(
-            f"{_find_first(column, bad, source)} is not a date; write dates as YYYY-MM-DD or YYYY-MM-DD HH:MM:SS."
-        )
-    # Midnight in the file's own zone, or in that of the exchange, is the stamp of a daily bar.
-    clocks = wall, utc.tz_localize("UTC").tz_convert(zone).tz_localize(None)
-    daily = [clock for clock in clocks if (clock == clock.normalize()).all()]
-    return (daily or [utc])[0].to_numpy("datetime64[ns]"), codes
-
-
-def _parse_texts(texts: list[str], source: Source, column: Any) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
-    """Return texts as UTC and as the wall clock written, NaT where they are no dates."""
-    utc = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce").tz_localize(None)
-    if not utc.isna().any():
-        walls = [re.sub(r"(?<=:\d\d)(\.\d+)? ?(Z|[+-]\d\d(:?\d\d)?)$", r"\1", text) for text in texts]
-        return utc, pd.to_datetime(walls, format="ISO8601", utc=True, errors="coerce").tz_localize(None)
-    texts = [re.sub(r"^(\d\d?)[./-](\d\d?)[./-](\d{4})", r"\1/\2/\3", text) for text in texts]
-    readings = []
-    for order in ("%m/%d/%Y", "%d/%m/%Y"):
-        for clock in ("", " %H:%M", " %H:%M:%S"):
-            times = pd.to_datetime(texts, format=order + clock, errors="coerce")
-            if not times.isna().any():
-                readings.append(times)
-    if len(readings) > 1 and (readings[0] != readings[1]).any():
-        raise ValueError(
-            f"{source.name}, column {column!r}: dates such as {texts[0]!r} may start with the day or the month;"
-            " write dates as YYYY-MM-DD."
-        )
-    return (readings[0], readings[0]) if readings else (utc, utc)
-
-
 def _parse_symbols(column: pd.Series, source: Source) -> tuple[list[str], np.ndarray]:
     codes, values = pd.factorize(column)
     symbols = [str(value).strip() for value in values]
     bad = ~np.array([*map(bool, symbols), False])[codes]
     if bad.any():
-        raise ValueError(f"{_find_first(column, bad, source)} is no ticker; fill it in or remove the row.")
+        raise ValueError(f"{find_first(column, bad, source)} is no ticker; fill it in or remove the row.")
     return symbols, codes
 
 
@@ -315,7 +276,7 @@ def _parse_sectors(column: pd.Series) -> tuple[list[str], np.ndarray]:
 def _parse_numbers(column: pd.Series, source: Source) -> np.ndarray:
     numbers, bad = _to_numbers(column)
     if bad.any():
-        raise ValueError(f"{_find_first(column, bad, source)} is not a number; correct it or leave it blank.")
+        raise ValueError(f"{find_first(column, bad, source)} is not a number; correct it or leave it blank.")
     return numbers
 
 
@@ -326,11 +287,6 @@ def _to_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     texts = column.astype(object).where(column.notna(), "").map(str).str.strip()
     numbers = np.asarray(pd.to_numeric(texts, errors="coerce"), np.float64)
     return numbers, np.isnan(numbers) & ~texts.isin(MISSING).to_numpy(bool)
-
-
-def _find_first(column: pd.Series, bad: np.ndarray, source: Source) -> str:
-    first = int(np.argmax(bad))
-    return f"{source.place(str(column.name), column.index[first])}: {str(column.iloc[first])!r}"
 
 
 def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> list[str]:
@@ -369,15 +325,3 @@ def _parse_signals(
         else:
             signals[name] = np.where(known, numbers, np.nan)
     return signals
-
-
-def _find_sessions(tables: Sequence[Table], times: np.ndarray, zone: ZoneInfo) -> np.ndarray:
-    """Return the `[T]` int32 trading day of each bar: its date if daily, its date in the zone if intraday."""
-    daily = {table.name: bool((table.times == table.times.astype("datetime64[D]")).all()) for table in tables}
-    if all(daily.values()):
-        return times.astype("datetime64[D]").astype(np.int32)
-    if any(daily.values()):
-        apart = [name_few([name for name, is_daily in daily.items() if is_daily is kind]) for kind in (True, False)]
-        raise ValueError(f"Daily bars ({apart[0]}) and intraday bars ({apart[1]}) do not mix; load them apart.")
-    local = pd.DatetimeIndex(times, tz="UTC").tz_convert(zone).tz_localize(None)
-    return local.to_numpy("datetime64[D]").astype(np.int32)

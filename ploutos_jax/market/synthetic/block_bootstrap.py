@@ -128,7 +128,8 @@ def prepare_blocks(panel: Panel) -> BlockSource:
         price=jnp.asarray(_last_known(close, exists), float),
         traded_cash=jnp.asarray(cash.sum(axis=0) / np.maximum(number, 1), float),
     )
-    return BlockSource(blocks, dataclasses.replace(labels, times=labels.times[rows.reshape(-1)]))
+    kept = dataclasses.replace(labels, times=labels.times[rows.reshape(-1)], calendar=panel.calendar)
+    return BlockSource(blocks, kept)
 
 
 def draw_rows(key: Array, num_rows: int, num_drawn: int, mean_block: Array | float) -> Array:

@@ -65,7 +65,7 @@ def synthetic_panel(
         )
     panel = draw_panel(key, params, num_assets, num_bars, num_paths=num_paths, preset=preset, jitter=jitter)
     times = days if PRESETS[preset] is None else session_times(days, minutes)
-    return panel.replace(labels=synthetic_labels(num_assets, times))
+    return panel.replace(labels=synthetic_labels(num_assets, times, bars_in_day(PRESETS[preset])))
 
 
 def draw_panel(

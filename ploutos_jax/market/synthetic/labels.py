@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.sectors import GICS_SECTORS
 
@@ -17,12 +18,13 @@ _OPEN_MINUTE = 9 * 60 + 30
 _CONSONANTS, _VOWELS = "BDLMNRSTVZ", "AEO"
 
 
-def synthetic_labels(num_assets: int, times: np.ndarray) -> Labels:
-    """Return made-up tickers, sectors dealt out in turn, and the times given."""
+def synthetic_labels(num_assets: int, times: np.ndarray, bars_per_session: int = 1) -> Labels:
+    """Return made-up tickers, sectors dealt out in turn, the times given, and the calendar of an exchange."""
     return Labels(
         symbols=tuple(made_symbol(i) for i in range(num_assets)),
         sectors=tuple(GICS_SECTORS[i % len(GICS_SECTORS)] for i in range(num_assets)),
         times=times.astype("datetime64[ns]"),
+        calendar=Calendar(bars_per_session=float(bars_per_session)),
     )
 
 

@@ -10,7 +10,8 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.sectors import sector_columns
-from ploutos_jax.market.synthetic.generate import bar_days, draw_panel
+from ploutos_jax.market.synthetic.generate import PRESETS, bar_days, draw_panel
+from ploutos_jax.market.synthetic.intraday import bars_in_day
 from ploutos_jax.market.synthetic.labels import synthetic_labels
 from ploutos_jax.market.synthetic.params import SyntheticParams
 
@@ -41,7 +42,7 @@ class MarketSpec:
         """Tickers and sectors, and row numbers as times: dates of a bank may repeat. Host only."""
         days, _ = bar_days(1, 1, self.preset)
         times = days[0].astype("datetime64[D]") + np.arange(self.num_paths * self.num_bars)
-        return synthetic_labels(self.num_assets, times)
+        return synthetic_labels(self.num_assets, times, bars_in_day(PRESETS[self.preset]))
 
 
 def draw_market(key: jax.Array, recipe: MarketSpec, params: SyntheticParams | None = None) -> Market:

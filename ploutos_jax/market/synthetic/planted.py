@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.compute import MASKS
 from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
@@ -148,6 +149,7 @@ def _labels(num_assets: int, num_bars: int) -> Labels:
         sectors=(UNKNOWN_SECTOR,) * num_assets,
         times=_days(num_bars).astype("datetime64[ns]"),
         notes=(PLANTED_NOTE,),
+        calendar=Calendar(bars_per_session=1.0),
     )
 
 

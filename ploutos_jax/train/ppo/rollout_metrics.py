@@ -79,15 +79,15 @@ def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvPara
     }
 
 
-def projected_month(growth_per_step: float, days: int, bars_per_year: float) -> float:
+def projected_month(growth_per_step: float, days: int, bars_per_day: float = 1.0) -> float:
     """Return what an account would gain in some trading days if it grew as it did in training, a fraction.
 
     Args:
         growth_per_step: mean logarithm of growth in a bar.
         days: trading days of the month, 21 or 22.
-        bars_per_year: of this market; a year has 252 trading days.
+        bars_per_day: bars in a trading day of this market; below 1 for bars longer than a day.
     """
-    return math.expm1(growth_per_step * days * bars_per_year / 252)
+    return math.expm1(growth_per_step * days * bars_per_day)
 
 
 def recent_growth(rows: Sequence[Mapping[str, Any]]) -> float | None:

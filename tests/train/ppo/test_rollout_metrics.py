@@ -92,8 +92,8 @@ def test_an_account_that_never_moves_has_no_ratio():
 
 
 def test_months_are_compounded():
-    assert projected_month(math.log(1.001), 21, 252.0) == pytest.approx(1.001**21 - 1)
-    assert projected_month(math.log(1.00001), 22, 252.0 * 390) == pytest.approx(1.00001 ** (22 * 390) - 1)
+    assert projected_month(math.log(1.001), 21) == pytest.approx(1.001**21 - 1)
+    assert projected_month(math.log(1.00001), 22, 390.0) == pytest.approx(1.00001 ** (22 * 390) - 1)
     rows = [{"growth_per_step": float(i)} for i in range(1, 31)]
     assert recent_growth(rows) == 29.0, "of the last tenth"
     assert recent_growth([]) is None and recent_growth([{"loss": 1.0}]) is None

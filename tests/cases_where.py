@@ -1,0 +1,20 @@
+"""Names under which scripts outside the tests look for parts of the package."""
+
+import dataclasses
+from typing import Any
+
+from ploutos_jax.agents.agent import Agent as _Agent
+from ploutos_jax.evaluate.report.provenance import describe_provenance
+from ploutos_jax.experiment.validation.result import RIVAL, judge
+from ploutos_jax.experiment.validation.result import BacktestPath as Way
+
+__all__ = ["RIVAL", "Agent", "Way", "judge"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent(_Agent):
+    """An agent that says in words how a span relates to its training."""
+
+    def describe_span(self, first: Any, last: Any) -> str:
+        """Return the sentence that a report shows."""
+        return describe_provenance(self.provenance(first, last))
