@@ -21,7 +21,7 @@ from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
 from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.evaluate.inference.sharpe import count_trials
+from ploutos_jax.evaluate.inference.sharpe import read_trials
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.evaluate.report.write import metrics_table, write_report
 from ploutos_jax.experiment.validation.config import ValidationConfig, read_history, start_output
@@ -68,7 +68,8 @@ def main(args: list[str]) -> int:
         return 130 if interruption.interrupted else 0
 
     paths = stitch_paths(plan, folds, market, settings.env)
-    trials = count_trials(output)
+    found = read_trials(output)
+    trials = found.count
     verdicts = [judge(way, trials) for way in paths]
     rows = fold_rows(paths, folds, market)
     facts = _facts(args, settings, validation, notes, trials, folds, market)
@@ -76,7 +77,7 @@ def main(args: list[str]) -> int:
     first = paths[0]
     name, ledger = next(iter(first.strategies.items()))
     others = {other: one for other, one in first.strategies.items() if other != name} | first.baselines
-    write_report(output / "report", ledger, others, facts=facts, overwrite=True)
+    write_report(output / "report", ledger, others, trials=found, facts=facts, overwrite=True)
     final = result_console()
     final.print(f"\nOut of sample, {str(ledger.times[0])[:10]} to {str(ledger.times[-1])[:10]}, net of costs:")
     shown = {**first.strategies, **first.baselines}

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.market.calendar import runs_all_week
 from ploutos_jax.market.features.catalog import FEATURES
 from ploutos_jax.market.panel import Market
 
@@ -309,10 +310,19 @@ def _row_after(times: np.ndarray | int, step: Span, fold: int, spans: Sequence[S
     days = np.asarray(times).astype("datetime64[D]")
     totals = {unit: sum(number for number, each in shifts if each == unit) for unit in ("M", "D")}
     moment = _months_after(days[0], totals["M"]) + np.timedelta64(totals["D"], "D")
-    # A window has room if the bars reach its last day, a weekend and holidays apart.
-    if moment > days[-1] + 5:
+    # A window has room if it ends before the bar that would come after the last one.
+    if moment > _next_day(days):
         return len(days) + 1
     return int(np.searchsorted(days, moment))
+
+
+def _next_day(days: np.ndarray) -> np.datetime64:
+    """Return the first date after ascending days on which another bar can be expected."""
+    different = np.unique(days)
+    gap = int(np.median(np.diff(different).astype(np.int64))) if different.size > 1 else 1
+    if gap > 1 or runs_all_week(different.astype(np.int64)):
+        return days[-1] + gap
+    return np.busday_offset(days[-1], 1, roll="backward")
 
 
 def _months_after(day: np.datetime64, number: int) -> np.datetime64:

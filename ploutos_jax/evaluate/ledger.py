@@ -29,8 +29,8 @@ TRADE_COLUMNS = (
     "exit_reason",
     "bars",
 )
-Role = Literal["agent", "baseline", "random", "oracle"]
-"""What a strategy is: only agents and baselines could have been followed; an oracle sees later bars."""
+Role = Literal["agent", "market", "baseline", "random", "oracle"]
+"""What a strategy is: `market` holds what there is, without skill; an oracle sees later bars; the others are rules."""
 
 OPEN = "open"
 """`exit_reason` of a position that is still held at the end."""

@@ -154,7 +154,7 @@ def train_agents(
         resume=settings.resume,
         observers=[*observers, rules],
         should_stop=lambda: should_stop() or rules.should_stop(),
-        held_out=None if data.to_score is None else _held_out(data.to_score),
+        held_out=None if data.to_score is None else _held_out(data.to_score, settings.until_converged),
     )
     return Trained(agents, rules.reason)
 
@@ -203,20 +203,24 @@ def _params(env: TradingEnv, data: TrainingData, stress_prob: float) -> EnvParam
     return params.replace(starts=jnp.asarray(weigh_starts(params.starts, data.stressed_from, stress_prob)))
 
 
-def _held_out(span: Market) -> HeldOut:
-    """Return how the agent is scored during training: by its Sharpe ratio net of costs, 0 where it has none."""
+def _held_out(span: Market, ends_training: bool) -> HeldOut:
+    """Return how the agent is scored during training: by its Sharpe ratio net of costs, None where it has none.
+
+    An agent that never trades has none, and is not taken for better than one that lost.
+    """
 
     def score(agent: Agent) -> dict[str, float | None]:
         figures = summarize(backtest(agent, span))
         sharpe = figures["sharpe"]
-        is_defined = sharpe is not None and math.isfinite(sharpe)
+        score = sharpe if sharpe is not None and math.isfinite(sharpe) else None
         return {
-            "score": sharpe if is_defined else 0.0,
+            "score": score,
+            "sharpe": score,
             "total_return": figures["total_return"],
             "max_drawdown": figures["max_drawdown"],
         }
 
-    return HeldOut(score, day(span, 0), day(span, -1))
+    return HeldOut(score, day(span, 0), day(span, -1), ends_training)
 
 
 def _project(output: Path, calendar: Calendar) -> dict[int, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ploutos_jax.datasets.config import DataConfig
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.runs.settings import data_of_run, read_yaml
 from ploutos_jax.train.checkpoints.checkpoint import PathLike
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX
@@ -79,6 +80,14 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """What `summary.json` holds; empty while the run goes on, or where it is damaged."""
         return _read_json(self.path / SUMMARY_FILE)
+
+    @property
+    def periods_per_year(self) -> float:
+        """Returns in a year of the data trained on; those of daily bars where an older run does not say."""
+        found = self.summary.get("calendar")
+        value = found.get("periods_per_year") if isinstance(found, Mapping) else None
+        is_known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        return float(value) if is_known else Calendar().periods_per_year  # type: ignore[arg-type]
 
     @property
     def reports(self) -> Iterator[dict[str, Any]]:

@@ -19,12 +19,14 @@ class HeldOut:
     Attributes:
         score: from an agent to figures; `score` among them is what decides, more is better, and None or no finite
             number counts as no score.
-        first, last: first and last date of those bars, YYYY-MM-DD.
+        first, last: first and last of those bars, as `labels.name_moment` writes them.
+        ends_training: whether the score decides when training ends; the last agent is then chosen by it, too.
     """
 
     score: Callable[[Agent], Mapping[str, float | None]]
     first: str = ""
     last: str = ""
+    ends_training: bool = False
 
     def figures(self, agents: tuple[Agent, ...]) -> dict[str, float | None]:
         """Return the figures of one update: means over seeds, None where one of them has none."""
@@ -36,7 +38,7 @@ class HeldOut:
         return {name: _mean([score.get(name) for score in scores]) for name in scores[0]}
 
     def described(self) -> dict[str, Any]:
-        """Return what the description of the best agent says of how it was chosen."""
+        """Return what the description of an agent chosen by the score says of that."""
         return {"chosen_on": [self.first, self.last] if self.first else []}
 
 

@@ -162,6 +162,8 @@ def train_seeds(
     numbers = make_hyperparams(learner, hyper)
     meta = describe(network, env.config, market, params, config.num_seeds)
     meta |= describe_run(config, market, params, numbers)
+    if held_out is not None and held_out.ends_training:
+        meta |= held_out.described()
     goes_on = False
     if output is not None:
         check_output(Path(output), resume=resume)

@@ -40,7 +40,7 @@ def test_a_span_beside_the_training_bars(first, last, relation, sample, said):
 
 def test_bars_that_chose_the_agent_are_neither_in_nor_out_of_sample():
     chosen = dataclasses.replace(AGENT, chosen_on=("2017-01-03", "2017-06-30"))
-    found = chosen.provenance("2017-06-30", "2018-02-07")
+    found = chosen.provenance("2017-06-29", "2018-02-07")
     assert (found.relation, found.sample) == ("overlaps_selection", "unknown")
     assert "flatter it" in describe_provenance(found) and "2017-06-30" in describe_provenance(found)
     assert chosen.provenance("2017-07-03", "2018-02-07").sample == "out_of_sample"

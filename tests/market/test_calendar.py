@@ -15,7 +15,7 @@ from ploutos_jax.market.features.build import build_market
 
 def test_a_calendar_is_carried_from_the_panel_to_the_figures(make_panel):
     panel = make_panel(num_bars=60)
-    assert panel.calendar == Calendar() and panel.calendar.periods_per_year == 252
+    assert panel.calendar.periods_per_year == 365.25, "its days include weekends"
     weekly = panel.replace(labels=dataclasses.replace(panel.labels, calendar=Calendar(52.0, 1.0)))
     market = build_market(weekly, "minimal")
     assert market.window(10, 50).calendar.periods_per_year == 52

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ploutos_jax.agents.acting import market_policy
 from ploutos_jax.agents.agent import Agent, AgentParams, Network
@@ -19,14 +18,13 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
-from ploutos_jax.evaluate.backtest.baselines import ORACLE, Rule, buy_and_hold, rules_for
+from ploutos_jax.evaluate.backtest.baselines import ORACLE, Rule, buy_and_hold, equal_weight, rules_for
 from ploutos_jax.evaluate.backtest.recorder import Records, record_account, to_ledger
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.distributions import head_for
 
 RANDOM = "random"
-_RANDOM_DRAWS = 16
 
 
 def backtest(
@@ -77,8 +75,7 @@ def baselines(
     """Play the rules of `baselines.rules_for` and random actions over a span, at the costs of an environment.
 
     Rules hold what they hold: stops, targets and position limits are off for them. Random actions are those of a
-    policy that knows nothing under the environment's own rules, and the ledger shown is the one with the median
-    outcome of 16 draws.
+    policy that knows nothing under the environment's own rules.
 
     Args:
         market: bars; features are not used. Give the whole history: rules estimate from the bars before the span.
@@ -106,7 +103,8 @@ def baselines_by_rule(
     for name, rule in rules.items():
         targets = jnp.asarray(rule(seen, first), params.initial_cash.dtype)
         records = _play_rule(env, span.num_bars - 1, targets, params, runner)
-        ledgers[name] = to_ledger(name, span, plain, records, role="oracle" if name == ORACLE else "baseline")
+        role = "oracle" if name == ORACLE else "market" if rule in (buy_and_hold, equal_weight) else "baseline"
+        ledgers[name] = to_ledger(name, span, plain, records, role=role)
     return ledgers
 
 
@@ -117,18 +115,14 @@ def hold(market: Market, config: EnvConfig) -> Ledger:
 
 
 def random_actions(market: Market, config: EnvConfig, start: Any = None, end: Any = None, *, seed: int = 0) -> Ledger:
-    """Play random actions over a span and return the ledger with the median outcome of 16 draws.
+    """Play random actions over a span once; which draw is shown is not chosen by how it ended.
 
     Discrete actions are drawn uniformly, weights by normal scores; arguments as in `baselines`.
     """
     span = _span(market, start, end)
     env = _whole_span(config, span)
     params = env.default_params(span)
-    runners = _start(env, params, seed, _RANDOM_DRAWS)
-    final = np.asarray(_play_random(env, span.num_bars - 1, False, params, runners)["equity"][-1])
-    chosen = int(np.argsort(final, kind="stable")[_RANDOM_DRAWS // 2])
-    median = _take_env(runners, chosen)
-    records = _play_random(env, span.num_bars - 1, True, params, median)
+    records = _play_random(env, span.num_bars - 1, params, _start(env, params, seed, 1))
     return to_ledger(RANDOM, span, env.config, records, role="random")
 
 
@@ -150,11 +144,6 @@ def _start(env: TradingEnv, params: EnvParams, seed: int, num_envs: int) -> Runn
     return Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
 
 
-def _take_env(runner: Runner, index: int) -> Runner:
-    one = jax.tree.map(lambda x: x[index : index + 1], runner.replace(step=runner.step[None]))
-    return one.replace(step=runner.step)
-
-
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _play_agent(
     env: TradingEnv,
@@ -166,29 +155,27 @@ def _play_agent(
     runner: Runner,
 ) -> Records:
     policy = market_policy(network, agent, params.market, sampled=sampled)
-    return _play(env, num_steps, True, policy, params, runner)
+    return _play(env, num_steps, policy, params, runner)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _play_rule(env: TradingEnv, num_steps: int, targets: jax.Array, params: EnvParams, runner: Runner) -> Records:
-    return _play(env, num_steps, True, lambda _, obs: (targets[obs.t], None), params, runner)
+    return _play(env, num_steps, lambda _, obs: (targets[obs.t], None), params, runner)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _play_random(env: TradingEnv, num_steps: int, with_fills: bool, params: EnvParams, runner: Runner) -> Records:
+@partial(jax.jit, static_argnums=(0, 1))
+def _play_random(env: TradingEnv, num_steps: int, params: EnvParams, runner: Runner) -> Records:
     head = head_for(env.config.action)
     outputs = jnp.zeros((params.market.close.shape[1], head.num_outputs))
 
     def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:
         return head.to_env(jax.vmap(head.sample, in_axes=(0, None))(keys, outputs)), None
 
-    return _play(env, num_steps, with_fills, policy, params, runner)
+    return _play(env, num_steps, policy, params, runner)
 
 
-def _play(
-    env: TradingEnv, num_steps: int, with_fills: bool, policy: Policy, params: EnvParams, runner: Runner
-) -> Records:
+def _play(env: TradingEnv, num_steps: int, policy: Policy, params: EnvParams, runner: Runner) -> Records:
     def record(step: Step) -> Records:
-        return record_account(params, step) if with_fills else {"equity": step.info["equity"]}
+        return record_account(params, step)
 
     return rollout(env, params, policy, runner, num_steps, record, auto_reset=False)[2]

@@ -34,7 +34,7 @@ def count_trials(run_folders: PathLike | Iterable[PathLike]) -> int:
     return read_trials(run_folders).count
 
 
-def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float = 252) -> Trials:
+def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float | None = None) -> Trials:
     """Count the trials of runs: every run folder, each of its seeds, each checkpoint scored on held-out bars.
 
     A run that never was scored counts once per seed: its last state could have been chosen. Checkpoints count as
@@ -43,7 +43,8 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float = 252
 
     Args:
         run_folders: run folders, or folders that hold such at any depth (`checkpoints/`); one or several.
-        periods: days in a year, by which annual Sharpe ratios in the folders are made daily.
+        periods: returns in a year, by which annual Sharpe ratios in the folders are made those of one return; what
+            each run says of its own data without it.
 
     Raises:
         ValueError: if a folder is missing or holds no run, or a `config.yaml` cannot be read.
@@ -59,11 +60,18 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float = 252
     for run in runs.values():
         rows = run.scored
         count += run.num_seeds * max(1, len(rows), _num_scored_checkpoints(run))
-        sharpes += [value for row in rows for value in _as_list(row.get(f"{HELD_OUT_PREFIX}sharpe"))] or [
-            score.get("sharpe") for score in run.summary.get("score_by_seed", [])
-        ]
-    known = np.array([value for value in sharpes if value is not None], np.float64) / np.sqrt(periods)
-    return Trials(count=count, sharpes=known, folders=tuple(runs))
+        scores = [_sharpe_of(row) for row in rows]
+        if not scores or run.num_seeds > 1:  # rows hold the mean of the seeds, which scatters less than they do
+            scores += [score.get("sharpe") for score in run.summary.get("score_by_seed", [])]
+        a_year = run.periods_per_year if periods is None else periods
+        sharpes += [value / np.sqrt(a_year) for value in scores if value is not None]
+    return Trials(count=count, sharpes=np.array(sharpes, np.float64), folders=tuple(runs))
+
+
+def _sharpe_of(row: Mapping[str, Any]) -> float | None:
+    """Return the held-out Sharpe ratio of a row of figures; before 0.3.0 it had no name of its own but the score's."""
+    name = f"{HELD_OUT_PREFIX}sharpe"
+    return row[name] if name in row else row.get(f"{HELD_OUT_PREFIX}score")
 
 
 def _num_scored_checkpoints(run: Run) -> int:
@@ -79,7 +87,3 @@ def _num_scored_checkpoints(run: Run) -> int:
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

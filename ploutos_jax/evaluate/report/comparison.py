@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ploutos_jax.evaluate.inference.multiple import adjust_family
 from ploutos_jax.evaluate.inference.sharpe import (
     deflated_sharpe,
     effective_trials,
@@ -121,11 +122,13 @@ def compare(
         "overfitting_probability": overfitting_probability(matrix, _BLOCKS) if enough else None,
         "correlation": float(np.mean(apart)),
         "no_better_p_value": {name: superior_ability(matrix, daily[name]) for name in baselines},
-        "sharpe_differences": {
-            name: sharpe_difference(daily[best], returns, periods=periods)._asdict()
-            for name, returns in daily.items()
-            if name != best
-        },
+        "sharpe_differences": adjust_family(
+            {
+                name: sharpe_difference(daily[best], returns, periods=periods)._asdict()
+                for name, returns in daily.items()
+                if name != best
+            }
+        ),
     }
 
 
@@ -148,7 +151,11 @@ def judge_comparison(
     behind = [name for name in baselines if not own["sharpe"] > figures[name]["sharpe"]]
     clear = [name for name in (*rest, *baselines) if is_ahead(tests[name])]
     lead = f"Of {len(runs)} runs {best} has the highest Sharpe ratio, {_figure(own['sharpe'])}"
-    if any(run.provenance.sample != "out_of_sample" for run in runs.values()):
+    untrained = [name for name, run in runs.items() if run.provenance.update == 0]
+    if untrained:
+        headline = f"{lead}, but {', '.join(untrained)} had not begun to train (update 0): choose among trained agents."
+        tone = "bad"
+    elif any(run.provenance.sample != "out_of_sample" for run in runs.values()):
         headline, tone = f"{lead}, but not all of these bars are known to be out of sample: it proves nothing.", "bad"
     elif behind:
         headline, tone = f"{lead}, and {behind[0]} has {_figure(figures[behind[0]]['sharpe'])}.", "bad"
@@ -166,7 +173,7 @@ def _points(
     others: tuple[str, ...],
     baselines: list[str],
 ) -> tuple[tuple[str, str], ...]:
-    best = found["best"]
+    best, tests = found["best"], found["sharpe_differences"]
     deflated, overfit = found["deflated_sharpe"], found["overfitting_probability"]
     names = ", ".join(clear) if clear else "none"
     luck = (
@@ -185,8 +192,9 @@ def _points(
     return (
         (
             "Against the others",
-            f"Its Sharpe ratio is higher beyond chance (p < {1 - CONFIDENCE:.2f}) than that of: {names}, of"
-            f" {len(others)} that it is tested against, each test on its own. {_no_better(found, baselines)}",
+            f"Its Sharpe ratio is higher beyond chance (p < {1 - CONFIDENCE:.2f}, all {len(tests)} tests"
+            f" counted as one family) than that of: {names}, of {len(others)} that it is tested against."
+            f" {_no_better(found, baselines)}",
         ),
         ("Tried and chosen", luck),
         ("Does a choice carry over", choice),

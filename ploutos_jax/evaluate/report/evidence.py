@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ploutos_jax.evaluate.inference import sharpe as inference
+from ploutos_jax.evaluate.inference.multiple import adjust_family
 from ploutos_jax.evaluate.inference.sharpe import Trials, read_trials
 from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics.robustness import break_even_cost, robustness
@@ -36,8 +37,9 @@ def evidence_of(
         What `robustness.robustness` says, and `level_cost_against`: the multiple of the costs at which the strategy's
         lead is gone (None: beyond `MOST_COST`), by name of each rival that it leads. With days enough also
         `sharpe_interval` and `annual_return_interval` (95 %, stationary bootstrap, `block_length` days on average),
-        `probabilistic_sharpe`, `minimum_track_record_days`, `sharpe_differences` (annual, with p-value and interval,
-        by name of every strategy but oracles), `num_trials` and `deflated_sharpe` (None if the trials are not known).
+        `probabilistic_sharpe`, `minimum_track_record_days`, `sharpe_differences` (annual, with interval, p-value
+        and the p-value of the whole family by Holm, by name of every strategy but oracles), `num_trials` and
+        `deflated_sharpe` (None if the trials are not known).
     """
     name, ledger = next(iter(ledgers.items()))
     roles: dict[str, Role] = {other: one.role for other, one in ledgers.items()}
@@ -61,6 +63,7 @@ def evidence_of(
         for other, one in ledgers.items()
         if other != name and roles[other] != "oracle"
     }
+    tests = adjust_family(tests)
     return rests_on | {
         "sharpe_interval": [of_sharpe.low, of_sharpe.high],
         "annual_return_interval": [of_return.low, of_return.high],

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.evaluate.ledger import Ledger, simple_returns
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.metrics.monthly import monthly_returns
 from ploutos_jax.evaluate.report.plot_style import dollars, percent
 
 NOTHING = "–"
@@ -216,17 +217,15 @@ def drawdown_table(episodes: pd.DataFrame) -> str:
 
 def monthly_table(ledger: Ledger) -> str:
     """Return the return of every month and year as a heat map."""
-    month = ledger.times.astype("datetime64[M]").astype(np.int64)  # since January 1970
-    last = np.flatnonzero(np.append(month[1:] != month[:-1], True))
-    returns = simple_returns(np.append(ledger.equity[0], ledger.equity[last]))
-    by_month = dict(zip(month[last].tolist(), returns.tolist(), strict=True))
-    scale = max(float(np.abs(returns).max()), 1e-9)
+    # A session is dated where it was traded; the first bar is where the account begins and earns nothing.
+    days = np.asarray(ledger.sessions)[1:].astype("datetime64[D]")
+    found = monthly_returns(days, ledger.returns)
+    known = found.loc[:, list(range(1, 13))].to_numpy(np.float64)
+    scale = max(float(np.nanmax(np.abs(known), initial=0.0)), 1e-9)
     rows = []
-    for year in range(month[0] // 12, month[-1] // 12 + 1):
-        of_year = [by_month.get(12 * year + i) for i in range(12)]
-        cells = [("", "") if value is None else _heat(value, scale) for value in of_year]
-        total = float(np.prod([1.0 + value for value in of_year if value is not None]) - 1.0)
-        rows.append([1970 + year, *cells, (signed(total), " class='total'")])
+    for year, of_year, total in zip(found.index, known, found["year"], strict=True):
+        cells = [_heat(value, scale) if np.isfinite(value) else ("", "") for value in of_year.tolist()]
+        rows.append([int(year), *cells, (signed(float(total)), " class='total'")])
     return table(("Year", *MONTHS, "Year"), rows, kind="heat")
 
 
@@ -235,7 +234,8 @@ def difference_table(name: str, tests: Mapping[str, Mapping[str, Any]], figures:
 
     Args:
         name: the strategy.
-        tests: `difference`, `low`, `high` and `p_value` by name of the other, as from `statistics.sharpe_difference`.
+        tests: `difference`, `low`, `high`, `p_value` and `p_value_adjusted` by name of the other, as from
+            `multiple.adjust_family`.
         figures: of all of them.
     """
     if not tests:
@@ -246,15 +246,24 @@ def difference_table(name: str, tests: Mapping[str, Mapping[str, Any]], figures:
             (show(figures[other], "sharpe", ratio), value_of(figures[other]["sharpe"])),
             (show(test, "difference", ratio), value_of(test["difference"])),
             f"{show(test, 'low', ratio)} to {show(test, 'high', ratio)}" if math.isfinite(test["low"]) else NOTHING,
-            (show(test, "p_value", lambda value: f"{value:.3f}"), value_of(test["p_value"])),
+            *((show(test, key, lambda p: f"{p:.3f}"), value_of(test[key])) for key in ("p_value", "p_value_adjusted")),
             signed(figures[name]["annual_return"] - figures[other]["annual_return"]).replace("%", " points"),
         ]
         for other, test in tests.items()
     ]
-    header = ("Against", "Its Sharpe", f"{name} minus it", "95 % interval", "p-value", "Annual return, difference")
+    header = (
+        "Against",
+        "Its Sharpe",
+        f"{name} minus it",
+        "95 % interval",
+        "p-value",
+        "p, adjusted",
+        "Annual return, difference",
+    )
     note = (
-        "<p class='note'>Differences of annual Sharpe ratios, tested by a studentised block bootstrap. Each p-value"
-        " stands alone: of twenty comparisons without a difference, one falls below 0.05.</p>"
+        "<p class='note'>Differences of annual Sharpe ratios, tested by a studentised block bootstrap. The first"
+        " p-value stands alone: of twenty comparisons without a difference, one falls below 0.05. The adjusted one"
+        " (Holm) counts all comparisons of this table as one family.</p>"
     )
     return table(header, rows) + note
 

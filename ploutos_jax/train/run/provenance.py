@@ -1,5 +1,6 @@
 """What a result must say of how it was made: versions, commit, device, data."""
 
+import dataclasses
 import os
 import platform
 import subprocess
@@ -30,6 +31,7 @@ def describe_making(market: Market) -> dict[str, Any]:
             "num_features": market.num_features,
             "fingerprint": digest_of_bars(market),
         },
+        "calendar": dataclasses.asdict(market.calendar),
     }
 
 

@@ -12,7 +12,7 @@ from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments, fit_f
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.evaluate.backtest.baselines import ORACLE, REBALANCE_BARS, RULES, buy_and_hold, cash, equal_weight
+from ploutos_jax.evaluate.backtest.baselines import MONTH, ORACLE, RULES, buy_and_hold, cash, equal_weight
 from ploutos_jax.evaluate.backtest.run import backtest, baselines, baselines_by_rule, hold, random_actions
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -132,12 +132,13 @@ def test_buy_and_hold_is_the_mean_of_its_assets(market):
 
 def test_equal_weight_equals_a_computation_in_pandas(market):
     """Dollars in each asset grow by its returns overnight and inside the bar; no shares, no broker."""
+    month = market.calendar.sessions_in(MONTH)
     opens, close = (pd.DataFrame(np.asarray(x, np.float64)) for x in (market.open, market.close))
     overnight, inside = opens / close.shift() - 1, close / opens - 1
     parts, idle, equity = pd.Series(0.0, close.columns), 100_000.0, [100_000.0]
     for t in range(1, NUM_BARS):
         parts = parts * (1 + overnight.loc[t])
-        if (t - 1) % REBALANCE_BARS == 0:  # sized by the equity of the close before; sales pay for buys
+        if (t - 1) % month == 0:  # sized by the equity of the close before; sales pay for buys
             change = equity[-1] / NUM_ASSETS - parts
             idle -= change.clip(upper=0).sum()
             buys = change.clip(lower=0) * min(1.0, idle / change.clip(lower=0).sum())
@@ -147,13 +148,13 @@ def test_equal_weight_equals_a_computation_in_pandas(market):
         equity.append(parts.sum() + idle)
     ledger = baselines_by_rule(market, FREE, {"equal weight": equal_weight})["equal weight"]
     np.testing.assert_allclose(ledger.equity, equity, rtol=1e-5)
-    assert set(ledger.fills["bar"]) == set(range(1, NUM_BARS, REBALANCE_BARS))
+    assert set(ledger.fills["bar"]) == set(range(1, NUM_BARS, month))
 
 
 def test_rules_leave_alone_what_does_not_trade(eventful):
     tradable = np.asarray(eventful.tradable)
     targets = equal_weight(eventful)
-    rows = np.arange(0, NUM_BARS, REBALANCE_BARS)
+    rows = np.arange(0, NUM_BARS, eventful.calendar.sessions_in(MONTH))
     assert np.isnan(np.delete(targets, rows, axis=0)).all()
     np.testing.assert_array_equal(np.isnan(targets[rows]), ~tradable[rows])
     np.testing.assert_allclose(np.nansum(targets[rows], axis=1), 1)

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ploutos_jax.evaluate.metrics import exposure
+from ploutos_jax.market.calendar import Calendar
 from tests.evaluate.accounts import SECTORS, SYMBOLS, make_ledger
 
 
 def test_the_longest_window_that_fits_twice():
-    assert [exposure.fitting_window(n) for n in (41, 42, 130, 504, 5000)] == [None, 21, 63, 252, 252]
+    assert [exposure.fitting_window(n, Calendar()) for n in (41, 42, 130, 504, 5000)] == [None, 21, 63, 252, 252]
+    assert [exposure.fitting_window(n, Calendar(365.25 / 7)) for n in (7, 9, 30, 5000)] == [None, 4, 13, 52]
 
 
 def test_positions_equal_a_loop_over_fills_and_the_account():

@@ -31,7 +31,7 @@ def test_missing_bars_carry_the_last_close(ragged):
     np.testing.assert_array_equal(market.dividend, ragged.dividend.astype(np.float32))
     assert (np.asarray(market.path_end) == NUM_BARS - 1).all()
     assert market.sessions.dtype == jnp.int32
-    assert market.labels is ragged.labels
+    assert market.symbols == ragged.symbols and market.times is ragged.times
 
 
 def test_multiples_of_costs_pass_to_the_market_and_change_no_feature(panel):

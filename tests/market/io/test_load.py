@@ -641,8 +641,9 @@ def test_naive_intraday_times_are_utc_and_sessions_are_local_days(tmp_path):
 
 
 def test_times_with_a_zone_become_utc_across_a_clock_change(tmp_path):
-    times = ["2024-03-08 09:30:00-05:00", "2024-03-11 09:30:00-04:00"]
-    utc = np.array(["2024-03-08T14:30", "2024-03-11T13:30"], "datetime64[ns]")
+    days = (("2024-03-08", "-05:00"), ("2024-03-11", "-04:00"))
+    times = [f"{day} {clock}:00{zone}" for day, zone in days for clock in ("09:30", "10:30")]
+    utc = np.array(["2024-03-08T14:30", "2024-03-08T15:30", "2024-03-11T13:30", "2024-03-11T14:30"], "datetime64[ns]")
     np.testing.assert_array_equal(load_panel(write(tmp_path / "x.csv", intraday(times))).times, utc)
     frame = intraday(times)
     frame["date"] = pd.to_datetime(frame["date"], utc=True).dt.tz_convert("America/New_York")
