@@ -60,6 +60,14 @@ def block_length(returns: np.ndarray, *, circular: bool = False) -> float:
     return float(np.clip(length, 1.0, max(1.0, known.size / 3))) if np.isfinite(length) else 1.0
 
 
+def usual_block(returns: np.ndarray) -> float:
+    """Return the mean block length of intervals: `block_length`, and not below N to the power of 1/3.
+
+    The estimate falls to 1 where it sees no dependence, and a block of one return would keep none at all.
+    """
+    return max(block_length(returns), float(_known(returns).size) ** (1 / 3))
+
+
 def bootstrap_interval(
     returns: np.ndarray,
     statistic: Callable[[np.ndarray], float] = sharpe,
@@ -76,7 +84,7 @@ def bootstrap_interval(
             out.
         statistic: returns to a figure, such as one of `metrics`.
         level: probability inside.
-        mean_block: bars in a block on average; `block_length` of the returns without it (of several columns, the
+        mean_block: bars in a block on average; `usual_block` of the returns without it (of several columns, the
             longest).
         resamples: how many.
         seed: of the draws; the same seed gives the same interval.
@@ -92,7 +100,7 @@ def bootstrap_interval(
     values = values[np.isfinite(values if values.ndim == 1 else values.sum(axis=1))]
     estimate = float(statistic(values)) if len(values) else NAN
     if mean_block is None:
-        mean_block = max(block_length(column) for column in (values[:, None] if values.ndim == 1 else values).T)
+        mean_block = max(usual_block(column) for column in (values[:, None] if values.ndim == 1 else values).T)
     if len(values) < FEWEST:
         return Interval(NAN, NAN, estimate, mean_block)
     source = StationaryBootstrap(mean_block, values, seed=np.random.default_rng(seed))  # type: ignore[arg-type]

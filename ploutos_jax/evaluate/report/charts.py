@@ -20,8 +20,8 @@ from ploutos_jax.evaluate.report import svg
 from ploutos_jax.evaluate.report.plot_style import dollars, percent, shorten
 
 AGENT = "c0"
-NUM_COLORS = 9
-"""Colours c0 (the strategy under test) to c8 of the style sheet; further strategies start again at c1."""
+NUM_COLORS = 36
+"""Colours c0 (the strategy under test) to c35 of the style sheet; further strategies start again at c1."""
 
 Episode = tuple[str, np.datetime64, np.datetime64]
 """A stretch of time to mark: label, first and last date."""

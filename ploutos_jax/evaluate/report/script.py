@@ -20,27 +20,33 @@ SCRIPT = """
   };
   const pointsOf = path => path.points ??= path.getAttribute('d').slice(1).split(/[ML]/)
     .map(pair => pair.split(' ').map(Number));
-  for (const plot of all('.plot[data-axes]')) {
+  const readingOf = path => {
+    if (path.reading) return path.reading;
+    const [kind, ...steps] = path.dataset.t.split(' ');
+    let now = 0;
+    const times = steps.map(step => now += Number(step));
+    return path.reading = { times, ms: kind === 'd' ? 864e5 : 6e4, values: path.dataset.v.split(' ').map(Number) };
+  };
+  for (const plot of all('.plot[data-unit]')) {
     const lines = all('[data-name]', plot).reverse();
     if (!lines.length) continue;
-    const [x0, x1, y0, y1, log] = plot.dataset.axes.split(' ').map(Number), unit = plot.dataset.axes.split(' ')[5];
+    const unit = plot.dataset.unit;
     const drawing = plot.querySelector('svg');
     plot.onpointermove = event => {
       const box = drawing.getBoundingClientRect(), share = (event.clientX - box.left) / box.width;
       if (share < 0 || share > 1) return plot.onpointerleave();
-      let at = 0;
+      let at = 0, moment = '';
       const rows = lines.map(path => {
         const points = pointsOf(path);
         let low = 0, high = points.length - 1;
         while (high - low > 1) { const m = (low + high) >> 1; points[m][0] > 1000 * share ? high = m : low = m; }
-        const nearer = 2000 * share < points[low][0] + points[high][0] ? low : high, [px, py] = points[nearer];
-        at = px / 1000;
-        const up = 1 - py / 1000, value = log ? y0 * (y1 / y0) ** up : y0 + up * (y1 - y0);
-        return { name: path.dataset.name, value, color: path.style.stroke };
+        const nearer = 2000 * share < points[low][0] + points[high][0] ? low : high;
+        const { times, ms, values } = readingOf(path), iso = new Date(times[nearer] * ms).toISOString();
+        at = points[nearer][0] / 1000;
+        moment = ms === 864e5 ? iso.slice(0, 10) : iso.slice(0, 16).replace('T', ' ');
+        return { name: path.dataset.name, value: values[nearer], color: path.style.stroke };
       });
-      const day = new Date((x0 + at * (x1 - x0)) * 864e5 + 3e4).toISOString();
-      const whole = day.slice(11, 16) === '00:00' || x1 - x0 > 60;
-      tip.replaceChildren(whole ? day.slice(0, 10) : day.slice(0, 16).replace('T', ' '));
+      tip.replaceChildren(moment);
       for (const row of rows) {
         const [line, swatch, number] = ['div', 'i', 'b'].map(tag => document.createElement(tag));
         swatch.style.background = row.color; number.textContent = write(row.value, unit);

@@ -7,6 +7,10 @@ _LIGHT = """
   --gain-line: #12936b; --loss-line: #d43d3d;
   --c0: #1f5fe0; --c1: #d97706; --c2: #0f9d76; --c3: #c2408f; --c4: #7a5af0; --c5: #8a6d3b; --c6: #0c8fb3;
   --c7: #c0392b; --c8: #6b8e23;
+  --c9: #7c1d1d; --c10: #1d7c5c; --c11: #7c1d5c; --c12: #1d7c1d; --c13: #5c1d7c; --c14: #5c7c1d; --c15: #1d1d7c;
+  --c16: #7c5c1d; --c17: #1d5c7c; --c18: #d05a39; --c19: #39d0bf; --c20: #d0397d; --c21: #39d05a; --c22: #bf39d0;
+  --c23: #7dd039; --c24: #5a39d0; --c25: #d0bf39; --c26: #397dd0; --c27: #ae6329; --c28: #299fae; --c29: #ae2947;
+  --c30: #29ae63; --c31: #ae299f; --c32: #47ae29; --c33: #6329ae; --c34: #9fae29; --c35: #2947ae;
 """
 _DARK = """
   color-scheme: dark;
@@ -15,6 +19,10 @@ _DARK = """
   --gain-line: #3ccfa0; --loss-line: #ff7b7b;
   --c0: #6ea1ff; --c1: #f5a742; --c2: #3ccfa0; --c3: #ee7fc0; --c4: #a994ff; --c5: #c9a96a; --c6: #48c4e8;
   --c7: #ff8a7a; --c8: #a9cc5c;
+  --c9: #ecacac; --c10: #acecd7; --c11: #ecacd7; --c12: #acecac; --c13: #d7acec; --c14: #d7ecac; --c15: #acacec;
+  --c16: #ecd7ac; --c17: #acd7ec; --c18: #d66f51; --c19: #51d6c7; --c20: #d6518d; --c21: #51d66f; --c22: #c751d6;
+  --c23: #8dd651; --c24: #6f51d6; --c25: #d6c751; --c26: #518dd6; --c27: #e2ad83; --c28: #83d8e2; --c29: #e28399;
+  --c30: #83e2ad; --c31: #e283d8; --c32: #99e283; --c33: #ad83e2; --c34: #d8e283; --c35: #8399e2;
 """
 
 STYLE = (

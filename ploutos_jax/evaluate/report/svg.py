@@ -117,8 +117,24 @@ def line(x: Axis, y: Axis, at: np.ndarray, values: np.ndarray, color: str, *, ki
     for piece in _known_pieces(values):
         rows = piece[thin(values[piece])]
         pieces.append("M" + _points(x, y, at[rows], values[rows]))
-    data = f" data-name='{html.escape(name, quote=True)}'" if name else ""
+    data = ""
+    if name:
+        drawn = np.concatenate([piece[thin(values[piece])] for piece in _known_pieces(values)] or [np.zeros(0, int)])
+        data = f" data-name='{html.escape(name, quote=True)}'{_readout(np.asarray(at)[drawn], values[drawn], y.unit)}"
     return f"<path class='line {kind}' style='stroke:var(--{color})'{data} d='{''.join(pieces)}'/>"
+
+
+def _readout(days: np.ndarray, values: np.ndarray, unit: str) -> str:
+    """Return the times and values of a line's points as attributes: what is read under the pointer is what is known.
+
+    Rebuilt from the drawing they would be off by its rounding. Times are minutes since 1970, or days where all are
+    whole days, each after the first as the difference to the one before.
+    """
+    minutes = np.round(days * 1440).astype(np.int64)
+    whole = bool((minutes % 1440 == 0).all())
+    steps = np.diff(minutes // 1440 if whole else minutes, prepend=0)
+    texts = (f"{value:.2f}" if unit == "dollars" else f"{value:.6g}" for value in values)
+    return f" data-t='{'d' if whole else 'm'} {' '.join(map(str, steps))}' data-v='{' '.join(texts)}'"
 
 
 def area(
@@ -206,7 +222,7 @@ def plot(
     under = [item for item in placed if item.startswith("<rect class='band'")]
     above = [item for item in placed if not item.startswith("<rect class='band'")]
     inner = f"<svg viewBox='0 0 {_SIZE} {_SIZE}' preserveAspectRatio='none' width='100%' height='100%'>"
-    scale = f" data-axes='{x.low:.6g} {x.high:.10g} {y.low:.8g} {y.high:.8g} {int(y.log)} {y.unit}'" if dated else ""
+    scale = f" data-unit='{y.unit}'" if dated else ""
     classes = "plot" + (" ends" if ends else "") + ("" if show_dates else " joined")
     return (
         f"<div class='{classes}' style='--h:{height}px'{scale}>"

@@ -28,6 +28,7 @@ from ploutos_jax.evaluate.stress.execution_quality import ExecutionQuality, meas
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.stress.apply import SCENARIOS, Shock, stress
+from ploutos_jax.market.stress.scenarios import OVERLAYS
 
 NO_SHOCK = "none"
 """The row of the span as it was."""
@@ -155,7 +156,8 @@ class _Test:
             # The last batch is as large as the others, so that it is the same program.
             panel, shock = self.shocked(scenario, at, at_once, severity)
             kept = min(at_once, draws - at)
-            part = self.play(self.market(panel), at_once, first_draw=at)
+            cap = OVERLAYS[scenario].participation
+            part = self.play(self.market(panel), at_once, first_draw=at, participation=cap)
             parts.append(jax.tree.map(lambda x, n=kept: np.asarray(x)[..., :n], (part.equity, part.execution)))
             rows = np.arange(at_once) * self.length + self.offset
             shock = shock.replace(first=np.asarray(shock.first) - rows, last=np.asarray(shock.last) - rows)
@@ -173,7 +175,7 @@ class _Test:
         if labels is not None:
             # Dates must ascend; the sessions, which rules go by, are those of the span.
             times = labels.times[0] + np.arange(count * self.length) * np.timedelta64(1, "D")
-            labels = dataclasses.replace(labels, times=times)
+            labels = dataclasses.replace(labels, times=times, calendar=self.panel.calendar)
         half = self.offset + 1 + max(1, self.num_steps // 2)
         key = jax.random.fold_in(jax.random.key(self.seed), first)
         shocked, shock = stress(
@@ -187,9 +189,15 @@ class _Test:
         ends = np.arange(panel.num_bars) // self.length * self.length + self.length - 1
         return build_market(panel, list(self.agent.feature_names), path_end=ends)
 
-    def play(self, market: Market, draws: int, first_draw: int = 0) -> Outcomes:
-        """Play draws, each on its path of the market, or all on its only one."""
-        env = TradingEnv(dataclasses.replace(self.config, episode_length=self.num_steps))
+    def play(self, market: Market, draws: int, first_draw: int = 0, participation: float | None = None) -> Outcomes:
+        """Play draws, each on its path of the market, or all on its only one.
+
+        `participation` caps what fills of a bar's volume where the rules have no cap of their own.
+        """
+        config = dataclasses.replace(self.config, episode_length=self.num_steps)
+        if participation is not None and config.max_participation is None:
+            config = dataclasses.replace(config, max_participation=participation)
+        env = TradingEnv(config)
         params = env.default_params(self.agent.with_own_sectors(market))
         path = np.arange(draws) if market.num_bars > self.length else np.zeros(draws, int)
         starts = jnp.asarray(path * self.length + self.offset, jnp.int32)

@@ -90,12 +90,15 @@ class Overlay(NamedTuple):
         apply: `(key, scene) -> Change`.
         at_session_start: whether it begins with a session.
         scales: names of the costs that it multiplies.
+        participation: largest share of a bar's volume that fills under it, where the rules have no cap: what volume
+            is left would otherwise not matter.
     """
 
     length: Callable[[Array, Array], Array]
     apply: Callable[[Array, Scene], Change]
     at_session_start: bool = False
     scales: tuple[str, ...] = ()
+    participation: float | None = None
 
 
 def _sessions(mildest: float, worst: float) -> Callable[[Array, Array], Array]:
@@ -251,7 +254,9 @@ def halt_and_delist(key: Array, scene: Scene) -> Change:
 
 OVERLAYS: dict[str, Overlay] = {
     "flash_crash": Overlay(_crash_length, flash_crash, scales=("spread_scale",)),
-    "low_liquidity": Overlay(_sessions(20, 120), low_liquidity, scales=("spread_scale", "impact_scale")),
+    "low_liquidity": Overlay(
+        _sessions(20, 120), low_liquidity, scales=("spread_scale", "impact_scale"), participation=0.1
+    ),
     "extreme_volatility": Overlay(_sessions(10, 60), extreme_volatility),
     "all_correlated": Overlay(_sessions(20, 120), all_correlated),
     "correlation_breakdown": Overlay(_sessions(20, 120), correlation_breakdown),

@@ -16,6 +16,8 @@ LAST_YEAR = 2199
 _EXCHANGE = ZoneInfo("America/New_York")
 _OPEN_MINUTE = 9 * 60 + 30
 _CONSONANTS, _VOWELS = "BDLMNRSTVZ", "AEO"
+_SUFFIX = ".SIM"
+"""No exchange has tickers of this kind: made prices must not pass for those of a company."""
 
 
 def synthetic_labels(num_assets: int, times: np.ndarray, bars_per_session: int = 1) -> Labels:
@@ -41,7 +43,7 @@ def made_symbol(number: int) -> str:
     while rest:
         rest, i = divmod(rest - 1, len(_CONSONANTS))
         letters += _CONSONANTS[i]
-    return letters
+    return letters + _SUFFIX
 
 
 @cache

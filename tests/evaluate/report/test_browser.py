@@ -17,7 +17,7 @@ VIEWS = (
     View(390, 844, "dark", phone=True),
 )
 POINT = """(() => {
-  const plot = document.querySelector('.plot[data-axes]'), box = plot.querySelector('svg').getBoundingClientRect();
+  const plot = document.querySelector('.plot[data-unit]'), box = plot.querySelector('svg').getBoundingClientRect();
   plot.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width, clientY: box.top + 20 }));
   return document.querySelector('.tip').innerText;
 })()"""
