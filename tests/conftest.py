@@ -10,6 +10,15 @@ import pytest
 
 DATA_DIR = Path(__file__).resolve().parents[2] / "shared" / "data"
 _MOST_MAPS = 20_000
+_QUICK_COMPILES = (
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+"""Programs of tests run for moments, so less goes into making them fast: together a third of the time to compile.
+
+The emitters of fused loops go through MLIR and cost most of it; each part of a split program is a module of its own.
+"""
 NO_DATA = "market data for tests is absent: there is no folder shared/data beside the repository"
 
 
@@ -19,10 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if "jax" in sys.modules:
         raise pytest.UsageError("jax was imported before tests/conftest.py; a pytest plugin must not import it.")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    # Programs of tests run for moments: less time goes into making them fast.
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_backend_optimization_level" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    given = {flag.split("=")[0] for flag in flags}
+    os.environ["XLA_FLAGS"] = " ".join([*flags, *(flag for flag in _QUICK_COMPILES if flag.split("=")[0] not in given)])
     if hasattr(config, "cache"):  # absent under -p no:cacheprovider
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
