@@ -31,6 +31,7 @@ from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.ppo.learner import Learner
+from ploutos_jax.train.updates import States, run_updates, update_all
 
 NUM_BARS, SPLIT, CORRELATION, DEVIATION, NUM_NOISE = 3000, 1500, 0.3, 0.01, 3
 HIDDEN, CLIP_INPUTS = (64, 64), 5.0
@@ -106,16 +107,12 @@ def own_curve(seed: int, score: Callable[[Act, Any], float]) -> Curve:
     hyper = jax.tree.map(jnp.float32, CONFIG.hyper())
     state = learner.init(jax.random.key(seed), params)
     curve = [score(_act_of(network), state.agent)]
-    for update in range(1, CONFIG.num_updates + 1):
-        state, _ = _update(learner, state, params, hyper)
-        if update % UPDATES_PER_SCORE == 0:
-            curve.append(score(_act_of(network), state.agent))
+    states = States(state)
+    for _ in range(CONFIG.num_updates // UPDATES_PER_SCORE):
+        count = jnp.int32(UPDATES_PER_SCORE)
+        states, _ = run_updates(update_all, 1, learner, states, params, hyper, count)
+        curve.append(score(_act_of(network), states.now.agent))
     return curve
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _update(learner: Learner, state: Any, params: EnvParams, hyper: Any) -> Any:
-    return learner.update(state, params, hyper)
 
 
 @functools.cache
