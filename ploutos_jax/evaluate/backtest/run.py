@@ -140,7 +140,7 @@ def _span(market: Market, start: Any, end: Any) -> Market:
 
 
 def _whole_span(config: EnvConfig, span: Market) -> TradingEnv:
-    return TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1))
+    return TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1), itemised=True)
 
 
 def _start(env: TradingEnv, params: EnvParams, seed: int, num_envs: int) -> Runner:

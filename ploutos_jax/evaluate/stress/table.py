@@ -189,7 +189,7 @@ class _Test:
 
     def play(self, market: Market, draws: int, first_draw: int = 0) -> Outcomes:
         """Play draws, each on its path of the market, or all on its only one."""
-        env = TradingEnv(dataclasses.replace(self.config, episode_length=self.num_steps))
+        env = TradingEnv(dataclasses.replace(self.config, episode_length=self.num_steps), itemised=True)
         params = env.default_params(self.agent.with_own_sectors(market))
         path = np.arange(draws) if market.num_bars > self.length else np.zeros(draws, int)
         starts = jnp.asarray(path * self.length + self.offset, jnp.int32)
@@ -224,13 +224,12 @@ def _play(
     observation, state = jax.vmap(lambda row: env.reset_at(row, row + num_steps, params))(starts)
     runner = Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
 
-    def record(step: Step) -> tuple[Any, ...]:
-        return step.state, step.action, step.info["fills"], step.info["equity"]
+    measure = jax.vmap(partial(measure_execution, env.config, params, usually))
 
-    _, _, (after, actions, fills, equity) = rollout(env, params, policy, runner, num_steps, record, auto_reset=False)
-    before = jax.tree.map(lambda one, all_: jnp.concatenate([one[None], all_[:-1]]), state, after)
-    measure = partial(measure_execution, env.config, params, usually)
-    execution = jax.vmap(jax.vmap(measure))(before, actions, fills)
+    def record(step: Step) -> tuple[jax.Array, ExecutionQuality]:
+        return step.info["equity"], measure(step.action, step.info["order_moment"], step.info["fills"])
+
+    _, _, (equity, execution) = rollout(env, params, policy, runner, num_steps, record, auto_reset=False)
     return equity, jax.tree.map(lambda x: x.sum(axis=0), execution)
 
 
