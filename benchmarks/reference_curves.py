@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.acting import act_on
+from ploutos_jax.agents.network import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
@@ -118,14 +119,8 @@ def own_curve(seed: int, score: Callable[[Act, Any], float]) -> Curve:
 @functools.cache
 def _act_of(network: Network) -> Act:
     def act(agent: Any, observation: Observation, params: EnvParams) -> jax.Array:
-        t = observation.t
-        mask = params.market.tradable[t]
-        row = network.encode(agent.network, agent.scaling, params.market.features[t][None], mask[None])
-        row = jax.tree.map(lambda x: x[0], row)
-        outputs, _ = network.act(
-            agent.network, agent.scaling, row, mask, observation.assets, observation.account.astype(jnp.float32)
-        )
-        return network.head.to_env(network.head.mode(outputs))
+        one = jax.tree.map(lambda x: x[None], observation)
+        return act_on(network, agent, params.market, one)[0]
 
     return act
 

@@ -367,7 +367,7 @@ def smoke_work(where, part):
     import numpy as np
 
     from benchmarks.measure_speed import ALL_RULES
-    from ploutos_jax.agents.agent import Network
+    from ploutos_jax.agents.network import Network
     from ploutos_jax.env.config import EnvConfig
     from ploutos_jax.env.trading import TradingEnv
     from ploutos_jax.policy.actor_critic import PolicyConfig
@@ -590,7 +590,7 @@ def peak(jax):
 def learner_of(jax, net, A, E, S, feat, chunk, **_):
     import jax.numpy as jnp
 
-    from ploutos_jax.agents.agent import Network
+    from ploutos_jax.agents.network import Network
     from ploutos_jax.env.config import EnvConfig
     from ploutos_jax.env.trading import TradingEnv
     from ploutos_jax.policy.actor_critic import PolicyConfig

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.agent import Agent, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ploutos_jax.agents.acting import market_policy
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.datasets.splits import Window
 from ploutos_jax.env import observation, rewards
 from ploutos_jax.env.broker import account

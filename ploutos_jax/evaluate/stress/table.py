@@ -16,7 +16,8 @@ import pandas as pd
 from rich.table import Table
 
 from ploutos_jax.agents.acting import market_policy
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
