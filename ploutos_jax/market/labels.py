@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class Labelled:
     """Access to labels, shared by `Panel` and `Market`."""
 
     labels: Labels | None
+    close: Any
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ class Labelled:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed; labels stay."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]  # its users are dataclasses
 
     def find_rows(self, start: Any = None, end: Any = None) -> slice:
         """Return the rows of a span given by dates (both ends included) or by row numbers as in a Python slice.
@@ -86,7 +87,7 @@ class Labelled:
         Raises:
             ValueError: if the span is not a date, is the wrong way round or holds no bar.
         """
-        num_bars = self.close.shape[0]  # type: ignore[attr-defined]
+        num_bars = self.close.shape[0]
         lo = _row_of(self, start, 0, "start", side="left")
         hi = _row_of(self, end, num_bars, "end", side="right")
         if lo >= hi:
@@ -98,17 +99,17 @@ class Labelled:
         return slice(lo, hi)
 
 
-def _row_of(labelled: Labelled, value: Any, default: int, name: str, side: str) -> int:
+def _row_of(labelled: Labelled, value: Any, default: int, name: str, side: Literal["left", "right"]) -> int:
     if value is None:
         return default
     if isinstance(value, int | np.integer):
-        return slice(int(value)).indices(labelled.close.shape[0])[1]  # type: ignore[attr-defined]
+        return slice(int(value)).indices(labelled.close.shape[0])[1]
     moment = read_date(value, name)
     times = labelled.times
     if side == "right" and np.datetime_data(moment)[0] in ("Y", "M", "W", "D"):
         after = moment + np.timedelta64(1, np.datetime_data(moment)[0])
         moment = after.astype("datetime64[ns]") - np.timedelta64(1, "ns")
-    return int(np.searchsorted(times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
+    return int(np.searchsorted(times, moment.astype("datetime64[ns]"), side=side))
 
 
 def read_date(value: Any, name: str) -> np.datetime64:

@@ -270,14 +270,14 @@ class _Run:
             per_call = _calls_for(count, now - call_began)
             failed = np.max(figures["skipped_in_row"][made - 1]) >= MAX_SKIPPED_IN_ROW
             if not failed and (done % eval_every == 0 or done == config.num_updates):
-                rows[-1] |= self._score(states.good, folder, best)
+                rows[-1] |= self._score(states.last_good, folder, best)
             self._tell(rows, done, folder)
             stopping = failed or self.should_stop()
             if done - last_saved >= save_every or stopping or done == config.num_updates:
                 last_saved = done
                 if checkpoints is not None and folder is not None:
                     folder.flush()
-                    checkpoints.save(_updates_of(states.good), states.good)
+                    checkpoints.save(_updates_of(states.last_good), states.last_good)
                     stopping = stopping or self.should_stop()  # a signal may have come meanwhile: all is saved
                 if config.checkpoint_every is None and time.perf_counter() - saved_at < _SECONDS_PER_CHECKPOINT:
                     save_every = min(2 * save_every, max(config.num_updates // 10, save_every))
@@ -286,7 +286,7 @@ class _Run:
                 raise self._failure({name: values[made - 1] for name, values in figures.items()}, states, folder)
             if stopping:
                 break
-        return states.good
+        return states.last_good
 
     def _score(self, state: TrainState, folder: RunFolder | None, best: BestAgent | None) -> MetricsRow:
         """Return held-out figures of a state for the row of its update; the best agent so far is kept."""
@@ -306,7 +306,7 @@ class _Run:
         seed = self.learner.config.seeds[place] if in_row.size > 1 else None
         where = "Nothing was saved, as the run has no output folder."
         if folder is not None:
-            where = f"The last good state, after update {_updates_of(states.good)}, is saved in {folder.path}."
+            where = f"The last good state, after update {_updates_of(states.last_good)}, is saved in {folder.path}."
         code = int(np.atleast_1d(figures["fault"])[place])
         return DivergedError(describe_fault(code, _updates_of(states.now), seed, where))
 

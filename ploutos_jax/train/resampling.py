@@ -9,7 +9,7 @@ it trains on, the first one too, comes out of one and the same compiled program.
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +157,7 @@ def _run_refreshed(
         return params.replace(market=market.replace(**kept))
 
     def draw(number: Array) -> Market:
-        key = jax.random.fold_in(_first_key(states.now.draws), number)
+        key = jax.random.fold_in(_first_key(cast(Array, states.now.draws)), number)
         drawn = function(key, source).replace(**dict.fromkeys(kept))
         return jax.tree.map(lambda new, old: new.astype(old.dtype), drawn, market)
 

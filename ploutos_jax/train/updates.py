@@ -7,7 +7,7 @@ data, not shape: it can follow the clock without another compilation and without
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,11 @@ class States(struct.PyTreeNode):
 
     now: TrainState
     good: TrainState | None = None
+
+    @property
+    def last_good(self) -> TrainState:
+        """`good`, for whoever has asked for it."""
+        return cast(TrainState, self.good)
 
 
 def update_all(learner: Algorithm, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:

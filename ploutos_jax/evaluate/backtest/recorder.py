@@ -114,7 +114,7 @@ def _fill_table(fills: tuple[Fill, ...], config: EnvConfig, span: Market) -> pd.
     return pd.DataFrame({name: (table | parts)[name] for name in (*FILL_COLUMNS, *PART_COLUMNS, *kinds)})
 
 
-def _fee_parts(costs: Costs, config: EnvConfig, pick: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+def _fee_parts(costs: Costs, config: EnvConfig, pick: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
     """Return what commission and each kind of the schedule charged on fills, `[num_fills]` dollars, by its column.
 
     Args:

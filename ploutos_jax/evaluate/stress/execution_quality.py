@@ -58,9 +58,9 @@ def measure_execution(
     affordable = jnp.minimum(bought, jnp.maximum(book.available_cash + proceeds, 0))
 
     unit = jnp.full_like(price, jnp.inf) if market.atr is None else market.atr[observed] * market.close[observed]
-    moments = [_measure_fill(fill, unit) for fill in fills]
-    total = {name: sum(each[name] for each in moments) for name in moments[0]}
-    return ExecutionQuality(ordered_cash=sold + affordable, **total)  # type: ignore[arg-type]
+    first, *later = [_measure_fill(fill, unit) for fill in fills]
+    total = {name: sum((each[name] for each in later), start=value) for name, value in first.items()}
+    return ExecutionQuality(ordered_cash=sold + affordable, **total)
 
 
 def _paid_by_exits(fill: Fill | None) -> Array | float:
