@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks.measure_speed import play_at_random
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.network import Network
 from ploutos_jax.env.adapters.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import start_runner

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.gradient_step import measure_gradient
 from benchmarks.matrix_work import MatrixProduct, matrix_flops
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.network import Network
 from ploutos_jax.cli.device import configure
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Step, rollout, start_runner

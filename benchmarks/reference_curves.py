@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.acting import act_on
+from ploutos_jax.agents.network import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
@@ -31,6 +32,7 @@ from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.ppo.learner import Learner
+from ploutos_jax.train.updates import States, run_updates, update_all
 
 NUM_BARS, SPLIT, CORRELATION, DEVIATION, NUM_NOISE = 3000, 1500, 0.3, 0.01, 3
 HIDDEN, CLIP_INPUTS = (64, 64), 5.0
@@ -106,29 +108,19 @@ def own_curve(seed: int, score: Callable[[Act, Any], float]) -> Curve:
     hyper = jax.tree.map(jnp.float32, CONFIG.hyper())
     state = learner.init(jax.random.key(seed), params)
     curve = [score(_act_of(network), state.agent)]
-    for update in range(1, CONFIG.num_updates + 1):
-        state, _ = _update(learner, state, params, hyper)
-        if update % UPDATES_PER_SCORE == 0:
-            curve.append(score(_act_of(network), state.agent))
+    states = States(state)
+    for _ in range(CONFIG.num_updates // UPDATES_PER_SCORE):
+        count = jnp.int32(UPDATES_PER_SCORE)
+        states, _ = run_updates(update_all, 1, learner, states, params, hyper, count)
+        curve.append(score(_act_of(network), states.now.agent))
     return curve
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _update(learner: Learner, state: Any, params: EnvParams, hyper: Any) -> Any:
-    return learner.update(state, params, hyper)
 
 
 @functools.cache
 def _act_of(network: Network) -> Act:
     def act(agent: Any, observation: Observation, params: EnvParams) -> jax.Array:
-        t = observation.t
-        mask = params.market.tradable[t]
-        row = network.encode(agent.network, agent.scaling, params.market.features[t][None], mask[None])
-        row = jax.tree.map(lambda x: x[0], row)
-        outputs, _ = network.act(
-            agent.network, agent.scaling, row, mask, observation.assets, observation.account.astype(jnp.float32)
-        )
-        return network.head.to_env(network.head.mode(outputs))
+        one = jax.tree.map(lambda x: x[None], observation)
+        return act_on(network, agent, params.market, one)[0]
 
     return act
 

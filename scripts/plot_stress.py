@@ -65,10 +65,11 @@ def draw(panel: Panel, severity: float, seed: int) -> Figure:
     axes: Any = figure.subplots(num_lines, NUM_COLUMNS, squeeze=False).ravel()
     for axis, scenario in zip(axes, SCENARIOS, strict=False):
         # Of the assets that a halt may hit, the one drawn has to be one.
-        for attempt in range(200):
-            stressed, shock = stress(jax.random.key(seed + 1000 * attempt), panel, scenario, severity)
+        stressed, shock = stress(jax.random.key(seed), panel, scenario, severity)
+        for attempt in range(1, 200):
             if bool(shock.assets[0]):
                 break
+            stressed, shock = stress(jax.random.key(seed + 1000 * attempt), panel, scenario, severity)
         _plot(axis, panel, stressed, shock, scenario)
     for axis in axes[len(SCENARIOS) :]:
         axis.set_axis_off()

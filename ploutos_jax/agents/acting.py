@@ -1,11 +1,11 @@
-"""Acting: the one way from a network and a market to actions, for rollouts of training, backtests and stress tests.
+"""Acting: the one way from a network and a market to actions: training, backtests, stress tests, an agent by itself.
 
 The market is encoded once into a table; at a step the table's row is looked up and the account is added to it.
 """
 
 import jax
 
-from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
 from ploutos_jax.env.types import Array, Observation
 from ploutos_jax.market.panel import Market
@@ -48,7 +48,30 @@ def market_policy(network: Network, agent: AgentParams, market: Market, *, sampl
 
     def policy(keys: Array, observation: Observation) -> tuple[Array, None]:
         outputs, _ = respond(network, agent, market, look_up(table, observation.t), observation)
-        action = jax.vmap(network.head.sample)(keys, outputs) if sampled else network.head.mode(outputs)
-        return network.head.to_env(action), None
+        return choose(network, outputs, keys if sampled else None), None
 
     return policy
+
+
+def act_on(
+    network: Network, agent: AgentParams, market: Market, observation: Observation, keys: Array | None = None
+) -> Array:
+    """Return actions `[E, ...]` for `[E]` observations, of the rows that they stand at alone.
+
+    Args:
+        network: shapes.
+        agent: parameters and scaling.
+        market: features and which assets trade.
+        observation: `[E]`, known at their bars' close.
+        keys: `[E]` to draw actions with; greedy ones without.
+    """
+    t = observation.t
+    row = network.encode(agent.network, agent.scaling, market.features[t], market.tradable[t])
+    outputs, _ = respond(network, agent, market, row, observation)
+    return choose(network, outputs, keys)
+
+
+def choose(network: Network, outputs: Array, keys: Array | None) -> Array:
+    """Return actions as the environment takes them from outputs `[E, A, num_outputs]`, drawn if there are keys."""
+    action = network.head.mode(outputs) if keys is None else jax.vmap(network.head.sample)(keys, outputs)
+    return network.head.to_env(action)

@@ -1,125 +1,19 @@
-"""Agent: a network, its parameters and the scaling of its inputs; everything needed to act."""
+"""Agent: a network, its parameters and what they were trained on; everything needed to act."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from ploutos_jax.agents.acting import act_on
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.provenance import Provenance, relate
-from ploutos_jax.agents.scaling import ObservationScaling
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Array, EnvParams, Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
-from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
-from ploutos_jax.policy.distributions import Head, head_for
-from ploutos_jax.policy.torsos import Torso
-
-
-class AgentParams(struct.PyTreeNode):
-    """What training changes: network parameters and input scaling."""
-
-    network: Any
-    scaling: ObservationScaling
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """The two-stage network on raw inputs: scaling, table of the market, action. Static, so functions can close over.
-
-    Attributes:
-        model: the Flax module.
-        head: the action distribution.
-        chunk_bytes: budget of one intermediate array in `encode`.
-    """
-
-    model: ActorCritic
-    head: Head
-    chunk_bytes: int
-
-    @classmethod
-    def create(cls, policy: PolicyConfig, action: str, num_assets: int, chunk_bytes: int) -> "Network":
-        head = head_for(action)
-        return cls(model=ActorCritic(policy, num_assets, head.num_outputs), head=head, chunk_bytes=chunk_bytes)
-
-    @property
-    def torso(self) -> Torso:
-        """The torso without parameters: what it needs and whether it is bound to its assets."""
-        return self.model.config.make_torso()
-
-    def init(self, key: Array, num_features: int) -> Any:
-        """Return fresh parameters."""
-        return self.model.init(
-            key,
-            jnp.zeros((1, self.model.num_assets, num_features)),
-            jnp.ones((1, self.model.num_assets), bool),
-            jnp.zeros((1, self.model.num_assets, len(ASSET_FIELDS))),
-            jnp.zeros((1, len(ACCOUNT_FIELDS))),
-        )
-
-    def row_bytes(self, num_features: int) -> int:
-        """Return the bytes of the widest intermediate array per market row in `encode`."""
-        return self.torso.row_bytes(self.model.num_assets, num_features)
-
-    def sample_bytes(self) -> int:
-        """Return the bytes of the widest intermediate array per sample in `act`."""
-        per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
-        return self.torso.sample_bytes(self.model.num_assets, per_asset, len(ACCOUNT_FIELDS))
-
-    def drop_keys(self, key: Array | None, t: Array) -> Array | None:
-        """Return the keys of dropout at bars `t [...]`, or None without dropout.
-
-        One key for the rollout and the loss of an update makes both see the same units; see `torsos.drop_units`.
-        """
-        if key is None or self.model.config.dropout == 0:
-            return None
-        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, t.reshape(-1)).reshape(t.shape)
-
-    def encode(
-        self, params: Any, scaling: ObservationScaling, features: Array, mask: Array, drop_keys: Array | None = None
-    ) -> Table:
-        """Return table rows of `features [N, A, F]`, `mask [N, A]`, in chunks that keep within `chunk_bytes`.
-
-        Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [N]` are those of
-        dropout, None without it.
-        """
-
-        def rows(features: Array, mask: Array, keys: Array | None) -> Table:
-            return cast(Table, self.model.apply(params, scaling.features(features), mask, keys, method="encode"))
-
-        num_rows = features.shape[0]
-        chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
-        num_chunks = -(-num_rows // chunk)
-        if num_chunks == 1:
-            return rows(features, mask, drop_keys)
-        chunk = -(-num_rows // num_chunks)
-        padding = num_chunks * chunk - num_rows
-
-        def split(x: Array) -> Array:
-            return jnp.concatenate([x, x[:padding]]).reshape(num_chunks, chunk, *x.shape[1:])
-
-        inputs = jax.tree.map(split, (features, mask, drop_keys))
-        table = jax.lax.map(jax.checkpoint(lambda inputs: rows(*inputs)), inputs)
-        return jax.tree.map(lambda x: x.reshape(num_chunks * chunk, *x.shape[2:])[:num_rows], table)
-
-    def act(
-        self,
-        params: Any,
-        scaling: ObservationScaling,
-        row: Table,
-        mask: Array,
-        assets: Array,
-        account: Array,
-        drop_keys: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """Return distribution outputs `[n, A, ...]` and values `[n]` from table rows and raw account observations."""
-        scaled = scaling.assets(assets), scaling.account(account)
-        return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,11 +101,4 @@ class Agent:
 
     def act_batch(self, observation: Observation, params: EnvParams, keys: Array | None = None) -> Array:
         """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them."""
-        market, network = params.market, self.network
-        mask = market.tradable[observation.t]
-        row = network.encode(self.params.network, self.params.scaling, market.features[observation.t], mask)
-        outputs, _ = network.act(
-            self.params.network, self.params.scaling, row, mask, observation.assets, observation.account
-        )
-        action = network.head.mode(outputs) if keys is None else jax.vmap(network.head.sample)(keys, outputs)
-        return network.head.to_env(action)
+        return act_on(self.network, self.params, params.market, observation, keys)

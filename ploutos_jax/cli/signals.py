@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from types import FrameType, TracebackType
+from typing import Any
 
 from rich.console import Console
 
@@ -29,7 +30,7 @@ class Interruption:
     def __init__(self, minutes: float | None = None) -> None:
         self.interrupted = False
         self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
         self._reader, self._writer = os.pipe()
@@ -46,7 +47,7 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._writer)
         self._thread.join()
@@ -75,5 +76,6 @@ def _leave_to_thread(number: int, frame: FrameType | None) -> None:
 def _leave() -> None:
     """End the process without waiting for anything; the progress bar has hidden the cursor."""
     text = "\nStopped at once; the newest checkpoint that was finished is there for --resume.\n"
-    os.write(sys.__stderr__.fileno(), ((_SHOW_CURSOR if sys.__stderr__.isatty() else "") + text).encode())  # type: ignore[union-attr]
+    if sys.__stderr__ is not None:  # as under pythonw
+        os.write(sys.__stderr__.fileno(), ((_SHOW_CURSOR if sys.__stderr__.isatty() else "") + text).encode())
     os._exit(_EXIT_CODE)

@@ -7,6 +7,7 @@ remembers of the episode stands in `state.stats`; it is None where no reward tha
 import contextlib
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -229,10 +230,10 @@ def _parse_term(term: str, reward: str) -> tuple[RewardFunction, float]:
     return function, _read_weight(weight.strip(), reward) if star else 1.0
 
 
-def _read_weight(weight: object, reward: object) -> float:
+def _read_weight(weight: Any, reward: object) -> float:
     number = math.nan
     with contextlib.suppress(TypeError, ValueError):
-        number = float(weight)  # type: ignore[arg-type]
+        number = float(weight)
     if not math.isfinite(number):
         raise ValueError(f"reward={reward!r}: {weight!r} is not a finite number; write such as -0.1*turnover.")
     return number

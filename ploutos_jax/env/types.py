@@ -202,6 +202,22 @@ class Observation(struct.PyTreeNode):
         return jnp.concatenate([self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255], axis=-1)
 
 
+class Costs(struct.PyTreeNode):
+    """What the fee of fills consists of, and the price they were meant to get; `[A]` each, known when they fill.
+
+    Commission and fees add up to `Fill.fee_cash` but where that is limited to the value traded.
+
+    Attributes:
+        commission_cash: the broker's, dollars.
+        fees_cash: dollars of each of the K kinds of the fee schedule.
+        aim: dollars a share: `Fill.reference`, but for a stop that the open has gapped through its level.
+    """
+
+    commission_cash: Array
+    fees_cash: tuple[Array, ...]
+    aim: Array
+
+
 class Fill(struct.PyTreeNode):
     """What was traded of each asset at one moment of a bar; `[A]` each, 0 where nothing was.
 
@@ -215,6 +231,7 @@ class Fill(struct.PyTreeNode):
         spread, slippage, impact: fractions of `reference` that a market order pays away from it, one for all assets
             where no rule makes them differ; `impact` is None without that rule. Exits at a limit pay none of them, and
             have `price` equal to `reference`.
+        costs: None unless the environment itemises; see `TradingEnv`.
     """
 
     shares: Array
@@ -226,6 +243,7 @@ class Fill(struct.PyTreeNode):
     spread: Array
     slippage: Array
     impact: Array | None
+    costs: Costs | None = None
 
 
 Info = dict[str, Any]

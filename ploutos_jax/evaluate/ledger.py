@@ -9,6 +9,7 @@ import pandas as pd
 
 from ploutos_jax.agents.provenance import UNKNOWN, Provenance
 from ploutos_jax.env.types import REASON_NAMES
+from ploutos_jax.evaluate.round_trips import round_trips
 from ploutos_jax.market.calendar import Calendar
 
 FILL_COLUMNS = ("bar", "date", "ticker", "side", "shares", "price", "reference_price", "fee", "reason")
@@ -17,30 +18,8 @@ PART_COLUMNS = ("spread", "slippage", "impact", "commission")
 FEE_PREFIX = "fee_"
 FILL_REASONS = tuple(name for name in REASON_NAMES if name)
 """Why a fill happened, in words."""
-TRADE_COLUMNS = (
-    "ticker",
-    "entry_date",
-    "exit_date",
-    "shares",
-    "entry_price",
-    "exit_price",
-    "pnl",
-    "cost",
-    "exit_reason",
-    "bars",
-)
 Role = Literal["agent", "market", "baseline", "random", "oracle"]
 """What a strategy is: `market` holds what there is, without skill; an oracle sees later bars; the others are rules."""
-
-OPEN = "open"
-"""`exit_reason` of a position that is still held at the end."""
-
-FLAT_TOLERANCE = 1e-5
-"""A position below this share of what was bought counts as flat.
-
-The simulator adds up shares in float32, the ledger in float64: after hundreds of partial fills the two differ in the
-sixth digit, and a position that the simulator closed must not live on here as dust.
-"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,61 +148,12 @@ class Ledger:
 
     @cached_property
     def trades(self) -> pd.DataFrame:
-        """Round trips at average cost, one row per spell from flat to flat, sorted by entry.
-
-        Columns are `TRADE_COLUMNS`. `entry_price` and `exit_price` are averages over the fills of the spell weighted
-        by shares, in shares of the exit date where a split fell into the spell; `exit_date` and `exit_reason` are
-        those of the last sell; `bars` counts from the first buy to the last sell. `pnl` is net of `cost` (fees,
-        spread, slippage) and without dividends. A position still held is marked at the last close, with
-        `exit_reason` "open" and no `exit_date`; its `shares` are all that were bought.
+        """Round trips at average cost, one row per spell from flat to flat; see `round_trips.round_trips`.
 
         Raises:
             ValueError: if the fills sell more of a ticker than is held.
         """
-        if self.fills.empty:
-            return _empty_trades()
-        columns = pd.Index(self.symbols).get_indexer(pd.Index(self.fills["ticker"]))
-        order = np.argsort(columns, kind="stable")
-        asset = columns[order]
-        bar = self.fills["bar"].to_numpy(np.int64)[order]
-        buy = (self.fills["side"] == "buy").to_numpy(bool)[order]
-        shares, price, reference, fee = (
-            self.fills[name].to_numpy(np.float64)[order] for name in ("shares", "price", "reference_price", "fee")
-        )
-        factor = np.ones(len(bar)) if self.split_factor is None else self.split_factor[bar, asset]
-        units = shares / factor
-        trip, held = _follow_positions(self, asset, np.where(buy, units, -units), bar)
-
-        first = np.flatnonzero(np.diff(trip, prepend=-1))
-        last = np.append(first[1:], len(trip)) - 1
-        is_open = held[last] > 0
-        end = np.where(is_open, self.times.size - 1, bar[last])
-        end_factor = 1.0 if self.split_factor is None else self.split_factor[end, asset[last]]
-        bought = np.bincount(trip, np.where(buy, units, 0.0)) * end_factor
-        sold = np.bincount(trip, np.where(buy, 0.0, units)) * end_factor
-        paid = np.bincount(trip, np.where(buy, shares * price, 0.0))
-        received = np.bincount(trip, np.where(buy, 0.0, shares * price))
-        fees = np.bincount(trip, fee)
-        slippage = np.bincount(trip, np.where(buy, price - reference, reference - price) * shares)
-        last_close = np.asarray(self.close)[-1, asset[last]].astype(np.float64)
-        marked = np.where(is_open, held[last] * end_factor * last_close, 0.0)
-        reason = self.fills["reason"].to_numpy(object)[order][last]
-        trades = pd.DataFrame(
-            {
-                "ticker": np.array(self.symbols, object)[asset[first]],
-                "entry_date": self.times[bar[first]],
-                "exit_date": np.where(is_open, np.datetime64("NaT", "ns"), self.times[end]),
-                "shares": np.where(is_open, bought, sold),
-                "entry_price": paid / bought,
-                "exit_price": np.where(is_open, last_close, received / np.where(is_open, 1.0, sold)),
-                "pnl": received + marked - paid - fees,
-                "cost": fees + slippage,
-                "exit_reason": np.where(is_open, OPEN, reason),
-                "bars": end - bar[first],
-            },
-            columns=list(TRADE_COLUMNS),
-        )
-        return trades.iloc[np.argsort(bar[first], kind="stable")].reset_index(drop=True)
+        return round_trips(self.name, self.times, self.symbols, self.fills, self.close, self.split_factor)
 
     def equity_frame(self) -> pd.DataFrame:
         """Return the account by bar: `date, equity, return, drawdown, cash, gross_exposure, turnover, cost`.
@@ -260,31 +190,6 @@ def simple_returns(equity: np.ndarray) -> np.ndarray:
     return np.where(alive, equity[1:] / np.where(alive, before, 1.0) - 1.0, 0.0)
 
 
-def _follow_positions(
-    ledger: Ledger, asset: np.ndarray, quantity: np.ndarray, bar: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each fill (grouped by asset, in time order) its round trip's number and the shares held after it."""
-    trips, holdings = [], []
-    current, trip, held, bought = -1, -1, 0.0, 0.0
-    for i, (column, change) in enumerate(zip(asset.tolist(), quantity.tolist(), strict=True)):
-        if column != current:
-            current, held, bought = column, 0.0, 0.0
-        if change > 0 and held == 0.0:
-            trip, bought = trip + 1, 0.0
-        bought += max(change, 0.0)
-        tolerance = FLAT_TOLERANCE * bought
-        if held + change < -tolerance:
-            raise ValueError(
-                f"Ledger {ledger.name!r} sells {-change:g} {ledger.symbols[column]} in bar {int(bar[i])}"
-                f" ({ledger.times[bar[i]]}), but {held:g} are held. If a split fell into the position, pass the"
-                " ratios as split=."
-            )
-        held = held + change if held + change > tolerance else 0.0
-        trips.append(trip)
-        holdings.append(held)
-    return np.array(trips, np.int64), np.array(holdings, np.float64)
-
-
 def _check_fills(ledger: Ledger) -> None:
     fills, where = ledger.fills, f"Ledger {ledger.name!r}: fills"
     missing = [column for column in FILL_COLUMNS if column not in fills.columns]
@@ -310,10 +215,3 @@ def _check_fills(ledger: Ledger) -> None:
             row = int(np.flatnonzero(bad)[0])
             rule = "must be above 0" if column == "shares" else "must not be negative"
             raise ValueError(f"{where} have {column} {values[row]} in row {row}; it {rule}.")
-
-
-def _empty_trades() -> pd.DataFrame:
-    types = {"ticker": "str", "entry_date": "datetime64[ns]", "exit_date": "datetime64[ns]", "exit_reason": "str"}
-    return pd.DataFrame(
-        {c: pd.Series(dtype=types.get(c, "int64" if c == "bars" else "float64")) for c in TRADE_COLUMNS}
-    )

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class Labelled:
     """Access to labels, shared by `Panel` and `Market`."""
 
     labels: Labels | None
+    close: Any
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ class Labelled:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed; labels stay."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]  # its users are dataclasses
 
     def find_rows(self, start: Any = None, end: Any = None) -> slice:
         """Return the rows of a span given by dates (both ends included) or by row numbers as in a Python slice.
@@ -91,7 +92,7 @@ class Labelled:
         Raises:
             ValueError: if the span is not a date, is the wrong way round or holds no bar.
         """
-        num_bars = self.close.shape[0]  # type: ignore[attr-defined]
+        num_bars = self.close.shape[0]
         lo = _row_of(self, start, 0, "start", side="left")
         hi = _row_of(self, end, num_bars, "end", side="right")
         if lo >= hi:
@@ -103,23 +104,23 @@ class Labelled:
         return slice(lo, hi)
 
 
-def _row_of(labelled: Labelled, value: Any, default: int, name: str, side: str) -> int:
+def _row_of(labelled: Labelled, value: Any, default: int, name: str, side: Literal["left", "right"]) -> int:
     if value is None:
         return default
     if isinstance(value, int | np.integer):
-        return slice(int(value)).indices(labelled.close.shape[0])[1]  # type: ignore[attr-defined]
+        return slice(int(value)).indices(labelled.close.shape[0])[1]
     moment = read_date(value, name)
     unit = np.datetime_data(moment)[0]
     if unit in ("Y", "M", "W", "D"):
         last = side == "right"
         day = (moment + np.timedelta64(int(last), unit)).astype("datetime64[D]").astype(np.int64) - int(last)
-        return int(np.searchsorted(_sessions_of(labelled), day, side=side))  # type: ignore[call-overload]
-    return int(np.searchsorted(labelled.times, moment.astype("datetime64[ns]"), side=side))  # type: ignore[call-overload]
+        return int(np.searchsorted(_sessions_of(labelled), day, side=side))
+    return int(np.searchsorted(labelled.times, moment.astype("datetime64[ns]"), side=side))
 
 
 def _sessions_of(labelled: Labelled) -> np.ndarray:
     """Return `[T]` trading days since 1970-01-01."""
-    return np.asarray(labelled.sessions).astype(np.int64)  # type: ignore[attr-defined]
+    return np.asarray(labelled.sessions).astype(np.int64)
 
 
 def name_moment(time: Any) -> str:

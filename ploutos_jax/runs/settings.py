@@ -47,7 +47,7 @@ class RunSettings:
         train: learner.
     """
 
-    preset: Literal[tuple(PRESETS)] = "default"  # type: ignore[valid-type]
+    preset: Literal[tuple(PRESETS)] = "default"  # type: ignore[valid-type]  # names as data
     config: str | None = None
     output: str | None = None
     resume: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.scaling import FeatureScaling
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import Array, EnvParams

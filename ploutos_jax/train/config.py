@@ -120,16 +120,17 @@ class TrainConfig:
         stretches = self.steps_per_rollout // self.steps_per_chunk
         num_pairs = self.num_envs * stretches
         possible = [number for number in range(1, num_pairs + 1) if num_pairs % number == 0]
-        if self.batch_size is not None:
+        batch_size = self.batch_size
+        if batch_size is not None:
             sizes = {self.timesteps_per_update // number: number for number in possible}
-            if self.batch_size not in sizes:
-                near = min(sizes, key=lambda size: abs(size - self.batch_size))  # type: ignore[operator]
+            if batch_size not in sizes:
+                near = min(sizes, key=lambda size: abs(size - batch_size))
                 raise ValueError(
-                    f"batch_size={self.batch_size} does not divide the {self.timesteps_per_update} samples of a"
+                    f"batch_size={batch_size} does not divide the {self.timesteps_per_update} samples of a"
                     f" rollout (num_envs={self.num_envs} x {self.steps_per_rollout} steps) into whole stretches of"
                     f" {self.steps_per_chunk} bars. The nearest size that does is {near}."
                 )
-            object.__setattr__(self, "num_minibatches", sizes[self.batch_size])
+            object.__setattr__(self, "num_minibatches", sizes[batch_size])
         if num_pairs % self.num_minibatches:
             near = min(possible, key=lambda number: abs(number - self.num_minibatches))
             raise ValueError(

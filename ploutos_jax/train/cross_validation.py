@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
@@ -22,9 +23,10 @@ from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.memory import device_bytes, fit_to_device
-from ploutos_jax.train.population import first_state, make_hyperparams, of_seed, update_all
+from ploutos_jax.train.population import first_state, make_hyperparams, of_seed
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.ppo.learner import Learner, TrainState
+from ploutos_jax.train.updates import States, run_updates, update_all
 
 Stage = tuple[tuple[Agent, ...], ...]
 """Agents by fold and seed after a part of the training."""
@@ -88,15 +90,18 @@ class FoldTrainer:
         """
         params = [self.params_of(market) for market in markets]
         filled = [*params, *[params[-1]] * (self.folds_at_once - len(params))]
-        states = [first_state(self.learner, each) for each in filled]
+        firsts = [first_state(self.learner, each) for each in filled]
         numbers = make_hyperparams(self.learner, hyper)
         is_batch = self.folds_at_once > 1
-        state, stacked = (_stack(states), _stack(filled)) if is_batch else (states[0], filled[0])
+        state, stacked = (_stack(firsts), _stack(filled)) if is_batch else (firsts[0], filled[0])
+        do_update = _update_folds if is_batch else _update_fold
         state = _copied(state)
         ends = np.linspace(0, self.config.num_updates, num_stages + 1).round().astype(int)
         for stage, count in enumerate(np.diff(ends), start=1):
-            state, figures = _advance(self.learner, is_batch, state, stacked, numbers, jnp.int32(count))
-            figures = jax.tree.map(partial(self._by_fold_and_seed, is_batch), jax.device_get(figures))
+            # Only the metrics of the last update are asked for, or of the first that failed for good.
+            states, rows = run_updates(do_update, 1, self.learner, States(state), stacked, numbers, jnp.int32(count))
+            state, newest = states.now, jax.tree.map(lambda row: row[0], jax.device_get(rows))
+            figures = jax.tree.map(partial(self._by_fold_and_seed, is_batch), newest)
             self._refuse_divergence(figures, len(markets))
             update = int(np.max(state.update))
             agents = tuple(
@@ -144,32 +149,15 @@ class FoldTrainer:
         return [_copied(of_seed(agents, seed, self.config.num_seeds)) for seed in range(self.config.num_seeds)]
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _advance(
-    learner: Algorithm, is_batch: bool, state: TrainState, params: EnvParams, hyper: Hyper, count: jax.Array
-) -> tuple[TrainState, Metrics]:
-    """Do `count` updates of every fold; return the figures of the last, or of the first that failed for good."""
+def _update_fold(learner: Algorithm, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
+    """Do one update of every seed of a fold; the metrics say which it was."""
+    moved, metrics = update_all(learner, state, params, hyper)
+    return moved, {**metrics, "update": moved.update}
 
-    def update(state: TrainState) -> tuple[TrainState, Metrics]:
-        one = partial(update_all, learner)
-        moved, figures = (
-            jax.vmap(one, in_axes=(0, 0, None))(state, params, hyper) if is_batch else one(state, params, hyper)
-        )
-        return moved, {**figures, "update": moved.update}
 
-    shapes = jax.eval_shape(update, state)[1]
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-    def go_on(carry: tuple[jax.Array, TrainState, Metrics]) -> jax.Array:
-        i, _, figures = carry
-        return (i < count) & ~(figures["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
-
-    def body(carry: tuple[jax.Array, TrainState, Metrics]) -> tuple[jax.Array, TrainState, Metrics]:
-        i, state, _ = carry
-        return i + 1, *update(state)
-
-    _, state, figures = jax.lax.while_loop(go_on, body, (jnp.int32(0), state, nothing))
-    return state, figures
+def _update_folds(learner: Algorithm, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
+    """Do one update of every fold, each with its own market."""
+    return jax.vmap(partial(_update_fold, learner), in_axes=(0, 0, None))(state, params, hyper)
 
 
 def _padded(market: Market, num_bars: int) -> Market:

@@ -4,16 +4,15 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from ploutos_jax.agents.agent import Agent, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.rewards import resolve_reward
 from ploutos_jax.env.trading import TradingEnv
@@ -27,7 +26,7 @@ from ploutos_jax.train.checkpoints.resume import check_features, check_resumable
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
-from ploutos_jax.train.population import first_state, make_hyperparams, of_seed, update_all
+from ploutos_jax.train.population import first_state, make_hyperparams, of_seed
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.ppo.learner import Learner, TrainState
 from ploutos_jax.train.resampling import Refresh, compile_refreshed
@@ -35,6 +34,7 @@ from ploutos_jax.train.run.folder import RunFolder, check_output
 from ploutos_jax.train.run.loggers import Logger
 from ploutos_jax.train.run.provenance import describe_making
 from ploutos_jax.train.run.resources import machine_figures
+from ploutos_jax.train.updates import States, run_updates, update_all
 
 _MAX_UPDATES_PER_CALL = 64
 _SECONDS_PER_CALL = 2.0
@@ -214,42 +214,6 @@ def _strongly_typed(params: EnvParams) -> EnvParams:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
 
 
-class _States(struct.PyTreeNode):
-    """Where a run stands, and where it stood after the last update that did not end with a skipped gradient step."""
-
-    now: TrainState
-    good: TrainState
-
-
-_Carry = tuple[jax.Array, _States, Metrics, jax.Array]
-
-
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _run_updates(
-    learner: Algorithm, states: _States, params: EnvParams, hyper: Hyper, count: jax.Array
-) -> tuple[_States, Metrics]:
-    """Do `count` updates and return their figures in the first rows of `[_MAX_UPDATES_PER_CALL]` buffers.
-
-    The count is data, not shape: how many updates a call makes can follow the clock without another compilation and
-    without changing a bit of the result. An update that skips too many gradient steps in a row is the last one.
-    """
-    shapes = jax.eval_shape(partial(update_all, learner), states.now, params, hyper)[1]
-    buffers = jax.tree.map(lambda x: jnp.zeros((_MAX_UPDATES_PER_CALL, *x.shape), x.dtype), shapes)
-
-    def body(carry: _Carry) -> _Carry:
-        i, states, buffers, _ = carry
-        now, metrics = update_all(learner, states.now, params, hyper)
-        is_good = (now.skipped_in_row == 0).all()
-        good = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), now, states.good)
-        failed = (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
-        buffers = jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
-        return i + 1, _States(now=now, good=good), buffers, failed
-
-    start = (jnp.int32(0), states, buffers, jnp.asarray(False))
-    _, states, buffers, _ = jax.lax.while_loop(lambda c: (c[0] < count) & ~c[3], body, start)
-    return states, buffers
-
-
 @dataclasses.dataclass
 class _Run:
     """The host's side of a run: how many updates per call, figures, checkpoints."""
@@ -272,16 +236,19 @@ class _Run:
         # pass through an identity gives each a buffer of its own that may be donated.
         state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state))
         copy = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))
-        states = _States(now=copy(state), good=copy(state))
+        states = States(now=copy(state), good=copy(state))
         done = last_saved = _updates_of(state)
         if checkpoints is not None:
             # So that a run that is ended while it compiles can go on; it is written meanwhile.
             checkpoints.save(done, state)
         compile_began = time.perf_counter()
         if self.refresh is None:
-            program = _run_updates.lower(self.learner, states, self.params, self.hyper, jnp.int32(1)).compile()
+            arguments = (states, self.params, self.hyper, jnp.int32(1))
+            program = run_updates.lower(update_all, _MAX_UPDATES_PER_CALL, self.learner, *arguments).compile()
         else:
-            program = compile_refreshed(_run_updates, self.learner, self.refresh, states, self.params, self.hyper)
+            program = compile_refreshed(
+                _MAX_UPDATES_PER_CALL, self.learner, self.refresh, states, self.params, self.hyper
+            )
         compile_seconds = time.perf_counter() - compile_began
         if checkpoints is not None:
             checkpoints.wait()
@@ -305,14 +272,14 @@ class _Run:
             per_call = _calls_for(count, now - call_began)
             failed = np.max(figures["skipped_in_row"][made - 1]) >= MAX_SKIPPED_IN_ROW
             if not failed and (done % eval_every == 0 or done == config.num_updates):
-                rows[-1] |= self._score(states.good, folder, best)
+                rows[-1] |= self._score(states.last_good, folder, best)
             self._tell(rows, done, folder)
             stopping = failed or self.should_stop()
             if done - last_saved >= save_every or stopping or done == config.num_updates:
                 last_saved = done
                 if checkpoints is not None and folder is not None:
                     folder.flush()
-                    checkpoints.save(_updates_of(states.good), states.good)
+                    checkpoints.save(_updates_of(states.last_good), states.last_good)
                     stopping = stopping or self.should_stop()  # a signal may have come meanwhile: all is saved
                 if config.checkpoint_every is None and time.perf_counter() - saved_at < _SECONDS_PER_CHECKPOINT:
                     save_every = min(2 * save_every, max(config.num_updates // 10, save_every))
@@ -321,7 +288,7 @@ class _Run:
                 raise self._failure({name: values[made - 1] for name, values in figures.items()}, states, folder)
             if stopping:
                 break
-        return states.good
+        return states.last_good
 
     def _score(self, state: TrainState, folder: RunFolder | None, best: BestAgent | None) -> MetricsRow:
         """Return held-out figures of a state for the row of its update; the best agent so far is kept."""
@@ -334,14 +301,14 @@ class _Run:
             folder.add({"best": best.found})
         return {HELD_OUT_PREFIX + name: value for name, value in figures.items()}
 
-    def _failure(self, figures: Metrics, states: _States, folder: RunFolder | None) -> DivergedError:
+    def _failure(self, figures: Metrics, states: States, folder: RunFolder | None) -> DivergedError:
         """Return what to say of a run whose last update has these figures."""
         in_row = np.atleast_1d(figures["skipped_in_row"])
         place = int(np.argmax(in_row))
         seed = self.learner.config.seeds[place] if in_row.size > 1 else None
         where = "Nothing was saved, as the run has no output folder."
         if folder is not None:
-            where = f"The last good state, after update {_updates_of(states.good)}, is saved in {folder.path}."
+            where = f"The last good state, after update {_updates_of(states.last_good)}, is saved in {folder.path}."
         code = int(np.atleast_1d(figures["fault"])[place])
         return DivergedError(describe_fault(code, _updates_of(states.now), seed, where))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.network import Network
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import TrainConfig

@@ -11,7 +11,7 @@ from jax.scipy.special import betainc
 
 from ploutos_jax.agents.scaling import fit_features
 from ploutos_jax.env.types import EnvParams
-from ploutos_jax.train.algorithm import Algorithm, Metrics
+from ploutos_jax.train.algorithm import Algorithm
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.ppo.learner import TrainState
 from ploutos_jax.train.resampling import Refresh
@@ -52,13 +52,6 @@ def make_hyperparams(learner: Algorithm, hyper: Hyper | None) -> Hyper:
                 f" num_seeds={num_seeds} seeds."
             )
     return jax.tree.map(lambda x: jnp.broadcast_to(x, wanted), leaves)
-
-
-def update_all(learner: Algorithm, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
-    """Do one update of every seed."""
-    if learner.config.num_seeds == 1:
-        return learner.update(state, params, hyper)
-    return jax.vmap(learner.update, in_axes=(0, None, 0))(state, params, hyper)
 
 
 def of_seed(stacked: Any, index: int, num_seeds: int) -> Any:

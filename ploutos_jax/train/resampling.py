@@ -9,7 +9,7 @@ it trains on, the first one too, comes out of one and the same compiled program.
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,8 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
-from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW
 from ploutos_jax.train.ppo.learner import TrainState
-
-RunUpdates = Callable[..., tuple[Any, Metrics]]
-"""`(learner, states, params, hyper, count) -> (states, figures by row)`."""
+from ploutos_jax.train.updates import States, has_failed, repeat, run_updates, update_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +76,12 @@ def restart(learner: Algorithm, state: TrainState, params: EnvParams) -> TrainSt
 
 
 def compile_refreshed(
-    run_updates: RunUpdates, learner: Algorithm, refresh: Refresh, states: Any, params: EnvParams, hyper: Hyper
-) -> Callable[[Any, EnvParams, Hyper, Array], tuple[Any, Metrics]]:
+    num_rows: int, learner: Algorithm, refresh: Refresh, states: States, params: EnvParams, hyper: Hyper
+) -> Callable[[States, EnvParams, Hyper, Array], tuple[States, Metrics]]:
     """Compile `run_updates` with draws of markets between its updates; return a function called as its program is.
 
     Args:
-        run_updates: does a number of updates on one market.
+        num_rows: rows of metrics to keep; a call makes at most as many updates.
         learner: of the run.
         refresh: how markets are replaced.
         states: the states that it runs on.
@@ -101,13 +98,13 @@ def compile_refreshed(
     market = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.replace(**dict.fromkeys(kept)))
     rest = params.replace(market=None)
     source, function = refresh.draw.source, refresh.draw.function
-    static = (run_updates, learner, function, refresh.every)
+    static = (num_rows, learner, function, refresh.every)
     arguments = (states, market, rest, source, kept, hyper, jnp.int32(1), jnp.asarray(True))
     program = _run_refreshed.lower(*static, *arguments).compile()
     held = {"market": market, "is_missing": True}
     del market, arguments
 
-    def call(states: Any, params: EnvParams, hyper: Hyper, count: Array) -> tuple[Any, Metrics]:
+    def call(states: States, params: EnvParams, hyper: Hyper, count: Array) -> tuple[States, Metrics]:
         rest = params.replace(market=None)
         states, made, figures = program(
             states, held.pop("market"), rest, source, kept, hyper, count, jnp.asarray(held["is_missing"])
@@ -118,13 +115,17 @@ def compile_refreshed(
     return call
 
 
+_Place = tuple[States, Market, Array]
+"""Where a run stands, the market drawn last, and whether it is yet to be drawn."""
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=(4, 5))
 def _run_refreshed(
-    run_updates: RunUpdates,
+    num_rows: int,
     learner: Algorithm,
     function: Callable[[Array, Any], Market],
     every: int,
-    states: Any,
+    states: States,
     market: Market,
     params: EnvParams,
     source: Any,
@@ -132,11 +133,12 @@ def _run_refreshed(
     hyper: Hyper,
     count: Array,
     is_missing: Array,
-) -> tuple[Any, Market, Metrics]:
+) -> tuple[States, Market, Metrics]:
     """Do `count` updates in stretches between draws; figures come in the first rows, as `run_updates` gives them.
 
     Args:
-        run_updates, learner, function, every: static, see `Refresh`.
+        num_rows: of metrics, static.
+        learner, function, every: static, see `Refresh`.
         states: where the run stands.
         market: the one drawn last.
         params: numbers without a market.
@@ -147,14 +149,15 @@ def _run_refreshed(
         is_missing: bool, whether `market` is yet to be drawn, as it is when a run starts or is resumed.
     """
     whole = jax.eval_shape(lambda m: params.replace(market=m.replace(**kept)), market)
-    shapes = jax.eval_shape(partial(run_updates, learner), states, whole, hyper, count)[1]
+    run = partial(run_updates, update_all, num_rows, learner)
+    shapes = jax.eval_shape(run, states, whole, hyper, count)[1]
     buffers = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
     def on(market: Market) -> EnvParams:
         return params.replace(market=market.replace(**kept))
 
     def draw(number: Array) -> Market:
-        key = jax.random.fold_in(_first_key(states.now.draws), number)
+        key = jax.random.fold_in(_first_key(cast(Array, states.now.draws)), number)
         drawn = function(key, source).replace(**dict.fromkeys(kept))
         return jax.tree.map(lambda new, old: new.astype(old.dtype), drawn, market)
 
@@ -162,21 +165,20 @@ def _run_refreshed(
         begin = partial(restart, learner, params=on(market))
         return begin(now) if learner.config.num_seeds == 1 else jax.vmap(begin)(now)
 
-    def stretch(carry: tuple[Array, Any, Market, Metrics, Array, Array]) -> Any:
-        done, states, market, buffers, is_missing, _ = carry
+    def stretch(done: Array, place: _Place, buffers: Metrics) -> tuple[Array, _Place, Metrics, Array]:
+        states, market, is_missing = place
         before = jnp.max(states.now.update)
         is_due = (before > 0) & (before % every == 0)
         market = jax.lax.cond(is_due | is_missing, lambda _: draw(before // every), lambda m: m, market)
         now = jax.lax.cond(is_due, begin_anew, lambda now, _: now, states.now, market)
         asked = jnp.minimum(count - done, every - before % every)
-        states, figures = run_updates(learner, states.replace(now=now), on(market), hyper, asked)
+        states, figures = run(states.replace(now=now), on(market), hyper, asked)
         made = jnp.max(states.now.update) - before
         buffers = jax.tree.map(partial(_put_rows, done=done, made=made), buffers, figures)
-        failed = (figures["skipped_in_row"][made - 1] >= MAX_SKIPPED_IN_ROW).any()
-        return done + made, states, market, buffers, jnp.asarray(False), failed
+        failed = has_failed(jax.tree.map(lambda x: x[made - 1], figures))
+        return made, (states, market, jnp.asarray(False)), buffers, failed
 
-    start = (jnp.int32(0), states, market, buffers, is_missing, jnp.asarray(False))
-    _, states, market, buffers, _, _ = jax.lax.while_loop(lambda c: (c[0] < count) & ~c[5], stretch, start)
+    (states, market, _), buffers = repeat(stretch, (states, market, is_missing), buffers, count)
     return states, market, buffers
 
 

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu" / "first_light.py"
+SOURCES = [path.read_text(encoding="utf-8") for path in (SCRIPT, *sorted((SCRIPT.parent / "stages").glob("*.py")))]
 
 
 def rehearse(folder, *flags):
@@ -31,7 +32,7 @@ def rehearse(folder, *flags):
 
 def own_imports():
     """Return module and name of everything that stages import from this project, wherever it stands."""
-    nodes = ast.walk(ast.parse(SCRIPT.read_text(encoding="utf-8")))
+    nodes = [node for source in SOURCES for node in ast.walk(ast.parse(source))]
     found = [
         (node.module or "", name.name) for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names
     ]
@@ -44,8 +45,8 @@ def test_what_stages_import_is_there(module, name):
 
 
 def test_the_tests_that_a_stage_runs_are_there():
-    source = SCRIPT.read_text(encoding="utf-8")
-    files = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    nodes = [node for source in SOURCES for node in ast.walk(ast.parse(source))]
+    files = [node.value for node in nodes if isinstance(node, ast.Constant)]
     files = [file for file in files if isinstance(file, str) and file.startswith("tests/") and file.endswith(".py")]
     assert files and all((ROOT / file).is_file() for file in files)
 

@@ -115,3 +115,30 @@ def test_the_step_never_calls_the_host_and_holds_no_large_constant():
     _, operations, names = trace_step(everything)
     assert not {name for name in names if "callback" in name or "infeed" in name}
     assert operations > trace_step(make_config("discrete", 11, **OFF))[1] > 50
+
+
+EVERYTHING = OPTIONAL | {"fees": "alpaca", "day_trade_rule": "pdt_2001", "settlement_days": 1, "remainder": "carry"}
+
+
+@pytest.mark.parametrize("fill", ["next_open", "next_close", "same_close"])
+@pytest.mark.parametrize("rules", [OFF, EVERYTHING], ids=["no rule", "every rule"])
+def test_costs_that_are_not_itemised_are_not_in_the_program(fill: str, rules: dict):
+    """Without the flag the step is the very text of one that itemises and whose record nobody reads."""
+    config = dataclasses.replace(make_config("discrete", 11, **rules), fill=fill)
+    market = random_market(0)
+    params = TradingEnv(config).default_params(market)
+    _, state = TradingEnv(config).reset_at(0, 10, params)
+    action = np.zeros(market.num_assets, np.int32)
+
+    def program(env: TradingEnv) -> str:
+        def step(params, state):
+            *outcome, info = env.step_env(jax.random.key(0), state, action, params)
+            assert ("order_moment" in info) == env.itemised
+            assert all((fill.costs is not None) == env.itemised for fill in info["fills"])
+            info = {name: value for name, value in info.items() if name != "order_moment"}
+            return *outcome, info | {"fills": tuple(fill.replace(costs=None) for fill in info["fills"])}
+
+        return jax.jit(step).lower(params, state).as_text()
+
+    env = TradingEnv(config)
+    assert program(env) == program(dataclasses.replace(env, itemised=True))

@@ -59,8 +59,8 @@ def reading(*arguments, **options):
         send()
     return read_training(*arguments, **options)
 
-calls, run_updates, save, read_training = [], loop._run_updates, store.Steps.save, command.read_training
-loop._run_updates = SimpleNamespace(lower=compiling)
+calls, run_updates, save, read_training = [], loop.run_updates, store.Steps.save, command.read_training
+loop.run_updates = SimpleNamespace(lower=compiling)
 store.Steps.save, command.read_training = saving, reading
 with exit_codes():
     sys.exit(command.main(sys.argv[4:]))

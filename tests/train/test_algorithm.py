@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.network import Network
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train.algorithm import Algorithm
 from ploutos_jax.train.checkpoints.checkpoint import restore

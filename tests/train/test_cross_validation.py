@@ -10,7 +10,7 @@ from ploutos_jax.agents.scaling import fit_features
 from ploutos_jax.datasets.splits import Window, cut
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.train import cross_validation
+from ploutos_jax.train import updates
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.cross_validation import FoldTrainer
 from ploutos_jax.train.loop import train_seeds
@@ -47,9 +47,9 @@ def train_folds(trainer, markets, num_stages=2, **more):
 
 @pytest.fixture(scope="module")
 def trained(trainer, markets):
-    cross_validation._advance.clear_cache()
+    updates.run_updates.clear_cache()
     stages = [train_folds(trainer, [market]) for market in markets]
-    return stages, cross_validation._advance._cache_size()
+    return stages, updates.run_updates._cache_size()
 
 
 def test_all_folds_are_one_program(trained):

@@ -87,9 +87,9 @@ class Watched:
     def __init__(self, jitted):
         self.jitted, self.num_programs, self.donated = jitted, 0, []
 
-    def lower(self, learner, states, *rest):
+    def lower(self, update, num_rows, learner, states, *rest):
         assert not any(leaf.aval.weak_type for leaf in jax.tree.leaves((states, *rest)))
-        program = self.jitted.lower(learner, states, *rest).compile()
+        program = self.jitted.lower(update, num_rows, learner, states, *rest).compile()
         self.num_programs += 1
 
         def call(states, *rest):
@@ -102,8 +102,8 @@ class Watched:
 
 def test_one_compilation_and_donated_buffers(monkeypatch):
     traces, updates, seen = [], [], []
-    watched = Watched(loop._run_updates)
-    monkeypatch.setattr(loop, "_run_updates", watched)
+    watched = Watched(loop.run_updates)
+    monkeypatch.setattr(loop, "run_updates", watched)
     update = Learner.update
     monkeypatch.setattr(Learner, "update", lambda *arguments: (updates.append(1), update(*arguments))[1])
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ploutos_jax.agents.agent import Network
+from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv

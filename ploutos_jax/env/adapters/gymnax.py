@@ -168,7 +168,7 @@ def _figures(info: Info) -> Info:
 
 def _gymnax_spaces() -> Any:
     try:
-        from gymnax.environments import spaces as gymnax_spaces  # pyright: ignore[reportMissingImports]
+        from gymnax.environments import spaces as gymnax_spaces  # pyright: ignore[reportMissingImports]  # extra
     except ImportError as error:
         raise ImportError("Spaces of a GymnaxEnv are those of gymnax: pip install gymnax.") from error
     return gymnax_spaces

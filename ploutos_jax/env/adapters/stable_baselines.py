@@ -9,7 +9,7 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 
 try:
-    from stable_baselines3.common.vec_env import VecEnv  # pyright: ignore[reportMissingImports]
+    from stable_baselines3.common.vec_env import VecEnv  # pyright: ignore[reportMissingImports]  # extra
 except ImportError as error:
     raise ImportError("StableBaselinesVecEnv needs Stable-Baselines3: pip install 'ploutos_jax[bench]'.") from error
 

@@ -8,7 +8,7 @@ from ploutos_jax.env.broker import fees
 from ploutos_jax.env.broker.account import exact_sum
 from ploutos_jax.env.broker.bar import Bar
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, Array, EnvParams, Fill
+from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, Array, Costs, EnvParams, Fill
 
 SMALL_ORDER = 1e-3
 """Share of the usual volume below which market impact grows linearly, not with the square root."""
@@ -155,6 +155,27 @@ def buy_within_cash(
     return fill, unfilled
 
 
+def itemise(config: EnvConfig, params: EnvParams, bar: Bar, fill: Fill, aim: Array, *, is_sale: bool) -> Fill:
+    """Return fills with what their fee consists of, charge by charge as `sell` and `buy_within_cash` add it up.
+
+    Args:
+        config, params: rules and numbers.
+        bar: the bar of the fills.
+        fill: of one moment.
+        aim: `[A]` price they were meant to get.
+        is_sale: the side of the fills.
+    """
+    shares = jnp.abs(fill.shares)
+    commission, charged = _charges(config, params, bar, shares, shares * fill.price, is_sale=is_sale)
+    is_trade = fill.reason != DELISTED
+
+    def paid(charge: Array | None) -> Array:
+        return jnp.zeros_like(shares) if charge is None else jnp.where(is_trade, charge, 0)
+
+    kinds = tuple(paid(charge) for charge in charged)
+    return fill.replace(costs=Costs(commission_cash=paid(commission), fees_cash=kinds, aim=aim))
+
+
 def _affordable_share(
     config: EnvConfig, params: EnvParams, bar: Bar, shares: Array, price: Array, available: Array
 ) -> Array:
@@ -185,11 +206,18 @@ def _fees(
 
     They never exceed the traded value, so that the sale of a penny stock cannot cost more than it brings.
     """
-    charged = fees.schedule_cash(notional, shares, bar.fee_rates, bar.fee_caps, config.schedule, is_sale=is_sale)
-    total = fees.commission_cash(notional, shares, params)
-    total = sum((x for x in charged if x is not None), start=total)
+    commission, charged = _charges(config, params, bar, shares, notional, is_sale=is_sale)
+    total = sum((x for x in charged if x is not None), start=commission)
     by_kind = tuple(jnp.zeros_like(notional) if x is None else x for x in charged)
     return jnp.minimum(total, notional), by_kind if config.schedule.rounding == "day" else ()
+
+
+def _charges(
+    config: EnvConfig, params: EnvParams, bar: Bar, shares: Array, notional: Array, *, is_sale: bool
+) -> tuple[Array, list[Array | None]]:
+    """Return the commission on fills, `[A]` dollars, and what each kind of the schedule charges, None for nothing."""
+    charged = fees.schedule_cash(notional, shares, bar.fee_rates, bar.fee_caps, config.schedule, is_sale=is_sale)
+    return fees.commission_cash(notional, shares, params), charged
 
 
 def _safe(x: Array) -> Array:

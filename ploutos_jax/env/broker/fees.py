@@ -84,7 +84,8 @@ class FeeSchedule:
         """Return rates and caps `[K, T]` of the K kinds at `[T]` sessions."""
         resolved = [kind.resolve(np.asarray(sessions)) for kind in self.kinds]
         shape = (len(self.kinds), len(sessions))
-        return tuple(np.array([r[i] for r in resolved], np.float64).reshape(shape) for i in (0, 1))  # type: ignore[return-value]
+        rates, caps = (np.array([pair[i] for pair in resolved], np.float64).reshape(shape) for i in (0, 1))
+        return rates, caps
 
 
 SEC = FeeKind(

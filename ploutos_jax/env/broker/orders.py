@@ -28,6 +28,22 @@ class Orders(struct.PyTreeNode):
     addressed: Array
 
 
+class OrderMoment(struct.PyTreeNode):
+    """The account and the bar as the agent's orders find them, for questions asked afterwards: what was ordered, say.
+
+    Attributes:
+        book: the account; exits that fill with the orders are not in it yet.
+        bar: the bar in which the orders fill.
+        price: `[A]` market price of the moment.
+        leaving: `[A]` bool, assets that an exit closes in this bar before or with the orders.
+    """
+
+    book: Book
+    bar: Bar
+    price: Array
+    leaving: Array
+
+
 def decide(
     config: EnvConfig,
     params: EnvParams,

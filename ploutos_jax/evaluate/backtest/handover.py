@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ploutos_jax.agents.acting import market_policy
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.datasets.splits import Window
 from ploutos_jax.env import observation, rewards
 from ploutos_jax.env.broker import account
@@ -52,7 +53,7 @@ def play_segments(name: str, market: Market, segments: Sequence[tuple[Window, Ag
         raise ValueError(f"Turns must lie end to end, got {[(w.start, w.stop) for w in windows]}.")
     first, stop = max(windows[0].start - 1, 0), windows[-1].stop
     span = market.window(first, stop)
-    env = TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1))
+    env = TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1), itemised=True)
     parts, runner = [], None
     for window, agent in segments:
         agent.check_market(market)

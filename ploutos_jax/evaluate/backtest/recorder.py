@@ -1,5 +1,6 @@
 """What a backtest records of each step on the device, and how that becomes a ledger on the host."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import pandas as pd
 from ploutos_jax.agents.provenance import UNKNOWN, Provenance
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Step
-from ploutos_jax.env.types import REASON_NAMES, EnvParams, Fill
+from ploutos_jax.env.types import REASON_NAMES, Costs, EnvParams, Fill
 from ploutos_jax.evaluate.ledger import FEE_PREFIX, FILL_COLUMNS, PART_COLUMNS, Ledger, Role
 from ploutos_jax.market.panel import Market
 
@@ -21,10 +22,15 @@ ACCOUNT = ("equity", "cash", "turnover", "cost", "fee_rounding", "interest")
 
 
 def record_account(params: EnvParams, step: Step) -> Records:
-    """Return the account of E environments after a step and its fills; what no ledger reads is not computed."""
+    """Return the account of E environments after a step and its fills; what no ledger reads is not computed.
+
+    Args:
+        params: numbers and market.
+        step: of an environment that itemises; without, the parts of a fee are not known.
+    """
     close = params.market.close[step.state.t]
     gross = jnp.abs(step.state.shares * close).sum(axis=-1)
-    # Fees by kind follow on the host from shares, prices and dates.
+    # What the day's rounding needs is, itemised, in the costs too.
     fills = tuple(fill.replace(fee_cash_by_kind=()) for fill in step.info["fills"])
     return {"gross_exposure": gross, "fills": fills, **{name: step.info[name] for name in ACCOUNT}}
 
@@ -104,27 +110,24 @@ def _fill_table(fills: tuple[Fill, ...], config: EnvConfig, span: Market) -> pd.
         "reason": np.asarray(REASON_NAMES, dtype=object)[stages.reason[step, stage, asset]],
     }
     parts = _in_proportion(away, np.abs(price - reference) * shares, "spread")
-    sessions = np.asarray(span.sessions)[bar]
-    parts |= _in_proportion(_fees_of(config, shares, shares * price, signed < 0, sessions), fee, "commission")
+    parts |= _in_proportion(_fee_parts(stages.costs, config, pick), fee, "commission")
     kinds = [name for name in parts if name.startswith(FEE_PREFIX)]
     return pd.DataFrame({name: (table | parts)[name] for name in (*FILL_COLUMNS, *PART_COLUMNS, *kinds)})
 
 
-def _fees_of(
-    config: EnvConfig, shares: np.ndarray, notional: np.ndarray, is_sale: np.ndarray, sessions: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return what commission and each kind of the schedule charge on fills `[K]`, by its name as a column."""
-    by_size = notional * config.commission_bps * 1e-4 + shares * config.commission_per_share
-    fees = {"commission": np.maximum(by_size + config.commission_per_order, config.commission_min)}
-    schedule = config.schedule
-    for kind in schedule.kinds:
-        rates, caps = kind.resolve(sessions)
-        charged = np.minimum((notional if kind.unit == "notional" else shares) * rates, caps)
-        if schedule.rounding == "fill":
-            charged = np.ceil(charged * 100 - 1e-6) / 100
+def _fee_parts(costs: Costs, config: EnvConfig, pick: Callable[[Any], np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what commission and each kind of the schedule charged on fills, `[num_fills]` dollars, by its column.
+
+    Args:
+        costs: as the broker itemised them, by step and moment.
+        config: names the kinds.
+        pick: takes the fills out of an array of all assets.
+    """
+    parts = {"commission": pick(costs.commission_cash)}
+    for kind, charged in zip(config.schedule.kinds, costs.fees_cash, strict=True):
         name = FEE_PREFIX + kind.name.lower()
-        fees[name] = fees.get(name, 0.0) + np.where((kind.sides == "both") | is_sale, charged, 0.0)
-    return fees
+        parts[name] = parts.get(name, 0.0) + pick(charged)
+    return parts
 
 
 def _in_proportion(parts: dict[str, np.ndarray], total: np.ndarray, rest: str) -> dict[str, np.ndarray]:

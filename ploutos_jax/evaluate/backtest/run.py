@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from ploutos_jax.agents.acting import market_policy
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
@@ -134,7 +135,7 @@ def _span(market: Market, start: Any, end: Any) -> Market:
 
 
 def _whole_span(config: EnvConfig, span: Market) -> TradingEnv:
-    return TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1))
+    return TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1), itemised=True)
 
 
 def _start(env: TradingEnv, params: EnvParams, seed: int, num_envs: int) -> Runner:

@@ -103,7 +103,7 @@ def bootstrap_interval(
         mean_block = max(usual_block(column) for column in (values[:, None] if values.ndim == 1 else values).T)
     if len(values) < FEWEST:
         return Interval(NAN, NAN, estimate, mean_block)
-    source = StationaryBootstrap(mean_block, values, seed=np.random.default_rng(seed))  # type: ignore[arg-type]
+    source = StationaryBootstrap(mean_block, values, seed=np.random.default_rng(seed))  # type: ignore[arg-type]  # stub
     figures = np.array([statistic(np.asarray(sample[0])) for sample, _ in source.bootstrap(resamples)])
     figures = figures[np.isfinite(figures)]
     if not figures.size:

@@ -3,9 +3,11 @@
 Whoever picks the best of many runs, seeds or checkpoints picks luck too. Each of them is a trial.
 """
 
+import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from ploutos_jax.train.held_out import HELD_OUT_PREFIX
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
 
-class Trials(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trials:
     """What was tried.
 
     Attributes:
@@ -49,9 +52,9 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float | Non
     Raises:
         ValueError: if a folder is missing or holds no run, or a `config.yaml` cannot be read.
     """
-    given = [run_folders] if isinstance(run_folders, str) or hasattr(run_folders, "__fspath__") else run_folders
+    given = [run_folders] if isinstance(run_folders, str | os.PathLike) else run_folders
     runs: dict[Path, Run] = {}
-    for one in map(Path, given):  # type: ignore[arg-type]
+    for one in map(Path, given):
         found = find_runs(one)
         if not found:
             raise ValueError(f"{one} holds no run: a run folder has a file {CONFIG_FILE}.")

@@ -6,8 +6,9 @@ Pure NumPy and pandas functions of a ledger or its returns. A value in row t use
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.evaluate.ledger import FLAT_TOLERANCE, Ledger
+from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import ROUNDING, drawdown_spells
+from ploutos_jax.evaluate.round_trips import FLAT_TOLERANCE
 from ploutos_jax.market.calendar import Calendar
 
 WINDOWS = (1.0, 1 / 2, 1 / 4, 1 / 12)

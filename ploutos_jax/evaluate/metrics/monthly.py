@@ -28,8 +28,8 @@ def monthly_returns(times: np.ndarray, returns: np.ndarray) -> pd.DataFrame:
     grown = pd.Series(np.where(np.isfinite(returns), returns, 0.0) + 1.0).groupby(months).prod() - 1.0
     years = 1970 + np.asarray(grown.index) // 12
     table = pd.DataFrame(np.nan, index=pd.Index(np.unique(years), name="year"), columns=list(range(1, 13)))
-    for month, value in grown.items():
-        table.loc[1970 + int(month) // 12, int(month) % 12 + 1] = value  # type: ignore[arg-type]
+    for month, value in zip(np.asarray(grown.index), grown, strict=True):
+        table.loc[1970 + int(month) // 12, int(month) % 12 + 1] = value
     table["year"] = (table.fillna(0.0) + 1.0).prod(axis=1) - 1.0
     return table
 

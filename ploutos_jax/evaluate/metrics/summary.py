@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ploutos_jax.evaluate.ledger import OPEN, Ledger, simple_returns
+from ploutos_jax.evaluate.ledger import Ledger, simple_returns
 from ploutos_jax.evaluate.metrics.benchmark import alpha as alpha
 from ploutos_jax.evaluate.metrics.benchmark import beta as beta
 from ploutos_jax.evaluate.metrics.benchmark import correlation as correlation
@@ -56,6 +56,7 @@ from ploutos_jax.evaluate.metrics.trades import profit_factor as profit_factor
 from ploutos_jax.evaluate.metrics.trades import total_cost as total_cost
 from ploutos_jax.evaluate.metrics.trades import turnover as turnover
 from ploutos_jax.evaluate.metrics.trades import win_rate as win_rate
+from ploutos_jax.evaluate.round_trips import OPEN
 
 
 def daily_returns(ledger: Ledger) -> np.ndarray:

@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from ploutos_jax.evaluate.ledger import OPEN
 from ploutos_jax.evaluate.metrics.returns import NAN, ratio_of, total_return
+from ploutos_jax.evaluate.round_trips import OPEN
 
 STOPS, TARGETS = ("stop", "trailing"), ("target",)
 """Exit reasons that count as a stop and as a target."""

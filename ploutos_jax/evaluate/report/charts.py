@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.evaluate.ledger import OPEN, Ledger
+from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import exposure
 from ploutos_jax.evaluate.metrics.summary import (
     cvar_95,
@@ -18,6 +18,7 @@ from ploutos_jax.evaluate.metrics.summary import (
 )
 from ploutos_jax.evaluate.report import svg
 from ploutos_jax.evaluate.report.plot_style import dollars, percent, shorten
+from ploutos_jax.evaluate.round_trips import OPEN
 
 AGENT = "c0"
 NUM_COLORS = 36

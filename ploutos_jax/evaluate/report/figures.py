@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ploutos_jax.evaluate.ledger import OPEN, Ledger
+from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.report import plot_style
 from ploutos_jax.evaluate.report.plot_style import LIGHT, Look
+from ploutos_jax.evaluate.round_trips import OPEN
 
 
 def draw_equity(

@@ -117,7 +117,7 @@ def style_axes(axes: Axes, look: Look, label: str) -> None:
 def date_axis(axes: Axes, times: np.ndarray, look: Look) -> None:
     """Fit the horizontal axis to the dates and label it shortly."""
     first, last = times[0], times[-1]
-    axes.set_xlim(first, last if last > first else first + np.timedelta64(1, "D"))  # type: ignore[arg-type]
+    axes.set_xlim(first, last if last > first else first + np.timedelta64(1, "D"))  # type: ignore[arg-type]  # its stubs know floats
     locator = mdates.AutoDateLocator(minticks=3, maxticks=11)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, show_offset=False))
@@ -195,7 +195,7 @@ def label_ends(axes: Axes, names: Sequence[str], values: Sequence[float], colors
     figure = axes.figure
     to_share = axes.transData + axes.transAxes.inverted()
     ends = np.array([to_share.transform((0.0, value))[1] for value in values])
-    height = axes.get_position().height * figure.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
+    height = axes.get_position().height * figure.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]  # axes have one
     places = spread_labels(ends, 1.45 * look.text / 72 / height)
     for i, (name, color) in enumerate(zip(names, colors, strict=True)):
         axes.annotate(

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.evaluate.ledger import FILL_REASONS, OPEN
+from ploutos_jax.evaluate.ledger import FILL_REASONS
 from ploutos_jax.evaluate.report.plot_style import dollars, percent
 from ploutos_jax.evaluate.report.tables import NOTHING, count, day, signed, table, value_of
+from ploutos_jax.evaluate.round_trips import OPEN
 
 MOST_TRADES = 400
 """Trades that the page lists; all are in `trades.parquet`."""

@@ -123,10 +123,6 @@ def write_report(
     figures = {name: summarize(one, benchmark=None if one is reference else reference) for name, one in ledgers.items()}
     relative_to = next((name for name, one in others.items() if one is reference), "")
     evidence = evidence_of(ledgers, figures, trials)
-    content: dict[str, Any] = {"name": ledger.name, **figures[ledger.name]}
-    content["baselines"] = {name: figures[name] for name in baselines}
-    if benchmark is not None:
-        content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
     verdict = judge(
         ledger.name,
         figures,
@@ -137,6 +133,11 @@ def write_report(
         data=facts.get("data", ""),
         worst_scenario=worst_scenario(stress),
     )
+    # The strategy's own metrics on top, those of the others below them.
+    content: dict[str, Any] = {"name": ledger.name, **figures[ledger.name]}
+    content["baselines"] = {name: figures[name] for name in baselines}
+    if benchmark is not None:
+        content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
     content["provenance"] = {"sample": ledger.provenance.sample, **dataclasses.asdict(ledger.provenance)}
     if stress is not None:
         content["stress"] = {str(name): row for name, row in stress.to_dict("index").items()}
@@ -154,6 +155,12 @@ def write_report(
         stress=stress,
         relative_to=relative_to,
     )
+    pictures = _pictures(ledger, baselines, benchmark, plotted, title)
+    return write_files(folder, content, page, _frames(ledger, others, stress), pictures)
+
+
+def _frames(ledger: Ledger, others: Mapping[str, Ledger], stress: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """Return the Parquet files of a report by name."""
     frames = {
         "equity.parquet": ledger.equity_frame(),
         "trades.parquet": ledger.trades,
@@ -162,11 +169,18 @@ def write_report(
     }
     if stress is not None:
         frames["stress.parquet"] = stress.reset_index()
+    return frames
+
+
+def _pictures(
+    ledger: Ledger, baselines: Mapping[str, Ledger], benchmark: Ledger | None, tickers: Sequence[str], title: str
+) -> dict[str, bytes]:
+    """Return the PNG files of a report by name: the equity of all, and the trades of each of the tickers."""
     drawn = {name: one for name, one in drawable({ledger.name: ledger, **baselines}).items() if name in baselines}
     pictures = {"backtest_equity.png": draw_equity(ledger, drawn, benchmark=benchmark, title=title)}
-    for ticker in plotted:
+    for ticker in tickers:
         pictures[f"backtest_trades_{quote(ticker, safe='')}.png"] = draw_trades(ledger, ticker)
-    return write_files(folder, content, page, frames, {name: to_png(drawn) for name, drawn in pictures.items()})
+    return {name: to_png(picture) for name, picture in pictures.items()}
 
 
 def write_files(

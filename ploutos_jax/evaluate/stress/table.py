@@ -16,7 +16,8 @@ import pandas as pd
 from rich.table import Table
 
 from ploutos_jax.agents.acting import market_policy
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
@@ -197,7 +198,7 @@ class _Test:
         config = dataclasses.replace(self.config, episode_length=self.num_steps)
         if participation is not None and config.max_participation is None:
             config = dataclasses.replace(config, max_participation=participation)
-        env = TradingEnv(config)
+        env = TradingEnv(config, itemised=True)
         params = env.default_params(self.agent.with_own_sectors(market))
         path = np.arange(draws) if market.num_bars > self.length else np.zeros(draws, int)
         starts = jnp.asarray(path * self.length + self.offset, jnp.int32)
@@ -232,13 +233,12 @@ def _play(
     observation, state = jax.vmap(lambda row: env.reset_at(row, row + num_steps, params))(starts)
     runner = Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
 
-    def record(step: Step) -> tuple[Any, ...]:
-        return step.state, step.action, step.info["fills"], step.info["equity"]
+    measure = jax.vmap(partial(measure_execution, env.config, params, usually))
 
-    _, _, (after, actions, fills, equity) = rollout(env, params, policy, runner, num_steps, record, auto_reset=False)
-    before = jax.tree.map(lambda one, all_: jnp.concatenate([one[None], all_[:-1]]), state, after)
-    measure = partial(measure_execution, env.config, params, usually)
-    execution = jax.vmap(jax.vmap(measure))(before, actions, fills)
+    def record(step: Step) -> tuple[jax.Array, ExecutionQuality]:
+        return step.info["equity"], measure(step.action, step.info["order_moment"], step.info["fills"])
+
+    _, _, (equity, execution) = rollout(env, params, policy, runner, num_steps, record, auto_reset=False)
     return equity, jax.tree.map(lambda x: x.sum(axis=0), execution)
 
 

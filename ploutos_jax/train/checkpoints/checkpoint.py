@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ploutos_jax.agents.agent import Agent, AgentParams
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams
 from ploutos_jax.agents.spec import agent_from, check_format, shapes_of
 from ploutos_jax.train.checkpoints.store import DamagedError, Steps
 from ploutos_jax.train.population import of_seed

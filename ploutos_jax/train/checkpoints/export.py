@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.agent import Agent, AgentParams
+from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.checksum import digest_of
+from ploutos_jax.agents.network import AgentParams
 from ploutos_jax.agents.spec import agent_from, check_format, describe_agent, shapes_of
 from ploutos_jax.train.checkpoints.checkpoint import PathLike, restore
 from ploutos_jax.train.run.folder import CONFIG_FILE

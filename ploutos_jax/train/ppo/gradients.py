@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from ploutos_jax.agents.acting import encode_market, look_up
-from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.types import Array, Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import Hyper, TrainConfig

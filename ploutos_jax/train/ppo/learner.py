@@ -14,7 +14,7 @@ import optax
 from flax import struct
 
 from ploutos_jax.agents.acting import encode_market, look_up, respond
-from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
     ObservationScaling,

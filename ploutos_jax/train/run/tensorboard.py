@@ -7,6 +7,7 @@ ever; a killed process loses two minutes of figures.
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 class Board:
@@ -21,23 +22,23 @@ class Board:
 
     def __init__(self, folder: Path, forget_from: int | None = None) -> None:
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]  # generated classes
 
+        events, _ = _messages()
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(folder / "events"))
         if forget_from is not None:
-            log = SessionLog(status=SessionLog.START)
-            self._writer.write_event(Event(wall_time=time.time(), step=forget_from, session_log=log))
+            log = events.SessionLog(status=events.SessionLog.START)
+            self._writer.write_event(events.Event(wall_time=time.time(), step=forget_from, session_log=log))
         self.flush()
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add one figure under each name at a step."""
-        from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
-        from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
-
+        events, summaries = _messages()
         # One event for all of them: an event for each would cost ten times as much.
-        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in figures.items()])
-        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        summary = summaries.Summary(
+            value=[summaries.Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
+        )
+        self._writer.write_event(events.Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
@@ -49,3 +50,10 @@ class Board:
         finally:
             # The writer's own `close` leaves the file open where the flush fails.
             self._writer._py_recordio_writer.close()
+
+
+def _messages() -> tuple[Any, Any]:
+    """Return the modules of events and summaries; their classes are made when they are loaded, unseen by checkers."""
+    from tensorboardX.proto import event_pb2, summary_pb2
+
+    return event_pb2, summary_pb2

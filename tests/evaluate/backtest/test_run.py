@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ploutos_jax.agents.agent import Agent, AgentParams, Network
+from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments, fit_features
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from ploutos_jax.evaluate.ledger import FILL_COLUMNS, TRADE_COLUMNS, Ledger
+from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
 from ploutos_jax.evaluate.metrics import summary
+from ploutos_jax.evaluate.round_trips import TRADE_COLUMNS
 
 RNG = np.random.default_rng(7)
 SERIES = {

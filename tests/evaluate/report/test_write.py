@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ploutos_jax.evaluate.ledger import FILL_COLUMNS, TRADE_COLUMNS, Ledger
+from ploutos_jax.evaluate.ledger import FILL_COLUMNS, Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.evaluate.report import write
 from ploutos_jax.evaluate.report.figures import draw_equity, draw_trades
 from ploutos_jax.evaluate.report.plot_style import spread_labels, thin_bars, to_png
+from ploutos_jax.evaluate.round_trips import TRADE_COLUMNS
 from tests.evaluate.accounts import SECTORS, make_ledger, page_of
 
 METRICS = (

@@ -148,7 +148,7 @@ def test_a_checkpoint_is_there_before_the_first_update(tmp_path, monkeypatch):
         def lower(*_):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_run_updates", Compiling)
+    monkeypatch.setattr(loop, "run_updates", Compiling)
     with pytest.raises(KeyboardInterrupt):
         train(CONFIG, planted.seen(), planted.ENV, output=tmp_path / "run")
     agent = restore(tmp_path / "run")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ploutos_jax.agents.agent import AgentParams, Network
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments, fit_features
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Observation

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
+from ploutos_jax.market.features.definitions.forms import in_both_forms
 from ploutos_jax.market.features.indicators import levels
 from ploutos_jax.market.features.indicators.rolling import bars_since_max, divide, rolling_max, rolling_min
 
@@ -29,12 +30,8 @@ def _raw_pivot(part: int) -> Callable[[Bars], jax.Array]:
     return function
 
 
-def _close_over(extreme: Callable[[Bars], jax.Array]) -> Callable[[Bars], jax.Array]:
-    def function(bars: Bars) -> jax.Array:
-        level = extreme(bars)
-        return (bars.close - level) / level
-
-    return function
+def _close_over(level: jax.Array, bars: Bars) -> jax.Array:
+    return (bars.close - level) / level
 
 
 _SCALE = " / ATR14, of the session before; intraday: / its H - L"
@@ -51,33 +48,36 @@ FEATURES = (
     Feature("pivot_s1", _pivot(2), "(2P - H - C)" + _SCALE, 14, raw=Raw("2P - H", _raw_pivot(2), 1)),
     Feature("pivot_r2", _pivot(3), "(P + H - L - C)" + _SCALE, 14, raw=Raw("P + H - L", _raw_pivot(3), 1)),
     Feature("pivot_s2", _pivot(4), "(P - H + L - C)" + _SCALE, 14, raw=Raw("P - H + L", _raw_pivot(4), 1)),
-    Feature(
+    in_both_forms(
         "close_over_high_252",
-        _close_over(lambda b: rolling_max(b.high, 252)),
+        lambda b: rolling_max(b.high, 252),
+        _close_over,
         "C / highest H of 252 - 1",
         251,
         -1,
         0,
         "TA-Lib MAX",
-        raw=Raw("highest H of 252", lambda b: rolling_max(b.high, 252)),
+        textbook="highest H of 252",
     ),
-    Feature(
+    in_both_forms(
         "close_over_low_252",
-        _close_over(lambda b: rolling_min(b.low, 252)),
+        lambda b: rolling_min(b.low, 252),
+        _close_over,
         "C / lowest L of 252 - 1",
         251,
         low=0,
         oracle="TA-Lib MIN",
-        raw=Raw("lowest L of 252", lambda b: rolling_min(b.low, 252)),
+        textbook="lowest L of 252",
     ),
-    Feature(
+    in_both_forms(
         "bars_since_high_252",
-        lambda b: bars_since_max(b.high, 252) / 252,
+        lambda b: bars_since_max(b.high, 252),
+        lambda x, b: x / 252,
         "bars since the highest H of 252 / 252",
         251,
         0,
         1,
-        raw=Raw("bars since the highest H of 252, the newest of equal ones", lambda b: bars_since_max(b.high, 252)),
+        textbook="bars since the highest H of 252, the newest of equal ones",
     ),
     Feature(
         "donchian_20",

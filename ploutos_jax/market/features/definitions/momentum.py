@@ -1,87 +1,87 @@
 """Features of momentum: oscillators."""
 
-from ploutos_jax.market.features.definitions.feature import Feature, Raw
+from ploutos_jax.market.features.definitions.forms import around_50, in_both_forms, of_100
 from ploutos_jax.market.features.indicators import momentum
 
 FEATURES = (
-    Feature(
-        "rsi_7",
-        lambda b: momentum.rsi(b.close, 7) / 50 - 1,
-        "RSI7 / 50 - 1",
-        7,
-        -1,
-        1,
-        "TA-Lib RSI",
-        raw=Raw("RSI7", lambda b: momentum.rsi(b.close, 7)),
+    in_both_forms(
+        "rsi_7", lambda b: momentum.rsi(b.close, 7), around_50, "RSI7 / 50 - 1", 7, -1, 1, "TA-Lib RSI", textbook="RSI7"
     ),
-    Feature(
+    in_both_forms(
         "rsi_14",
-        lambda b: momentum.rsi(b.close, 14) / 50 - 1,
+        lambda b: momentum.rsi(b.close, 14),
+        around_50,
         "RSI14 / 50 - 1",
         14,
         -1,
         1,
         "TA-Lib RSI",
-        raw=Raw("RSI14", lambda b: momentum.rsi(b.close, 14)),
+        textbook="RSI14",
     ),
-    Feature(
+    in_both_forms(
         "stochastic_rsi_14",
-        lambda b: momentum.stochastic_rsi(b.close, 14) / 100,
+        lambda b: momentum.stochastic_rsi(b.close, 14),
+        of_100,
         "place of RSI14 in its 14-bar range",
         27,
         0,
         1,
         "TA-Lib STOCHRSI",
-        raw=Raw("StochRSI14", lambda b: momentum.stochastic_rsi(b.close, 14)),
+        textbook="StochRSI14",
     ),
-    Feature(
+    in_both_forms(
         "stochastic_k_14",
-        lambda b: momentum.stochastic_k(b.high, b.low, b.close, 14) / 100,
+        lambda b: momentum.stochastic_k(b.high, b.low, b.close, 14),
+        of_100,
         "%K14 / 100",
         13,
         0,
         1,
         "ta stoch",
-        raw=Raw("%K14", lambda b: momentum.stochastic_k(b.high, b.low, b.close, 14)),
+        textbook="%K14",
     ),
-    Feature(
+    in_both_forms(
         "stochastic_d_14",
-        lambda b: momentum.stochastic_d(b.high, b.low, b.close, 14) / 100,
+        lambda b: momentum.stochastic_d(b.high, b.low, b.close, 14),
+        of_100,
         "SMA3 of %K14 / 100",
         15,
         0,
         1,
         "TA-Lib STOCHF",
-        raw=Raw("%D14", lambda b: momentum.stochastic_d(b.high, b.low, b.close, 14)),
+        textbook="%D14",
     ),
-    Feature(
+    in_both_forms(
         "williams_r_14",
-        lambda b: momentum.williams_r(b.high, b.low, b.close, 14) / 100,
+        lambda b: momentum.williams_r(b.high, b.low, b.close, 14),
+        of_100,
         "%R14 / 100",
         13,
         -1,
         0,
         "TA-Lib WILLR",
-        raw=Raw("%R14", lambda b: momentum.williams_r(b.high, b.low, b.close, 14)),
+        textbook="%R14",
     ),
-    Feature(
+    in_both_forms(
         "tsi_25_13",
-        lambda b: momentum.tsi(b.close) / 100,
+        lambda b: momentum.tsi(b.close),
+        of_100,
         "TSI(25, 13) / 100",
         37,
         -1,
         1,
         "ta tsi",
-        raw=Raw("TSI(25, 13)", lambda b: momentum.tsi(b.close)),
+        textbook="TSI(25, 13)",
     ),
-    Feature(
+    in_both_forms(
         "ultimate_oscillator",
-        lambda b: momentum.ultimate_oscillator(b.high, b.low, b.close) / 50 - 1,
+        lambda b: momentum.ultimate_oscillator(b.high, b.low, b.close),
+        around_50,
         "UO(7, 14, 28) / 50 - 1",
         28,
         -1,
         1,
         "TA-Lib ULTOSC",
-        raw=Raw("UO(7, 14, 28)", lambda b: momentum.ultimate_oscillator(b.high, b.low, b.close)),
+        textbook="UO(7, 14, 28)",
     ),
 )

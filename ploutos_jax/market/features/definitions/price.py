@@ -7,24 +7,18 @@ import jax.numpy as jnp
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
+from ploutos_jax.market.features.definitions.forms import YEAR, in_both_forms, of_100
 from ploutos_jax.market.features.indicators import momentum, volatility
 from ploutos_jax.market.features.indicators.rolling import divide, shift
 from ploutos_jax.market.features.indicators.volume import close_location
-
-YEAR = 252**0.5
-"""Bars to a year's volatility, taking a bar for a trading day."""
 
 
 def _log_return(num_bars: int) -> Callable[[Bars], jax.Array]:
     return lambda bars: momentum.log_return(bars.close, num_bars)
 
 
-def _roc(num_bars: int) -> Callable[[Bars], jax.Array]:
-    return lambda bars: momentum.rate_of_change(bars.close, num_bars) / 100
-
-
-def _in_ranges(length: Callable[[Bars], jax.Array]) -> Callable[[Bars], jax.Array]:
-    return lambda bars: divide(length(bars), bars.atr_14, 0.0)
+def _in_ranges(length: jax.Array, bars: Bars) -> jax.Array:
+    return divide(length, bars.atr_14, 0.0)
 
 
 def _true_range(bars: Bars) -> jax.Array:
@@ -70,23 +64,25 @@ FEATURES = (
         252,
         oracle="TA-Lib ROCR",
     ),
-    Feature(
+    in_both_forms(
         "roc_10",
-        _roc(10),
+        lambda b: momentum.rate_of_change(b.close, 10),
+        of_100,
         "C / C[-10] - 1",
         10,
         low=-1,
         oracle="TA-Lib ROC",
-        raw=Raw("100 (C / C[-10] - 1)", lambda b: momentum.rate_of_change(b.close, 10)),
+        textbook="100 (C / C[-10] - 1)",
     ),
-    Feature(
+    in_both_forms(
         "roc_20",
-        _roc(20),
+        lambda b: momentum.rate_of_change(b.close, 20),
+        of_100,
         "C / C[-20] - 1",
         20,
         low=-1,
         oracle="TA-Lib ROC",
-        raw=Raw("100 (C / C[-20] - 1)", lambda b: momentum.rate_of_change(b.close, 20)),
+        textbook="100 (C / C[-20] - 1)",
     ),
     Feature(
         "return_mean_20",
@@ -103,33 +99,49 @@ FEATURES = (
         raw=Raw("O / C[-1] - 1; intraday: O of the session / last close - 1", _raw_gap, 1),
     ),
     Feature("range", lambda bars: (bars.high - bars.low) / bars.close, "(H - L) / C", 0, low=0),
-    Feature(
+    in_both_forms(
         "true_range",
-        _in_ranges(_true_range),
+        _true_range,
+        _in_ranges,
         "(max(H, C[-1]) - min(L, C[-1])) / ATR14",
         14,
         low=0,
         oracle="TA-Lib TRANGE, ATR",
-        raw=Raw("max(H, C[-1]) - min(L, C[-1]); H - L in the first bar", _true_range, 0),
+        textbook="max(H, C[-1]) - min(L, C[-1]); H - L in the first bar",
+        textbook_warm_up=0,
     ),
-    Feature("body", _in_ranges(_body), "|C - O| / ATR14", 14, low=0, oracle="TA-Lib ATR", raw=Raw("|C - O|", _body, 0)),
-    Feature(
+    in_both_forms(
+        "body",
+        _body,
+        _in_ranges,
+        "|C - O| / ATR14",
+        14,
+        low=0,
+        oracle="TA-Lib ATR",
+        textbook="|C - O|",
+        textbook_warm_up=0,
+    ),
+    in_both_forms(
         "upper_shadow",
-        _in_ranges(_upper_shadow),
+        _upper_shadow,
+        _in_ranges,
         "(H - max(O, C)) / ATR14",
         14,
         low=0,
         oracle="TA-Lib ATR",
-        raw=Raw("H - max(O, C)", _upper_shadow, 0),
+        textbook="H - max(O, C)",
+        textbook_warm_up=0,
     ),
-    Feature(
+    in_both_forms(
         "lower_shadow",
-        _in_ranges(_lower_shadow),
+        _lower_shadow,
+        _in_ranges,
         "(min(O, C) - L) / ATR14",
         14,
         low=0,
         oracle="TA-Lib ATR",
-        raw=Raw("min(O, C) - L", _lower_shadow, 0),
+        textbook="min(O, C) - L",
+        textbook_warm_up=0,
     ),
     Feature(
         "close_location",

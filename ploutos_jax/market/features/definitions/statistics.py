@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
+from ploutos_jax.market.features.definitions.forms import in_both_forms
 from ploutos_jax.market.features.indicators import statistics
 from ploutos_jax.market.features.indicators.momentum import log_return
 from ploutos_jax.market.features.indicators.rolling import divide
@@ -31,25 +32,27 @@ FEATURES = (
         "pandas",
         raw=Raw("(C - SMA20) / std, without bounds", lambda b: statistics.z_score(b.close, 20)),
     ),
-    Feature(
+    in_both_forms(
         "skew_60",
-        lambda b: jnp.clip(statistics.skewness(b.returns, 60), -5, 5),
+        lambda b: statistics.skewness(b.returns, 60),
+        lambda x, b: jnp.clip(x, -5, 5),
         "skewness of 60 log returns, bias-corrected",
         60,
         -5,
         5,
         "pandas",
-        raw=Raw("the same without bounds", lambda b: statistics.skewness(b.returns, 60)),
+        textbook="the same without bounds",
     ),
-    Feature(
+    in_both_forms(
         "kurtosis_60",
-        lambda b: jnp.arcsinh(statistics.kurtosis(b.returns, 60)),
+        lambda b: statistics.kurtosis(b.returns, 60),
+        lambda x, b: jnp.arcsinh(x),
         "asinh of the excess kurtosis of 60 log returns, bias-corrected",
         60,
         -2,
         5,
         "pandas",
-        raw=Raw("excess kurtosis, bias-corrected", lambda b: statistics.kurtosis(b.returns, 60)),
+        textbook="excess kurtosis, bias-corrected",
     ),
     Feature(
         "autocorrelation_60",
@@ -60,20 +63,22 @@ FEATURES = (
         1,
         "pandas",
     ),
-    Feature(
+    in_both_forms(
         "hurst_100",
-        lambda b: statistics.hurst(b.close, 100) - 0.5,
+        lambda b: statistics.hurst(b.close, 100),
+        lambda x, b: x - 0.5,
         "slope of ln std(x[t+τ] - x[t]) on ln τ = 0 .. ln 16, x = ln C, less 1/2",
         100,
-        raw=Raw("the slope", lambda b: statistics.hurst(b.close, 100)),
+        textbook="the slope",
     ),
-    Feature(
+    in_both_forms(
         "variance_ratio_5_100",
-        lambda b: statistics.variance_ratio(b.close, 5, 100) - 1,
+        lambda b: statistics.variance_ratio(b.close, 5, 100),
+        lambda x, b: x - 1,
         "variance of 5-bar over 5 × that of 1-bar log returns, of 100, less 1",
         100,
         -1,
-        raw=Raw("the ratio", lambda b: statistics.variance_ratio(b.close, 5, 100)),
+        textbook="the ratio",
     ),
     Feature(
         "beta_60",

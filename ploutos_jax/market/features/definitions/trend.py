@@ -6,6 +6,7 @@ import jax
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
+from ploutos_jax.market.features.definitions.forms import in_both_forms, of_100, over_close
 from ploutos_jax.market.features.indicators import trend
 from ploutos_jax.market.features.indicators.recursion import ema, ema_offset
 from ploutos_jax.market.features.indicators.rolling import rolling_offset, sma
@@ -19,10 +20,6 @@ def _close_over(offset: Callable[[jax.Array, int], jax.Array], window: int) -> C
         return -distance / (bars.close + distance)
 
     return function
-
-
-def _macd(part: int) -> Callable[[Bars], jax.Array]:
-    return lambda bars: bars.macd[part] / bars.close
 
 
 FEATURES = (
@@ -66,95 +63,87 @@ FEATURES = (
         oracle="TA-Lib EMA",
         raw=Raw("EMA20", lambda b: ema(b.close, 20)),
     ),
-    Feature(
-        "macd", _macd(0), "(EMA12 - EMA26) / C", 33, oracle="TA-Lib MACD", raw=Raw("EMA12 - EMA26", lambda b: b.macd[0])
+    in_both_forms(
+        "macd",
+        lambda b: b.macd[0],
+        over_close,
+        "(EMA12 - EMA26) / C",
+        33,
+        oracle="TA-Lib MACD",
+        textbook="EMA12 - EMA26",
     ),
-    Feature(
+    in_both_forms(
         "macd_signal",
-        _macd(1),
+        lambda b: b.macd[1],
+        over_close,
         "EMA9 of MACD / C",
         33,
         oracle="TA-Lib MACD",
-        raw=Raw("EMA9 of MACD", lambda b: b.macd[1]),
+        textbook="EMA9 of MACD",
     ),
-    Feature(
+    in_both_forms(
         "macd_histogram",
-        _macd(2),
+        lambda b: b.macd[2],
+        over_close,
         "(MACD - signal) / C",
         33,
         oracle="TA-Lib MACD",
-        raw=Raw("MACD - signal", lambda b: b.macd[2]),
+        textbook="MACD - signal",
     ),
-    Feature(
+    in_both_forms(
         "ppo",
-        lambda b: trend.ppo(b.close) / 100,
+        lambda b: trend.ppo(b.close),
+        of_100,
         "EMA12 / EMA26 - 1",
         25,
         oracle="TA-Lib PPO",
-        raw=Raw("100 (EMA12 / EMA26 - 1)", lambda b: trend.ppo(b.close)),
+        textbook="100 (EMA12 / EMA26 - 1)",
     ),
-    Feature(
+    in_both_forms(
         "ppo_histogram",
-        lambda b: trend.ppo_histogram(b.close) / 100,
+        lambda b: trend.ppo_histogram(b.close),
+        of_100,
         "PPO - EMA9 of PPO",
         33,
         oracle="TA-Lib PPO, EMA",
-        raw=Raw("PPO - EMA9 of PPO, in percent", lambda b: trend.ppo_histogram(b.close)),
+        textbook="PPO - EMA9 of PPO, in percent",
     ),
-    Feature(
+    in_both_forms(
         "trix_15",
-        lambda b: trend.trix(b.close, 15) / 100,
+        lambda b: trend.trix(b.close, 15),
+        of_100,
         "X / X[-1] - 1, X the threefold EMA15",
         43,
         oracle="TA-Lib TRIX",
-        raw=Raw("100 (X / X[-1] - 1)", lambda b: trend.trix(b.close, 15)),
+        textbook="100 (X / X[-1] - 1)",
     ),
-    Feature(
-        "adx_14",
-        lambda b: b.directional[2] / 100,
-        "ADX14 / 100",
-        27,
-        0,
-        1,
-        "TA-Lib ADX",
-        raw=Raw("ADX14", lambda b: b.directional[2]),
+    in_both_forms(
+        "adx_14", lambda b: b.directional[2], of_100, "ADX14 / 100", 27, 0, 1, "TA-Lib ADX", textbook="ADX14"
     ),
-    Feature(
-        "plus_di_14",
-        lambda b: b.directional[0] / 100,
-        "+DI14 / 100",
-        14,
-        0,
-        1,
-        "TA-Lib PLUS_DI",
-        raw=Raw("+DI14", lambda b: b.directional[0]),
+    in_both_forms(
+        "plus_di_14", lambda b: b.directional[0], of_100, "+DI14 / 100", 14, 0, 1, "TA-Lib PLUS_DI", textbook="+DI14"
     ),
-    Feature(
-        "minus_di_14",
-        lambda b: b.directional[1] / 100,
-        "-DI14 / 100",
-        14,
-        0,
-        1,
-        "TA-Lib MINUS_DI",
-        raw=Raw("-DI14", lambda b: b.directional[1]),
+    in_both_forms(
+        "minus_di_14", lambda b: b.directional[1], of_100, "-DI14 / 100", 14, 0, 1, "TA-Lib MINUS_DI", textbook="-DI14"
     ),
-    Feature(
+    in_both_forms(
         "aroon_25",
-        lambda b: trend.aroon_oscillator(b.high, b.low, 25) / 100,
+        lambda b: trend.aroon_oscillator(b.high, b.low, 25),
+        of_100,
         "(bars since low - bars since high, of 26) / 25",
         25,
         -1,
         1,
         "TA-Lib AROONOSC",
-        raw=Raw("Aroon oscillator 25", lambda b: trend.aroon_oscillator(b.high, b.low, 25)),
+        textbook="Aroon oscillator 25",
     ),
-    Feature(
+    in_both_forms(
         "cci_20",
-        lambda b: trend.cci(b.high, b.low, b.close, 20) / 200,
+        lambda b: trend.cci(b.high, b.low, b.close, 20),
+        lambda x, b: x / 200,
         "CCI20 / 200",
         19,
         oracle="TA-Lib CCI",
-        raw=Raw("CCI20", lambda b: trend.cci(b.high, b.low, b.close, 20)),
+        textbook="CCI20",
     ),
 )

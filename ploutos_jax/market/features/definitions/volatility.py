@@ -6,7 +6,7 @@ import jax
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
-from ploutos_jax.market.features.definitions.price import YEAR
+from ploutos_jax.market.features.definitions.forms import in_both_forms, of_100, over_close, yearly
 from ploutos_jax.market.features.indicators import volatility
 from ploutos_jax.market.features.indicators.rolling import divide
 
@@ -83,14 +83,8 @@ FEATURES = (
         "ta bollinger_pband",
         raw=Raw("(C - lower) / (upper - lower)", lambda b: volatility.bollinger_percent_b(b.close)),
     ),
-    Feature(
-        "atr_14",
-        lambda b: b.atr_14 / b.close,
-        "ATR14 / C",
-        14,
-        low=0,
-        oracle="TA-Lib ATR",
-        raw=Raw("ATR14", lambda b: b.atr_14),
+    in_both_forms(
+        "atr_14", lambda b: b.atr_14, over_close, "ATR14 / C", 14, low=0, oracle="TA-Lib ATR", textbook="ATR14"
     ),
     Feature(
         "natr_14",
@@ -125,32 +119,35 @@ FEATURES = (
         oracle="ta KeltnerChannel",
         raw=Raw("EMA20 - 2 ATR10", lambda b: b.close + b.keltner[0] - 2 * b.keltner[1]),
     ),
-    Feature(
+    in_both_forms(
         "ulcer_14",
-        lambda b: volatility.ulcer_index(b.close, 14) / 100,
+        lambda b: volatility.ulcer_index(b.close, 14),
+        of_100,
         "root mean square of C / max14 - 1",
         13,
         0,
         1,
         "ta UlcerIndex",
-        raw=Raw("100 √(mean of (C / max14 - 1)²) of 14", lambda b: volatility.ulcer_index(b.close, 14)),
+        textbook="100 √(mean of (C / max14 - 1)²) of 14",
     ),
-    Feature(
+    in_both_forms(
         "volatility_20",
-        lambda b: b.volatility_20 * YEAR,
+        lambda b: b.volatility_20,
+        yearly,
         "√252 · std of 20 log returns",
         20,
         low=0,
         oracle="pandas",
-        raw=Raw("std of 20 log returns", lambda b: b.volatility_20),
+        textbook="std of 20 log returns",
     ),
-    Feature(
+    in_both_forms(
         "realised_volatility_20",
-        lambda b: volatility.realised_volatility(b.close, 20) * YEAR,
+        lambda b: volatility.realised_volatility(b.close, 20),
+        yearly,
         "√252 · root mean square of 20 log returns",
         20,
         low=0,
-        raw=Raw("root mean square of 20 log returns", lambda b: volatility.realised_volatility(b.close, 20)),
+        textbook="root mean square of 20 log returns",
     ),
     Feature(
         "volatility_ratio_5_60",
@@ -160,29 +157,32 @@ FEATURES = (
         0,
         12**0.5,
     ),
-    Feature(
+    in_both_forms(
         "parkinson_20",
-        lambda b: volatility.parkinson(b.high, b.low, 20) * YEAR,
+        lambda b: volatility.parkinson(b.high, b.low, 20),
+        yearly,
         "√252 · √(mean ln²(H/L) / (4 ln 2)) of 20",
         19,
         low=0,
-        raw=Raw("without √252", lambda b: volatility.parkinson(b.high, b.low, 20)),
+        textbook="without √252",
     ),
-    Feature(
+    in_both_forms(
         "garman_klass_20",
-        lambda b: volatility.garman_klass(b.open, b.high, b.low, b.close, 20) * YEAR,
+        lambda b: volatility.garman_klass(b.open, b.high, b.low, b.close, 20),
+        yearly,
         "√252 · √(mean of ln²(H/L)/2 - (2 ln 2 - 1) ln²(C/O)) of 20",
         19,
         low=0,
-        raw=Raw("without √252", lambda b: volatility.garman_klass(b.open, b.high, b.low, b.close, 20)),
+        textbook="without √252",
     ),
-    Feature(
+    in_both_forms(
         "yang_zhang_20",
-        lambda b: volatility.yang_zhang(b.open, b.high, b.low, b.close, 20) * YEAR,
+        lambda b: volatility.yang_zhang(b.open, b.high, b.low, b.close, 20),
+        yearly,
         "√252 · √(var ln(O/C[-1]) + k var ln(C/O) + (1 - k) Rogers-Satchell) of 20",
         20,
         low=0,
-        raw=Raw("without √252", lambda b: volatility.yang_zhang(b.open, b.high, b.low, b.close, 20)),
+        textbook="without √252",
     ),
     Feature(
         "downside_share_20",

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
+from ploutos_jax.market.features.definitions.forms import around_50, in_both_forms
 from ploutos_jax.market.features.indicators import levels, volume
 from ploutos_jax.market.features.indicators.rolling import divide, rolling_sum, sma
 from ploutos_jax.market.features.indicators.statistics import z_score
@@ -12,23 +13,6 @@ from ploutos_jax.market.features.indicators.statistics import z_score
 
 def _volume_sma(bars: Bars) -> jax.Array:
     return jnp.log(divide(sma(bars.volume, 20), sma(bars.volume, 60), 1.0))
-
-
-def _volume_ratio(bars: Bars) -> jax.Array:
-    return jnp.log(divide(bars.volume, sma(bars.volume, 20), 1.0))
-
-
-def _obv(bars: Bars) -> jax.Array:
-    return divide(volume.obv_change(bars.close, bars.volume, 20), rolling_sum(bars.volume, 20), 0.0)
-
-
-def _vpt(bars: Bars) -> jax.Array:
-    mean_return = divide(volume.vpt_change(bars.close, bars.volume, 20), rolling_sum(bars.volume, 20), 0.0)
-    return divide(mean_return, bars.volatility_20, 0.0)
-
-
-def _ease(bars: Bars) -> jax.Array:
-    return jnp.clip(z_score(volume.ease_of_movement(bars.high, bars.low, bars.volume), 60), -5, 5)
 
 
 def _vwap_offset(bars: Bars) -> jax.Array:
@@ -43,10 +27,6 @@ def _close_over_vwap(bars: Bars) -> jax.Array:
     return -offset / (bars.close + offset)
 
 
-def _amihud(bars: Bars) -> jax.Array:
-    return jnp.clip(z_score(volume.log_illiquidity(bars.close, bars.volume, 20), 252), -5, 5)
-
-
 FEATURES = (
     Feature(
         "volume_sma_20",
@@ -57,34 +37,37 @@ FEATURES = (
         oracle="TA-Lib SMA",
         raw=Raw("SMA20 of V", lambda b: sma(b.volume, 20), 19),
     ),
-    Feature(
+    in_both_forms(
         "volume_ratio_20",
-        _volume_ratio,
+        lambda b: divide(b.volume, sma(b.volume, 20), 1.0),
+        lambda x, b: jnp.log(x),
         "ln(V / SMA20 of V)",
         19,
         high=3,
         oracle="TA-Lib SMA",
-        raw=Raw("V / SMA20 of V", lambda b: divide(b.volume, sma(b.volume, 20), 1.0)),
+        textbook="V / SMA20 of V",
     ),
-    Feature(
+    in_both_forms(
         "mfi_14",
-        lambda b: volume.mfi(b.high, b.low, b.close, b.volume, 14) / 50 - 1,
+        lambda b: volume.mfi(b.high, b.low, b.close, b.volume, 14),
+        around_50,
         "MFI14 / 50 - 1",
         14,
         -1,
         1,
         "TA-Lib MFI",
-        raw=Raw("MFI14", lambda b: volume.mfi(b.high, b.low, b.close, b.volume, 14)),
+        textbook="MFI14",
     ),
-    Feature(
+    in_both_forms(
         "obv_20",
-        _obv,
+        lambda b: volume.obv_change(b.close, b.volume, 20),
+        lambda x, b: divide(x, rolling_sum(b.volume, 20), 0.0),
         "(OBV - OBV[-20]) / ΣV of 20",
         20,
         -1,
         1,
         "TA-Lib OBV",
-        raw=Raw("OBV - OBV[-20]", lambda b: volume.obv_change(b.close, b.volume, 20)),
+        textbook="OBV - OBV[-20]",
     ),
     Feature(
         "cmf_20",
@@ -105,23 +88,26 @@ FEATURES = (
         "ta force_index",
         raw=Raw("EMA13 of ΔC · V", lambda b: volume.force_index(b.close, b.volume, 13)),
     ),
-    Feature(
+    in_both_forms(
         "vpt_20",
-        _vpt,
+        lambda b: volume.vpt_change(b.close, b.volume, 20),
+        lambda x, b: divide(divide(x, rolling_sum(b.volume, 20), 0.0), b.volatility_20, 0.0),
         "Σ V (C/C[-1] - 1) / ΣV of 20 / std of 20 log returns",
         20,
         oracle="ta volume_price_trend",
-        raw=Raw("Σ V (C/C[-1] - 1) of 20", lambda b: volume.vpt_change(b.close, b.volume, 20)),
+        textbook="Σ V (C/C[-1] - 1) of 20",
     ),
-    Feature(
+    in_both_forms(
         "ease_of_movement_60",
-        _ease,
+        lambda b: volume.ease_of_movement(b.high, b.low, b.volume),
+        lambda x, b: jnp.clip(z_score(x, 60), -5, 5),
         "z-score over 60 of (ΔH + ΔL)(H - L) / 2V",
         60,
         -5,
         5,
         "ta ease_of_movement",
-        raw=Raw("1e8 (ΔH + ΔL)(H - L) / 2V", lambda b: volume.ease_of_movement(b.high, b.low, b.volume), 1),
+        textbook="1e8 (ΔH + ΔL)(H - L) / 2V",
+        textbook_warm_up=1,
     ),
     Feature(
         "close_over_vwap_14",
@@ -131,13 +117,15 @@ FEATURES = (
         oracle="ta VolumeWeightedAveragePrice",
         raw=Raw("VWAP14; intraday: the session's VWAP", lambda b: b.close + _vwap_offset(b)),
     ),
-    Feature(
+    in_both_forms(
         "amihud_20",
-        _amihud,
+        lambda b: volume.log_illiquidity(b.close, b.volume, 20),
+        lambda x, b: jnp.clip(z_score(x, 252), -5, 5),
         "z-score over 252 of ln mean20(|r| / (C · V))",
         271,
         -5,
         5,
-        raw=Raw("ln mean20(|r| / (C · V))", lambda b: volume.log_illiquidity(b.close, b.volume, 20), 20),
+        textbook="ln mean20(|r| / (C · V))",
+        textbook_warm_up=20,
     ),
 )

@@ -1,0 +1,118 @@
+"""Updates: the one loop that repeats them on the device, whatever it repeats them for.
+
+A run keeps a row of metrics per update and the last good state; with `train.resampling` the loop runs between two
+draws of a market; with `train.cross_validation` one update is one of every fold. How many updates a call makes is
+data, not shape: it can follow the clock without another compilation and without changing a bit of the result.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from ploutos_jax.env.types import Array, EnvParams
+from ploutos_jax.train.algorithm import Algorithm, Metrics
+from ploutos_jax.train.config import Hyper
+from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW
+from ploutos_jax.train.ppo.learner import TrainState
+
+T = TypeVar("T")
+
+Update = Callable[[Algorithm, Any, EnvParams, Hyper], tuple[Any, Metrics]]
+"""`(learner, state, params, hyper) -> (state, metrics)`: one update of whatever the state holds."""
+
+
+class States(struct.PyTreeNode):
+    """Where a run stands, and where it stood after the last update that did not end with a skipped gradient step.
+
+    Attributes:
+        now: after the last update.
+        good: None where nobody asks for it; it is then neither kept nor computed.
+    """
+
+    now: TrainState
+    good: TrainState | None = None
+
+    @property
+    def last_good(self) -> TrainState:
+        """`good`, for whoever has asked for it."""
+        return cast(TrainState, self.good)
+
+
+def update_all(learner: Algorithm, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
+    """Do one update of every seed."""
+    if learner.config.num_seeds == 1:
+        return learner.update(state, params, hyper)
+    return jax.vmap(learner.update, in_axes=(0, None, 0))(state, params, hyper)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def run_updates(
+    update: Update,
+    num_rows: int,
+    learner: Algorithm,
+    states: States,
+    params: EnvParams,
+    hyper: Hyper,
+    count: Array,
+) -> tuple[States, Metrics]:
+    """Do `count` updates; one that skips too many gradient steps in a row is the last.
+
+    Args:
+        update: what one update is, such as `update_all`.
+        num_rows: rows of metrics to keep. An update beyond them overwrites the last row, so 1 keeps the newest alone.
+        learner: hands its functions to `update`.
+        states: where the run stands; its buffers are given up.
+        params: numbers of the environment and market.
+        hyper: numbers of PPO.
+        count: int32 updates to do.
+
+    Returns:
+        The states after the last update, and the metrics `[num_rows, ...]`, those of update i in row i; rows that no
+        update has filled are 0.
+    """
+    shapes = jax.eval_shape(partial(update, learner), states.now, params, hyper)[1]
+    rows = jax.tree.map(lambda x: jnp.zeros((num_rows, *x.shape), x.dtype), shapes)
+
+    def one(done: Array, states: States, rows: Metrics) -> tuple[Array, States, Metrics, Array]:
+        now, metrics = update(learner, states.now, params, hyper)
+        good = states.good
+        if good is not None:
+            is_good = (now.skipped_in_row == 0).all()
+            good = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), now, good)
+        row = jnp.minimum(done, num_rows - 1)
+        rows = jax.tree.map(lambda b, m: b.at[row].set(m), rows, metrics)
+        return jnp.int32(1), States(now=now, good=good), rows, has_failed(metrics)
+
+    return repeat(one, states, rows, count)
+
+
+def repeat(
+    advance: Callable[[Array, T, Metrics], tuple[Array, T, Metrics, Array]], state: T, rows: Metrics, count: Array
+) -> tuple[T, Metrics]:
+    """Advance until `count` updates are done or one has failed.
+
+    Args:
+        advance: `(done, state, rows) -> (made, state, rows, failed)`: given the number of updates done, makes some more
+            and says how many they were and whether the last of them has failed.
+        state: what it starts from.
+        rows: metrics kept so far.
+        count: int32 updates to do.
+    """
+
+    def body(carry: tuple[Array, T, Metrics, Array]) -> tuple[Array, T, Metrics, Array]:
+        done, state, rows, _ = carry
+        made, state, rows, failed = advance(done, state, rows)
+        return done + made, state, rows, failed
+
+    start = (jnp.int32(0), state, rows, jnp.asarray(False))
+    _, state, rows, _ = jax.lax.while_loop(lambda carry: (carry[0] < count) & ~carry[3], body, start)
+    return state, rows
+
+
+def has_failed(metrics: Metrics) -> Array:
+    """Return whether an update, of any seed or fold, has skipped too many gradient steps in a row."""
+    return (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
