@@ -1,6 +1,7 @@
 """Agent: a network, its parameters and the scaling of its inputs; everything needed to act."""
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from ploutos_jax.policy.distributions import Head, head_for
 from ploutos_jax.policy.torsos import Torso
 
 
+@typing.no_type_check
 class AgentParams(struct.PyTreeNode):
     """What training changes: network parameters and input scaling."""
 

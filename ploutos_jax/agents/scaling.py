@@ -1,5 +1,6 @@
 """Scaling of features, account observations and rewards. The first two are part of the agent."""
 
+import typing
 from collections.abc import Callable
 
 import jax
@@ -17,6 +18,7 @@ _MAX_COUNT = 1e8
 _MAX_FIT_VALUES = 2_000_000
 
 
+@typing.no_type_check
 class FeatureScaling(struct.PyTreeNode):
     """Centre and spread of each market feature, fitted on training rows; `[F]` each."""
 
@@ -55,6 +57,7 @@ def fit_features(features: Array, mask: Array) -> FeatureScaling:
     return FeatureScaling(centre=jnp.asarray(centre, dtype), spread=jnp.asarray(spread, dtype))
 
 
+@typing.no_type_check
 class RunningMoments(struct.PyTreeNode):
     """Mean and variance of a stream, merged batch by batch; frozen while a rollout and its updates run.
 
@@ -84,6 +87,7 @@ class RunningMoments(struct.PyTreeNode):
         return RunningMoments(count=kept, mean=self.mean + delta * count / total, square=square * kept / total)
 
 
+@typing.no_type_check
 class ReturnScaling(struct.PyTreeNode):
     """Scale of rewards: rewards are divided by the standard deviation of their discounted sum.
 
@@ -121,6 +125,7 @@ class ReturnScaling(struct.PyTreeNode):
         return ReturnScaling(moments=moments, running=running)
 
 
+@typing.no_type_check
 class ObservationScaling(struct.PyTreeNode):
     """All that turns raw observations into network inputs; saved with the agent."""
 

@@ -2,13 +2,16 @@
 
 import contextlib
 import dataclasses
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ploutos_jax.market.calendar import Calendar
 
 UNKNOWN_SECTOR = "Unknown"
+
+_Labelled = TypeVar("_Labelled", bound="Labelled")
+"""Not `Self`, which beartype takes only in classes that it has decorated as a whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Labelled:
             )
         return self.labels
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: _Labelled, **changes: Any) -> _Labelled:
         """Return a copy with some fields changed; labels stay."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 

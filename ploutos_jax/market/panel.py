@@ -6,6 +6,7 @@ they can neither cause a recompilation nor come back stale from a compiled funct
 """
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ SCALES = ("spread_scale", "impact_scale")
 """Fields of a panel and a market that multiply costs of the broker."""
 
 
+@typing.no_type_check
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=[
@@ -182,6 +184,7 @@ class Panel(Labelled):
         raise ValueError(f"The panel has {what} at {where}: {values} ({int(bad.sum())} such bars in all).")
 
 
+@typing.no_type_check
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=[

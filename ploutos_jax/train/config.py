@@ -1,6 +1,7 @@
 """Settings of the learner."""
 
 import dataclasses
+import typing
 from typing import Literal
 
 from flax import struct
@@ -201,6 +202,7 @@ class TrainConfig:
         )
 
 
+@typing.no_type_check
 class Hyper(struct.PyTreeNode):
     """Numbers of PPO as leaves, so that one compiled program serves every value; see `TrainConfig`.
 

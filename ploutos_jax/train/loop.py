@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -212,6 +213,7 @@ def _strongly_typed(params: EnvParams) -> EnvParams:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
 
 
+@typing.no_type_check
 class _States(struct.PyTreeNode):
     """Where a run stands, and where it stood after the last update that did not end with a skipped gradient step."""
 

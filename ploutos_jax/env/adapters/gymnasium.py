@@ -5,6 +5,7 @@ s + i; its episode e starts with `reset_key(key(seed), e)` and its step n since 
 """
 
 import functools
+import typing
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
@@ -29,6 +30,7 @@ except ImportError:
     gymnasium, _Env, _VectorEnv = None, object, object
 
 
+@typing.no_type_check
 class Stream(struct.PyTreeNode):
     """One environment of a vector on its way.
 
