@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ploutos_jax.market.features.compacted import Bars, compacted_bars
 from ploutos_jax.market.features.definitions.feature import Feature
@@ -20,7 +21,7 @@ _CPU_BLOCK_BYTES, _BLOCK_BYTES = 32 * 2**20, 512 * 2**20
 _MIN_BLOCK_ASSETS = 32
 
 
-def compute_features(panel: Panel, features: tuple[Feature, ...], num_paths: int = 1) -> jax.Array:
+def compute_features(panel: Panel, features: tuple[Feature, ...], num_paths: int = 1) -> Float[Array, "T A _"]:
     """Return the table of some features and the two masks; pure, hence free to use inside `jit`.
 
     Args:
