@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PRNGKeyArray
 
 from ploutos_jax.agents.provenance import Provenance
 from ploutos_jax.agents.scaling import ObservationScaling
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
-from ploutos_jax.env.types import Array, EnvParams, Observation
+from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
@@ -54,7 +55,7 @@ class Network:
         """The torso without parameters: what it needs and whether it is bound to its assets."""
         return self.model.config.make_torso()
 
-    def init(self, key: Array, num_features: int) -> Any:
+    def init(self, key: PRNGKeyArray, num_features: int) -> Any:
         """Return fresh parameters."""
         return self.model.init(
             key,
@@ -73,7 +74,7 @@ class Network:
         per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
         return self.torso.sample_bytes(self.model.num_assets, per_asset, len(ACCOUNT_FIELDS))
 
-    def drop_keys(self, key: Array | None, t: Array) -> Array | None:
+    def drop_keys(self, key: PRNGKeyArray | None, t: Int[Array, "*batch"]) -> Key[Array, "*batch"] | None:
         """Return the keys of dropout at bars `t [...]`, or None without dropout.
 
         One key for the rollout and the loss of an update makes both see the same units; see `torsos.drop_units`.
@@ -83,11 +84,16 @@ class Network:
         return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, t.reshape(-1)).reshape(t.shape)
 
     def encode(
-        self, params: Any, scaling: ObservationScaling, features: Array, mask: Array, drop_keys: Array | None = None
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        features: Float[Array, "rows A F"],
+        mask: Bool[Array, "rows A"],
+        drop_keys: Key[Array, " rows"] | None = None,
     ) -> Table:
-        """Return table rows of `features [N, A, F]`, `mask [N, A]`, in chunks that keep within `chunk_bytes`.
+        """Return table rows of `features [rows, A, F]`, `mask [rows, A]`, in chunks that keep within `chunk_bytes`.
 
-        Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [N]` are those of
+        Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [rows]` are those of
         dropout, None without it.
         """
 
@@ -114,12 +120,12 @@ class Network:
         params: Any,
         scaling: ObservationScaling,
         row: Table,
-        mask: Array,
-        assets: Array,
-        account: Array,
-        drop_keys: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """Return distribution outputs `[n, A, ...]` and values `[n]` from table rows and raw account observations."""
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
+        """Return distribution outputs and values `[..., K]` from table rows and raw account observations."""
         scaled = scaling.assets(assets), scaling.account(account)
         return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
 
@@ -211,13 +217,15 @@ class Agent:
         own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
         return market.replace(sector=np.array(own, np.int32))
 
-    def act(self, observation: Observation, params: EnvParams, key: Array | None = None) -> Array:
-        """Return the action for one observation, `[A]`; without a key the likeliest one, with a key a drawn one."""
+    def act(self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None) -> Num[Array, " A"]:
+        """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key."""
         batch = jax.tree.map(lambda x: x[None], observation)
         keys = None if key is None else key[None]
         return self.act_batch(batch, params, keys)[0]
 
-    def act_batch(self, observation: Observation, params: EnvParams, keys: Array | None = None) -> Array:
+    def act_batch(
+        self, observation: Observation, params: EnvParams, keys: Key[Array, " E"] | None = None
+    ) -> Num[Array, "E A"]:
         """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them."""
         market, network = params.market, self.network
         mask = market.tradable[observation.t]
