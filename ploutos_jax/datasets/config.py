@@ -48,7 +48,7 @@ class DataConfig:
             `core`, and on planted data the signals alone.
         exchange_timezone: whose calendar day is the trading day of intraday bars.
         stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
-            on a file's bars, which then lie beside stressed copies. Bars held out are never stressed.
+            on a file's bars, which are then joined by stressed copies. Bars held out are never stressed.
         bank_paths: paths of a drawn market, laid end to end.
         bank_bars: bars of each.
         block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions.

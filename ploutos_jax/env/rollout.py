@@ -80,7 +80,7 @@ def start_runner(
 def restart_runner(env: TradingEnv, params: EnvParams, runner: Runner) -> Runner:
     """Begin a new episode in every environment, staggered, on another market say; keys and steps go on.
 
-    The randomness of an environment's start depends on its key and the steps taken, not on how many run beside it.
+    The randomness of an environment's start depends on its key and the steps taken, not on how many run in parallel.
     """
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, jnp.uint32(2**32 - 1)), runner.step))(
         runner.keys
@@ -132,7 +132,7 @@ def rollout(
         return state, state, reward, terminated, truncated, info
 
     # Only states are carried, and looked at where a step begins: computed within a step, an observation would have the
-    # compiler repeat the whole broker for each of its columns, and after an episode's end it would be wanted twice.
+    # compiler repeat the whole broker for each of its columns, and after an episode's end it would be needed twice.
     def step(carry: tuple[EnvState, EnvState, Array, Array], _: None) -> tuple[Any, Any]:
         state, ended, count, number = carry
         seen = observe(state, params)

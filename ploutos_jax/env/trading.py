@@ -53,7 +53,7 @@ class TradingEnv:
     config: EnvConfig = EnvConfig()
 
     def default_params(self, market: Market) -> EnvParams:
-        """Return the numbers of `config` as leaves beside the market.
+        """Return the numbers of `config` as leaves, together with the market.
 
         Raises:
             ValueError: if no episode of `episode_length` bars fits into the market, or the market lacks what a rule
@@ -352,7 +352,7 @@ def _sector_members(market: Market) -> np.ndarray:
 
 
 def _draw_below(key: PRNGKeyArray, limit: int) -> Array:
-    """Return an int32 from 0 to `limit` − 1 out of 32 random bits; no number is likelier by more than `limit` / 2³².
+    """Return an int32 from 0 to `limit` − 1 out of 32 random bits; the bias of a number is below `limit` / 2³².
 
     `jax.random.randint` draws twice to halve that exponent again, and every step of every environment pays for it.
     """

@@ -1,4 +1,4 @@
-"""Labels: symbols, sectors, dates and calendar beside the arrays of a panel or a market, on the host."""
+"""Labels: symbols, sectors, dates and calendar next to the arrays of a panel or a market, on the host."""
 
 import contextlib
 import dataclasses

@@ -20,8 +20,8 @@ class PolicyConfig:
             one dense network over the whole observation.
         hidden: layer widths, of the market stage per asset (`shared`) or of the whole network (`flat`).
         width: width of the account stage per asset (`shared` only).
-        credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which tells an
-            action apart from those taken beside it.
+        credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which separates
+            the effect of an action from that of the others in the same bar.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
         precision: number format of the torso's matrix products; all else is always float32.
     """

@@ -94,7 +94,7 @@ class Torso(Protocol):
 
 
 class SharedTorso(nn.Module):
-    """One network for all assets, with a summary of the cross-section beside each: few weights, learns what lasts.
+    """One network for all assets, with a summary of the cross-section added to each: few weights, learns what lasts.
 
     Attributes:
         hidden: widths of the market stage, per asset.

@@ -79,7 +79,7 @@ def compensated_add(
 
 @jax.custom_jvp
 def exact_sum(values: Float[Array, " A"]) -> Float[Array, ""]:
-    """Return the sum of `[A]` values, rounded once: the errors of the additions are added up beside it."""
+    """Return the sum of `[A]` values, rounded once: the rounding errors of the additions are accumulated separately."""
     zero = jnp.zeros((), values.dtype)
 
     def add(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:

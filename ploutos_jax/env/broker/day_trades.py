@@ -41,7 +41,7 @@ def allowed_sales(
 
     Args:
         config, params, state, bar: rules, numbers, the account and the bar.
-        sells: `[A]` bool, sales wanted.
+        sells: `[A]` bool, sales requested.
         value: `[A]` dollars, by which they are ranked.
         forced: `[A]` bool, exits of the same moment that are not in the account yet; they come first.
     """

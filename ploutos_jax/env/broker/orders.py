@@ -1,4 +1,4 @@
-"""From the agent's action to orders: what is wanted, what is still working, and what the rules refuse."""
+"""From the agent's action to orders: what is requested, what is still working, and what the rules refuse."""
 
 import typing
 
@@ -160,7 +160,7 @@ def within_sectors(
 
     Args:
         params: holds the members of the sectors and the limit, dollars.
-        buy_cash: `[A]` dollars wanted.
+        buy_cash: `[A]` dollars requested.
         shares: `[A]` shares held after the sales of the moment.
         price: `[A]` market price.
         equity: dollars at close t.

@@ -1,7 +1,7 @@
 """Protective exits: stops, targets, trailing stops, time stops and the drawdown halt, on the bar's open, high and low.
 
 A level that the open gaps through fills at the open; the order of high and low inside a bar is not known, so a bar
-that touches stop and target takes the stop unless told otherwise. A rule that is off is not in the compiled program.
+that touches stop and target takes the stop unless configured otherwise. A rule that is off is not compiled.
 """
 
 import typing

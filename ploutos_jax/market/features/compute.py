@@ -17,7 +17,7 @@ MASKS = ("warm", "known")
 """The last columns of every table."""
 
 _CPU_BLOCK_BYTES, _BLOCK_BYTES = 32 * 2**20, 512 * 2**20
-"""Of the columns that exist beside the table at a time: what a processor's caches like, and what fills a GPU."""
+"""Of the columns that exist next to the table at a time: what a processor's caches like, and what fills a GPU."""
 _MIN_BLOCK_ASSETS = 32
 
 

@@ -85,7 +85,7 @@ class SyntheticParams(struct.PyTreeNode):
 
 
 def jitter_params(key: jax.Array, params: SyntheticParams, share: float | Array) -> SyntheticParams:
-    """Return the numbers with volatilities, jump rates and durations of regimes each drawn anew around their values.
+    """Return the numbers with volatilities, jump rates and durations of regimes each redrawn around their values.
 
     Args:
         key: consumed.

@@ -1,4 +1,4 @@
-"""Recursions down the rows of `[T, A]`: exponential and Wilder's averages, totals that start anew, values that last.
+"""Recursions down the rows of `[T, A]`: exponential and Wilder's averages, totals that restart, values that last.
 
 Source: the seeds of the averages are those of TA-Lib (https://ta-lib.org), with which they agree to rounding.
 """
@@ -80,7 +80,7 @@ def decaying_sum(x: Float[Array, "T A"], decay: Float[Array, "T A"]) -> Float[Ar
 
     Args:
         x: `[T, A]`.
-        decay: `[T, A]`; 0 starts anew in that row.
+        decay: `[T, A]`; 0 restarts in that row.
     """
     return scan_rows(_apply_in_order, (decay, x), (1, 0))[1]
 
