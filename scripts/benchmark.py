@@ -2,11 +2,11 @@
 
 python scripts/benchmark.py                    environment and training at 1, 30, 100 and 503 assets
 python scripts/benchmark.py env --quick        the environment only (no rules, defaults, all rules), smaller sizes
-python scripts/benchmark.py gradient           the gradient of an encoded table beside that of a plain dense network
+python scripts/benchmark.py gradient           the gradient of an encoded table against that of a plain dense network
 python scripts/benchmark.py peers              gym-trading-env and Stable-Baselines3 in the same run (extra `bench`)
-python scripts/benchmark.py features           the table of features beside TA-Lib and ta
+python scripts/benchmark.py features           the table of features against TA-Lib and ta
 python scripts/benchmark.py synthetic          drawing synthetic markets, bars alone and with all features
-python scripts/benchmark.py backtest           many backtests in one call, beside vectorbt with --vectorbt PYTHON
+python scripts/benchmark.py backtest           many backtests in one call, against vectorbt with --vectorbt PYTHON
 python scripts/benchmark.py --json FILE        figures for a machine as well
 
 Each configuration runs in a process of its own: compiled with an empty cache of programs, again with a filled one, and
@@ -71,10 +71,10 @@ class Benchmark:
     Attributes:
         sections: what to measure: `env` is random actions through the full broker, `train` is PPO with rollouts and
             updates at the default settings and, at one asset, with a dense network of 2x128 for actor and critic each,
-            `start` is the time to the figures of the first update, `gradient` is encode-once beside a plain dense
-            network, `peers` are other libraries, `features` is indicators beside TA-Lib and ta, `synthetic` is
+            `start` is the time to the figures of the first update, `gradient` is encode-once against a plain dense
+            network, `peers` are other libraries, `features` is indicators against TA-Lib and ta, `synthetic` is
             synthetic markets drawn on the device,
-            `backtest` is a thousand tables of decisions played at once, beside vectorbt.
+            `backtest` is a thousand tables of decisions played at once, against vectorbt.
         assets: sizes of the market for `env` and `train`.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.

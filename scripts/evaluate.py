@@ -1,4 +1,4 @@
-"""Play a trained agent over a span of bars and write a report beside baselines at the same costs; or compare several.
+"""Play a trained agent over a span of bars and write a report next to baselines at the same costs; or compare several.
 
 python scripts/evaluate.py --checkpoint checkpoints/run-1 --output report
 python scripts/evaluate.py --compare checkpoints/run-1 checkpoints/run-2 --output comparison

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import shapes
+
 DATA_DIR = Path(__file__).resolve().parents[2] / "shared" / "data"
 _MOST_MAPS = 20_000
 _QUICK_COMPILES = (
@@ -35,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+    # By hand, not by the option of jaxtyping's plugin: the checker is one of the tests' own.
+    shapes.install()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

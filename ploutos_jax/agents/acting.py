@@ -4,15 +4,18 @@ The market is encoded once into a table; at a step the table's row is looked up 
 """
 
 import jax
+from jaxtyping import Array, Float, Int, Key
 
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
-from ploutos_jax.env.types import Array, Observation
+from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
 
 
-def encode_market(network: Network, agent: AgentParams, market: Market, drop_keys: Array | None = None) -> Table:
+def encode_market(
+    network: Network, agent: AgentParams, market: Market, drop_keys: Key[Array, " T"] | None = None
+) -> Table:
     """Return the table of all T rows of a market, `[T, ...]`; row t is known at close t.
 
     Args:
@@ -24,7 +27,7 @@ def encode_market(network: Network, agent: AgentParams, market: Market, drop_key
     return network.encode(agent.network, agent.scaling, market.features, market.tradable, drop_keys)
 
 
-def look_up(table: Table, t: Array) -> Table:
+def look_up(table: Table, t: Int[Array, "*batch"]) -> Table:
     """Return the rows of a table at bars `t [...]`."""
     return jax.tree.map(lambda x: x[t], table)
 
@@ -35,8 +38,8 @@ def respond(
     market: Market,
     row: Table,
     observation: Observation,
-    drop_keys: Array | None = None,
-) -> tuple[Array, Array]:
+    drop_keys: Key[Array, "*batch"] | None = None,
+) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
     """Return distribution outputs `[..., A, num_outputs]` and values for observations and their rows of the table."""
     mask = market.tradable[observation.t]
     return network.act(agent.network, agent.scaling, row, mask, observation.assets, observation.account, drop_keys)

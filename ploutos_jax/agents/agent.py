@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Key, Num, PRNGKeyArray
 
 from ploutos_jax.agents.acting import act_on
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.provenance import Provenance, relate
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import Array, EnvParams, Observation
+from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
@@ -93,12 +94,14 @@ class Agent:
         own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
         return market.replace(sector=np.array(own, np.int32))
 
-    def act(self, observation: Observation, params: EnvParams, key: Array | None = None) -> Array:
-        """Return the action for one observation, `[A]`; without a key the likeliest one, with a key a drawn one."""
+    def act(self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None) -> Num[Array, " A"]:
+        """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key."""
         batch = jax.tree.map(lambda x: x[None], observation)
         keys = None if key is None else key[None]
         return self.act_batch(batch, params, keys)[0]
 
-    def act_batch(self, observation: Observation, params: EnvParams, keys: Array | None = None) -> Array:
+    def act_batch(
+        self, observation: Observation, params: EnvParams, keys: Key[Array, " E"] | None = None
+    ) -> Num[Array, "E A"]:
         """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them."""
         return act_on(self.network, self.params, params.market, observation, keys)

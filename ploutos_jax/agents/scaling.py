@@ -1,15 +1,15 @@
 """Scaling of features, account observations and rewards. The first two are part of the agent."""
 
+import typing
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.env.types import Observation
-
-Array = jax.Array
 
 _CLIP = 5.0
 _MAX_COUNT = 1e8
@@ -17,18 +17,19 @@ _MAX_COUNT = 1e8
 _MAX_FIT_VALUES = 2_000_000
 
 
+@typing.no_type_check
 class FeatureScaling(struct.PyTreeNode):
     """Centre and spread of each market feature, fitted on training rows; `[F]` each."""
 
-    centre: Array
-    spread: Array
+    centre: Float[Array, " F"]
+    spread: Float[Array, " F"]
 
-    def __call__(self, features: Array) -> Array:
+    def __call__(self, features: Float[Array, "*batch A F"]) -> Float[Array, "*batch A F"]:
         """Return `clip((x − centre) / spread, ±5)` of `[..., F]`."""
         return jnp.clip((features - self.centre) / self.spread, -_CLIP, _CLIP)
 
 
-def fit_features(features: Array, mask: Array) -> FeatureScaling:
+def fit_features(features: Float[Array, "T A F"], mask: Bool[Array, "T A"]) -> FeatureScaling:
     """Fit the scaling on the rows given: median, and half the distance of the 16th and 84th percentiles.
 
     Both are robust to outliers and equal mean and standard deviation for normal data. A feature whose percentiles
@@ -55,22 +56,23 @@ def fit_features(features: Array, mask: Array) -> FeatureScaling:
     return FeatureScaling(centre=jnp.asarray(centre, dtype), spread=jnp.asarray(spread, dtype))
 
 
+@typing.no_type_check
 class RunningMoments(struct.PyTreeNode):
     """Mean and variance of a stream, merged batch by batch; frozen while a rollout and its updates run.
 
     Source: Chan, Golub, LeVeque 1979 (merging of means and sums of squares).
     """
 
-    count: Array
-    mean: Array
-    square: Array
+    count: Float[Array, ""]
+    mean: Float[Array, " fields"]
+    square: Float[Array, " fields"]
 
     @classmethod
     def create(cls, size: int) -> "RunningMoments":
         """Start with mean 0 and variance 1, to be forgotten with the first batch."""
         return cls(count=jnp.ones(()) * 1e-4, mean=jnp.zeros(size), square=jnp.ones(size) * 1e-4)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*batch fields"]) -> Float[Array, "*batch fields"]:
         """Return `clip((x − mean) / deviation, ±5)` in float32."""
         deviation = jnp.sqrt(self.square / self.count + 1e-8)
         return jnp.clip((x.astype(jnp.float32) - self.mean) / deviation, -_CLIP, _CLIP)
@@ -84,6 +86,7 @@ class RunningMoments(struct.PyTreeNode):
         return RunningMoments(count=kept, mean=self.mean + delta * count / total, square=square * kept / total)
 
 
+@typing.no_type_check
 class ReturnScaling(struct.PyTreeNode):
     """Scale of rewards: rewards are divided by the standard deviation of their discounted sum.
 
@@ -93,18 +96,20 @@ class ReturnScaling(struct.PyTreeNode):
     """
 
     moments: RunningMoments
-    running: Array
+    running: Float[Array, "E K"]
 
     @classmethod
     def create(cls, num_envs: int, num_values: int) -> "ReturnScaling":
         return cls(moments=RunningMoments.create(1), running=jnp.zeros((num_envs, num_values)))
 
     @property
-    def deviation(self) -> Array:
+    def deviation(self) -> Float[Array, ""]:
         """Standard deviation of discounted sums, a scalar."""
         return jnp.sqrt(self.moments.square[0] / self.moments.count + 1e-8)
 
-    def observe(self, rewards: Array, done: Array, gamma: Array | float) -> "ReturnScaling":
+    def observe(
+        self, rewards: Float[Array, "S E K"], done: Bool[Array, "S E"], gamma: Float[Array, ""] | float
+    ) -> "ReturnScaling":
         """Return the statistics after a rollout of `rewards [S, E, K]` with episode ends `done [S, E]`.
 
         A reward that is not finite counts as 0: one of them would otherwise make every later scale NaN.
@@ -121,6 +126,7 @@ class ReturnScaling(struct.PyTreeNode):
         return ReturnScaling(moments=moments, running=running)
 
 
+@typing.no_type_check
 class ObservationScaling(struct.PyTreeNode):
     """All that turns raw observations into network inputs; saved with the agent."""
 

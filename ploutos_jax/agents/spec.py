@@ -1,4 +1,4 @@
-"""What is written beside the arrays of an agent, as JSON, and how an agent is built from it again."""
+"""The description of an agent that is stored next to its arrays, as JSON, and how an agent is built from it again."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ FORMAT = 3
 def describe(
     network: Network, env_config: EnvConfig, market: Market, params: EnvParams, num_seeds: int = 1
 ) -> dict[str, Any]:
-    """Return the JSON beside the arrays: enough to rebuild the agents, one per seed, in another process."""
+    """Return the JSON next to the arrays: enough to rebuild the agents, one per seed, in another process."""
     columns = np.asarray(params.sector_columns)
     return {
         "format": FORMAT,

@@ -91,7 +91,7 @@ def _tell(outcome: Outcome, request: Request, console: Console, *, quiet: bool) 
             f"{request.output}: {outcome.rows:,} rows, {added:,} of them new, {len(outcome.added)} tickers up to date."
         )
         if outcome.rewritten:
-            console.print(f"Known prices were served anew (a split, say) for {', '.join(outcome.rewritten)}.")
+            console.print(f"Known prices were restated (a split, say) for {', '.join(outcome.rewritten)}.")
     if outcome.interrupted:
         console.print("Interrupted; what was fetched is written. The same command goes on.")
     if outcome.failed:

@@ -1,4 +1,4 @@
-"""Play a trained agent over a span of bars and write a report beside baselines at the same costs; or compare several.
+"""Play a trained agent over a span of bars and write a report next to baselines at the same costs; or compare several.
 
 ploutos evaluate --checkpoint checkpoints/run-1 --output report
 ploutos evaluate --compare checkpoints/run-1 checkpoints/run-2 --output comparison
@@ -39,7 +39,7 @@ class Evaluation:
         checkpoint: run folder, or folder of an exported policy.
         compare: run folders to set side by side over the same bars, instead of one checkpoint; their folder names name
             them.
-        output: report folder, made anew.
+        output: report folder, created by this command.
         data: market file or folder, or `synthetic`; the data of the run without it.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
             there are too few).
@@ -117,7 +117,7 @@ def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     return {
         "checkpoint": f"{folder}{place}, update {run.agent.step}",
         "data": f"{run.data.data}, {run.span.num_assets} tickers",
-        "actions": "likeliest" if wanted.seed is None else f"drawn with seed {wanted.seed}",
+        "actions": "greedy" if wanted.seed is None else f"sampled with seed {wanted.seed}",
         "out_of_sample": describe_provenance(run.agent.provenance(run.span.times[0], run.span.times[-1])),
     }
 

@@ -14,11 +14,11 @@ from ploutos_jax.version import __version__
 COMMANDS = {
     "train": "train an agent, score it on bars it never saw",
     "evaluate": "report of a trained agent, or several side by side",
-    "validate": "train anew on every fold of a history, score out of sample",
+    "validate": "retrain on every fold of a history, score out of sample",
     "download": "bars from a vendor into a file",
     "benchmark": "speed on this machine (needs a source checkout)",
 }
-"""Each is the module of that name beside this one."""
+"""Each is the module of that name next to this one."""
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
 

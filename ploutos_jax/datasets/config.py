@@ -52,7 +52,7 @@ class DataConfig:
             sessions are then used.
         periods_per_year: sessions in a year, by which everything is annualised; found from the bars without it.
         stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
-            on a file's bars, which then lie beside stressed copies. Bars held out are never stressed.
+            on a file's bars, which are then joined by stressed copies. Bars held out are never stressed.
         bank_paths: paths of a drawn market, laid end to end.
         bank_bars: bars of each.
         block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions.

@@ -1,4 +1,4 @@
-"""Streams of markets by where they come from: made ones, resampled ones, and history beside stressed copies of it.
+"""Streams of markets by where they come from: synthetic ones, resampled ones, and history with stressed copies of it.
 
 Each is a `DrawFunction`: a frozen dataclass of sizes, called with a key and arrays. With `stress_prob`, a share of the
 paths is stressed before features are computed; without it nothing of that is in the program.
@@ -121,7 +121,7 @@ class HistoryDraw:
 def history_stream(
     key: jax.Array, panel: Panel, features: str | tuple[str, ...], rows: slice, *, num_copies: int
 ) -> MarketDraw:
-    """Return the stream of a panel's rows beside stressed copies of them.
+    """Return the stream of a panel's rows together with stressed copies of them.
 
     Dates of copies divide the span of the rows, as no two rows may have the same; sessions are the real ones.
 

@@ -25,7 +25,7 @@ _STREAM_KEY = 1
 """Of drawn markets; the panels that are held out are drawn with key 0. The same whatever the seed of a run."""
 
 _STRESSED_COPIES = 4
-"""Of a file's bars, beside the bars as they were."""
+"""Of a file's bars, in addition to the original bars."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
 
     Args:
         config: the description.
-        refresh: whether markets are to be drawn anew during the run.
+        refresh: whether markets are to be redrawn during the run.
 
     Raises:
         ValueError: if the data cannot be read, or cannot be what is asked for.

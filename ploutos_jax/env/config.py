@@ -216,7 +216,7 @@ class EnvConfig:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Fields of the market, beside its prices, that the rules read."""
+        """Fields of the market, in addition to its prices, that the rules read."""
         users = {
             "atr": self.has_atr_exits or self.slippage_atr is not None or self.sizing == "atr",
             "volatility": (self.slippage_volatility, self.impact) != (None, None) or self.sizing == "volatility",

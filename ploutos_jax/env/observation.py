@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ploutos_jax.env.broker import day_trades, stops
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import Array, EnvParams, EnvState, Observation
+from ploutos_jax.env.types import EnvParams, EnvState, Observation
 from ploutos_jax.market.sectors import GICS_SECTORS
 
 ASSET_FIELDS = ("weight", "unrealised_return", "age", "stop_distance", "target_distance")
@@ -73,8 +74,8 @@ def observe(config: EnvConfig, state: EnvState, params: EnvParams) -> Observatio
     )
 
 
-def flatten(observation: Observation, params: EnvParams) -> Array:
-    """Return the observation as one float32 vector `[A·F + A·K + G]`: market features, assets, account."""
+def flatten(observation: Observation, params: EnvParams) -> Float[Array, " observation"]:
+    """Return the observation as one float32 vector `[A·F + A·H + G]`: market features, assets, account."""
     row = params.market.features[observation.t].astype(jnp.float32)
     return jnp.concatenate([row.ravel(), observation.assets.ravel(), observation.account.astype(jnp.float32)])
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
-from ploutos_jax.env.types import Array, EnvParams, EnvState, ReturnStats
+from ploutos_jax.env.types import EnvParams, EnvState, ReturnStats
 
 RewardFunction = Callable[[EnvState, EnvState], Array]
 Terms = tuple[tuple[RewardFunction, float], ...]
@@ -20,18 +21,18 @@ MAX_DIFFERENTIAL = 10.0
 """Bound of the differential rewards; with returns drawn from one distribution they have a deviation of 1."""
 
 
-def log_return(before: EnvState, after: EnvState) -> Array:
+def log_return(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return `ln(equity after / equity before)`, net of all costs; rewards of an episode add up to its growth."""
     tiny = jnp.finfo(after.equity.dtype).tiny
     return jnp.log(jnp.maximum(after.equity, tiny) / before.equity)
 
 
-def simple_return(before: EnvState, after: EnvState) -> Array:
+def simple_return(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return `equity after / equity before - 1`, net of all costs; the reward per step of Sentio."""
     return after.equity / before.equity - 1
 
 
-def differential_sharpe(before: EnvState, after: EnvState) -> Array:
+def differential_sharpe(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return what the bar adds to the Sharpe ratio of exponential weighting, `(B ΔA - A ΔB / 2) / (B - A²)^1.5`.
 
     A and B are the moving averages of R and R² before the bar, ΔA = R - A, ΔB = R² - B. Clipped to ±10. It does not
@@ -47,7 +48,7 @@ def differential_sharpe(before: EnvState, after: EnvState) -> Array:
     return jnp.clip(value, -MAX_DIFFERENTIAL, MAX_DIFFERENTIAL)
 
 
-def differential_downside(before: EnvState, after: EnvState) -> Array:
+def differential_downside(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return what the bar adds to the downside deviation ratio of exponential weighting; clipped to ±10.
 
     `(R - A / 2) / D` for R > 0, else `(D² (R - A / 2) - A R² / 2) / D³`, with A the moving average of R and D² that of
@@ -63,12 +64,12 @@ def differential_downside(before: EnvState, after: EnvState) -> Array:
     return jnp.clip(value, -MAX_DIFFERENTIAL, MAX_DIFFERENTIAL)
 
 
-def drawdown_increment(before: EnvState, after: EnvState) -> Array:
+def drawdown_increment(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return `-max(0, drawdown after - drawdown before)`: within a decline it adds up to the decline."""
     return -jnp.maximum(drawdown(after) - drawdown(before), 0)
 
 
-def sortino_bonus(before: EnvState, after: EnvState) -> Array:
+def sortino_bonus(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return the episode's Sortino ratio of a year, within ±3, at its end; 0 before, and with under 5 losing bars."""
     del before
     stats = _stats(after)
@@ -79,13 +80,13 @@ def sortino_bonus(before: EnvState, after: EnvState) -> Array:
     return jnp.where(is_due, jnp.clip(ratio, -3, 3), 0)
 
 
-def turnover(before: EnvState, after: EnvState) -> Array:
+def turnover(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return the value traded in the bar over equity before it. Costs are in every return already: 0.1 is much."""
     del before
     return _stats(after).turnover
 
 
-def five_term(before: EnvState, after: EnvState) -> Array:
+def five_term(before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return the reward of Ploutos V3, times `reward_scaling`.
 
     `100 R`; `- 10 · drawdown` if that is above 10 %; `+ 0.1 · Sharpe` if that is below 0; `- 0.01 · trades` if more
@@ -119,7 +120,7 @@ REWARDS: dict[str, RewardFunction] = {
 }
 
 
-def drawdown(state: EnvState) -> Array:
+def drawdown(state: EnvState) -> Float[Array, ""]:
     """Return the loss from the episode's peak of equity, a fraction."""
     return 1 - state.equity / state.peak_equity
 
@@ -141,7 +142,7 @@ def resolve_reward(reward: "str | RewardFunction | tuple[tuple[str | RewardFunct
     )
 
 
-def total_reward(terms: Terms, params: EnvParams, before: EnvState, after: EnvState) -> Array:
+def total_reward(terms: Terms, params: EnvParams, before: EnvState, after: EnvState) -> Float[Array, ""]:
     """Return the weighted sum of the rewards, `terms` as `EnvConfig.reward_terms` gives them."""
     if len(terms) == 1 and terms[0][1] == 1.0:
         return terms[0][0](before, after)
@@ -176,7 +177,12 @@ def init_reward_state(terms: Terms, params: EnvParams, state: EnvState) -> EnvSt
 
 
 def update_reward_state(
-    terms: Terms, params: EnvParams, before: EnvState, after: EnvState, turnover: Array, num_trades: Array
+    terms: Terms,
+    params: EnvParams,
+    before: EnvState,
+    after: EnvState,
+    turnover: Float[Array, ""],
+    num_trades: Int[Array, ""],
 ) -> EnvState:
     """Enter the bar's return, turnover and number of fills into the memory."""
     stats = before.stats

@@ -1,28 +1,31 @@
 """The only scan over the environment's step: training, backtests and baselines all run through it."""
 
+import typing
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Key, Num, PRNGKeyArray, UInt32
 
 from ploutos_jax.env.trading import StateResult, TradingEnv
-from ploutos_jax.env.types import Array, EnvParams, EnvState, Info, Observation
+from ploutos_jax.env.types import EnvParams, EnvState, Info, Observation
 
-Policy = Callable[[Array, Observation], tuple[Array, Any]]
+Policy = Callable[[Key[Array, " E"], Observation], tuple[Num[Array, " E *action"], Any]]
 """`(keys [E], observations [E]) -> (actions [E, ...], whatever the caller wants recorded)`."""
 
 
+@typing.no_type_check
 class Step(struct.PyTreeNode):
     """One step of E environments as a recorder sees it: what was seen and done at close t, and what bar t+1 gave."""
 
     observation: Observation
-    action: Array
+    action: Num[Array, " E *action"]
     extra: Any
-    reward: Array
-    terminated: Array
-    truncated: Array
+    reward: Float[Array, " E"]
+    terminated: Bool[Array, " E"]
+    truncated: Bool[Array, " E"]
     info: Info
     state: EnvState
 
@@ -30,6 +33,7 @@ class Step(struct.PyTreeNode):
 Recorder = Callable[[Step], Any]
 
 
+@typing.no_type_check
 class Runner(struct.PyTreeNode):
     """E environments on their way; carried from one rollout to the next.
 
@@ -43,25 +47,26 @@ class Runner(struct.PyTreeNode):
 
     state: EnvState
     observation: Observation
-    keys: Array
-    step: Array
+    keys: Key[Array, " E"]
+    step: UInt32[Array, ""]
 
 
+@typing.no_type_check
 class Boundaries(struct.PyTreeNode):
     """The true last observations of truncated episodes, whose values a learner must bootstrap.
 
     Attributes:
-        observation: `[E, N]` in order of time; N slots suffice for the steps of a rollout, and those not used hold what
-            the environment saw at the rollout's beginning.
+        observation: `[E, slots]` in order of time; those that the truncations of a rollout do not use hold what the
+            environment saw at the rollout's beginning.
         count: `[E]` int32 slots used.
     """
 
     observation: Observation
-    count: Array
+    count: Int[Array, " E"]
 
 
 def start_runner(
-    env: TradingEnv, params: EnvParams, key: Array, num_envs: int, *, first_id: int = 0, staggered: bool = False
+    env: TradingEnv, params: EnvParams, key: PRNGKeyArray, num_envs: int, *, first_id: int = 0, staggered: bool = False
 ) -> Runner:
     """Reset `num_envs` environments; the randomness of environment i depends on `key` and `first_id + i` only."""
     ids = jnp.arange(first_id, first_id + num_envs, dtype=jnp.uint32)
@@ -75,7 +80,7 @@ def start_runner(
 def restart_runner(env: TradingEnv, params: EnvParams, runner: Runner) -> Runner:
     """Begin a new episode in every environment, staggered, on another market say; keys and steps go on.
 
-    The randomness of an environment's start depends on its key and the steps taken, not on how many run beside it.
+    The randomness of an environment's start depends on its key and the steps taken, not on how many run in parallel.
     """
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, jnp.uint32(2**32 - 1)), runner.step))(
         runner.keys
@@ -127,7 +132,7 @@ def rollout(
         return state, state, reward, terminated, truncated, info
 
     # Only states are carried, and looked at where a step begins: computed within a step, an observation would have the
-    # compiler repeat the whole broker for each of its columns, and after an episode's end it would be wanted twice.
+    # compiler repeat the whole broker for each of its columns, and after an episode's end it would be needed twice.
     def step(carry: tuple[EnvState, EnvState, Array, Array], _: None) -> tuple[Any, Any]:
         state, ended, count, number = carry
         seen = observe(state, params)

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ploutos_jax.env import observation, rewards
 from ploutos_jax.env.broker import account, events
@@ -16,7 +17,7 @@ from ploutos_jax.env.types import (
     TARGET,
     TIME,
     TRAILING,
-    Array,
+    Action,
     EnvParams,
     EnvState,
     Fill,
@@ -25,8 +26,8 @@ from ploutos_jax.env.types import (
 )
 from ploutos_jax.market.panel import Market
 
-StepResult = tuple[Observation, EnvState, Array, Array, Array, Info]
-StateResult = tuple[EnvState, EnvState, Array, Array, Array, Info]
+StepResult = tuple[Observation, EnvState, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], Info]
+StateResult = tuple[EnvState, EnvState, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], Info]
 
 EXITS = {"exit_stop": STOP, "exit_target": TARGET, "exit_trailing": TRAILING, "exit_time": TIME, "exit_halt": HALT}
 """Counts in `info` of the fills for each reason."""
@@ -53,7 +54,7 @@ class TradingEnv:
     itemised: bool = False
 
     def default_params(self, market: Market) -> EnvParams:
-        """Return the numbers of `config` as leaves beside the market.
+        """Return the numbers of `config` as leaves, together with the market.
 
         Raises:
             ValueError: if no episode of `episode_length` bars fits into the market, or the market lacks what a rule
@@ -61,25 +62,27 @@ class TradingEnv:
         """
         return make_params(self.config, market)
 
-    def reset(self, key: Array, params: EnvParams) -> tuple[Observation, EnvState]:
+    def reset(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode of `episode_length` bars at a random bar, with an empty account."""
         start = params.starts[_draw_below(key, params.starts.shape[0])]
         return self.reset_at(start, start + self.config.episode_length, params)
 
-    def reset_staggered(self, key: Array, params: EnvParams) -> tuple[Observation, EnvState]:
+    def reset_staggered(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start in the middle of an episode, so that environments begun together do not all end together."""
         start_key, age_key = jax.random.split(key)
         start = params.starts[_draw_below(start_key, params.starts.shape[0])]
         age = _draw_below(age_key, self.config.episode_length)
         return self.reset_at(start + age, start + self.config.episode_length, params)
 
-    def reset_at(self, start: Array | int, end: Array | int, params: EnvParams) -> tuple[Observation, EnvState]:
+    def reset_at(
+        self, start: Int[Array, ""] | int, end: Int[Array, ""] | int, params: EnvParams
+    ) -> tuple[Observation, EnvState]:
         """Start an episode that observes bars `start` to `end`, with an empty account."""
         state = account.new_state(self.config, params, jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32))
         state = rewards.init_reward_state(self.config.reward_terms, params, state)
         return self.observe(state, params), state
 
-    def step(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Action, params: EnvParams) -> StepResult:
         """Advance one bar; an episode that ends is followed by a new one at a random start.
 
         Args:
@@ -96,7 +99,7 @@ class TradingEnv:
         info = {**info, "final_observation": self.observe(ended, params)}
         return self.observe(state, params), state, reward, terminated, truncated, info
 
-    def step_state(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StateResult:
+    def step_state(self, key: PRNGKeyArray, state: EnvState, action: Action, params: EnvParams) -> StateResult:
         """Advance one bar as `step` does, without looking: for loops that look once per state.
 
         Returns:
@@ -109,7 +112,7 @@ class TradingEnv:
         state = jax.tree.map(lambda a, b: jnp.where(done, a, b), started, ended)
         return state, ended, reward, terminated, truncated, info
 
-    def step_env(self, key: Array, state: EnvState, action: Array, params: EnvParams) -> StepResult:
+    def step_env(self, key: PRNGKeyArray, state: EnvState, action: Action, params: EnvParams) -> StepResult:
         """Advance one bar without starting a new episode after the last; see `step`.
 
         `info` describes the bar t+1: `equity`, `cash` and `episode_return` after it, `leverage` (positions over
@@ -125,7 +128,13 @@ class TradingEnv:
             noise = jax.random.normal(jax.random.fold_in(key, 1), state.shares.shape, state.shares.dtype)
         return self.advance(state, action, noise, params)
 
-    def advance(self, state: EnvState, action: Array, noise: Array | None, params: EnvParams) -> StepResult:
+    def advance(
+        self,
+        state: EnvState,
+        action: Action,
+        noise: Float[Array, " A"] | None,
+        params: EnvParams,
+    ) -> StepResult:
         """Advance one bar with the randomness given; see `step_env`.
 
         Args:
@@ -144,7 +153,7 @@ class TradingEnv:
         """Return what the agent sees at the close of bar `state.t`; see `observation.observe`."""
         return observation.observe(self.config, state, params)
 
-    def flatten(self, obs: Observation, params: EnvParams) -> Array:
+    def flatten(self, obs: Observation, params: EnvParams) -> Float[Array, " observation"]:
         """Return the observation as one vector; see `observation.flatten`."""
         return observation.flatten(obs, params)
 

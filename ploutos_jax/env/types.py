@@ -1,14 +1,17 @@
 """Types of the environment: numeric parameters, the account, the observation, fills."""
 
+import typing
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float, Float16, Int, Int8, Num, UInt8
 
 from ploutos_jax.market.panel import Market
 
-Array = jax.Array
+Action = Num[Array | np.ndarray, " actions"]
+"""`[A]` integers or weights, or `[A + 1]` weights with cash last; see `TradingEnv`."""
 
 HOLD, BUY, SELL = 0, 1, 2
 """Discrete actions of one asset."""
@@ -26,6 +29,7 @@ DAY_TRADE_WINDOW = 5
 """Sessions over which day trades are counted."""
 
 
+@typing.no_type_check
 class EnvParams(struct.PyTreeNode):
     """Everything that the step reads as a number; every field is a leaf, so that `vmap` can sweep it.
 
@@ -33,67 +37,68 @@ class EnvParams(struct.PyTreeNode):
 
     Attributes:
         market: the market, shared by all environments (`in_axes=None`).
-        starts: `[N]` int32 rows at which an episode may start.
+        starts: `[starts]` int32 rows at which an episode may start.
         sector_columns: `[11, A]` 1 where an asset belongs to the sector of an observation's column.
-        sector_members: `[G, A]` 1 where an asset belongs to a sector, or None without a limit on sectors.
-        fee_rates, fee_caps: `[K, T]` what the K kinds of the fee schedule charge in each bar.
-        reward_weights: `[R]` weights of the rewards that are added up.
+        sector_members: `[sectors, A]` 1 where an asset belongs to a sector, or None without a limit on sectors.
+        fee_rates, fee_caps: `[J, T]` what the J kinds of the fee schedule charge in each bar.
+        reward_weights: `[rewards]` weights of the rewards that are added up.
         day_trade_end: int32, the first session without the day-trade rule.
         spread, slippage, commission: fractions of price (`spread` is the full quoted one).
         commission_per_share_cash, commission_per_order_cash, commission_min_cash, day_trade_equity_cash: dollars.
     """
 
     market: Market
-    starts: Array
-    sector_columns: Array
-    sector_members: Array | None
-    fee_rates: Array
-    fee_caps: Array
-    reward_weights: Array
-    day_trade_end: Array
-    initial_cash: Array
-    buy_pct: Array
-    max_position_pct: Array
-    max_sector_pct: Array
-    target_volatility: Array
-    risk_pct: Array
-    risk_atr: Array
-    bars_per_year: Array
-    drawdown_scaling: Array
-    no_trade_band: Array
-    min_order_cash: Array
-    lot_size: Array
-    max_participation: Array
-    min_holding_bars: Array
-    spread: Array
-    tick_size: Array
-    slippage: Array
-    slippage_atr: Array
-    slippage_volatility: Array
-    slippage_noise: Array
-    impact: Array
-    commission: Array
-    commission_per_share_cash: Array
-    commission_per_order_cash: Array
-    commission_min_cash: Array
-    stop_loss: Array
-    take_profit: Array
-    trailing_stop: Array
-    break_even: Array
-    stop_loss_atr: Array
-    take_profit_atr: Array
-    trailing_atr: Array
-    max_holding_bars: Array
-    drawdown_halt: Array
-    cash_rate: Array
-    day_trade_equity_cash: Array
-    delisting_recovery: Array
-    ruin_pct: Array
-    reward_eta: Array
-    reward_volatility: Array
-    reward_scaling: Array
+    starts: Int[Array, " starts"]
+    sector_columns: Float[Array, "11 A"]
+    sector_members: Float[Array, "sectors A"] | None
+    fee_rates: Float[Array, "J T"]
+    fee_caps: Float[Array, "J T"]
+    reward_weights: Float[Array, " rewards"]
+    day_trade_end: Int[Array, ""]
+    initial_cash: Float[Array, ""]
+    buy_pct: Float[Array, ""]
+    max_position_pct: Float[Array, ""]
+    max_sector_pct: Float[Array, ""]
+    target_volatility: Float[Array, ""]
+    risk_pct: Float[Array, ""]
+    risk_atr: Float[Array, ""]
+    bars_per_year: Float[Array, ""]
+    drawdown_scaling: Float[Array, ""]
+    no_trade_band: Float[Array, ""]
+    min_order_cash: Float[Array, ""]
+    lot_size: Float[Array, ""]
+    max_participation: Float[Array, ""]
+    min_holding_bars: Int[Array, ""]
+    spread: Float[Array, ""]
+    tick_size: Float[Array, ""]
+    slippage: Float[Array, ""]
+    slippage_atr: Float[Array, ""]
+    slippage_volatility: Float[Array, ""]
+    slippage_noise: Float[Array, ""]
+    impact: Float[Array, ""]
+    commission: Float[Array, ""]
+    commission_per_share_cash: Float[Array, ""]
+    commission_per_order_cash: Float[Array, ""]
+    commission_min_cash: Float[Array, ""]
+    stop_loss: Float[Array, ""]
+    take_profit: Float[Array, ""]
+    trailing_stop: Float[Array, ""]
+    break_even: Float[Array, ""]
+    stop_loss_atr: Float[Array, ""]
+    take_profit_atr: Float[Array, ""]
+    trailing_atr: Float[Array, ""]
+    max_holding_bars: Int[Array, ""]
+    drawdown_halt: Float[Array, ""]
+    cash_rate: Float[Array, ""]
+    day_trade_equity_cash: Float[Array, ""]
+    delisting_recovery: Float[Array, ""]
+    ruin_pct: Float[Array, ""]
+    reward_eta: Float[Array, ""]
+    reward_volatility: Float[Array, ""]
+    reward_scaling: Float[Array, ""]
 
 
+@typing.no_type_check
 class ReturnStats(struct.PyTreeNode):
     """What rewards remember of an episode's simple returns R per bar; scalars.
 
@@ -109,21 +114,22 @@ class ReturnStats(struct.PyTreeNode):
         scaling, bars_per_year: the numbers of `EnvParams`, for functions that see states only.
     """
 
-    count: Array
-    mean: Array
-    squares: Array
-    downside_count: Array
-    downside_squares: Array
-    sharpe_mean: Array
-    sharpe_square: Array
-    downside_square: Array
-    turnover: Array
-    num_trades: Array
-    is_last: Array
-    scaling: Array
-    bars_per_year: Array
+    count: Int[Array, ""]
+    mean: Float[Array, ""]
+    squares: Float[Array, ""]
+    downside_count: Int[Array, ""]
+    downside_squares: Float[Array, ""]
+    sharpe_mean: Float[Array, ""]
+    sharpe_square: Float[Array, ""]
+    downside_square: Float[Array, ""]
+    turnover: Float[Array, ""]
+    num_trades: Int[Array, ""]
+    is_last: Bool[Array, ""]
+    scaling: Float[Array, ""]
+    bars_per_year: Float[Array, ""]
 
 
+@typing.no_type_check
 class EnvState(struct.PyTreeNode):
     """One account at the close of bar t. Money is in dollars, `_low` parts are the compensation of float rounding.
 
@@ -143,8 +149,8 @@ class EnvState(struct.PyTreeNode):
         highest_price: `[A]` highest price since the position's first fill; 0 where flat.
         entry_atr: `[A]` ATR (fraction of price) known when the position was opened; 0 where flat.
         working_shares: `[A]` signed shares of orders still to be filled.
-        unsettled_cash: `[D]` proceeds of sales that cannot buy yet, those of this session last.
-        fee_day_cash: `[K]` what each kind of fee has charged in this session, not rounded.
+        unsettled_cash: `[settlement_days]` proceeds of sales that cannot buy yet, those of this session last.
+        fee_day_cash: `[J]` what each kind of fee has charged in this session, not rounded.
         opened_today: `[A]` bool, bought in this session and not sold since.
         day_trades, session_fills: `[5]` int32 counts of the last sessions, this one first.
         flagged: bool, marked as a pattern day trader.
@@ -154,33 +160,34 @@ class EnvState(struct.PyTreeNode):
         stats: what rewards remember.
     """
 
-    t: Array
-    end: Array
-    cash: Array
-    cash_low: Array
-    shares: Array
-    entry_price: Array
-    entry_bar: Array
-    equity: Array
-    peak_equity: Array
-    cost: Array
-    cost_low: Array
-    episode_return: Array
-    highest_price: Array | None = None
-    entry_atr: Array | None = None
-    working_shares: Array | None = None
-    unsettled_cash: Array | None = None
-    fee_day_cash: Array | None = None
-    opened_today: Array | None = None
-    day_trades: Array | None = None
-    session_fills: Array | None = None
-    flagged: Array | None = None
-    session_equity: Array | None = None
-    trades_today: Array | None = None
-    halted: Array | None = None
+    t: Int[Array, ""]
+    end: Int[Array, ""]
+    cash: Float[Array, ""]
+    cash_low: Float[Array, ""]
+    shares: Float[Array, " A"]
+    entry_price: Float[Array, " A"]
+    entry_bar: Int[Array, " A"]
+    equity: Float[Array, ""]
+    peak_equity: Float[Array, ""]
+    cost: Float[Array, ""]
+    cost_low: Float[Array, ""]
+    episode_return: Float[Array, ""]
+    highest_price: Float[Array, " A"] | None = None
+    entry_atr: Float[Array, " A"] | None = None
+    working_shares: Float[Array, " A"] | None = None
+    unsettled_cash: Float[Array, " settlement_days"] | None = None
+    fee_day_cash: Float[Array, " J"] | None = None
+    opened_today: Bool[Array, " A"] | None = None
+    day_trades: Int[Array, "5"] | None = None
+    session_fills: Int[Array, "5"] | None = None
+    flagged: Bool[Array, ""] | None = None
+    session_equity: Float[Array, ""] | None = None
+    trades_today: Int[Array, ""] | None = None
+    halted: Bool[Array, ""] | None = None
     stats: ReturnStats | None = None
 
 
+@typing.no_type_check
 class Observation(struct.PyTreeNode):
     """What the agent sees at the close of bar t: the row of the market, by its index, and the account.
 
@@ -191,17 +198,18 @@ class Observation(struct.PyTreeNode):
         account: `[G]` float16, see `observation.ACCOUNT_FIELDS`.
     """
 
-    t: Array
-    positions: Array
-    levels: Array
-    account: Array
+    t: Int[Array, ""]
+    positions: Float16[Array, "A 2"]
+    levels: UInt8[Array, "A 3"]
+    account: Float16[Array, " G"]
 
     @property
-    def assets(self) -> Array:
-        """`[A, K]` float32 values of `observation.ASSET_FIELDS`."""
+    def assets(self) -> Float[Array, "A H"]:
+        """`[A, H]` float32 values of `observation.ASSET_FIELDS`."""
         return jnp.concatenate([self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255], axis=-1)
 
 
+@typing.no_type_check
 class Costs(struct.PyTreeNode):
     """What the fee of fills consists of, and the price they were meant to get; `[A]` each, known when they fill.
 
@@ -213,11 +221,12 @@ class Costs(struct.PyTreeNode):
         aim: dollars a share: `Fill.reference`, but for a stop that the open has gapped through its level.
     """
 
-    commission_cash: Array
-    fees_cash: tuple[Array, ...]
-    aim: Array
+    commission_cash: Float[Array, " A"]
+    fees_cash: tuple[Float[Array, " A"], ...]
+    aim: Float[Array, " A"]
 
 
+@typing.no_type_check
 class Fill(struct.PyTreeNode):
     """What was traded of each asset at one moment of a bar; `[A]` each, 0 where nothing was.
 
@@ -234,15 +243,15 @@ class Fill(struct.PyTreeNode):
         costs: None unless the environment itemises; see `TradingEnv`.
     """
 
-    shares: Array
-    price: Array
-    reference: Array
-    fee_cash: Array
-    fee_cash_by_kind: tuple[Array, ...]
-    reason: Array
-    spread: Array
-    slippage: Array
-    impact: Array | None
+    shares: Float[Array, " A"]
+    price: Float[Array, " A"]
+    reference: Float[Array, " A"]
+    fee_cash: Float[Array, " A"]
+    fee_cash_by_kind: tuple[Float[Array, " A"], ...]
+    reason: Int8[Array, " A"]
+    spread: Float[Array, " *A"]
+    slippage: Float[Array, " *A"]
+    impact: Float[Array, " *A"] | None
     costs: Costs | None = None
 
 

@@ -1,14 +1,17 @@
-"""Labels: symbols, sectors, dates and calendar beside the arrays of a panel or a market, on the host."""
+"""Labels: symbols, sectors, dates and calendar next to the arrays of a panel or a market, on the host."""
 
 import contextlib
 import dataclasses
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from ploutos_jax.market.calendar import Calendar, find_calendar
 
 UNKNOWN_SECTOR = "Unknown"
+
+_Labelled = TypeVar("_Labelled", bound="Labelled")
+"""Not `Self`, which beartype takes only in classes that it has decorated as a whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Labelled:
 
     labels: Labels | None
     close: Any
+    sessions: Any
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -76,7 +80,7 @@ class Labelled:
             )
         return self.labels
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: _Labelled, **changes: Any) -> _Labelled:
         """Return a copy with some fields changed; labels stay."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]  # its users are dataclasses
 

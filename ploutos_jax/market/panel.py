@@ -1,17 +1,19 @@
 """Panel and Market: what prices did, as arrays on one grid of bars and assets.
 
 Letters: T bars, A assets, F features; time comes first. Both classes are pytrees of arrays only. Symbols, sectors
-and dates are host-side `labels` beside the arrays: JAX drops them when an object passes through a transformation, so
+and dates are host-side `labels` next to the arrays: JAX drops them when an object passes through a transformation, so
 they can neither cause a recompilation nor come back stale from a compiled function's cache.
 """
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from ploutos_jax.market.labels import Labelled, Labels
 
@@ -21,6 +23,7 @@ SCALES = ("spread_scale", "impact_scale")
 """Fields of a panel and a market that multiply costs of the broker."""
 
 
+@typing.no_type_check
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=[
@@ -65,19 +68,19 @@ class Panel(Labelled):
         labels: symbols, sectors and dates (host only).
     """
 
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    volume: Array
-    tradable: Array
-    sessions: Array
-    dividend: Array | None = None
-    split: Array | None = None
-    signals: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    spread_scale: Array | None = None
-    impact_scale: Array | None = None
-    path_end: Array | None = None
+    open: Float[Array, "T A"]
+    high: Float[Array, "T A"]
+    low: Float[Array, "T A"]
+    close: Float[Array, "T A"]
+    volume: Float[Array, "T A"]
+    tradable: Bool[Array, "T A"]
+    sessions: Int[Array, " T"]
+    dividend: Float[Array, "T A"] | None = None
+    split: Float[Array, "T A"] | None = None
+    signals: Mapping[str, Float[Array, "T A"]] = dataclasses.field(default_factory=dict)
+    spread_scale: Float[Array, "T A"] | None = None
+    impact_scale: Float[Array, "T A"] | None = None
+    path_end: Int[Array, " T"] | None = None
     labels: Labels | None = None
 
     @property
@@ -182,6 +185,7 @@ class Panel(Labelled):
         raise ValueError(f"The panel has {what} at {where}: {values} ({int(bad.sum())} such bars in all).")
 
 
+@typing.no_type_check
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=[
@@ -235,24 +239,24 @@ class Market(Labelled):
         feature_names: F names (host only).
     """
 
-    open: jax.Array
-    high: jax.Array
-    low: jax.Array
-    close: jax.Array
-    volume: jax.Array
-    tradable: jax.Array
-    delisted: jax.Array | None
-    sessions: jax.Array
-    path_end: jax.Array
-    features: jax.Array
-    dividend: jax.Array | None = None
-    split: jax.Array | None = None
-    atr: jax.Array | None = None
-    volatility: jax.Array | None = None
-    adv: jax.Array | None = None
-    sector: jax.Array | None = None
-    spread_scale: jax.Array | None = None
-    impact_scale: jax.Array | None = None
+    open: Float[jax.Array, "T A"]
+    high: Float[jax.Array, "T A"]
+    low: Float[jax.Array, "T A"]
+    close: Float[jax.Array, "T A"]
+    volume: Float[jax.Array, "T A"]
+    tradable: Bool[jax.Array, "T A"]
+    delisted: Bool[jax.Array, "T A"] | None
+    sessions: Int[jax.Array, " T"]
+    path_end: Int[jax.Array, " T"]
+    features: Float[jax.Array, "T A F"]
+    dividend: Float[jax.Array, "T A"] | None = None
+    split: Float[jax.Array, "T A"] | None = None
+    atr: Float[jax.Array, "T A"] | None = None
+    volatility: Float[jax.Array, "T A"] | None = None
+    adv: Float[jax.Array, "T A"] | None = None
+    sector: Int[jax.Array, " A"] | None = None
+    spread_scale: Float[jax.Array, "T A"] | None = None
+    impact_scale: Float[jax.Array, "T A"] | None = None
     labels: Labels | None = None
     feature_names: tuple[str, ...] = ()
 

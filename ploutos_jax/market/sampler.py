@@ -1,4 +1,4 @@
-"""Markets that can be drawn anew: one function of a key and some arrays, for as many markets of one shape as wanted."""
+"""Markets that can be redrawn: one function of a key and some arrays, for as many markets of one shape as wanted."""
 
 import dataclasses
 from collections.abc import Callable

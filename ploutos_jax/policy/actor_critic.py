@@ -4,11 +4,10 @@ import dataclasses
 from typing import Literal
 
 import flax.linen as nn
-import jax
+from jaxtyping import Array, Bool, Float, Key
 
 from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
 
-Array = jax.Array
 Table = dict[str, Array]
 
 
@@ -21,8 +20,8 @@ class PolicyConfig:
             one dense network over the whole observation.
         hidden: layer widths, of the market stage per asset (`shared`) or of the whole network (`flat`).
         width: width of the account stage per asset (`shared` only).
-        credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which tells an
-            action apart from those taken beside it.
+        credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which separates
+            the effect of an action from that of the others in the same bar.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
         precision: number format of the torso's matrix products; all else is always float32.
     """
@@ -78,19 +77,29 @@ class ActorCritic(nn.Module):
         """K, numbers that the critic gives for a sample: one, or one per asset."""
         return self.num_assets if self.config.credit == "per_asset" else 1
 
-    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> Table:
+    def encode(
+        self,
+        features: Float[Array, "*batch A F"],
+        mask: Bool[Array, "*batch A"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> Table:
         """Return table rows for scaled `features [..., A, F]` and `mask [..., A]`; linear cost in rows, not samples."""
         return self.torso.encode(features, mask, drop_keys)
 
     def act(
-        self, row: Table, mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
-    ) -> tuple[Array, Array]:
+        self,
+        row: Table,
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
         """Return `(outputs [..., A, num_outputs], values [..., K])` for table rows and scaled account observations.
 
         Args:
             row: the table at the samples' bars.
             mask: `[..., A]` assets tradable at the bar observed.
-            assets: `[..., A, K]` account observation per asset.
+            assets: `[..., A, H]` account observation per asset.
             account: `[..., G]` account observation.
             drop_keys: `[...]` keys that decide which units are left out, in `encode` too; None leaves out none.
         """
@@ -100,6 +109,12 @@ class ActorCritic(nn.Module):
         values = self.critic_head(critic)
         return outputs, values[..., 0] if values.ndim > assets.ndim - 1 else values
 
-    def __call__(self, features: Array, mask: Array, assets: Array, account: Array) -> tuple[Array, Array]:
+    def __call__(
+        self,
+        features: Float[Array, "*batch A F"],
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+    ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
         """Run both stages on joined samples; used to create parameters and as the unsplit reference."""
         return self.act(self.encode(features, mask), mask, assets, account)

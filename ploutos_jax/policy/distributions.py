@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 if TYPE_CHECKING:
     import distrax
 
-Array = jax.Array
 
 NUM_CHOICES = 3
 """Hold, buy, sell."""
@@ -36,25 +36,27 @@ class DiscreteHead:
     num_outputs: int = NUM_CHOICES
     action_dtype = jnp.int8
 
-    def sample(self, key: Array, logits: Array) -> Array:
+    def sample(self, key: PRNGKeyArray, logits: Float[Array, "*batch A 3"]) -> Integer[Array, "*batch A"]:
         """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
         cumulative = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
         uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
         return (uniform[..., None] > cumulative[..., :-1]).sum(axis=-1, dtype=jnp.int8)
 
-    def mode(self, logits: Array) -> Array:
+    def mode(self, logits: Float[Array, "*batch A 3"]) -> Integer[Array, "*batch A"]:
         """Return the greedy action of each asset."""
         return jnp.argmax(logits, axis=-1).astype(jnp.int8)
 
-    def log_prob(self, logits: Array, action: Array) -> Array:
+    def log_prob(
+        self, logits: Float[Array, "*batch A 3"], action: Integer[Array, "*batch A"]
+    ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` log-probabilities."""
         return jnp.asarray(_distrax().Categorical(logits=logits).log_prob(action))
 
-    def entropy(self, logits: Array) -> Array:
+    def entropy(self, logits: Float[Array, "*batch A 3"]) -> Float[Array, "*batch A"]:
         """Return `[..., A]` entropies in nats."""
         return jnp.asarray(_distrax().Categorical(logits=logits).entropy())
 
-    def to_env(self, action: Array) -> Array:
+    def to_env(self, action: Integer[Array, "*batch A"]) -> Integer[Array, "*batch A"]:
         """Return what `TradingEnv.step` takes."""
         return action
 
@@ -70,28 +72,30 @@ class WeightsHead:
     num_outputs: int = 2
     action_dtype = jnp.float32
 
-    def _normal(self, outputs: Array) -> "distrax.Normal":
+    def _normal(self, outputs: Float[Array, "*batch A 2"]) -> "distrax.Normal":
         return _distrax().Normal(outputs[..., 0], jnp.exp(jnp.clip(outputs[..., 1], -5, 1)))
 
-    def sample(self, key: Array, outputs: Array) -> Array:
+    def sample(self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
         """Draw scores."""
         normal = self._normal(outputs)
         noise = jax.random.normal(key, outputs.shape[:-1], outputs.dtype)
         return jnp.asarray(normal.loc + normal.scale * noise)
 
-    def mode(self, outputs: Array) -> Array:
+    def mode(self, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
         """Return the mean scores."""
         return outputs[..., 0]
 
-    def log_prob(self, outputs: Array, action: Array) -> Array:
+    def log_prob(
+        self, outputs: Float[Array, "*batch A 2"], action: Float[Array, "*batch A"]
+    ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` log-densities of the scores."""
         return jnp.asarray(self._normal(outputs).log_prob(action))
 
-    def entropy(self, outputs: Array) -> Array:
+    def entropy(self, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
         """Return `[..., A]` differential entropies in nats."""
         return jnp.asarray(self._normal(outputs).entropy())
 
-    def to_env(self, action: Array) -> Array:
+    def to_env(self, action: Float[Array, "*batch A"]) -> Float[Array, "*batch A"]:
         """Return `[..., A]` target weights; cash is the rest."""
         cash_score = jnp.zeros_like(action[..., :1])
         return jax.nn.softmax(jnp.concatenate([action, cash_score], axis=-1), axis=-1)[..., :-1]

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-
-Array = jax.Array
+from jaxtyping import Array, Bool, Float, Key
 
 _HIDDEN_INIT = nn.initializers.orthogonal(2**0.5)
 
@@ -35,13 +34,15 @@ def _bfloat16_product(x: Array, kernel: Array, *args: Any, **kwargs: Any) -> Arr
     return result.astype(x.dtype)
 
 
-def masked_mean(x: Array, mask: Array) -> Array:
-    """Return the mean over assets, `[..., A, D]` to `[..., D]`, of those where `mask [..., A]` is True."""
+def masked_mean(x: Float[Array, "*batch A width"], mask: Bool[Array, "*batch A"]) -> Float[Array, "*batch width"]:
+    """Return the mean over assets, `[..., A, width]` to `[..., width]`, of those where `mask [..., A]` is True."""
     weight = mask.astype(x.dtype)
     return jnp.einsum("...ad,...a->...d", x, weight) / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
 
 
-def drop_units(x: Array, rate: float, keys: Array | None, layer: int) -> Array:
+def drop_units(
+    x: Float[Array, "*batch_and_sizes"], rate: float, keys: Key[Array, "*batch"] | None, layer: int
+) -> Float[Array, "*batch_and_sizes"]:
     """Return a layer's output with a share of its units set to 0 and the others scaled up, so that the mean stays.
 
     Which ones depends on the key and the layer alone: the same key gives the same units again, in whatever batch.
@@ -76,14 +77,24 @@ class Torso(Protocol):
     def table_bytes(self, num_assets: int) -> int: ...
     def sample_bytes(self, num_assets: int, per_asset: int, num_account: int) -> int: ...
     def head_sizes(self, num_assets: int, num_outputs: int, num_values: int) -> tuple[int, int]: ...
-    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> dict[str, Array]: ...
+    def encode(
+        self,
+        features: Float[Array, "*batch A F"],
+        mask: Bool[Array, "*batch A"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> dict[str, Array]: ...
     def act(
-        self, row: dict[str, Array], mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
+        self,
+        row: dict[str, Array],
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
     ) -> tuple[Array, Array]: ...
 
 
 class SharedTorso(nn.Module):
-    """One network for all assets, with a summary of the cross-section beside each: few weights, learns what lasts.
+    """One network for all assets, with a summary of the cross-section added to each: few weights, learns what lasts.
 
     Attributes:
         hidden: widths of the market stage, per asset.
@@ -138,7 +149,12 @@ class SharedTorso(nn.Module):
         self.critic_positions = layer(2 * self.width, bias=False)
         self.critic_account = layer(2 * self.width, bias=False)
 
-    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> dict[str, Array]:
+    def encode(
+        self,
+        features: Float[Array, "*batch A F"],
+        mask: Bool[Array, "*batch A"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> dict[str, Array]:
         """Return the table rows of `features [..., A, F]`; `mask [..., A]` says which assets trade."""
         x = features
         for place, layer in enumerate(self.market_layers[:-1]):
@@ -151,8 +167,13 @@ class SharedTorso(nn.Module):
         return {"actor": self.to_actor(x), "critic": self.to_critic(masked_mean(x, mask))}
 
     def act(
-        self, row: dict[str, Array], mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
-    ) -> tuple[Array, Array]:
+        self,
+        row: dict[str, Array],
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> tuple[Float[Array, "*batch A width"], Float[Array, "*batch _"] | Float[Array, "*batch A width"]]:
         """Return actor features `[..., A, width]`, and critic features `[..., A, width]` or `[..., 2·width]`."""
         joined = row["actor"] + self.asset_in(assets) + self.account_in(account)[..., None, :]
         first = drop_units(nn.tanh(joined), self.dropout, drop_keys, len(self.hidden))
@@ -209,15 +230,25 @@ class FlatTorso(nn.Module):
             "critic": [layer(size) for size in self.hidden[1:]],
         }
 
-    def encode(self, features: Array, mask: Array, drop_keys: Array | None = None) -> dict[str, Array]:
+    def encode(
+        self,
+        features: Float[Array, "*batch A F"],
+        mask: Bool[Array, "*batch A"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> dict[str, Array]:
         """Return the market part of the first layer for rows `features [..., A, F]`; no unit is complete here yet."""
         del mask, drop_keys  # a missing bar is 0 in every feature, `known` included
         row = features.reshape(*features.shape[:-2], -1)
         return {name: layer(row) for name, layer in self.market_in.items()}
 
     def act(
-        self, row: dict[str, Array], mask: Array, assets: Array, account: Array, drop_keys: Array | None = None
-    ) -> tuple[Array, Array]:
+        self,
+        row: dict[str, Array],
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> tuple[Float[Array, "*batch width"], Float[Array, "*batch width"]]:
         """Return actor and critic features, `[..., hidden[-1]]` each."""
         del mask
         flat = jnp.concatenate([assets.reshape(*assets.shape[:-2], -1), account], axis=-1)

@@ -1,4 +1,4 @@
-"""Algorithm: what the training loop needs of a learner. A second one is a file beside `ppo/` that has these members."""
+"""Algorithm: what the training loop needs of a learner. A second one is a file next to `ppo/` with these members."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

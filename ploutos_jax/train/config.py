@@ -1,6 +1,7 @@
 """Settings of the learner."""
 
 import dataclasses
+import typing
 from typing import Literal
 
 from flax import struct
@@ -46,7 +47,7 @@ class TrainConfig:
             same result.
         checkpoint_every: environment steps between checkpoints; None takes a tenth of the run, and 500,000 where that
             is more, twice as many as long as checkpoints follow each other within 20 seconds.
-        keep_checkpoints: how many of them are kept; the best by held-out score is kept beside them.
+        keep_checkpoints: how many of them are kept; the best by held-out score is kept in addition.
         eval_every: environment steps between scores on held-out bars; None takes a tenth of the run.
         policy: shape of the network.
     """
@@ -202,6 +203,7 @@ class TrainConfig:
         )
 
 
+@typing.no_type_check
 class Hyper(struct.PyTreeNode):
     """Numbers of PPO as leaves, so that one compiled program serves every value; see `TrainConfig`.
 

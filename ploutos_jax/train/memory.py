@@ -164,7 +164,7 @@ def device_bytes() -> int | None:
 
 
 def _market_bytes(config: TrainConfig, market: Market) -> int:
-    """Return the bytes of the market, and of the one that is being drawn beside it."""
+    """Return the bytes of the market, and of the one that is being drawn at the same time."""
     return (1 if config.market_refresh is None else 2) * sum(leaf.nbytes for leaf in jax.tree.leaves(market))
 
 

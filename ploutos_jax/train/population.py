@@ -20,7 +20,7 @@ _CONFIDENCE = 0.95
 
 
 def first_state(learner: Algorithm, params: EnvParams, refresh: Refresh | None = None) -> TrainState:
-    """Return the state of a run before its first update; with N seeds every leaf is `[N, ...]`, seed by seed.
+    """Return the state of a run before its first update; with several seeds every leaf is `[seeds, ...]`, seed by seed.
 
     The markets of a refreshed run are the same for all seeds, and whatever the seed.
     """
@@ -33,11 +33,11 @@ def first_state(learner: Algorithm, params: EnvParams, refresh: Refresh | None =
 
 
 def make_hyperparams(learner: Algorithm, hyper: Hyper | None) -> Hyper:
-    """Return the numbers of PPO as float32 leaves, `[N]` with N seeds.
+    """Return the numbers of PPO as float32 leaves, `[seeds]` with several.
 
     Args:
         learner: its configuration gives the numbers without `hyper`.
-        hyper: a number for all seeds or `[N]`, one for each, in every field.
+        hyper: a number for all seeds or `[seeds]`, one for each, in every field.
 
     Raises:
         ValueError: if a field has another shape.

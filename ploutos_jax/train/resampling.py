@@ -54,7 +54,7 @@ class Refresh:
             return None
         if draw is None:
             raise ValueError(
-                f"market_refresh={every} needs markets that can be drawn anew: made or resampled data, or stressed"
+                f"market_refresh={every} needs markets that can be redrawn: synthetic or resampled data, or stressed"
                 " copies. Leave it out to train on these bars alone."
             )
         drawn = jax.eval_shape(draw.function, draw.key, draw.source)

@@ -59,9 +59,9 @@ def test_a_fresh_policy_is_nearly_indifferent(torso):
     model, params = fresh_params(torso)
     rng = np.random.default_rng(0)
     features, assets, account = (
-        rng.normal(size=shape).astype(np.float32) for shape in ((50, 4, F), (50, 4, K), (50, G))
+        jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((50, 4, F), (50, 4, K), (50, G))
     )
-    outputs, value = model.apply(params, features, np.ones((50, 4), bool), assets, account)
+    outputs, value = model.apply(params, features, jnp.ones((50, 4), bool), assets, account)
     assert np.abs(outputs).max() < 0.1
     assert 0.05 < np.asarray(value).std() < 10
 

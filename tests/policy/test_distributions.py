@@ -27,8 +27,12 @@ def test_discrete_log_prob_and_entropy_are_those_of_a_softmax():
     log_p = scipy.special.log_softmax(logits.astype(np.float64), axis=-1)
     for action in range(3):
         actions = np.full(logits.shape[:-1], action, np.int8)
-        np.testing.assert_allclose(head.log_prob(logits, actions), log_p[..., action], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(head.entropy(logits), -(np.exp(log_p) * log_p).sum(-1), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            head.log_prob(jnp.asarray(logits), jnp.asarray(actions)), log_p[..., action], rtol=1e-5, atol=1e-6
+        )
+    np.testing.assert_allclose(
+        head.entropy(jnp.asarray(logits)), -(np.exp(log_p) * log_p).sum(-1), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_discrete_log_prob_stays_finite_for_extreme_logits():
@@ -56,8 +60,10 @@ def test_weights_log_prob_and_entropy_are_those_of_a_normal_with_bounded_deviati
     assert (outputs[..., 1] > 1).any() and (outputs[..., 1] < -5).any(), "the test should reach both bounds"
     normal = scipy.stats.norm(outputs[..., 0], np.exp(np.clip(outputs[..., 1].astype(np.float64), -5, 1)))
     scores = np.random.default_rng(1).normal(size=outputs.shape[:-1]).astype(np.float32)
-    np.testing.assert_allclose(head.log_prob(outputs, scores), normal.logpdf(scores), rtol=1e-4)
-    np.testing.assert_allclose(head.entropy(outputs), normal.entropy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        head.log_prob(jnp.asarray(outputs), jnp.asarray(scores)), normal.logpdf(scores), rtol=1e-4
+    )
+    np.testing.assert_allclose(head.entropy(jnp.asarray(outputs)), normal.entropy(), rtol=1e-5, atol=1e-5)
 
 
 def test_weights_samples_are_normal():
@@ -84,10 +90,10 @@ def test_sample_depends_on_the_key_and_the_own_outputs_only(kind):
 
 def test_modes():
     logits = random_outputs(HEADS["discrete"])
-    np.testing.assert_array_equal(HEADS["discrete"].mode(logits), logits.argmax(-1))
-    assert HEADS["discrete"].mode(logits).dtype == jnp.int8
+    np.testing.assert_array_equal(HEADS["discrete"].mode(jnp.asarray(logits)), logits.argmax(-1))
+    assert HEADS["discrete"].mode(jnp.asarray(logits)).dtype == jnp.int8
     outputs = random_outputs(HEADS["weights"])
-    np.testing.assert_array_equal(HEADS["weights"].mode(outputs), outputs[..., 0])
+    np.testing.assert_array_equal(HEADS["weights"].mode(jnp.asarray(outputs)), outputs[..., 0])
 
 
 def test_discrete_actions_go_to_the_environment_as_they_are():

@@ -106,7 +106,7 @@ def test_every_flag_is_heeded(finished, tmp_path):
     assert str(equity["date"].iloc[0])[:10] == "2015-06-01" and str(equity["date"].iloc[-1])[:10] == "2015-09-21"
     assert "In sample" in metrics["facts"]["out_of_sample"] and "In sample" in printed
     assert metrics["facts"]["checkpoint"].endswith("update 3")
-    assert metrics["facts"]["actions"] == "drawn with seed 7"
+    assert metrics["facts"]["actions"] == "sampled with seed 7"
     assert metrics["facts"]["data"] == "moved.csv, 3 tickers"
     assert (tmp_path / "report" / "diary.txt").read_text() == "mine"
     drawn = sorted(path.stem[-3:] for path in (tmp_path / "report").glob("backtest_trades_*.png"))

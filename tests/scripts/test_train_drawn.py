@@ -30,5 +30,5 @@ def test_a_run_on_drawn_markets_ends_with_a_score_on_real_bars(kind, tmp_path):
 def test_bars_that_cannot_be_drawn_anew_are_refused(tmp_path):
     data = write_bars(tmp_path / "bars.csv")
     outcome = call("train", [*train_args(data, tmp_path / "run", 4), "--market-refresh", "2"], tmp_path)
-    assert outcome.code == 2 and "market_refresh=2 needs markets that can be drawn anew" in outcome.message
+    assert outcome.code == 2 and "market_refresh=2 needs markets that can be redrawn" in outcome.message
     assert not (tmp_path / "run").exists()

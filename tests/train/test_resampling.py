@@ -161,7 +161,7 @@ def test_the_estimate_counts_the_market_that_is_being_drawn(first):
 
 
 def test_what_cannot_be_drawn_is_refused(first):
-    with pytest.raises(ValueError, match="market_refresh=2 needs markets that can be drawn anew"):
+    with pytest.raises(ValueError, match="market_refresh=2 needs markets that can be redrawn"):
         train(CONFIG, first, ENV)
     with pytest.raises(ValueError, match="market_refresh=0 must be at least 1"):
         dataclasses.replace(CONFIG, market_refresh=0)

@@ -1,5 +1,6 @@
 """The environment with the interface of gymnax, so that JAX trainers of others run on it."""
 
+import typing
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ def observation_size(env: TradingEnv, params: EnvParams) -> int:
     return jax.eval_shape(env.flatten, observation, params).shape[0]
 
 
+@typing.no_type_check
 class GymnaxParams(struct.PyTreeNode):
     """What trainers hand through as `env_params`.
 

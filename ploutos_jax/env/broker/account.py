@@ -1,8 +1,11 @@
 """Bookkeeping of one account: cash, positions, sessions, equity."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int
 
 from ploutos_jax.env.broker import fees
 from ploutos_jax.env.broker.bar import Bar
@@ -11,13 +14,13 @@ from ploutos_jax.env.types import (
     DAY_TRADE_WINDOW,
     DELISTED,
     NOT_HELD,
-    Array,
     EnvParams,
     EnvState,
     Fill,
 )
 
 
+@typing.no_type_check
 class Book(struct.PyTreeNode):
     """The account while a bar is worked through, and what has happened to it in the bar so far.
 
@@ -30,40 +33,42 @@ class Book(struct.PyTreeNode):
         last_close: `[A]` the close before, in shares of this bar.
         num_trades: int32 fills.
         interest, fee_rounding: dollars.
-        fee_cash_by_kind: K arrays `[A]`, dollars charged by each kind of the schedule.
+        fee_cash_by_kind: J arrays `[A]`, dollars charged by each kind of the schedule.
         volume_left: `[A]` shares that may still be filled, or None without a limit.
     """
 
     state: EnvState
-    cost: Array
-    traded_cash: Array
-    profit_cash: Array
-    mark: Array
-    last_close: Array
-    num_trades: Array
-    interest: Array
-    fee_rounding: Array
-    fee_cash_by_kind: tuple[Array, ...]
-    volume_left: Array | None
+    cost: Float[Array, " A"]
+    traded_cash: Float[Array, " A"]
+    profit_cash: Float[Array, " A"]
+    mark: Float[Array, " A"]
+    last_close: Float[Array, " A"]
+    num_trades: Int[Array, ""]
+    interest: Float[Array, ""]
+    fee_rounding: Float[Array, ""]
+    fee_cash_by_kind: tuple[Float[Array, " A"], ...]
+    volume_left: Float[Array, " A"] | None
 
     @property
-    def held(self) -> Array:
+    def held(self) -> Bool[Array, " A"]:
         """`[A]` bool, True where there is a position."""
         return self.state.shares != 0
 
     @property
-    def cash(self) -> Array:
+    def cash(self) -> Float[Array, ""]:
         """Dollars, settled or not."""
         return self.state.cash + self.state.cash_low
 
     @property
-    def available_cash(self) -> Array:
+    def available_cash(self) -> Float[Array, ""]:
         """Dollars that can buy."""
         unsettled = self.state.unsettled_cash
         return self.cash if unsettled is None else self.cash - unsettled.sum()
 
 
-def compensated_add(high: Array, low: Array, change: Array) -> tuple[Array, Array]:
+def compensated_add(
+    high: Float[Array, ""], low: Float[Array, ""], change: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Add to a number kept as high + low, with the rounding error of the sum carried in low.
 
     One ulp of float32 at $1M is 6 cents; a plain running sum would lose the pennies of fees.
@@ -73,8 +78,8 @@ def compensated_add(high: Array, low: Array, change: Array) -> tuple[Array, Arra
 
 
 @jax.custom_jvp
-def exact_sum(values: Array) -> Array:
-    """Return the sum of `[A]` values, rounded once: the errors of the additions are added up beside it."""
+def exact_sum(values: Float[Array, " A"]) -> Float[Array, ""]:
+    """Return the sum of `[A]` values, rounded once: the rounding errors of the additions are accumulated separately."""
     zero = jnp.zeros((), values.dtype)
 
     def add(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -100,7 +105,7 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - part)) + (b - part)
 
 
-def new_state(config: EnvConfig, params: EnvParams, start: Array, end: Array) -> EnvState:
+def new_state(config: EnvConfig, params: EnvParams, start: Int[Array, ""], end: Int[Array, ""]) -> EnvState:
     """Return an account with nothing but cash that observes bar `start`."""
     num_assets, dtype = params.market.close.shape[1], params.initial_cash.dtype
     zeros, zero, none = jnp.zeros(num_assets, dtype), jnp.zeros((), dtype), jnp.zeros((), jnp.int32)
@@ -135,7 +140,7 @@ def new_state(config: EnvConfig, params: EnvParams, start: Array, end: Array) ->
     )
 
 
-def open_book(config: EnvConfig, state: EnvState, last_close: Array, bar: Bar) -> Book:
+def open_book(config: EnvConfig, state: EnvState, last_close: Float[Array, " A"], bar: Bar) -> Book:
     """Open the book of a step, with the volume that `bar` lets fill."""
     zeros, zero = jnp.zeros_like(state.shares), jnp.zeros_like(state.cash)
     return Book(
@@ -258,12 +263,12 @@ def _count_fills(state: EnvState, traded: Array, is_buy: Array, num_fills: Array
     )
 
 
-def count(flags: Array) -> Array:
+def count(flags: Bool[Array, " A"]) -> Int[Array, ""]:
     """Return the number of True among `[A]`, int32."""
     return flags.sum(dtype=jnp.int32)
 
 
-def close_book(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) -> tuple[Book, EnvState, Array]:
+def close_book(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) -> tuple[Book, EnvState, Float[Array, " A"]]:
     """Round the day's fees up where the session ends, and mark the positions at the close.
 
     Returns:

@@ -1,12 +1,16 @@
 """Bar: one row of the market as the broker reads it."""
 
+import typing
+
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int
 
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import Array, EnvParams
+from ploutos_jax.env.types import EnvParams
 
 
+@typing.no_type_check
 class Bar(struct.PyTreeNode):
     """One row of the market, and what the broker knows about it. Arrays are `[A]`; what no rule reads is None.
 
@@ -19,37 +23,43 @@ class Bar(struct.PyTreeNode):
         spread_scale, impact_scale: multiples of spread and impact of fills in this bar.
         atr, volatility, adv: what was known at the close observed.
         slippage: fraction of price; one for all assets unless a rule makes it differ.
-        fee_rates, fee_caps: `[K]` of the bar's session.
+        fee_rates, fee_caps: `[J]` of the bar's session.
         begins_session, ends_session: bool.
         num_days: int32 calendar days since the bar before.
         has_day_trade_rule: bool, whether the rule was in force.
     """
 
-    row: Array
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    tradable: Array
-    volume_limit: Array | None
-    delisted: Array | None
-    dividend: Array | None
-    split: Array | None
-    spread_scale: Array | None
-    impact_scale: Array | None
-    atr: Array | None
-    volatility: Array | None
-    adv: Array | None
-    slippage: Array
-    fee_rates: Array
-    fee_caps: Array
-    begins_session: Array
-    ends_session: Array
-    num_days: Array
-    has_day_trade_rule: Array
+    row: Int[Array, ""]
+    open: Float[Array, " A"]
+    high: Float[Array, " A"]
+    low: Float[Array, " A"]
+    close: Float[Array, " A"]
+    tradable: Bool[Array, " A"]
+    volume_limit: Float[Array, " A"] | None
+    delisted: Bool[Array, " A"] | None
+    dividend: Float[Array, " A"] | None
+    split: Float[Array, " A"] | None
+    spread_scale: Float[Array, " A"] | None
+    impact_scale: Float[Array, " A"] | None
+    atr: Float[Array, " A"] | None
+    volatility: Float[Array, " A"] | None
+    adv: Float[Array, " A"] | None
+    slippage: Float[Array, " *A"]
+    fee_rates: Float[Array, " J"]
+    fee_caps: Float[Array, " J"]
+    begins_session: Bool[Array, ""]
+    ends_session: Bool[Array, ""]
+    num_days: Int[Array, ""]
+    has_day_trade_rule: Bool[Array, ""]
 
 
-def read_bar(config: EnvConfig, params: EnvParams, row: Array, observed: Array, noise: Array | None) -> Bar:
+def read_bar(
+    config: EnvConfig,
+    params: EnvParams,
+    row: Int[Array, ""],
+    observed: Int[Array, ""],
+    noise: Float[Array, " A"] | None,
+) -> Bar:
     """Read row `row` of the market for orders decided at the close of row `observed`.
 
     Args:

@@ -6,12 +6,13 @@ refuses: Alpaca, "User Protection".
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.env.broker.account import count
 from ploutos_jax.env.broker.bar import Bar
 from ploutos_jax.env.broker.ranking import largest_first
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import Array, EnvParams, EnvState
+from ploutos_jax.env.types import EnvParams, EnvState
 
 LAST_ALLOWED = 3
 """Day trades in the window of sessions that do not mark an account."""
@@ -20,7 +21,7 @@ RULE_ENDS = int(np.datetime64("2026-06-04").astype(np.int64))
 """First session (days since 1970-01-01) without the rule."""
 
 
-def is_bound(params: EnvParams, state: EnvState, bar: Bar) -> Array:
+def is_bound(params: EnvParams, state: EnvState, bar: Bar) -> Bool[Array, ""]:
     """Tell whether the rule limits the account in `bar`: in force, and equity was too low at the last session's end."""
     if state.session_equity is None:
         return jnp.zeros((), bool)
@@ -28,13 +29,19 @@ def is_bound(params: EnvParams, state: EnvState, bar: Bar) -> Array:
 
 
 def allowed_sales(
-    config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, sells: Array, value: Array, forced: Array
-) -> Array:
+    config: EnvConfig,
+    params: EnvParams,
+    state: EnvState,
+    bar: Bar,
+    sells: Bool[Array, " A"],
+    value: Float[Array, " A"],
+    forced: Bool[Array, " A"],
+) -> Bool[Array, " A"]:
     """Tell which of the `[A]` sales of one moment the rule lets through.
 
     Args:
         config, params, state, bar: rules, numbers, the account and the bar.
-        sells: `[A]` bool, sales wanted.
+        sells: `[A]` bool, sales requested.
         value: `[A]` dollars, by which they are ranked.
         forced: `[A]` bool, exits of the same moment that are not in the account yet; they come first.
     """
@@ -46,7 +53,9 @@ def allowed_sales(
     return ~risky | kept | ~is_bound(params, state, bar)
 
 
-def allowed_buys(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, buys: Array, value: Array) -> Array:
+def allowed_buys(
+    config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, buys: Bool[Array, " A"], value: Float[Array, " A"]
+) -> Bool[Array, " A"]:
     """Tell which of the `[A]` buys of one moment the rule lets through.
 
     Sales of the same moment do not matter: one that makes a day trade ends a position that could have become one.

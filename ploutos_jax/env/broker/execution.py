@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int8
 
 from ploutos_jax.env.broker import fees
 from ploutos_jax.env.broker.account import exact_sum
 from ploutos_jax.env.broker.bar import Bar
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, Array, Costs, EnvParams, Fill
+from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, Costs, EnvParams, Fill
 
 SMALL_ORDER = 1e-3
 """Share of the usual volume below which market impact grows linearly, not with the square root."""
@@ -20,18 +21,20 @@ class Move(NamedTuple):
     `impact` is None where there is none.
     """
 
-    spread: Array
-    slippage: Array
-    impact: Array | None
+    spread: Float[Array, " *A"]
+    slippage: Float[Array, " *A"]
+    impact: Float[Array, " *A"] | None
 
     @property
-    def total(self) -> Array:
+    def total(self) -> Float[Array, " *A"]:
         """Their sum."""
         move = self.spread + self.slippage
         return move if self.impact is None else move + self.impact
 
 
-def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Array, participation: Array) -> Move:
+def adverse_move(
+    config: EnvConfig, params: EnvParams, bar: Bar, reference: Float[Array, " A"], participation: Float[Array, " A"]
+) -> Move:
     """Return the fractions by which market orders fill away from the market price, against the trader.
 
     Args:
@@ -55,7 +58,7 @@ def adverse_move(config: EnvConfig, params: EnvParams, bar: Bar, reference: Arra
     return Move(half_spread, bar.slippage, impact * bar.volatility * grown)
 
 
-def participation_of(config: EnvConfig, bar: Bar, value: Array) -> Array:
+def participation_of(config: EnvConfig, bar: Bar, value: Float[Array, " A"]) -> Float[Array, " A"]:
     """Return orders of `[A]` dollars as a share of the usual volume of a bar, 0 where that is unknown."""
     if config.impact is None or bar.adv is None:
         return value
@@ -63,7 +66,13 @@ def participation_of(config: EnvConfig, bar: Bar, value: Array) -> Array:
 
 
 def sell(
-    config: EnvConfig, params: EnvParams, bar: Bar, shares: Array, reference: Array, reason: Array, at_limit: Array
+    config: EnvConfig,
+    params: EnvParams,
+    bar: Bar,
+    shares: Float[Array, " A"],
+    reference: Float[Array, " A"],
+    reason: Int8[Array, " A"],
+    at_limit: Bool[Array, " A"],
 ) -> Fill:
     """Fill sales of `[A]` shares at `reference` less spread, slippage and impact; exactly at it where `at_limit`."""
     move = adverse_move(config, params, bar, reference, participation_of(config, bar, shares * reference))
@@ -84,8 +93,14 @@ def sell(
 
 
 def sale_within_limits(
-    config: EnvConfig, params: EnvParams, bar: Bar, wanted: Array, held: Array, price: Array, volume_left: Array | None
-) -> Array:
+    config: EnvConfig,
+    params: EnvParams,
+    bar: Bar,
+    wanted: Float[Array, " A"],
+    held: Float[Array, " A"],
+    price: Float[Array, " A"],
+    volume_left: Float[Array, " A"] | None,
+) -> Float[Array, " A"]:
     """Return how many of the `[A]` shares that orders want to sell can be sold: volume, lots, smallest order."""
     shares = within_volume(wanted, volume_left)
     if config.lot_size is not None:
@@ -94,12 +109,12 @@ def sale_within_limits(
     return jnp.where(is_dust, 0, shares)
 
 
-def within_volume(shares: Array, volume_left: Array | None) -> Array:
+def within_volume(shares: Float[Array, " A"], volume_left: Float[Array, " A"] | None) -> Float[Array, " A"]:
     """Return `[A]` shares, at most what the volume of the bar leaves."""
     return shares if volume_left is None else jnp.minimum(shares, jnp.maximum(volume_left, 0))
 
 
-def whole_lots(shares: Array, params: EnvParams) -> Array:
+def whole_lots(shares: Float[Array, " A"], params: EnvParams) -> Float[Array, " A"]:
     """Round `[A]` shares down to whole lots; a hair below one is rounding error."""
     lots = shares / params.lot_size * (1 + 4 * jnp.finfo(shares.dtype).eps)
     return jnp.floor(lots) * params.lot_size
@@ -109,11 +124,11 @@ def buy_within_cash(
     config: EnvConfig,
     params: EnvParams,
     bar: Bar,
-    value: Array,
-    reference: Array,
-    available: Array,
-    volume_left: Array | None,
-) -> tuple[Fill, Array]:
+    value: Float[Array, " A"],
+    reference: Float[Array, " A"],
+    available: Float[Array, ""],
+    volume_left: Float[Array, " A"] | None,
+) -> tuple[Fill, Float[Array, " A"]]:
     """Fill buys at `reference` plus spread, slippage and impact; cut all in proportion when cash does not reach.
 
     Costs are inside the sizing: value bought plus fees never exceed `available`. What a cut leaves below

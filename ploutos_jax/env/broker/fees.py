@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
-from ploutos_jax.env.types import Array, EnvParams
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.labels import read_date
 
 CENT = 0.01
@@ -43,7 +44,7 @@ class FeeKind:
             if not 0 <= rate < np.inf or not (cap is None or 0 <= cap < np.inf):
                 raise ValueError(f"Fee {self.name!r} from {day}: rate {rate} and cap {cap} must not be negative.")
 
-    def resolve(self, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def resolve(self, sessions: Int[np.ndarray, " T"]) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
         """Return rate and cap (inf without one) at `[T]` days since 1970-01-01."""
         days = np.array([np.datetime64(day, "D").astype(np.int64) for day, _, _ in self.rows])
         place = np.maximum(np.searchsorted(days, sessions, side="right") - 1, 0)
@@ -80,8 +81,8 @@ class FeeSchedule:
             )
         return dataclasses.replace(self, kinds=tuple(kinds))
 
-    def resolve(self, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return rates and caps `[K, T]` of the K kinds at `[T]` sessions."""
+    def resolve(self, sessions: Int[np.ndarray, " T"]) -> tuple[Float[np.ndarray, "J T"], Float[np.ndarray, "J T"]]:
+        """Return rates and caps `[J, T]` of the J kinds at `[T]` sessions."""
         resolved = [kind.resolve(np.asarray(sessions)) for kind in self.kinds]
         shape = (len(self.kinds), len(sessions))
         rates, caps = (np.array([pair[i] for pair in resolved], np.float64).reshape(shape) for i in (0, 1))
@@ -199,12 +200,12 @@ def resolve_schedule(fees: str | FeeSchedule) -> FeeSchedule:
         raise ValueError(f"fees={fees!r}: {day!r} is not a date; write it as YYYY-MM-DD.") from None
 
 
-def round_up(cash: Array) -> Array:
+def round_up(cash: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return dollars rounded up to the cent; a millionth of a cent above one is rounding error, not a fee."""
     return jnp.ceil(cash * 100 - 1e-6) / 100
 
 
-def commission_cash(notional: Array, shares: Array, params: EnvParams) -> Array:
+def commission_cash(notional: Float[Array, " A"], shares: Float[Array, " A"], params: EnvParams) -> Float[Array, " A"]:
     """Return the broker's commission on fills of `[A]` dollars and shares, in dollars; 0 where nothing fills."""
     by_size = notional * params.commission + shares * params.commission_per_share_cash
     fee = jnp.maximum(by_size + params.commission_per_order_cash, params.commission_min_cash)
@@ -212,26 +213,26 @@ def commission_cash(notional: Array, shares: Array, params: EnvParams) -> Array:
 
 
 def schedule_cash(
-    notional: Array,
-    shares: Array,
-    rates: Array,
-    caps: Array,
+    notional: Float[Array, " A"],
+    shares: Float[Array, " A"],
+    rates: Float[Array | np.ndarray, " J"],
+    caps: Float[Array | np.ndarray, " J"],
     schedule: FeeSchedule,
     *,
     is_sale: bool,
     in_proportion: bool = False,
-) -> list[Array | None]:
+) -> list[Float[Array, " A"] | None]:
     """Return what each kind of the schedule charges on fills, `[A]` dollars; None for a kind that spares this side.
 
     Args:
         notional: `[A]` dollars traded, not negative.
         shares: `[A]` shares traded, not negative.
-        rates, caps: `[K]` of the bar.
-        schedule: the K kinds.
+        rates, caps: `[J]` of the bar.
+        schedule: the J kinds.
         is_sale: the side of the fills.
         in_proportion: leave out caps and rounding, which do not shrink with an order.
     """
-    charged: list[Array | None] = []
+    charged: list[Float[Array, " A"] | None] = []
     for place, kind in enumerate(schedule.kinds):
         if kind.sides == "sell" and not is_sale:
             charged.append(None)

@@ -1,17 +1,22 @@
-"""From the agent's action to orders: what is wanted, what is still working, and what the rules refuse."""
+"""From the agent's action to orders: what is requested, what is still working, and what the rules refuse."""
+
+import typing
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float, Integer
 
 from ploutos_jax.env.broker import day_trades, stops
 from ploutos_jax.env.broker.account import Book, count
 from ploutos_jax.env.broker.bar import Bar
 from ploutos_jax.env.broker.ranking import largest_first
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import BUY, HOLD, SELL, Array, EnvParams, EnvState
+from ploutos_jax.env.types import BUY, HOLD, SELL, Action, EnvParams, EnvState
 
 
+@typing.no_type_check
 class Orders(struct.PyTreeNode):
     """Market orders of one moment; `[A]` each, 0 or False where there is none.
 
@@ -22,10 +27,10 @@ class Orders(struct.PyTreeNode):
         addressed: True where the action ends an older order that is still working.
     """
 
-    sell_shares: Array
-    buy_cash: Array
-    requested: Array
-    addressed: Array
+    sell_shares: Float[Array, " A"]
+    buy_cash: Float[Array, " A"]
+    requested: Bool[Array, " A"]
+    addressed: Bool[Array, " A"]
 
 
 class OrderMoment(struct.PyTreeNode):
@@ -49,10 +54,10 @@ def decide(
     params: EnvParams,
     book: Book,
     bar: Bar,
-    price: Array,
-    action: Array,
-    free: Array,
-    exiting_shares: Array,
+    price: Float[Array, " A"],
+    action: Action,
+    free: Bool[Array, " A"],
+    exiting_shares: Float[Array, " A"],
 ) -> Orders:
     """Return the orders that go to the market at one moment of a bar.
 
@@ -94,7 +99,13 @@ def decide(
 
 
 def size_discrete(
-    config: EnvConfig, params: EnvParams, action: Array, shares: Array, state: EnvState, bar: Bar, price: Array
+    config: EnvConfig,
+    params: EnvParams,
+    action: Integer[Array | np.ndarray, " A"],
+    shares: Float[Array, " A"],
+    state: EnvState,
+    bar: Bar,
+    price: Float[Array, " A"],
 ) -> Orders:
     """Turn `[A]` integers, 0 hold, 1 buy, 2 sell, into orders.
 
@@ -112,7 +123,13 @@ def size_discrete(
 
 
 def size_weights(
-    config: EnvConfig, params: EnvParams, action: Array, shares: Array, state: EnvState, bar: Bar, price: Array
+    config: EnvConfig,
+    params: EnvParams,
+    action: Action,
+    shares: Float[Array, " A"],
+    state: EnvState,
+    bar: Bar,
+    price: Float[Array, " A"],
 ) -> Orders:
     """Turn target weights into the trades that lead there.
 
@@ -148,12 +165,18 @@ def size_weights(
     )
 
 
-def within_sectors(params: EnvParams, buy_cash: Array, shares: Array, price: Array, equity: Array) -> Array:
+def within_sectors(
+    params: EnvParams,
+    buy_cash: Float[Array, " A"],
+    shares: Float[Array, " A"],
+    price: Float[Array, " A"],
+    equity: Float[Array, ""],
+) -> Float[Array, " A"]:
     """Return buys of `[A]` dollars, those of a sector cut by one factor where they would exceed its limit.
 
     Args:
         params: holds the members of the sectors and the limit, dollars.
-        buy_cash: `[A]` dollars wanted.
+        buy_cash: `[A]` dollars requested.
         shares: `[A]` shares held after the sales of the moment.
         price: `[A]` market price.
         equity: dollars at close t.

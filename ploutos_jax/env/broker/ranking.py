@@ -2,14 +2,19 @@
 
 import jax
 import jax.numpy as jnp
-
-from ploutos_jax.env.types import Array
+from jaxtyping import Array, Bool, Float, Int
 
 _UNROLLED = 8
 _NOWHERE = 2**31 - 1
 
 
-def largest_first(candidates: Array, value: Array, adv: Array | None, allowed: Array, most: int) -> Array:
+def largest_first(
+    candidates: Bool[Array, " A"],
+    value: Float[Array, " A"],
+    adv: Float[Array, " A"] | None,
+    allowed: Int[Array, ""],
+    most: int,
+) -> Bool[Array, " A"]:
     """Keep the first candidates: larger value first, then larger usual volume, then the lower column.
 
     Args:

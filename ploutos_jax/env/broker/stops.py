@@ -1,44 +1,48 @@
 """Protective exits: stops, targets, trailing stops, time stops and the drawdown halt, on the bar's open, high and low.
 
 A level that the open gaps through fills at the open; the order of high and low inside a bar is not known, so a bar
-that touches stop and target takes the stop unless told otherwise. A rule that is off is not in the compiled program.
+that touches stop and target takes the stop unless configured otherwise. A rule that is off is not compiled.
 """
 
+import typing
 from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int8
 
 from ploutos_jax.env.broker.bar import Bar
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import HALT, NO_FILL, STOP, TARGET, TIME, TRAILING, Array, EnvParams, EnvState
+from ploutos_jax.env.types import HALT, NO_FILL, STOP, TARGET, TIME, TRAILING, EnvParams, EnvState
 
 
+@typing.no_type_check
 class Exits(struct.PyTreeNode):
     """Which positions an exit closes at one moment of a bar: why (int8) and at which market price; `[A]` each."""
 
-    reason: Array
-    reference: Array
+    reason: Int8[Array, " A"]
+    reference: Float[Array, " A"]
 
     @property
-    def any(self) -> Array:
+    def any(self) -> Bool[Array, " A"]:
         """`[A]` bool."""
         return self.reason != NO_FILL
 
-    def keep(self, allowed: Array) -> "Exits":
+    def keep(self, allowed: Bool[Array, " A"]) -> "Exits":
         """Return the exits of `[A]` assets that are allowed."""
         return self.replace(reason=jnp.where(allowed, self.reason, NO_FILL))
 
 
+@typing.no_type_check
 class Levels(struct.PyTreeNode):
     """Prices `[A]` at which a position is closed, and whether its stop is the trailing one; None where it has none."""
 
-    stop: Array | None
-    is_trailing: Array | None
-    target: Array | None
+    stop: Float[Array, " A"] | None
+    is_trailing: Bool[Array, " A"] | None
+    target: Float[Array, " A"] | None
 
 
-def exits_at_open(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, live: Array) -> Exits:
+def exits_at_open(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, live: Bool[Array, " A"]) -> Exits:
     """Return the exits of `[A]` positions `live` that fill at the open: gaps, the drawdown halt, time stops."""
     reason = jnp.zeros(live.shape, jnp.int8)
     if config.max_holding_bars is not None:
@@ -53,7 +57,7 @@ def exits_at_open(config: EnvConfig, params: EnvParams, state: EnvState, bar: Ba
     return _live(config, params, state, bar, live, reason, bar.open)
 
 
-def exits_inside_bar(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, live: Array) -> Exits:
+def exits_inside_bar(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, live: Bool[Array, " A"]) -> Exits:
     """Return the exits of `[A]` positions `live` whose levels the low and high of the bar touch.
 
     A stop level above the open (a position bought in this bar at a price that costs lifted) fills at the open.
@@ -108,7 +112,7 @@ def follow_price(state: EnvState, bar: Bar) -> EnvState:
     return state.replace(highest_price=jnp.where(seen, jnp.maximum(state.highest_price, bar.high), state.highest_price))
 
 
-def is_bound_to_hold(params: EnvParams, state: EnvState, bar: Bar) -> Array:
+def is_bound_to_hold(params: EnvParams, state: EnvState, bar: Bar) -> Bool[Array, " A"]:
     """Tell which `[A]` positions are younger than the minimum holding period at `bar`."""
     return (state.shares != 0) & (bar.row - state.entry_bar < params.min_holding_bars)
 

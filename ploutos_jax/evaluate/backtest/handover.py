@@ -1,7 +1,7 @@
 """One account over a span in which one agent follows another, as it is when a model is replaced every year.
 
 The account is handed over as it stands, positions and all, so nothing is sold or bought for the change. What an agent
-sees of the account's past (growth, drawdown, what rewards remember) begins anew with its turn: it was trained on
+sees of the account's past (growth, drawdown, what rewards remember) starts afresh with its turn: it was trained on
 episodes that begin so.
 """
 
@@ -30,7 +30,7 @@ from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
 
 _OF_THE_EPISODE = ("peak_equity", "cost", "cost_low", "episode_return", "halted", "stats", "end")
-"""Fields of the account that begin anew with a segment."""
+"""Fields of the account that are reset with a segment."""
 
 
 def play_segments(name: str, market: Market, segments: Sequence[tuple[Window, Agent]], config: EnvConfig) -> Ledger:

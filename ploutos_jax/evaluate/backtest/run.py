@@ -80,7 +80,7 @@ def baselines(
 
     Args:
         market: bars; features are not used. Give the whole history: rules estimate from the bars before the span.
-        config: rules and costs of the agent that the baselines stand beside.
+        config: rules and costs of the agent that the baselines are compared with.
         start, end: the span, as in `backtest`.
         seed: of the random actions.
         with_oracle: also play `baselines.foresight`, which sees the next bar, under the name `baselines.ORACLE`.

@@ -37,14 +37,14 @@ COSTS = (
 
 
 class Batch(NamedTuple):
-    """Results by policy, level of cost, start and seed: P, C, S, K.
+    """Results by policy, level of cost, start and seed.
 
     Attributes:
-        equity: `[P, C, S, K, N+1]` dollars at each close, from the first decision on.
-        cost: `[P, C, S, K]` dollars of fees, spread and slippage.
-        turnover: `[P, C, S, K]` sum over bars of value traded over the equity before.
-        num_trades: `[P, C, S, K]` fills.
-        starts: `[S]` rows of the first decision.
+        equity: `[policies, costs, starts, seeds, N+1]` dollars at each close, from the first decision on.
+        cost: `[policies, costs, starts, seeds]` dollars of fees, spread and slippage.
+        turnover: `[policies, costs, starts, seeds]` sum over bars of value traded over the equity before.
+        num_trades: `[policies, costs, starts, seeds]` fills.
+        starts: `[starts]` rows of the first decision.
     """
 
     equity: np.ndarray
@@ -72,7 +72,7 @@ def backtest_many(
         starts: row or date of each span's first decision; the first bar without it.
         num_bars: N, bars traded in each span; all that follow the last start without it.
         env: rules and costs; those of the first agent without it.
-        seeds: draw actions, once for each seed; the likeliest ones, once, without it.
+        seeds: sample actions, once for each seed; greedy actions, once, without it.
         cost_levels: multiples of all costs.
 
     Raises:
@@ -103,10 +103,10 @@ def play_decisions(
     *,
     cost_levels: Sequence[float] = (1.0,),
 ) -> Batch:
-    """Play P tables of decisions side by side, from an account in cash each, in one compiled call.
+    """Play several tables of decisions side by side, from an account in cash each, in one compiled call.
 
     Args:
-        decisions: `[N, P, A]` actions of `env`: row i is decided at the close of the i-th bar of the span.
+        decisions: `[N, policies, A]` actions of `env`: row i is decided at the close of the i-th bar of the span.
         market: bars; features are not used.
         env: rules and costs.
         start: row or date of the first decision; the first bar without it.
@@ -127,7 +127,7 @@ def play_decisions(
     levels = jnp.asarray(cost_levels, params.initial_cash.dtype)
     runner = _start(env, params, np.repeat(rows, num_policies), num_bars, [0])
     records = _play_decisions(env, jnp.asarray(decisions), int(rows[0]), levels, params, runner)
-    # Policies were environments: [C, N, P] becomes [P, C, N, 1].
+    # Policies were environments: [costs, N, policies] becomes [policies, costs, N, 1].
     records = {name: jnp.moveaxis(x, 2, 0)[..., None] for name, x in records.items()}
     return _to_batch(records, env, rows, 1)
 
@@ -205,7 +205,7 @@ def _start(env: TradingEnv, params: EnvParams, rows: np.ndarray, num_bars: int, 
 
 
 def _to_batch(records: dict[str, Any], env: TradingEnv, rows: np.ndarray, num_seeds: int) -> Batch:
-    """Return results from records `[P, C, N, S * K]`."""
+    """Return results from records `[policies, costs, N, starts * seeds]`."""
     arrays = {name: np.asarray(x) for name, x in records.items()}
     shape = *arrays["equity"].shape[:3], len(rows), num_seeds
     arrays = {name: np.moveaxis(x.reshape(shape), 2, -1) for name, x in arrays.items()}

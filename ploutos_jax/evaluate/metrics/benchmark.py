@@ -1,4 +1,4 @@
-"""A strategy's returns beside a benchmark's: alpha, beta, information ratio; conventions as in `return_metrics`.
+"""A strategy's returns against a benchmark's: alpha, beta, information ratio; conventions as in `return_metrics`.
 
 `returns` and `benchmark` are `[N]` over the same periods; periods where either is NaN are left out.
 """

@@ -28,7 +28,7 @@ Episode = tuple[str, np.datetime64, np.datetime64]
 """A stretch of time to mark: label, first and last date."""
 
 MOST_TIMES = 1.5
-"""An oracle whose equity rises above this multiple of all others' is not drawn beside them."""
+"""An oracle whose equity rises above this multiple of all others' is not drawn with them."""
 
 MARKED_EPISODES = 3
 """Drawdowns that are marked on the equity chart and numbered as in the table of episodes."""
@@ -66,7 +66,7 @@ def equity_charts(ledgers: Mapping[str, Ledger], episodes: Sequence[Episode] = (
     ]
     gains = {other: f"{shorten(other, 18)} {percent(float(c[-1]) / start - 1, '+')}" for other, c in curves.items()}
     ends = [(gains[other], float(curves[other][-1]), colors[other]) for other in curves]
-    words = f"Equity of {name} beside {len(curves) - 1} other strategies"
+    words = f"Equity of {name} and {len(curves) - 1} other strategies"
     top = svg.plot(x, y, stretched=lines, placed=bands, ends=ends, height=360, words=words, show_dates=False)
     key = svg.legend([(gains[other], colors[other]) for other in curves], "phone")
     below = _drawdown_chart(ledgers, colors, bands, x, days)

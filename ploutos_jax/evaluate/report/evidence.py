@@ -78,7 +78,7 @@ def evidence_of(
 
 
 def trials_beside(run_folder: str | os.PathLike[str]) -> Trials | None:
-    """Return the trials of a run and of the runs that lie beside it and were trained on the same data.
+    """Return the trials of a run and of the runs in the same parent folder that were trained on the same data.
 
     Those who keep their runs elsewhere, or threw them away, tried more than this can count.
 

@@ -88,7 +88,7 @@ MORE_COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("Growth in 21 days", "projected_return_21", signed),
     ("Growth in 22 days", "projected_return_22", signed),
 )
-"""Further figures that a page shows folded in; those beside a benchmark are left out without one."""
+"""Further figures that a page shows folded in; those against a benchmark are left out without one."""
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], *, numbers: bool = True, kind: str = "") -> str:
@@ -150,7 +150,7 @@ def _figures_table(figures: Mapping[str, Figures], columns: Sequence[tuple[str, 
 
 
 def costs_table(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str:
-    """Return gross beside net, and the costs by kind, of every strategy."""
+    """Return gross next to net, and the costs by kind, of every strategy."""
     rows = []
     by_kind = costs_by_kind(ledgers.values())
     for (name, ledger), kinds in zip(ledgers.items(), by_kind, strict=True):
@@ -177,7 +177,7 @@ def costs_table(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -
 def costs_by_kind(ledgers: Iterable[Ledger]) -> list[dict[str, float]]:
     """Return the dollars paid by kind of cost for each ledger, under the same names for all; they add up to the total.
 
-    What moves the price is told apart (spread, slippage, impact) where all ledgers know it. Fees are the rest, with
+    What moves the price is broken down (spread, slippage, impact) where all ledgers know it. Fees are the rest, with
     what rounding added to them.
     """
     ledgers = list(ledgers)

@@ -1,5 +1,6 @@
 """Could it be done: what was filled of what was ordered, and at which prices, step by step."""
 
+import typing
 from typing import cast
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, STOP, TARGET, TRAILING, Array, Costs, EnvParams, Fill
 
 
+@typing.no_type_check
 class ExecutionQuality(struct.PyTreeNode):
     """Sums over fills; scalars, or with the axes of what was summed.
 

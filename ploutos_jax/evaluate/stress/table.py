@@ -57,7 +57,7 @@ def stress_table(
 ) -> pd.DataFrame:
     """Return one row of figures for each scenario, and one for the span as it was.
 
-    A shock begins in the first half of the span, so that there is time to recover. Actions are the likeliest. Columns:
+    A shock begins in the first half of the span, so that there is time to recover. Actions are greedy. Columns:
 
     - `draws`; `survival_rate`: share of draws whose equity never falls below half of what it was at the start.
     - `return_change`, `cvar_change`, `drawdown_change`: mean difference to the same draw without the shock in total

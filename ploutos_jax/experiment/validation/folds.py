@@ -41,7 +41,7 @@ from ploutos_jax.train.ppo.learner import Metrics
 from ploutos_jax.train.run.folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, write_json
 
 FOLD_FILE = "fold.json"
-"""Facts of a fold that is done, beside its agents; written last."""
+"""Facts of a finished fold, next to its agents; written last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Fold:
 
 
 Observer = Callable[[int, int, int], None]
-"""Told the fold (from 0), the part done, and the number of parts."""
+"""Called with the fold (from 0), the part done, and the number of parts."""
 
 
 def run_folds(
@@ -85,7 +85,7 @@ def run_folds(
         validation: settings of the validation.
         output: folder that gets a folder for each fold.
         settings: text for the `config.yaml` of each, so that they count as runs.
-        observer: told of progress.
+        observer: called with the progress.
         should_stop: asked after each part; what of a fold is not done by then is lost.
 
     Raises:

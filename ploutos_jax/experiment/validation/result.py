@@ -90,9 +90,9 @@ def judge(
 ) -> dict[str, dict[str, Any]]:
     """Return by strategy what of its result may be luck.
 
-    The deflated Sharpe ratio is told twice: with the variance of the seeds' Sharpe ratios over the whole span, and, as
-    seeds that trade the same market differ less than independent trials would, with the sampling variance of a Sharpe
-    ratio of 0.
+    The deflated Sharpe ratio is reported twice: with the variance of the seeds' Sharpe ratios over the full span, and,
+    as seeds that trade the same market differ less than independent trials would, with the sampling variance of a
+    Sharpe ratio of 0.
 
     Args:
         path: the accounts.

@@ -3,7 +3,7 @@
 An entry is one file. Its name is the fingerprint of everything that the table depends on: the bars to the last bit,
 the names of the features, the source of the code that computes them, the version of JAX, device and precision. The
 fingerprint also stands inside, and the file carries checksums; an entry that does not hold what it should is computed
-and written anew. Entries are written beside their place and moved there, so that none is ever half there.
+and rewritten. Entries are written next to their place and moved there, so that none is ever half there.
 """
 
 import functools

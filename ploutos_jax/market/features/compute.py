@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ploutos_jax.market.features.compacted import Bars, compacted_bars
 from ploutos_jax.market.features.definitions.feature import Feature
@@ -16,11 +17,11 @@ MASKS = ("warm", "known")
 """The last columns of every table."""
 
 _CPU_BLOCK_BYTES, _BLOCK_BYTES = 32 * 2**20, 512 * 2**20
-"""Of the columns that exist beside the table at a time: what a processor's caches like, and what fills a GPU."""
+"""Of the columns that exist next to the table at a time: what a processor's caches like, and what fills a GPU."""
 _MIN_BLOCK_ASSETS = 32
 
 
-def compute_features(panel: Panel, features: tuple[Feature, ...], num_paths: int = 1) -> jax.Array:
+def compute_features(panel: Panel, features: tuple[Feature, ...], num_paths: int = 1) -> Float[Array, "T A _"]:
     """Return the table of some features and the two masks; pure, hence free to use inside `jit`.
 
     Args:

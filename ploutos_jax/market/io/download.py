@@ -1,6 +1,6 @@
 """Vendor to file: bars of many tickers into one Parquet file that `load_panel` reads, or new ones joined to it.
 
-The file is written beside its place and moved there, so that it is whole whenever the download ends.
+The file is written next to its place and moved there, so that it is whole whenever the download ends.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ class Outcome:
     Attributes:
         rows: of the file.
         added: rows that are new, by ticker.
-        rewritten: tickers whose known bars were served with other prices, and were fetched anew as a whole.
+        rewritten: tickers whose known bars were served with other prices, and were refetched in full.
         failed: why, by ticker; what the file held of them stays.
         interrupted: whether it was stopped before the last ticker.
     """

@@ -9,6 +9,7 @@ the price.
 """
 
 import difflib
+import typing
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ NO_SCENARIO = -1
 _PRICES = ("open", "high", "low", "close")
 
 
+@typing.no_type_check
 class Shock(struct.PyTreeNode):
     """Where a shock lies and whom it hit. With several paths every field has a leading axis of paths.
 

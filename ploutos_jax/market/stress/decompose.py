@@ -1,5 +1,7 @@
 """Moves: the bars of one path as moves overnight and inside a bar, to be changed and put together again."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -16,6 +18,7 @@ _PRIOR_BARS = 20.0
 """Bars for which a beta of 1 counts."""
 
 
+@typing.no_type_check
 class Moves(struct.PyTreeNode):
     """Bars of A assets, and what moved them.
 

@@ -9,6 +9,7 @@ Source: the ranges are those of the specification of this project; what it leave
 Anchors: 1987-10-19 (-20.5 %), 2010-05-06 (-9 % inside the day), 2020-03-16 (-12 %), 2007-09 (-57 %).
 """
 
+import typing
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ _RALLY_SESSIONS, _RALLY_EVERY = 20, 100
 _MOST_RALLIES = 7
 
 
+@typing.no_type_check
 class Scene(struct.PyTreeNode):
     """A path and where on it the shock lies.
 

@@ -9,6 +9,7 @@ probability 1 / mean length; rows after the last are the first again.
 """
 
 import dataclasses
+import typing
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ _VOLUME_BARS = 20
 _PRICES = ("open", "high", "low", "close")
 
 
+@typing.no_type_check
 class Blocks(struct.PyTreeNode):
     """What is drawn: N sessions of B bars (B = 1 for daily data) of A assets; `[N, B, A]` each, dtype float32 or bool.
 

@@ -81,7 +81,7 @@ def draw_panel(
     """Return the panel of `synthetic_panel` without labels; pure, hence free to use inside `jit`.
 
     Raises:
-        ValueError: as `synthetic_panel`, but for dates: past the year 2199 the calendar begins anew with a path.
+        ValueError: as `synthetic_panel`, but for dates: past the year 2199 the calendar restarts with a path.
     """
     _check(num_assets, num_bars, num_paths, preset, jitter)
     bars = draw_bars_of_paths(
@@ -147,7 +147,7 @@ def last_rows(num_bars: int, num_paths: int) -> np.ndarray:
 def bar_days(num_bars: int, num_paths: int, preset: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the day of each bar of all paths, datetime64[D], and the minute of its session in which it starts.
 
-    A path goes on with the day after the last one of the path before; where the calendar ends, one begins it anew.
+    A path goes on with the day after the last one of the path before; where the calendar ends, one restarts it.
     """
     count, calendar = bars_in_day(PRESETS[preset]), exchange_days()
     row = np.arange(num_bars)

@@ -1,5 +1,7 @@
 """Numbers of the synthetic market, and how they are shaken from path to path."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -11,6 +13,7 @@ YEAR_DAYS = 252
 Three = tuple[float | Array, float | Array, float | Array]
 
 
+@typing.no_type_check
 class SyntheticParams(struct.PyTreeNode):
     """Numbers of the generator, per trading day; every one is a leaf, so that each path may have its own.
 
@@ -82,7 +85,7 @@ class SyntheticParams(struct.PyTreeNode):
 
 
 def jitter_params(key: jax.Array, params: SyntheticParams, share: float | Array) -> SyntheticParams:
-    """Return the numbers with volatilities, jump rates and durations of regimes each drawn anew around their values.
+    """Return the numbers with volatilities, jump rates and durations of regimes each redrawn around their values.
 
     Args:
         key: consumed.

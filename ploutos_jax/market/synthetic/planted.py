@@ -59,7 +59,7 @@ def planted_panel(
         num_bars: T.
         strength: correlation of hint and next return, from 0 (no signal: nothing here can be predicted) to 1 (the
             leaked future).
-        num_noise: signals beside the hint.
+        num_noise: signals in addition to the hint.
         volatility: standard deviation of a bar's log return.
         tail: degrees of freedom of the returns.
 

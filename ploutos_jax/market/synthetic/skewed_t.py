@@ -2,7 +2,7 @@
 
 A Student-t variable is a normal one with a drawn variance, `y = √V·n`, and Hansen's is `(S(y) − a) / b` where S
 stretches the left side by `1 − λ` and the right one by `1 + λ`. Written as a function of a Brownian motion at time 1,
-`√V·G(B₁)`, its value on the way is `√V·E[G(B₁) | B_t]`: a martingale whose end has exactly the wanted law. Split into
+`√V·G(B₁)`, its value on the way is `√V·E[G(B₁) | B_t]`: a martingale whose end has exactly the target law. Split into
 night and day in any other way, the open would tell something of the close.
 
 Source: Hansen (1994), Autoregressive conditional density estimation, International Economic Review 35; the path is

@@ -65,7 +65,7 @@ def export_policy(
         "versions": {package: version(package) for package in _PACKAGES},
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the last move is a rename.
+    # Next to the target, so that the last move is a rename.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
         made = Path(place) / target.name
         made.mkdir()

@@ -23,7 +23,7 @@ _TOLERANCE = 1e-3
 
 
 def describe_run(config: TrainConfig, market: Market, params: EnvParams, hyper: Hyper) -> dict[str, Any]:
-    """Return, as JSON, what must be the same for a run to go on, beside what `describe` returns of its agents."""
+    """Return, as JSON, what must be the same to resume a run, in addition to what `describe` returns of its agents."""
     train = dataclasses.asdict(config)
     del train["policy"]  # is part of the agents' description
     train["rollout_length"] = config.steps_per_rollout
@@ -50,7 +50,7 @@ def _made_by() -> list[str]:
 def check_resumable(run_folder: PathLike, meta: Mapping[str, Any]) -> bool:
     """Make sure, without writing anything, that a run can go on; return whether there is a checkpoint to go on from.
 
-    A run that was ended before it did anything has none, and starts anew.
+    A run that was ended before it did anything has none, and starts from the beginning.
 
     Args:
         run_folder: folder of the run.
@@ -67,7 +67,7 @@ def check_resumable(run_folder: PathLike, meta: Mapping[str, Any]) -> bool:
         if figures.exists() and figures.stat().st_size:
             raise ValueError(
                 f"There is no checkpoint to resume from in {folder / STEPS_FOLDER}, although the run has figures: its"
-                " checkpoints were removed. Start it anew in another folder."
+                " checkpoints were removed. Start a new run in another folder."
             )
         return False
     check_format(stored, f"The newest checkpoint in {folder}")
@@ -76,13 +76,13 @@ def check_resumable(run_folder: PathLike, meta: Mapping[str, Any]) -> bool:
     if changed := _changed_settings(stored, meta):
         raise ValueError(
             f"The run in {folder} was started with other settings: {'; '.join(changed)}. Give the same ones to resume,"
-            " or start anew in another folder."
+            " or start a new run in another folder."
         )
     return True
 
 
 def check_features(state: TrainState, restored: TrainState, feature_names: tuple[str, ...]) -> None:
-    """Make sure that features mean what they meant: their scaling, fitted anew, must be that of the checkpoint.
+    """Make sure that features mean what they meant: their scaling, refitted, must be that of the checkpoint.
 
     Raises:
         ValueError: naming those whose centre or spread on the training rows is another.
@@ -96,7 +96,7 @@ def check_features(state: TrainState, restored: TrainState, feature_names: tuple
         names = [name for name, is_other in zip(feature_names, other.tolist(), strict=True) if is_other]
         raise ValueError(
             f"The run was trained on other values of {_shorten(names)}: their centre or spread has moved. Give the same"
-            " data and feature functions to resume, or start anew in another folder."
+            " data and feature functions to resume, or start a new run in another folder."
         )
 
 
@@ -120,7 +120,7 @@ def _check_seeds(folder: Path, stored: Mapping[str, Any], meta: Mapping[str, Any
     if stored.get("num_seeds", 1) != meta["num_seeds"]:
         raise ValueError(
             f"The run in {folder} has num_seeds={stored.get('num_seeds', 1)}, now it is {meta['num_seeds']}. Give"
-            " the same number to resume, or start anew in another folder."
+            " the same number to resume, or start a new run in another folder."
         )
 
 
@@ -133,7 +133,7 @@ def _check_data(folder: Path, stored: Mapping[str, Any], meta: Mapping[str, Any]
     if changed:
         raise ValueError(
             f"The run in {folder} was trained on other data: {'; '.join(changed)}. Give the same data to resume, or"
-            " start anew in another folder."
+            " start a new run in another folder."
         )
 
 

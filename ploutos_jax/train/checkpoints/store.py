@@ -73,11 +73,11 @@ class Steps:
         try:
             self.wait()
         except SaveError:
-            # Where the run ends with an error already, that one is told.
+            # Where the run ends with an error already, that one is reported.
             if kind is None:
                 raise
         finally:
-            # What could not be saved has been told or is of no more interest.
+            # What could not be saved has been reported or is of no more interest.
             with _silent(), _no_error():
                 self._manager.close()
 
@@ -291,7 +291,7 @@ def _in_words_of_ours(what: str, after: Callable[[], str] = lambda: "") -> Itera
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep Orbax from logging tracebacks of errors that are told in one sentence."""
+    """Keep Orbax from logging tracebacks of errors that are reported in one sentence."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.CRITICAL)

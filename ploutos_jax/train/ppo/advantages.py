@@ -2,11 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
-Array = jax.Array
 
-
-def next_values(values: Array, last_value: Array, truncated: Array, boundary_values: Array) -> Array:
+def next_values(
+    values: Float[Array, "S E K"],
+    last_value: Float[Array, "E K"],
+    truncated: Bool[Array, "S E"],
+    boundary_values: Float[Array, "E slots K"],
+) -> Float[Array, "S E K"]:
     """Return the value of the state that each step truly led to, `[S, E, K]`.
 
     After a truncation the following observation belongs to a new episode; the value of the true last one is taken
@@ -16,7 +20,7 @@ def next_values(values: Array, last_value: Array, truncated: Array, boundary_val
         values: `[S, E, K]` V of the states acted in.
         last_value: `[E, K]` V of the state after the last step.
         truncated: `[S, E]` bool.
-        boundary_values: `[E, N, K]` V of the true last states, in order of the truncations.
+        boundary_values: `[E, slots, K]` V of the true last states, in order of the truncations.
     """
     following = jnp.concatenate([values[1:], last_value[None]])
     slot = jnp.clip(jnp.cumsum(truncated, axis=0) - 1, 0)
@@ -25,14 +29,14 @@ def next_values(values: Array, last_value: Array, truncated: Array, boundary_val
 
 
 def gae(
-    rewards: Array,
-    values: Array,
-    following: Array,
-    terminated: Array,
-    truncated: Array,
-    gamma: Array | float,
-    gae_lambda: Array | float,
-) -> Array:
+    rewards: Float[Array, "S E K"],
+    values: Float[Array, "S E K"],
+    following: Float[Array, "S E K"],
+    terminated: Bool[Array, "S E"],
+    truncated: Bool[Array, "S E"],
+    gamma: Float[Array, ""] | float,
+    gae_lambda: Float[Array, ""] | float,
+) -> Float[Array, "S E K"]:
     """Return advantages `[S, E, K]`.
 
     `δ_t = r_t + γ·(1 − terminated_t)·V(s_{t+1}) − V(s_t)`, `A_t = δ_t + γλ·(1 − done_t)·A_{t+1}`. Only a
@@ -52,7 +56,10 @@ def gae(
     decay = gamma * gae_lambda * (1 - (terminated | truncated).astype(values.dtype))[..., None]
     decay = jnp.broadcast_to(decay, delta.shape)
 
-    def join(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:
+    def join(
+        later: tuple[Float[Array, "_ E K"], Float[Array, "_ E K"]],
+        earlier: tuple[Float[Array, "_ E K"], Float[Array, "_ E K"]],
+    ) -> tuple[Float[Array, "_ E K"], Float[Array, "_ E K"]]:
         later_decay, later_sum = later
         earlier_decay, earlier_sum = earlier
         return later_decay * earlier_decay, earlier_sum + earlier_decay * later_sum

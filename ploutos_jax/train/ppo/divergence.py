@@ -1,11 +1,9 @@
 """Gradient steps whose loss or gradient is not finite: which term it was, when a run gives up, and what to try."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from ploutos_jax.train.ppo.losses import LossSums
-
-Array = jax.Array
 
 MAX_SKIPPED_IN_ROW = 5
 """A run stops after so many skipped gradient steps in a row."""
@@ -29,12 +27,14 @@ class DivergedError(ValueError):
     """Training was stopped because too many gradient steps in a row could not be taken."""
 
 
-def rollout_fault(rewards: Array, values: Array, advantages: Array) -> Array:
+def rollout_fault(
+    rewards: Float[Array, "..."], values: Float[Array, "..."], advantages: Float[Array, "..."]
+) -> Int[Array, ""]:
     """Return the int32 code of the first term of a rollout that is not finite; 0 if all are."""
     return _first_fault([jnp.isfinite(x).all() for x in (rewards, values, advantages)], first_code=1)
 
 
-def step_fault(of_rollout: Array, losses: LossSums, norm: Array) -> Array:
+def step_fault(of_rollout: Int[Array, ""], losses: LossSums, norm: Float[Array, ""]) -> Int[Array, ""]:
     """Return the int32 code of the first term that is not finite in a gradient step; 0 if it can be taken.
 
     Args:

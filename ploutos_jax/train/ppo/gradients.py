@@ -5,15 +5,17 @@ scattered into one table-sized buffer; a single backward pass of the encoder tur
 result is the gradient of the whole minibatch, up to the order of summation.
 """
 
+import typing
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from ploutos_jax.agents.acting import encode_market, look_up
 from ploutos_jax.agents.network import AgentParams, Network
-from ploutos_jax.env.types import Array, Observation
+from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.ppo.losses import LossSums, asset_mean, joined_log_prob, surrogate, value_squares
@@ -22,15 +24,16 @@ TableMode = Literal["table", "gather"]
 """`table` encodes all rows once; `gather` encodes the rows of the samples, for markets with more rows than samples."""
 
 
+@typing.no_type_check
 class Samples(struct.PyTreeNode):
     """A rollout ready for the loss, `[S, E, ...]`; `value` is None where the value loss does not clip."""
 
     observation: Observation
-    action: Array
-    log_prob: Array
-    advantage: Array
-    target: Array
-    value: Array | None
+    action: Num[Array, "S E A"]
+    log_prob: Float[Array, "S E ratios"]
+    advantage: Float[Array, "S E K"]
+    target: Float[Array, "S E K"]
+    value: Float[Array, "S E K"] | None
 
 
 # Values, advantages and targets are `[S, E, K]`: K is 1, or A with credit by asset.
@@ -41,11 +44,11 @@ def minibatch_gradients(
     agent: AgentParams,
     market: Market,
     samples: Samples,
-    pairs: Array,
+    pairs: Int[Array, " pairs"],
     hyper: Hyper,
     config: TrainConfig,
     mode: TableMode,
-    drop_key: Array | None = None,
+    drop_key: PRNGKeyArray | None = None,
 ) -> tuple[Any, LossSums]:
     """Return gradients of the PPO loss and its parts, averaged over the minibatch.
 
@@ -53,7 +56,7 @@ def minibatch_gradients(
         network, agent: what is differentiated.
         market: features and masks.
         samples: the whole rollout.
-        pairs: `[M]` int32, the (time chunk, environment) pairs of the minibatch, numbered chunk-major.
+        pairs: `[pairs]` int32, the (time chunk, environment) pairs of the minibatch, numbered chunk-major.
         hyper, config: PPO settings.
         mode: how market rows are encoded; see `TableMode`.
         drop_key: of dropout, that of the rollout; None without it.
@@ -113,18 +116,22 @@ class ChunkLoss:
         hyper: Hyper,
         ratio: Any,
         num_samples: int,
-        drop_key: Array | None,
+        drop_key: PRNGKeyArray | None,
     ) -> None:
         self.network, self.market, self.scaling = network, market, agent.scaling
         self.hyper, self.ratio, self.num_samples, self.drop_key = hyper, ratio, num_samples, drop_key
 
-    def gathered_loss(self, params: Any, batch: Samples, weight: Array) -> tuple[Array, LossSums]:
+    def gathered_loss(
+        self, params: Any, batch: Samples, weight: Float[Array, " samples"]
+    ) -> tuple[Float[Array, ""], LossSums]:
         t = batch.observation.t
         keys = self.network.drop_keys(self.drop_key, t)
         rows = self.network.encode(params, self.scaling, self.market.features[t], self.market.tradable[t], keys)
         return self.loss(params, rows, batch, weight)
 
-    def loss(self, params: Any, rows: Any, batch: Samples, weight: Array) -> tuple[Array, LossSums]:
+    def loss(
+        self, params: Any, rows: Any, batch: Samples, weight: Float[Array, " samples"]
+    ) -> tuple[Float[Array, ""], LossSums]:
         """Return the chunk's share of the mean loss, and its sums."""
         obs, head = batch.observation, self.network.head
         mask = self.market.tradable[obs.t]

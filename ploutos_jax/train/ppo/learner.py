@@ -6,12 +6,14 @@ per gradient step, inside the gradient.
 """
 
 import dataclasses
+import typing
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ploutos_jax.agents.acting import encode_market, look_up, respond
 from ploutos_jax.agents.network import AgentParams, Network
@@ -25,7 +27,7 @@ from ploutos_jax.agents.scaling import (
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_runner
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import Array, EnvParams, Observation
+from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.algorithm import Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
@@ -37,6 +39,7 @@ from ploutos_jax.train.ppo.rollout_metrics import trading_figures, trading_sums
 from ploutos_jax.train.ppo.schedules import hyper_at
 
 
+@typing.no_type_check
 class TrainState(struct.PyTreeNode):
     """Everything that a run carries from update to update; saved whole, it continues bit for bit.
 
@@ -57,14 +60,15 @@ class TrainState(struct.PyTreeNode):
     optimizer: Any
     returns: ReturnScaling
     runner: Runner
-    key: Array
-    update: Array
-    skipped: Array
-    skipped_in_row: Array
-    fault: Array
-    draws: Array | None = None
+    key: PRNGKeyArray
+    update: Int[Array, ""]
+    skipped: Int[Array, ""]
+    skipped_in_row: Int[Array, ""]
+    fault: Int[Array, ""]
+    draws: PRNGKeyArray | None = None
 
 
+@typing.no_type_check
 class Stored(struct.PyTreeNode):
     """What a rollout keeps of each step, `[S, E, ...]`.
 
@@ -73,14 +77,15 @@ class Stored(struct.PyTreeNode):
     """
 
     observation: Observation
-    action: Array
-    log_prob: Array
-    value: Array
-    reward: Array
-    terminated: Array
-    truncated: Array
+    action: Num[Array, "S E A"]
+    log_prob: Float[Array, "S E ratios"]
+    value: Float[Array, "S E K"]
+    reward: Float[Array, "S E K"]
+    terminated: Bool[Array, "S E"]
+    truncated: Bool[Array, "S E"]
 
 
+@typing.no_type_check
 class _StepFigures(struct.PyTreeNode):
     """Figures of a gradient step: means of its losses, norm of its gradient, steps skipped in a row and why."""
 
@@ -104,7 +109,7 @@ class Learner:
     env: TradingEnv
     network: Network
 
-    def init(self, key: Array, params: EnvParams, features: FeatureScaling | None = None) -> TrainState:
+    def init(self, key: PRNGKeyArray, params: EnvParams, features: FeatureScaling | None = None) -> TrainState:
         """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
         market = params.market
         features = fit_features(market.features, market.tradable) if features is None else features

@@ -1,23 +1,24 @@
 """PPO losses per sample, so that a minibatch can be worked through in chunks and summed."""
 
+import typing
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float
 
-Array = jax.Array
 RatioKind = Literal["joint", "per_asset"]
 
 
+@typing.no_type_check
 class LossSums(struct.PyTreeNode):
     """Losses summed over samples; divide by their number. Entropy and KL are means per asset."""
 
-    policy: Array
-    value: Array
-    entropy: Array
-    kl: Array
-    clipped: Array
+    policy: Float[Array, "*steps"]
+    value: Float[Array, "*steps"]
+    entropy: Float[Array, "*steps"]
+    kl: Float[Array, "*steps"]
+    clipped: Float[Array, "*steps"]
 
     @classmethod
     def zeros(cls) -> "LossSums":
@@ -25,14 +26,16 @@ class LossSums(struct.PyTreeNode):
         return cls(policy=zero, value=zero, entropy=zero, kl=zero, clipped=zero)
 
 
-def asset_mean(x: Array, mask: Array) -> Array:
-    """Return the mean over tradable assets, `[n, A]` to `[n]`; 0 where none is tradable."""
+def asset_mean(x: Float[Array, "samples A"], mask: Bool[Array, "samples A"]) -> Float[Array, " samples"]:
+    """Return the mean over tradable assets, `[samples, A]` to `[samples]`; 0 where none is tradable."""
     weight = mask.astype(x.dtype)
     return (x * weight).sum(axis=-1) / jnp.maximum(weight.sum(axis=-1), 1)
 
 
-def joined_log_prob(log_prob: Array, mask: Array, ratio: RatioKind) -> Array:
-    """Return the log-probability that the ratio is taken of: per asset `[n, A]`, or their sum `[n, 1]`.
+def joined_log_prob(
+    log_prob: Float[Array, "samples A"], mask: Bool[Array, "samples A"], ratio: RatioKind
+) -> Float[Array, "samples ratios"]:
+    """Return the log-probability that the ratio is taken of: per asset `[samples, A]`, or their sum `[samples, 1]`.
 
     Actions of assets that cannot trade change nothing, so they take no part.
     """
@@ -41,9 +44,13 @@ def joined_log_prob(log_prob: Array, mask: Array, ratio: RatioKind) -> Array:
 
 
 def surrogate(
-    new_log_prob: Array, old_log_prob: Array, advantage: Array, mask: Array, clip_range: Array | float
-) -> tuple[Array, Array, Array]:
-    """Return per sample, `[n]` each: the clipped surrogate (to minimise), the KL estimate, the clipped share.
+    new_log_prob: Float[Array, "samples ratios"],
+    old_log_prob: Float[Array, "samples ratios"],
+    advantage: Float[Array, " samples #ratios"],
+    mask: Bool[Array, "samples ratios"],
+    clip_range: Float[Array, ""] | float,
+) -> tuple[Float[Array, " samples"], Float[Array, " samples"], Float[Array, " samples"]]:
+    """Return per sample, `[samples]` each: the clipped surrogate (to minimise), the KL estimate, the clipped share.
 
     `−min(ρ·A, clip(ρ, 1 − ε, 1 + ε)·A)` with one ratio per asset or one in all, averaged over a sample's ratios. KL
     is `ρ − 1 − ln ρ`, whose terms are never negative.
@@ -52,9 +59,9 @@ def surrogate(
     Divergence".
 
     Args:
-        new_log_prob, old_log_prob: `[n, A]` or `[n, 1]` of `joined_log_prob`.
-        advantage: `[n, A]` or `[n, 1]`, normalised.
-        mask: `[n, A]` or `[n, 1]`, which ratios count.
+        new_log_prob, old_log_prob: `[samples, A]` or `[samples, 1]` of `joined_log_prob`.
+        advantage: `[samples, A]` or `[samples, 1]`, normalised.
+        mask: `[samples, A]` or `[samples, 1]`, which ratios count.
         clip_range: ε.
     """
     log_ratio = new_log_prob - old_log_prob
@@ -66,8 +73,13 @@ def surrogate(
     return -asset_mean(objective, mask), asset_mean(divergence, mask), asset_mean(clipped, mask)
 
 
-def value_squares(value: Array, target: Array, old_value: Array | None, clip: Array | float) -> Array:
-    """Return squared errors of values, `[n, K]`; with old values the larger one of the value and its clipped twin.
+def value_squares(
+    value: Float[Array, "samples K"],
+    target: Float[Array, "samples K"],
+    old_value: Float[Array, "samples K"] | None,
+    clip: Float[Array, ""] | float,
+) -> Float[Array, "samples K"]:
+    """Return squared errors of values, `[samples, K]`; with old values the larger one of plain and clipped.
 
     Args:
         value: of the critic now.

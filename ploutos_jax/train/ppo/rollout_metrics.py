@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ploutos_jax.env.rollout import Runner, Step
 from ploutos_jax.env.trading import EXITS
-from ploutos_jax.env.types import Array, EnvParams
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.algorithm import Metrics
 
 _COUNTS = ("num_trades", "rejected_orders", *EXITS)
@@ -16,7 +17,7 @@ _WORST_RETURN = -0.999
 """Bound of a bar's return, so that the growth of an account that loses all stays a number."""
 
 
-def account_return(step: Step) -> Array:
+def account_return(step: Step) -> Float[Array, " E"]:
     """Return what the bar gained over the equity before it, `[E]`, net of all costs."""
     info = step.info
     gained = info["profit"].sum(axis=-1) + info["interest"] - info["fee_rounding"]

@@ -1,14 +1,12 @@
 """Numbers of PPO that change over a run; kinds of schedules are leaves too, so that one program serves all."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from ploutos_jax.train.config import Hyper
 
-Array = jax.Array
 
-
-def hyper_at(hyper: Hyper, update: Array) -> Hyper:
+def hyper_at(hyper: Hyper, update: Int[Array, ""]) -> Hyper:
     """Return the numbers that hold in an update: learning rate and entropy coefficient as their schedules say.
 
     With d, the share of the run that is done: linear is `1 − d`, cosine `(1 + cos πd) / 2`, constant 1.

@@ -24,7 +24,7 @@ class RunFolder:
         path: the folder; made if it is not there.
         settings: written to `config.yaml`; enough to run again.
         resume: go on in a folder that holds a run.
-        loggers: further receivers of figures, beside the file and TensorBoard.
+        loggers: further receivers of figures, in addition to the file and TensorBoard.
 
     Raises:
         ValueError: if the folder holds a run and `resume` is not set, or holds none and it is.
@@ -55,7 +55,7 @@ class RunFolder:
                 if self._last:
                     write_json(self.path / SUMMARY_FILE, self._last | self._added)
         except OSError:
-            # Where the run ends with an error already, that one is told.
+            # Where the run ends with an error already, that one is reported.
             if kind is None:
                 raise
 

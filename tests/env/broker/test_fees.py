@@ -98,7 +98,7 @@ def charged(fees: str | FeeSchedule, shares: float, price: float, when: str, *, 
     schedule = resolve_schedule(fees)
     rates, caps = schedule.resolve(np.array([day(when)]))
     cash = schedule_cash(
-        jnp.array([shares * price]), jnp.array([shares]), rates[:, 0], caps[:, 0], schedule, is_sale=is_sale
+        jnp.array([shares * price]), jnp.array([float(shares)]), rates[:, 0], caps[:, 0], schedule, is_sale=is_sale
     )
     return [0.0 if fee is None else float(fee[0]) for fee in cash]
 

@@ -79,7 +79,7 @@ def test_what_breaks_a_run_is_named(finished_run, changes, said):
     with pytest.raises(ValueError) as error:
         train(**arguments, output=finished_run.folder, resume=True)
     assert said in str(error.value) and str(finished_run.folder) in str(error.value)
-    assert "start anew in another folder" in str(error.value)
+    assert "start a new run in another folder" in str(error.value)
     assert files_of(finished_run.folder) == before
 
 

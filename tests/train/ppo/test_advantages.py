@@ -6,8 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ploutos_jax.train.ppo.advantages import gae, next_values
+from ploutos_jax.train.ppo import advantages
+from tests.shapes import with_jax_arrays
 
+gae, next_values = map(with_jax_arrays, (advantages.gae, advantages.next_values))
 S, E, K = 12, 4, 2
 
 

@@ -20,7 +20,7 @@ OTHER_KEY = jax.random.key(99)
 
 def test_units_are_left_out_at_the_rate_and_the_mean_stays():
     keys = jax.random.split(jax.random.key(0), 400)
-    x = np.ones((400, 5, 20), np.float32)
+    x = jnp.ones((400, 5, 20))
     out = np.asarray(drop_units(x, 0.25, keys, 0))
     assert set(np.unique(out)) == {0, np.float32(1 / 0.75)}
     # 40,000 draws: five standard errors.
@@ -30,7 +30,7 @@ def test_units_are_left_out_at_the_rate_and_the_mean_stays():
 
 def test_units_depend_on_key_and_layer_alone():
     keys = jax.random.split(jax.random.key(0), 6).reshape(2, 3)
-    x = np.ones((2, 3, 50), np.float32)
+    x = jnp.ones((2, 3, 50))
     whole = np.asarray(drop_units(x, 0.5, keys, 1))
     np.testing.assert_array_equal(np.asarray(drop_units(x[1, 2], 0.5, keys[1, 2], 1)), whole[1, 2])
     assert (np.asarray(drop_units(x, 0.5, keys, 2)) != whole).any()

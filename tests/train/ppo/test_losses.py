@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ploutos_jax.train.ppo.losses import asset_mean, joined_log_prob, surrogate, value_squares
+from ploutos_jax.train.ppo import losses as ppo_losses
+from tests.shapes import with_jax_arrays
+
+asset_mean, joined_log_prob, surrogate, value_squares = map(
+    with_jax_arrays,
+    (ppo_losses.asset_mean, ppo_losses.joined_log_prob, ppo_losses.surrogate, ppo_losses.value_squares),
+)
 
 CLIP = 0.2
 ALL = np.ones((1, 1), bool)

@@ -2,14 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from ploutos_jax.market.features.indicators.recursion import decaying_sum, hold, scan_rows
 from ploutos_jax.market.features.indicators.rolling import divide, rolling_max, rolling_min, shift
 
-Array = jax.Array
 
-
-def donchian_position(high: Array, low: Array, close: Array, window: int = 20) -> Array:
+def donchian_position(
+    high: Float[Array, "T A"], low: Float[Array, "T A"], close: Float[Array, "T A"], window: int = 20
+) -> Float[Array, "T A"]:
     """Place of the close in the Donchian channel: 0 at the lowest low, 1 at the highest high; 1/2 where flat.
 
     First row window - 1.
@@ -18,7 +19,9 @@ def donchian_position(high: Array, low: Array, close: Array, window: int = 20) -
     return divide(close - lowest, rolling_max(high, window) - lowest, 0.5)
 
 
-def pivot_distances(high: Array, low: Array, close: Array) -> tuple[Array, Array, Array, Array, Array]:
+def pivot_distances(
+    high: Float[Array, "T A"], low: Float[Array, "T A"], close: Float[Array, "T A"]
+) -> tuple[Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"]]:
     """Floor trader's pivots of a session, as distances from its close, which keep their digits.
 
     P = (H + L + C)/3, R1 = 2P - L, S1 = 2P - H, R2 = P + (H - L), S2 = P - (H - L).
@@ -34,13 +37,15 @@ def pivot_distances(high: Array, low: Array, close: Array) -> tuple[Array, Array
     return pivot, 2 * pivot - lower, 2 * pivot - upper, pivot + (high - low), pivot - (high - low)
 
 
-def session_starts(sessions: Array) -> Array:
+def session_starts(sessions: Int[Array, "T A"]) -> Bool[Array, "T A"]:
     """Tell which rows begin a session; `[T, A]` bool of `sessions` `[T, A]`."""
     first = jnp.ones_like(sessions[:1], bool)
     return jnp.concatenate([first, sessions[1:] != sessions[:-1]])
 
 
-def previous_session(high: Array, low: Array, close: Array, starts: Array) -> tuple[Array, Array, Array]:
+def previous_session(
+    high: Float[Array, "T A"], low: Float[Array, "T A"], close: Float[Array, "T A"], starts: Bool[Array, "T A"]
+) -> tuple[Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"]]:
     """High, low and close of the session before the present one, NaN in the first.
 
     With one bar a session this is the bar before.
@@ -50,7 +55,10 @@ def previous_session(high: Array, low: Array, close: Array, starts: Array) -> tu
         starts: `[T, A]` bool; see `session_starts`.
     """
 
-    def combine(earlier: tuple[Array, Array, Array], later: tuple[Array, Array, Array]):
+    def combine(
+        earlier: tuple[Array, Array, Array],
+        later: tuple[Array, Array, Array],
+    ):
         start, highest, lowest = later
         return (
             earlier[0] | start,
@@ -64,7 +72,13 @@ def previous_session(high: Array, low: Array, close: Array, starts: Array) -> tu
     return highest, lowest, close
 
 
-def session_vwap_offset(high: Array, low: Array, close: Array, volume: Array, starts: Array) -> Array:
+def session_vwap_offset(
+    high: Float[Array, "T A"],
+    low: Float[Array, "T A"],
+    close: Float[Array, "T A"],
+    volume: Float[Array, "T A"],
+    starts: Bool[Array, "T A"],
+) -> Float[Array, "T A"]:
     """Mean typical price of the session so far, weighted by volume, less the close; 0 before the first trade.
 
     First row 0.

@@ -1,4 +1,4 @@
-"""Recursions down the rows of `[T, A]`: exponential and Wilder's averages, totals that start anew, values that last.
+"""Recursions down the rows of `[T, A]`: exponential and Wilder's averages, totals that restart, values that last.
 
 Source: the seeds of the averages are those of TA-Lib (https://ta-lib.org), with which they agree to rounding.
 """
@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.market.features.indicators.rolling import difference, require_bars
 
-Array = jax.Array
 Combine = Callable[[Any, Any], Any]
 
 
@@ -75,17 +75,17 @@ def _apply_in_order(earlier: tuple[Array, Array], later: tuple[Array, Array]) ->
     return earlier[0] * later[0], later[0] * earlier[1] + later[1]
 
 
-def decaying_sum(x: Array, decay: Array) -> Array:
+def decaying_sum(x: Float[Array, "T A"], decay: Float[Array, "T A"]) -> Float[Array, "T A"]:
     """Return `y[t] = decay[t] * y[t-1] + x[t]`, starting from 0.
 
     Args:
         x: `[T, A]`.
-        decay: `[T, A]`; 0 starts anew in that row.
+        decay: `[T, A]`; 0 restarts in that row.
     """
     return scan_rows(_apply_in_order, (decay, x), (1, 0))[1]
 
 
-def hold(x: Array, is_set: Array) -> Array:
+def hold(x: Float[Array, " T *shape"], is_set: Bool[Array, " T *shape"]) -> Float[Array, " T *shape"]:
     """Return the value of `x` in the last row where `is_set`; NaN before the first.
 
     Args:
@@ -109,7 +109,7 @@ def _number_rows(x: Array) -> Array:
     return jnp.arange(x.shape[0], dtype=jnp.int32)
 
 
-def smooth(x: Array, decay: float, gain: float, seed_bars: int, seed_scale: float) -> Array:
+def smooth(x: Float[Array, "T A"], decay: float, gain: float, seed_bars: int, seed_scale: float) -> Float[Array, "T A"]:
     """Return `y[t] = decay * y[t-1] + gain * x[t]`, begun with the first known values.
 
     `y` begins in the last of the first `seed_bars` known values of an asset, as `seed_scale` times their sum. A NaN
@@ -133,7 +133,7 @@ def smooth(x: Array, decay: float, gain: float, seed_bars: int, seed_scale: floa
     return jnp.where(_number_rows(x)[:, None] - first < seed_bars - 1, jnp.nan, y)
 
 
-def wilder(x: Array, window: int) -> Array:
+def wilder(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Wilder's average, α = 1 / window, seeded with the mean of the first `window` values.
 
     First row window - 1 after the first known value.
@@ -142,7 +142,7 @@ def wilder(x: Array, window: int) -> Array:
     return smooth(x, 1 - 1 / window, 1 / window, window, 1 / window)
 
 
-def ema(x: Array, window: int, seed_bars: int | None = None) -> Array:
+def ema(x: Float[Array, "T A"], window: int, seed_bars: int | None = None) -> Float[Array, "T A"]:
     """Exponential moving average, α = 2 / (window + 1).
 
     First row window - 1 after the first known value, however it is seeded.
@@ -155,7 +155,9 @@ def ema(x: Array, window: int, seed_bars: int | None = None) -> Array:
     return x + ema_offset(x, window, seed_bars)
 
 
-def ema_offset(x: Array, window: int, seed_bars: int | None = None, change: Array | None = None) -> Array:
+def ema_offset(
+    x: Float[Array, "T A"], window: int, seed_bars: int | None = None, change: Float[Array, "T A"] | None = None
+) -> Float[Array, "T A"]:
     """EMA less x[t], exactly 0 where flat: `d[t] = (1 - α) * (d[t-1] - (x[t] - x[t-1]))`.
 
     Taken from differences, it keeps its digits where the average is close to the value, as that of a price is.
@@ -183,6 +185,6 @@ def ema_offset(x: Array, window: int, seed_bars: int | None = None, change: Arra
     return jnp.where((_number_rows(x)[:, None] - first < window - 1) | jnp.isnan(x), jnp.nan, y)
 
 
-def ema_change(offset: Array, window: int) -> Array:
+def ema_change(offset: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Change of an EMA over one row, `-α / (1 - α)` times its `ema_offset`; not valid in the seed's own row."""
     return offset * (-2 / (window - 1))

@@ -20,8 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-Array = jax.Array
+from jaxtyping import Array, Float
 
 _MAX_LAGS = 24
 """Rows read at once: compiled as one pass over memory."""
@@ -33,23 +32,25 @@ def require_bars(window: int) -> None:
         raise ValueError(f"A window needs at least 1 bar; got {window}.")
 
 
-def shift(x: Array, bars: int) -> Array:
+def shift(x: Float[Array, " T *shape"], bars: int) -> Float[Array, " T *shape"]:
     """Return `x[t - bars]` in row t, NaN in the first `bars` rows."""
     head = jnp.full((min(bars, x.shape[0]), *x.shape[1:]), jnp.nan, x.dtype)
     return jnp.concatenate([head, x[: max(x.shape[0] - bars, 0)]])
 
 
-def difference(x: Array) -> Array:
+def difference(x: Float[Array, "T A"]) -> Float[Array, "T A"]:
     """Return `x[t] - x[t-1]`; first row 1."""
     return x - shift(x, 1)
 
 
-def divide(numerator: Array, denominator: Array, neutral: float) -> Array:
+def divide(
+    numerator: Float[Array, "*shape"], denominator: Float[Array, "*shape"], neutral: float
+) -> Float[Array, "*shape"]:
     """Return the quotient, and `neutral` where the denominator is 0. NaN stays NaN."""
     return jnp.where((denominator == 0) & ~jnp.isnan(numerator), neutral, numerator / denominator)
 
 
-def log_ratio(x: Array, base: Array) -> Array:
+def log_ratio(x: Float[Array, "*shape"], base: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return ln(x / base) to full relative precision where the two are close."""
     return jnp.log1p((x - base) / base)
 
@@ -90,32 +91,32 @@ def _split_window(window: int) -> int:
     return divisors[0] if divisors else root
 
 
-def rolling_sum(x: Array, window: int) -> Array:
+def rolling_sum(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Sum of the last `window` rows; first row window - 1."""
     return _combine_window(jax.lax.add, x, window, jnp.nan)
 
 
-def rolling_max(x: Array, window: int) -> Array:
+def rolling_max(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Largest value of the last `window` rows; first row window - 1."""
     return _combine_window(jax.lax.max, x, window, jnp.nan)
 
 
-def rolling_min(x: Array, window: int) -> Array:
+def rolling_min(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Smallest value of the last `window` rows; first row window - 1."""
     return _combine_window(jax.lax.min, x, window, jnp.nan)
 
 
-def rolling_max_so_far(x: Array, window: int) -> Array:
+def rolling_max_so_far(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Largest value of the last `window` rows, or of all rows while there are fewer; first row 0."""
     return _combine_window(jax.lax.max, x, window, -jnp.inf)
 
 
-def sma(x: Array, window: int) -> Array:
+def sma(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Simple moving average; first row window - 1."""
     return rolling_sum(x, window) / window
 
 
-def bars_since_max(x: Array, window: int) -> Array:
+def bars_since_max(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Number of rows since the largest value of the last `window` rows, the newest of equal ones; first row window - 1.
 
     Args:
@@ -167,12 +168,14 @@ def sum_over_lags(terms: Callable[[Any], tuple[Array, ...]], x: Any, window: int
     return jax.lax.fori_loop(0, window, add_lag, start, unroll=unroll)
 
 
-def rolling_offset(x: Array, window: int) -> Array:
+def rolling_offset(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Mean of the last `window` rows less x[t], taken from differences; exactly 0 where flat. First row window - 1."""
     return sum_over_lags(lambda past: (past - x,), x, window, 1)[0] / window
 
 
-def rolling_moments(x: Array, window: int, ddof: int = 0) -> tuple[Array, Array]:
+def rolling_moments(
+    x: Float[Array, "T A"], window: int, ddof: int = 0
+) -> tuple[Float[Array, "T A"], Float[Array, "T A"]]:
     """Mean less x[t], and standard deviation, of the last `window` rows; exactly 0 where flat. First row window - 1.
 
     Sums of differences to x[t] and of their squares: the level of `x` costs no digits, and because x[t] is one of the
@@ -193,12 +196,14 @@ def rolling_moments(x: Array, window: int, ddof: int = 0) -> tuple[Array, Array]
     return offset, jnp.sqrt(jnp.maximum(squares - total * offset, 0) / (window - ddof))
 
 
-def rolling_std(x: Array, window: int, ddof: int = 0) -> Array:
+def rolling_std(x: Float[Array, "T A"], window: int, ddof: int = 0) -> Float[Array, "T A"]:
     """Standard deviation of the last `window` rows; exactly 0 where flat. First row window - 1."""
     return rolling_moments(x, window, ddof)[1]
 
 
-def rolling_powers(x: Array, window: int) -> tuple[Array, Array, Array]:
+def rolling_powers(
+    x: Float[Array, "T A"], window: int
+) -> tuple[Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"]]:
     """Means of the 2nd, 3rd and 4th power of the distance to the window's mean; exactly 0 where flat.
 
     First row window - 1.
@@ -214,7 +219,7 @@ def rolling_powers(x: Array, window: int) -> tuple[Array, Array, Array]:
     return second / window, third / window, fourth / window
 
 
-def rolling_covariance(x: Array, y: Array, window: int) -> Array:
+def rolling_covariance(x: Float[Array, "T A"], y: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Mean product less product of means of two series around 0, such as returns; exactly 0 where one is 0.
 
     For a series far from 0 in units of its spread, use `rolling_std`. First row window - 1.

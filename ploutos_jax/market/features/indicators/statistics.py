@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ploutos_jax.market.features.indicators.rolling import (
     divide,
@@ -15,12 +16,10 @@ from ploutos_jax.market.features.indicators.rolling import (
     shift,
 )
 
-Array = jax.Array
-
 HURST_LAGS = (1, 2, 4, 8, 16)
 
 
-def z_score(x: Array, window: int) -> Array:
+def z_score(x: Float[Array, "T A"], window: int) -> Float[Array, "T A"]:
     """Distance of x[t] from the mean of the last `window` rows in standard deviations (ddof 1); 0 where flat.
 
     First row window - 1 after the first known value.
@@ -29,7 +28,7 @@ def z_score(x: Array, window: int) -> Array:
     return divide(-offset, std, 0.0)
 
 
-def skewness(x: Array, window: int = 60) -> Array:
+def skewness(x: Float[Array, "T A"], window: int = 60) -> Float[Array, "T A"]:
     """Skewness of the last `window` values, corrected for bias: g₁·√(n(n-1)) / (n-2); 0 where flat.
 
     First row window - 1 after the first known value; window at least 3.
@@ -38,7 +37,7 @@ def skewness(x: Array, window: int = 60) -> Array:
     return math.sqrt(window * (window - 1)) / (window - 2) * divide(third, second * jnp.sqrt(second), 0.0)
 
 
-def kurtosis(x: Array, window: int = 60) -> Array:
+def kurtosis(x: Float[Array, "T A"], window: int = 60) -> Float[Array, "T A"]:
     """Excess kurtosis of the last `window` values, corrected for bias: (n-1)/((n-2)(n-3))·((n+1)·g₂ + 6); 0 where flat.
 
     First row window - 1 after the first known value; window at least 4.
@@ -48,7 +47,7 @@ def kurtosis(x: Array, window: int = 60) -> Array:
     return (window - 1) / ((window - 2) * (window - 3)) * ((window + 1) * raw + 6)
 
 
-def autocorrelation(returns: Array, window: int = 60) -> Array:
+def autocorrelation(returns: Float[Array, "T A"], window: int = 60) -> Float[Array, "T A"]:
     """Correlation of each return with the one before, over the last `window` such pairs; 0 where flat.
 
     First row `window` after the first return.
@@ -59,7 +58,7 @@ def autocorrelation(returns: Array, window: int = 60) -> Array:
     return divide(rolling_covariance(returns, before, window), deviation * shift(deviation, 1), 0.0)
 
 
-def hurst(close: Array, window: int = 100) -> Array:
+def hurst(close: Float[Array, "T A"], window: int = 100) -> Float[Array, "T A"]:
     """Hurst exponent: slope of ln std(x[t+τ] - x[t]) on ln τ, x = ln C, τ = 1, 2, 4, 8, 16.
 
     Every difference that lies within the last `window` bars counts (ddof 0); 0.5 where one of the spreads is 0.
@@ -77,7 +76,7 @@ def hurst(close: Array, window: int = 100) -> Array:
     return jnp.where(is_flat & ~jnp.isnan(slope), 0.5, slope)
 
 
-def variance_ratio(close: Array, bars: int = 5, window: int = 100) -> Array:
+def variance_ratio(close: Float[Array, "T A"], bars: int = 5, window: int = 100) -> Float[Array, "T A"]:
     """Lo and MacKinlay's variance ratio of `bars`-bar to 1-bar log returns; 1 where flat. First row `window`.
 
     σ²(q) / σ²(1) with overlapping q-bar returns, both about the mean of the `window` 1-bar returns, and divisors
@@ -94,7 +93,7 @@ def variance_ratio(close: Array, bars: int = 5, window: int = 100) -> Array:
     return divide(scale * jnp.maximum(several, 0), jnp.maximum(single, 0), 1.0)
 
 
-def beta(returns: Array, market: Array, window: int = 60) -> Array:
+def beta(returns: Float[Array, "T A"], market: Float[Array, "T A"], window: int = 60) -> Float[Array, "T A"]:
     """Covariance of returns with the market's over the market's variance; 1 where the market does not move.
 
     First row window - 1 after the first return.
@@ -103,13 +102,13 @@ def beta(returns: Array, market: Array, window: int = 60) -> Array:
     return divide(rolling_covariance(returns, market, window), variance, 1.0)
 
 
-def cross_sectional_mean(x: Array) -> Array:
+def cross_sectional_mean(x: Float[Array, "T A"]) -> Float[Array, "T 1"]:
     """Mean over the assets that are known in the row; `[T, A]` to `[T, 1]`, NaN where none is."""
     known = ~jnp.isnan(x)
     return jnp.sum(jnp.where(known, x, 0), axis=1, keepdims=True) / jnp.sum(known, axis=1, keepdims=True)
 
 
-def cross_sectional_rank(x: Array) -> Array:
+def cross_sectional_rank(x: Float[Array, "T A"]) -> Float[Array, "T A"]:
     """Rank among the assets that are known in the row, -1/2 lowest to 1/2 highest, equal values sharing theirs.
 
     0 for an asset alone, NaN where it is not known itself. Time grows with the square of the number of assets, but

@@ -1,7 +1,7 @@
 """Trend: where prices go, and how steadily."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ploutos_jax.market.features.indicators.recursion import ema_change, ema_offset, smooth, wilder
 from ploutos_jax.market.features.indicators.rolling import (
@@ -14,10 +14,10 @@ from ploutos_jax.market.features.indicators.rolling import (
 )
 from ploutos_jax.market.features.indicators.volatility import true_range
 
-Array = jax.Array
 
-
-def macd(close: Array, fast: int = 12, slow: int = 26, signal: int = 9) -> tuple[Array, Array, Array]:
+def macd(
+    close: Float[Array, "T A"], fast: int = 12, slow: int = 26, signal: int = 9
+) -> tuple[Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"]]:
     """Moving average convergence divergence: line, signal and histogram.
 
     Line = EMA(fast) - EMA(slow), both seeded at bar slow - 1; signal = EMA of the line; histogram = line - signal.
@@ -35,7 +35,7 @@ def macd(close: Array, fast: int = 12, slow: int = 26, signal: int = 9) -> tuple
     return line + 0 * offset, line + offset, -offset
 
 
-def ppo(close: Array, fast: int = 12, slow: int = 26) -> Array:
+def ppo(close: Float[Array, "T A"], fast: int = 12, slow: int = 26) -> Float[Array, "T A"]:
     """Percentage price oscillator: 100 · (EMA(fast) - EMA(slow)) / EMA(slow), each seeded on its own.
 
     First row slow - 1.
@@ -44,12 +44,12 @@ def ppo(close: Array, fast: int = 12, slow: int = 26) -> Array:
     return 100 * (ema_offset(close, fast) - slow_offset) / (close + slow_offset)
 
 
-def ppo_histogram(close: Array, fast: int = 12, slow: int = 26, signal: int = 9) -> Array:
+def ppo_histogram(close: Float[Array, "T A"], fast: int = 12, slow: int = 26, signal: int = 9) -> Float[Array, "T A"]:
     """PPO less its EMA(signal), in percent; first row slow + signal - 2."""
     return -ema_offset(ppo(close, fast, slow), signal)
 
 
-def trix(close: Array, window: int = 15) -> Array:
+def trix(close: Float[Array, "T A"], window: int = 15) -> Float[Array, "T A"]:
     """Change over one bar, in percent, of a threefold EMA; first row 3 · (window - 1) + 1."""
     average, change, level = close, difference(close), []
     for _ in range(3):
@@ -60,7 +60,9 @@ def trix(close: Array, window: int = 15) -> Array:
     return 100 * change / before
 
 
-def directional(high: Array, low: Array, close: Array, window: int = 14) -> tuple[Array, Array, Array]:
+def directional(
+    high: Float[Array, "T A"], low: Float[Array, "T A"], close: Float[Array, "T A"], window: int = 14
+) -> tuple[Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"]]:
     """Directional indicators +DI and -DI, and the average directional movement index ADX; each 0 to 100.
 
     +DM = up where up > down and up > 0 (up = H - H₋₁, down = L₋₁ - L), -DM likewise; each and the true range are
@@ -84,7 +86,7 @@ def directional(high: Array, low: Array, close: Array, window: int = 14) -> tupl
     return plus_di, minus_di, wilder(divide(100 * jnp.abs(plus_di - minus_di), plus_di + minus_di, 0.0), window)
 
 
-def aroon_oscillator(high: Array, low: Array, window: int = 25) -> Array:
+def aroon_oscillator(high: Float[Array, "T A"], low: Float[Array, "T A"], window: int = 25) -> Float[Array, "T A"]:
     """Aroon oscillator, -100 to 100: 100 · (bars since the low - bars since the high) / window.
 
     Over the last window + 1 bars, of equal extremes the newest. First row `window`.
@@ -92,7 +94,9 @@ def aroon_oscillator(high: Array, low: Array, window: int = 25) -> Array:
     return (bars_since_max(-low, window + 1) - bars_since_max(high, window + 1)) * (100 / window)
 
 
-def cci(high: Array, low: Array, close: Array, window: int = 20) -> Array:
+def cci(
+    high: Float[Array, "T A"], low: Float[Array, "T A"], close: Float[Array, "T A"], window: int = 20
+) -> Float[Array, "T A"]:
     """Commodity channel index: distance of the typical price from its mean in units of 0.015 mean absolute deviations.
 
     0 where the typical price is flat. First row window - 1.

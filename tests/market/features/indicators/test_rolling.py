@@ -83,7 +83,7 @@ def test_powers_and_covariance():
         np.testing.assert_allclose(values[59:], (distance**power).mean(axis=-1), rtol=1e-4, atol=1e-5)
     frame = pd.DataFrame(x.astype(float))
     truth = frame[0].rolling(60).cov(frame[1], ddof=0)
-    covariance = rolling.rolling_covariance(x[:, :1], x[:, 1:], 60)
+    covariance = rolling.rolling_covariance(jnp.asarray(x[:, :1]), jnp.asarray(x[:, 1:]), 60)
     np.testing.assert_allclose(covariance[:, 0], truth, rtol=1e-4, atol=1e-6)
 
 
