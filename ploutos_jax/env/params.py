@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ploutos_jax.env.broker import day_trades
 from ploutos_jax.env.config import EnvConfig
@@ -31,6 +32,7 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
     rates, caps = config.schedule.resolve(np.asarray(market.sessions))
     arrays: dict[str, Any] = {
         "market": jax.tree.map(jnp.asarray, market),
+        "has_gaps": None if _is_full(market) else jnp.zeros((), bool),
         "starts": jnp.asarray(_episode_starts(market, config.episode_length)),
         "sector_columns": jnp.asarray(_sector_columns(market), dtype),
         "sector_members": None if config.max_sector_pct is None else jnp.asarray(_sector_members(market), dtype),
@@ -67,6 +69,11 @@ def _number(config: EnvConfig, name: str) -> float:
     setting, unit = _RENAMED.get(name, (name, 1.0))
     value = getattr(config, setting)
     return 0.0 if value is None else value * unit
+
+
+def _is_full(market: Market) -> bool:
+    """Return whether every asset is known to trade in every row; a market drawn inside `jit` is not."""
+    return not isinstance(market.tradable, Tracer) and bool(np.asarray(market.tradable).all())
 
 
 def _sector_columns(market: Market) -> np.ndarray:

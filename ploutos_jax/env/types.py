@@ -37,6 +37,8 @@ class EnvParams(struct.PyTreeNode):
 
     Attributes:
         market: the market, shared by all environments (`in_axes=None`).
+        has_gaps: present where some asset has no tradable bar in some row: its orders then wait for its next one. None
+            where there is no such row; nothing of waiting orders is compiled then.
         starts: `[starts]` int32 rows at which an episode may start.
         sector_columns: `[11, A]` 1 where an asset belongs to the sector of an observation's column.
         sector_members: `[sectors, A]` 1 where an asset belongs to a sector, or None without a limit on sectors.
@@ -48,6 +50,7 @@ class EnvParams(struct.PyTreeNode):
     """
 
     market: Market
+    has_gaps: Bool[Array, ""] | None
     starts: Int[Array, " starts"]
     sector_columns: Float[Array, "11 A"]
     sector_members: Float[Array, "sectors A"] | None
@@ -148,6 +151,7 @@ class EnvState(struct.PyTreeNode):
         episode_return: sum of the episode's rewards so far.
         highest_price: `[A]` highest price since the position's first fill; 0 where flat.
         entry_atr: `[A]` ATR (fraction of price) known when the position was opened; 0 where flat.
+        waiting: `[A]` actions that wait for their asset's next bar; hold, or NaN for weights, where none does.
         working_shares: `[A]` signed shares of orders still to be filled.
         unsettled_cash: `[settlement_days]` proceeds of sales that cannot buy yet, those of this session last.
         fee_day_cash: `[J]` what each kind of fee has charged in this session, not rounded.
@@ -174,6 +178,7 @@ class EnvState(struct.PyTreeNode):
     episode_return: Float[Array, ""]
     highest_price: Float[Array, " A"] | None = None
     entry_atr: Float[Array, " A"] | None = None
+    waiting: Num[Array, " A"] | None = None
     working_shares: Float[Array, " A"] | None = None
     unsettled_cash: Float[Array, " settlement_days"] | None = None
     fee_day_cash: Float[Array, " J"] | None = None

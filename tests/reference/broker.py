@@ -99,10 +99,10 @@ class ReferenceBroker(Account):
         Raises:
             ValueError: if no bar is left or the action is malformed.
         """
-        wanted = self._orders.read(action)
         bars, settings, t, n = self.bars, self.settings, self.t, self.t + 1
         if n >= bars.num_bars:
             raise ValueError(f"Bar {t} is the last one; there is none left to trade.")
+        wanted = self._orders.join_waiting(self._orders.read(action), bars.tradable[t])
         known = self._look(noise)
         before = (self.equity, self.cost, self._values(t))
         self.begin_step()

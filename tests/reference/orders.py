@@ -42,6 +42,30 @@ class Orders:
             raise ValueError(f"A target weight is infinite: {values}.")
         return numbers
 
+    def join_waiting(self, wanted: list[float], observed: Sequence[bool]) -> list[float]:
+        """Return the orders to try: the new ones of assets that traded at close t, else those that wait."""
+        none = float(HOLD) if self.settings.action == "discrete" else float("nan")
+        joined = list(wanted)
+        for asset, waits in enumerate(self.account.waiting):
+            if not observed[asset] or self._is_none(wanted[asset]):
+                joined[asset] = none if waits is None else waits
+        return joined
+
+    def _is_none(self, order: float) -> bool:
+        return order == HOLD if self.settings.action == "discrete" else order != order
+
+    def _keep_waiting(self, wanted: list[float], moment: Moment) -> set[int]:
+        """Let the orders of assets that have no bar wait on; return those assets."""
+        account, kept = self.account, set()
+        for asset in range(len(account.shares)):
+            found = moment.tradable[asset] or asset in moment.exited
+            waits = not found and not self._is_none(wanted[asset])
+            account.waiting[asset] = wanted[asset] if waits else None
+            if waits:
+                kept.add(asset)
+                account.events["order waits for a bar"] += 1
+        return kept
+
     def trade(self, wanted: list[float], moment: Moment, known: Known) -> None:
         """Trade at the prices of the moment by an action decided at close t."""
         account, plan = self.account, self._plan_weights
@@ -54,7 +78,7 @@ class Orders:
         filled = {asset for asset, shares in sells.items() if self._sell(asset, shares, moment, known)}
         self._limit_sectors(buys, moment, known)
         filled |= self._buy(buys, moment, known)
-        account.rejected.extend(sorted(asked - filled))
+        account.rejected.extend(sorted(asked - filled - self._keep_waiting(wanted, moment)))
 
     # 1. What is wanted.
 

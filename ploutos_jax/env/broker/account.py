@@ -1,6 +1,7 @@
 """Bookkeeping of one account: cash, positions, sessions, equity."""
 
 import typing
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,11 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - part)) + (b - part)
 
 
+def orders_none(config: EnvConfig, num_assets: int, dtype: Any) -> Array:
+    """Return `[A]` actions that order nothing: hold, or NaN where actions are weights."""
+    return jnp.zeros(num_assets, jnp.int8) if config.action == "discrete" else jnp.full(num_assets, jnp.nan, dtype)
+
+
 def new_state(config: EnvConfig, params: EnvParams, start: Int[Array, ""], end: Int[Array, ""]) -> EnvState:
     """Return an account with nothing but cash that observes bar `start`."""
     num_assets, dtype = params.market.close.shape[1], params.initial_cash.dtype
@@ -127,6 +133,7 @@ def new_state(config: EnvConfig, params: EnvParams, start: Int[Array, ""], end: 
         episode_return=zero,
         highest_price=zeros if follows_price else None,
         entry_atr=zeros if config.has_atr_exits else None,
+        waiting=None if params.has_gaps is None else orders_none(config, num_assets, dtype),
         working_shares=zeros if config.remainder == "carry" else None,
         unsettled_cash=jnp.zeros(config.settlement_days, dtype) if config.settlement_days else None,
         fee_day_cash=jnp.zeros(len(config.schedule.kinds), dtype) if config.schedule.rounding == "day" else None,

@@ -13,7 +13,7 @@ from ploutos_jax.env.broker import account, day_trades, execution, orders, stops
 from ploutos_jax.env.broker.account import Book, count
 from ploutos_jax.env.broker.bar import Bar, read_bar
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import DELISTED, ORDER, STOP, TARGET, TRAILING, Array, EnvParams, EnvState, Fill
+from ploutos_jax.env.types import DELISTED, ORDER, STOP, TARGET, TRAILING, Action, Array, EnvParams, EnvState, Fill
 
 
 class Worked(NamedTuple):
@@ -35,7 +35,7 @@ class Worked(NamedTuple):
 
 
 def work_bar(
-    config: EnvConfig, params: EnvParams, state: EnvState, action: Array, noise: Array | None, *, itemised: bool
+    config: EnvConfig, params: EnvParams, state: EnvState, action: Action, noise: Array | None, *, itemised: bool
 ) -> Worked:
     """Work through bar t+1 up to its close.
 
@@ -46,7 +46,9 @@ def work_bar(
         noise: `[A]` standard normal numbers for random slippage; None without it.
         itemised: static, see the file.
     """
-    desk, fill_at = _Desk(config, params, itemised), config.fill
+    desk, fill_at, action = _Desk(config, params, itemised), config.fill, jnp.asarray(action)
+    if state.waiting is not None:
+        action = orders.with_waiting(config, state.waiting, params.market.tradable[state.t], action)
     bar = read_bar(config, params, state.t + 1, state.t, noise)
     book = account.open_book(config, state, params.market.close[state.t], bar)
     none, fills, rejected, moment = jnp.zeros_like(bar.tradable), [], jnp.zeros((), jnp.int32), None
@@ -134,7 +136,13 @@ class _Desk(NamedTuple):
             kept = jnp.where(free, left, jnp.where(wanted.addressed | leaving, 0, state.working_shares))
             book = book.replace(state=book.state.replace(working_shares=kept))
         filled = free & ((sale.shares != 0) | (buy.shares != 0))
-        return book, count(wanted.requested & ~filled), [sale, buy]
+        unfilled = wanted.requested & ~filled
+        if state.waiting is not None:
+            found_bar = bar.tradable | leaving
+            waiting = orders.still_waiting(config, state.waiting, action, found_bar)
+            book = book.replace(state=book.state.replace(waiting=waiting))
+            unfilled = unfilled & found_bar
+        return book, count(unfilled), [sale, buy]
 
     def allowed(self, book: Book, bar: Bar, exits: stops.Exits) -> stops.Exits:
         """Return exits without those that the day-trade rule puts off to the next session."""

@@ -98,6 +98,31 @@ def decide(
     )
 
 
+def with_waiting(config: EnvConfig, waiting: Array, observed: Array, action: Array) -> Array:
+    """Return the actions that go to the market: those of now, and where there is none those that wait.
+
+    An asset without a bar at the close observed is held: nothing new is ordered of it, and what waits goes on waiting.
+
+    Args:
+        config: rules.
+        waiting: `[A]` actions whose asset has had no bar since; see `EnvState`.
+        observed: `[A]` bool, assets that traded in the bar observed.
+        action: see `TradingEnv`.
+    """
+    num_assets = waiting.shape[0]
+    own = jnp.asarray(action)[:num_assets]
+    is_order = (own != HOLD) if config.action == "discrete" else ~jnp.isnan(own)
+    own = jnp.where(is_order & observed, own, waiting.astype(own.dtype))
+    return jnp.concatenate([own, jnp.asarray(action)[num_assets:]])
+
+
+def still_waiting(config: EnvConfig, waiting: Array, action: Array, found_bar: Array) -> Array:
+    """Return `[A]` the actions that wait on: those whose asset has found no bar yet (`found_bar [A]` False)."""
+    own = action[: waiting.shape[0]].astype(waiting.dtype)
+    none = HOLD if config.action == "discrete" else jnp.nan
+    return jnp.where(found_bar, jnp.asarray(none, waiting.dtype), own)
+
+
 def size_discrete(
     config: EnvConfig,
     params: EnvParams,
