@@ -258,24 +258,30 @@ def test_steps_without_an_episode_and_wrong_shapes_are_refused():
         GymnasiumVectorEnv(env, params, 2, autoreset_mode=AutoresetMode.DISABLED)
 
 
-def load_without(patch: pytest.MonkeyPatch, library: str, module: str) -> Any:
-    """Load a module of the package anew, as if a library were not installed."""
-    patch.setitem(sys.modules, library, None)
-    found = importlib.util.find_spec(f"ploutos_jax.env.adapters.{module}")
-    assert found is not None and found.loader is not None
-    fresh = importlib.util.module_from_spec(found)
-    found.loader.exec_module(fresh)
+def load_without(patch: pytest.MonkeyPatch, libraries: list[str], modules: list[str]) -> Any:
+    """Load adapters anew, each seeing those before it, as if libraries were not installed; return the last."""
+    for library in libraries:
+        patch.setitem(sys.modules, library, None)
+    fresh = None
+    for module in modules:
+        name = f"ploutos_jax.env.adapters.{module}"
+        found = importlib.util.find_spec(name)
+        assert found is not None and found.loader is not None
+        fresh = importlib.util.module_from_spec(found)
+        found.loader.exec_module(fresh)
+        patch.setitem(sys.modules, name, fresh)
     return fresh
 
 
 def test_what_is_not_installed_is_named_when_it_is_needed(monkeypatch: pytest.MonkeyPatch):
-    adapters = load_without(monkeypatch, "gymnasium", "gymnasium")
+    missing = ["gymnasium", "gymnasium.vector", "gymnasium.vector.utils"]
+    adapters = load_without(monkeypatch, missing, ["spaces", "gymnasium_vector", "gymnasium"])
     for made in (adapters.GymnasiumEnv, adapters.GymnasiumVectorEnv):
         with pytest.raises(ImportError, match=f"{made.__name__} needs Gymnasium: pip install 'ploutos_jax\\[gym\\]'"):
             made(*make("discrete"), num_envs=2) if made is adapters.GymnasiumVectorEnv else made(*make("discrete"))
     assert adapters.GymnaxEnv(*make("discrete")).num_actions == 3
     with pytest.raises(ImportError, match="pip install 'ploutos_jax\\[bench\\]'"):
-        load_without(monkeypatch, "stable_baselines3.common.vec_env", "stable_baselines")
+        load_without(monkeypatch, ["stable_baselines3.common.vec_env"], ["stable_baselines"])
 
 
 # --- Stable-Baselines3
