@@ -29,7 +29,7 @@ class FeatureScaling(struct.PyTreeNode):
         return jnp.clip((features - self.centre) / self.spread, -_CLIP, _CLIP)
 
 
-def fit_features(features: Float[Array, "T A F"], mask: Bool[Array, "T A"]) -> FeatureScaling:
+def fit_features(features: Float[Array | np.ndarray, "T A F"], mask: Bool[Array | np.ndarray, "T A"]) -> FeatureScaling:
     """Fit the scaling on the rows given: median, and half the distance of the 16th and 84th percentiles.
 
     Both are robust to outliers and equal mean and standard deviation for normal data. A feature whose percentiles

@@ -44,7 +44,7 @@ def difference(x: Float[Array, "T A"]) -> Float[Array, "T A"]:
 
 
 def divide(
-    numerator: Float[Array, "*shape"], denominator: Float[Array, "*shape"], neutral: float
+    numerator: Float[Array, "*shape"], denominator: Float[Array, "*#shape"], neutral: float
 ) -> Float[Array, "*shape"]:
     """Return the quotient, and `neutral` where the denominator is 0. NaN stays NaN."""
     return jnp.where((denominator == 0) & ~jnp.isnan(numerator), neutral, numerator / denominator)
