@@ -46,6 +46,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else min(2, os.cpu_count() or 1)
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what tests make, and less often; what is imported by now stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run."""
     if item.get_closest_marker("realdata") and not DATA_DIR.is_dir():
