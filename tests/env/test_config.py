@@ -266,7 +266,7 @@ def test_leaves_are_in_fractions_and_dollars():
 
 def test_a_rule_that_is_off_keeps_nothing_in_the_account():
     def state_of(config: EnvConfig) -> EnvState:
-        params = TradingEnv(config).default_params(random_market(0))
+        params = TradingEnv(config).default_params(random_market(0, plain=not config.settlement_days))
         return jax.eval_shape(TradingEnv(config).reset, jax.random.key(0), params)[1]
 
     optional = {field.name for field in dataclasses.fields(EnvState) if field.default is None}

@@ -17,7 +17,9 @@ from tests.env.worlds import make_config, random_actions, random_market, simulat
 
 ETA, PRIOR = 1 / 252, 0.01
 LEAN: dict[str, Any] = {"fees": "none", "tick_size": None, "stop_loss": None, "take_profit": None}
-CONFIG = make_config(reward="differential_sharpe, differential_downside, five_term, sortino_bonus, drawdown_increment")
+CONFIG = make_config(
+    reward="differential_sharpe, differential_downside, five_term, sortino_bonus, drawdown_increment", bars_per_year=252.0
+)
 
 
 def relive(returns: np.ndarray, names: tuple[str, ...], *, num_trades: int = 0) -> dict[str, np.ndarray]:
@@ -186,7 +188,7 @@ def test_rewards_add_up_with_their_weights():
 
 
 def test_weights_of_rewards_can_be_swept_by_vmap():
-    env = TradingEnv(EnvConfig(reward="log_return, -1*turnover", episode_length=5, **LEAN))
+    env = TradingEnv(EnvConfig(bars_per_year=252.0, reward="log_return, -1*turnover", episode_length=5, **LEAN))
     params = env.default_params(random_market(1, plain=True))
     weights = jnp.array([[1.0, 0.0], [1.0, -1.0], [0.0, -2.0]])
     axes = jax.tree.map(lambda _: None, params).replace(reward_weights=0)

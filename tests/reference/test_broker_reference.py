@@ -337,19 +337,28 @@ def test_a_halt_stops_orders_and_stops_alike():
     broker.step([1])
     for order in (1, 2):
         assert broker.step([order])["fills"] == []
-    assert (broker.rejected_orders, broker.shares[0], broker.equity) == (2, 100, near(99_000))
+    assert (broker.rejected_orders, broker.shares[0], broker.equity) == (0, 100, near(99_000))
     # Trading resumes below the stop of 98: out at the open.
     assert broker.step([0])["fills"] == [(0, -1, 100, 85.0, 85.0, 0.0, "stop")]
-    assert broker.rejected_orders == 2
+    assert broker.rejected_orders == 1, "the buy of before the halt, which waited"
 
 
-def test_an_asset_not_listed_yet_takes_no_order():
+def test_an_asset_not_observed_yet_takes_no_order():
     none = (0.0, 0.0, 0.0, 0.0)
     for action, settings in (([1], {}), ([0.2], {"action": "weights"})):
-        broker = make([none, none, FIRST], tradable=column(0, 0, 1).astype(bool), spread_bps=0.0, **settings)
-        assert broker.step(action)["fills"] == []
-        assert broker.rejected_orders == 1
+        broker = make([none, none, FIRST, FIRST], tradable=column(0, 0, 1, 1).astype(bool), spread_bps=0.0, **settings)
+        assert broker.step(action)["fills"] == broker.step(action)["fills"] == []
+        assert broker.rejected_orders == 0
         assert len(broker.step(action)["fills"]) == 1
+
+
+def test_an_order_waits_for_the_next_bar_and_a_newer_one_takes_its_place():
+    gap = column(1, 0, 0, 1, 1).astype(bool)
+    for kind, buy, hold in (("discrete", [1], [0]), ("weights", [0.1], [np.nan])):
+        broker = make([FIRST] * 5, tradable=gap, spread_bps=0.0, action=kind)
+        # Bought at bar 0, which trades; what is done while nothing is seen of the asset changes nothing.
+        assert [len(broker.step(action)["fills"]) for action in (buy, hold, [0], hold)] == [0, 0, 1, 0]
+        assert (broker.shares[0] > 0, broker.rejected_orders) == (True, 0)
 
 
 def test_selling_nothing_is_rejected_and_holding_is_no_order():
@@ -412,13 +421,13 @@ def test_weights_are_made_admissible(action: list[float], shares: list[float]):
     assert broker.shares == near(shares)
 
 
-def test_weights_on_an_asset_that_cannot_trade_are_rejected_only_when_a_trade_is_needed():
+def test_weights_on_an_asset_that_cannot_trade_wait():
     halted = np.array([[1, 1], [1, 1], [0, 0], [0, 0], [0, 0]], bool)
     broker = make([FIRST] * 5, [FIRST] * 5, action="weights", tradable=halted, **UNLIMITED)
     broker.step([0.5, 0.0])
-    for action, rejected in (([0.5, 0.0], []), ([0.0, 0.1], [0, 1]), ([np.nan, np.nan], [])):
-        assert broker.step(action)["rejected"] == rejected
-    assert broker.rejected_orders == 2
+    for action in ([0.0, 0.1], [0.5, 0.0], [np.nan, np.nan]):
+        assert broker.step(action)["rejected"] == []
+    assert broker.waiting == [0.0, 0.1], "of the last moment at which both were seen"
 
 
 def test_after_an_exit_at_the_open_only_a_target_above_zero_is_an_order():

@@ -264,4 +264,4 @@ def test_the_same_close_buys_at_the_bar_observed():
     assert [(fill.price, fill.reason) for fill in step["fills"]] == [(105.0, "order"), (102.0, "stop")]
     broker = make(bars, **PLAIN, fill="same_close", tradable=column(1, 0, 1).astype(bool))
     assert len(broker.step([1])["fills"]) == 1
-    assert (broker.entry_bar, broker.step([1])["rejected"]) == ([0], [0])
+    assert (broker.entry_bar, broker.step([1])["rejected"]) == ([0], [])

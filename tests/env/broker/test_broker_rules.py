@@ -201,7 +201,7 @@ def test_missing_bar_does_not_drop_ticker():
     missing = {(2, 0): False}
     trace = trade([FLAT], [BUY_ONE, SELL_ONE, SELL_ONE], tradable=missing, stop_loss=0.02)
     assert [len(fills(trace, step)) for step in range(3)] == [1, 0, 1]
-    assert trace.info["rejected_orders"].tolist() == [0, 1, 0, 0, 0, 0, 0]
+    assert trace.info["rejected_orders"].tolist() == [0] * 7, "the sale waited for the next bar"
     assert trace.state.equity[1] == near(100_000)
 
 
