@@ -310,10 +310,19 @@ def _row_after(times: np.ndarray | int, step: Span, fold: int, spans: Sequence[S
     days = np.asarray(times).astype("datetime64[D]")
     totals = {unit: sum(number for number, each in shifts if each == unit) for unit in ("M", "D")}
     moment = _months_after(days[0], totals["M"]) + np.timedelta64(totals["D"], "D")
-    # A window has room if it ends before the bar that would come after the last one.
-    if moment > _next_day(days):
+    # A window has room if it ends before the bar that would come after the last one; a long one may lack a few days at
+    # its end, as the first bar of a year is not its first day.
+    if moment > _next_day(days) + min(5, _days_of(spans) // 20):
         return len(days) + 1
     return int(np.searchsorted(days, moment))
+
+
+def _days_of(spans: Sequence[Span]) -> int:
+    """Return about how many days the last of some spans of the calendar has; 0 for none."""
+    if not spans:
+        return 0
+    number, unit = _amount(spans[-1])
+    return 30 * number if unit == "M" else number
 
 
 def _next_day(days: np.ndarray) -> np.datetime64:

@@ -18,7 +18,8 @@ from tests.env.worlds import make_config, random_actions, random_market, simulat
 ETA, PRIOR = 1 / 252, 0.01
 LEAN: dict[str, Any] = {"fees": "none", "tick_size": None, "stop_loss": None, "take_profit": None}
 CONFIG = make_config(
-    reward="differential_sharpe, differential_downside, five_term, sortino_bonus, drawdown_increment", bars_per_year=252.0
+    reward="differential_sharpe, differential_downside, five_term, sortino_bonus, drawdown_increment",
+    bars_per_year=252.0,
 )
 
 

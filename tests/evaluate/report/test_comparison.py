@@ -74,11 +74,14 @@ def test_verdict_says_no_more_than_the_tests(runs, found):
     roles: dict[str, Role] = {name: "agent" if name in runs else "baseline" for name in figures}
     runs = scored(runs)
     strong = {**comparison, "deflated_sharpe": 0.99}
-    ahead = {name: {**test, "p_value": 0.001} for name, test in comparison["sharpe_differences"].items()}
+    ahead = {
+        name: {**test, "p_value": 0.001, "p_value_adjusted": 0.003}
+        for name, test in comparison["sharpe_differences"].items()
+    }
     good = strong | {"sharpe_differences": ahead}
     assert judge_comparison(runs, figures, good, roles).tone == "good"
     assert judge_comparison(runs, figures, good | {"deflated_sharpe": 0.9}, roles).tone == "open"
-    tied = {**ahead, "a": {**ahead["a"], "p_value": 0.4}}
+    tied = {**ahead, "a": {**ahead["a"], "p_value": 0.04, "p_value_adjusted": 0.4}}
     verdict = judge_comparison(runs, figures, good | {"sharpe_differences": tied}, roles)
     assert verdict.tone == "open" and "luck of choosing cannot be ruled out" in verdict.headline
     assert judge_comparison(scored(runs, IN), figures, good, roles).tone == "bad"

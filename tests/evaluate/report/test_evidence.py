@@ -9,6 +9,7 @@ import scipy.stats
 from ploutos_jax.evaluate.inference.sharpe import Trials
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.evaluate.report.evidence import describe_trials, evidence_of, evidence_rows, trials_beside
+from ploutos_jax.market.calendar import Calendar
 from tests.evaluate.accounts import account_of, make_ledger
 
 
@@ -60,14 +61,14 @@ def test_trials_are_counted_beside_the_run(tmp_path):
 def test_too_few_or_equal_returns_say_nothing():
     for account in (account_of([100, 101, 99.0]), account_of(np.full(50, 100.0))):
         found, figures = evidence_for(account)
-        assert "sharpe_interval" not in found and evidence_rows(figures["x"], found) == []
+        assert "sharpe_interval" not in found and evidence_rows(figures["x"], found, Calendar()) == []
 
 
 def test_rows_tell_what_is_not_known():
     ledger = make_ledger("agent", num_bars=300)
     found, figures = evidence_for(ledger)
-    rows = {name: (value, meaning) for name, value, meaning in evidence_rows(figures["agent"], found)}
+    rows = {name: (value, meaning) for name, value, meaning in evidence_rows(figures["agent"], found, Calendar())}
     assert rows["Deflated Sharpe"][0] == "–" and "not known" in rows["Deflated Sharpe"][1]
     found, _ = evidence_for(ledger, trials=Trials(1200, np.zeros(0), ()))
-    rows = {name: (value, meaning) for name, value, meaning in evidence_rows(figures["agent"], found)}
+    rows = {name: (value, meaning) for name, value, meaning in evidence_rows(figures["agent"], found, Calendar())}
     assert "1,200 trials" in rows["Deflated Sharpe"][1]

@@ -25,7 +25,7 @@ def figures_of(**finals):
 
 def test_beyond_luck(figures=None):
     figures = figures_of(agent=130.0, cash=100.0, equal=110.0)
-    test = {"difference": 0.9, "p_value": 0.01}
+    test = {"difference": 0.9, "p_value": 0.001}
     strong = {"deflated_sharpe": 0.97, "num_trials": 4, "sharpe_differences": {"cash": test, "equal": test}}
     assert judge("agent", figures, strong, roles=ROLES, provenance=OUT).tone == "good"
     weaker = [
