@@ -1,6 +1,7 @@
 """Times of a file's rows: what is a date, whether the file is intraday, and which session each bar belongs to."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -231,7 +232,10 @@ def _library_calendar(code: str, first: Any, last: Any) -> Any:
             f"exchange={code!r} needs the library exchange_calendars: pip install 'ploutos_jax[calendars]'."
         ) from None
     try:
-        return exchange_calendars.get_calendar(code, start=first, end=last)
+        # What the library does with pandas is between the two.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return exchange_calendars.get_calendar(code, start=first, end=last)
     except InvalidCalendarName:
         few = ", ".join(sorted(exchange_calendars.get_calendar_names(include_aliases=False))[:8])
         raise ValueError(f"exchange={code!r} is unknown to exchange_calendars, which knows {few} and others.") from None
