@@ -1,6 +1,7 @@
 """Agent: a network, its parameters and the scaling of its inputs; everything needed to act."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ class Network:
         """The torso without parameters: what it needs and whether it is bound to its assets."""
         return self.model.config.make_torso()
 
+    @functools.partial(jax.jit, static_argnums=(0, 2))  # one program, and not one of every operation of every layer
     def init(self, key: Array, num_features: int) -> Any:
         """Return fresh parameters."""
         return self.model.init(
