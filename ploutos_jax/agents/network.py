@@ -1,6 +1,7 @@
 """Network: the two-stage network on raw inputs, and the parameters that training changes."""
 
 import dataclasses
+import functools
 from typing import Any, cast
 
 import jax
@@ -46,6 +47,7 @@ class Network:
         """The torso without parameters: what it needs and whether it is bound to its assets."""
         return self.model.config.make_torso()
 
+    @functools.partial(jax.jit, static_argnums=(0, 2))  # one program, and not one of every operation of every layer
     def init(self, key: Array, num_features: int) -> Any:
         """Return fresh parameters."""
         return self.model.init(

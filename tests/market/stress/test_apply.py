@@ -39,7 +39,8 @@ def rows_of(shock: Shock) -> slice:
 def assert_same(a, b, rows: slice, names: tuple[str, ...] = ARRAYS) -> None:
     for name in names:
         if getattr(a, name) is not None:
-            np.testing.assert_array_equal(getattr(a, name)[rows], getattr(b, name)[rows], err_msg=name)
+            ours, theirs = (np.asarray(getattr(panel, name)) for panel in (a, b))  # JAX compiles every new slice
+            np.testing.assert_array_equal(ours[rows], theirs[rows], err_msg=name)
 
 
 def simple_returns(panel: Panel) -> np.ndarray:
@@ -68,7 +69,8 @@ def test_nothing_before_the_shock_changes_and_bars_stay_bars(ragged, scenario):
             assert scale is None or (np.delete(scale, np.r_[rows_of(shock)], axis=0) == 1).all()
         later = compiled_features()(stressed)
         for name in ("features", "atr", "volatility", "adv", *PRICES):
-            np.testing.assert_array_equal(getattr(later, name)[:first], getattr(market, name)[:first], err_msg=name)
+            after, before = (np.asarray(getattr(one, name)) for one in (later, market))
+            np.testing.assert_array_equal(after[:first], before[:first], err_msg=name)
         changed = [not np.array_equal(getattr(ragged, n), getattr(stressed, n), equal_nan=True) for n in ARRAYS[:6]]
         assert any(changed)
         # What there was no bar of stays missing; nothing but a halt takes a bar away.
