@@ -43,6 +43,7 @@ class Account:
         entry_bar: bar of the position's first buy; -1 when flat.
         entry_atr: average true range (a fraction) known when the position was opened; 0 when flat.
         highest_price: highest price since the position's first fill; 0 when flat.
+        tied: whether some choice of this account was one between equals, so that its way is one of several.
         waiting: the order (as an action has it) that has found no bar of its asset yet, or None.
         working: shares that an order still wants (+ to buy, - to sell).
         day: counters of the day-trade rule.
@@ -66,6 +67,7 @@ class Account:
         self.entry_atr = [0.0] * num_assets
         self.highest_price = [0.0] * num_assets
         self.working = [0.0] * num_assets
+        self.tied = False
         self.waiting: list[float | None] = [None] * num_assets
         self.fee_day = [0.0] * len(settings.fees)
         self.trades_today = 0

@@ -1,5 +1,6 @@
 """Exits: stops, targets, trailing stops, time stops and the drawdown halt."""
 
+from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
@@ -36,6 +37,11 @@ class Exit(NamedTuple):
     price: float
     reason: str
     pays: bool
+
+
+def _nearly_tied(values: list[float]) -> bool:
+    """Return whether two neighbours of descending values differ by rounding at most."""
+    return any(a - b <= 1e-12 * a for a, b in pairwise(values))
 
 
 class Exits:
@@ -126,6 +132,10 @@ class Exits:
         values = {exit.asset: account.shares[exit.asset] * exit.price for exit in fillable}
         ranked = sorted(values, key=lambda asset: (-values[asset], -known.adv[asset], asset))
         refused = account.day.refused_sales(ranked, moment.session)
+        if refused and _nearly_tied([values[asset] for asset in ranked]):
+            # Which comes first is decided by the last bit of a product: no difference between two brokers.
+            account.tied = True
+            account.events["exits nearly tied"] += 1
         for exit in exits:
             if exit.asset not in refused:
                 self._leave(exit, moment, known)
