@@ -99,6 +99,7 @@ def build_market(
         features=_join_own_columns(table, columns, panel, num_paths),
         dividend=None if panel.dividend is None else jnp.asarray(panel.dividend, float),
         split=None if panel.split is None else jnp.asarray(panel.split, float),
+        buyable=None if panel.buyable is None else jnp.asarray(panel.buyable),
         **{name: None if (x := getattr(panel, name)) is None else jnp.asarray(x, float) for name in SCALES},
         **activity,
         sector=None if panel.labels is None else jnp.asarray(sector_columns(panel.sectors)),
@@ -125,7 +126,7 @@ def feature_names(features: str | Sequence[str], panel: Panel | None = None) -> 
 def _fill_forward(
     bars: dict[str, jax.Array], tradable: jax.Array, split: jax.Array, num_paths: int
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Carry the last close through missing bars; also mark the bar after each asset's final tradable one.
+    """Carry the last close through missing bars; also mark the bar after each asset's final one, if it ever traded.
 
     A split inside a gap divides the price that is carried, as it multiplies the shares held.
     """
@@ -142,8 +143,7 @@ def _fill_forward(
         last_close = jnp.where(last_row >= 0, last_close / since, 0)
         filled = {name: jnp.where(exists, x, 0 if name == "volume" else last_close) for name, x in bars.items()}
         tradable = tradable & exists
-        final_row = jnp.max(jnp.where(tradable, row, -1), axis=0)
-        return {**filled, "tradable": tradable}, (row == final_row + 1) & (final_row >= 0)
+        return {**filled, "tradable": tradable}, (row == last_row[-1] + 1) & tradable.any(axis=0)
 
     by_path = jax.vmap(fill_path)(*split_paths((bars, tradable, split), num_paths))
     return jax.tree.map(lambda x: x.reshape(tradable.shape), by_path)

@@ -497,19 +497,23 @@ def test_sectors_come_from_the_last_row_or_a_file(tmp_path):
 # Universe.
 
 
-def test_universe_masks_what_trades_and_keeps_prices(tmp_path):
+def test_universe_masks_what_may_be_bought_and_keeps_bars(tmp_path):
     frame = bars(6, ("A", "B", "C"))
     path = write(tmp_path / "x.csv", frame)
     members = "Ticker,start_date,end_date\nA,2020-01-02,2020-01-03\nA,2020-01-08,\nB,,2020-01-01\nZ,2000-01-01,\n"
     universe = write(tmp_path / "members.csv", members)
     panel = load_panel(path, universe=universe)
     assert panel.symbols == ("A", "B")
-    np.testing.assert_array_equal(panel.tradable[:, 0], [False, True, True, False, False, True])
-    np.testing.assert_array_equal(panel.tradable[:, 1], [True, False, False, False, False, False])
+    assert panel.buyable is not None and panel.tradable.all()
+    np.testing.assert_array_equal(panel.buyable[:, 0], [False, True, True, False, False, True])
+    np.testing.assert_array_equal(panel.buyable[:, 1], [True, False, False, False, False, False])
     full = load_panel(path, tickers=["A", "B"])
     np.testing.assert_array_equal(panel.close, full.close)
     np.testing.assert_array_equal(panel.volume, full.volume)
-    assert "1 ticker not in the universe" in notes(panel) and notes(panel).endswith("left out: C.")
+    assert "1 ticker not in the universe" in notes(panel) and "left out: C." in notes(panel)
+    assert "8 bars outside the universe" in notes(panel)
+    always = write(tmp_path / "always.csv", "ticker,start,end\nA,,\nB,2020-01-01,\n")
+    assert load_panel(path, universe=always).buyable is None
 
 
 def test_universe_without_a_common_ticker_or_with_faults_is_rejected(tmp_path):
@@ -820,11 +824,12 @@ def test_real_universe_masks_and_leaves_out():
     assert full.num_assets == 793 and panel.num_assets == 793 - 535
     assert "535 tickers not in the universe" in notes(panel)
     full = full.select(panel.symbols)
-    assert 0.3 < panel.tradable.sum() / full.tradable.sum() < 1
+    np.testing.assert_array_equal(panel.tradable, full.tradable)
+    assert panel.buyable is not None and 0.3 < (panel.buyable & panel.tradable).sum() / full.tradable.sum() < 1
     np.testing.assert_array_equal(panel.close, full.close)
     # American Airlines joined on 2015-03-23, the second day of the file.
     column = panel.symbols.index("AAL")
-    assert full.tradable[0, column] and not panel.tradable[0, column] and panel.tradable[1, column]
+    assert full.tradable[0, column] and not panel.buyable[0, column] and panel.buyable[1, column]
 
 
 @pytest.mark.realdata
