@@ -117,7 +117,12 @@ class Panel(Labelled):
             raise ValueError(f"The ticker {twice} is given twice; name each once.")
         columns = np.array([place[symbol] for symbol in symbols], np.int64)
         labels = dataclasses.replace(
-            self._known_labels(), symbols=tuple(symbols), sectors=tuple(self.sectors[i] for i in columns)
+            self._known_labels(),
+            symbols=tuple(symbols),
+            sectors=tuple(self.sectors[i] for i in columns),
+            instruments=None
+            if (kinds := self._known_labels().instruments) is None
+            else tuple(kinds[i] for i in columns),
         )
         picked = jax.tree.map(lambda x: x[:, columns] if x.ndim == 2 else x, self)
         return picked.replace(labels=labels)

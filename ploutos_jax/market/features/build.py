@@ -31,6 +31,7 @@ from ploutos_jax.market.features.compacted import bar_exists
 from ploutos_jax.market.features.compute import MASKS, compute_features, split_paths
 from ploutos_jax.market.features.definitions.feature import Feature
 from ploutos_jax.market.features.liquidity import measure_activity
+from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import SCALES, Array, Market, Panel
 from ploutos_jax.market.sectors import sector_columns
 
@@ -103,10 +104,17 @@ def build_market(
         **{name: None if (x := getattr(panel, name)) is None else jnp.asarray(x, float) for name in SCALES},
         **activity,
         sector=None if panel.labels is None else jnp.asarray(sector_columns(panel.sectors)),
-        # A window of the market is annualised as the whole is.
-        labels=None if panel.labels is None else dataclasses.replace(panel.labels, calendar=panel.calendar),
+        labels=_known_facts(panel),
         feature_names=(*columns, *MASKS),
     )
+
+
+def _known_facts(panel: Panel) -> Labels | None:
+    """Return the labels with calendar and instruments written down: a window of the market has those of the whole."""
+    if panel.labels is None:
+        return None
+    kinds = panel.labels.instruments if is_traced(panel) else panel.instruments
+    return dataclasses.replace(panel.labels, calendar=panel.calendar, instruments=kinds)
 
 
 def feature_names(features: str | Sequence[str], panel: Panel | None = None) -> tuple[str, ...]:

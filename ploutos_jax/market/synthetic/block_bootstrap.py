@@ -130,7 +130,9 @@ def prepare_blocks(panel: Panel) -> BlockSource:
         price=jnp.asarray(_last_known(close, exists), float),
         traded_cash=jnp.asarray(cash.sum(axis=0) / np.maximum(number, 1), float),
     )
-    kept = dataclasses.replace(labels, times=labels.times[rows.reshape(-1)], calendar=panel.calendar)
+    kept = dataclasses.replace(
+        labels, times=labels.times[rows.reshape(-1)], calendar=panel.calendar, instruments=panel.instruments
+    )
     return BlockSource(blocks, kept)
 
 
