@@ -20,148 +20,23 @@ US_EQUITY = "us-equity"
 SUB_PENNY = 0.01
 """Median price below which nothing is taken for a stock of a US exchange, in dollars."""
 
-_CURRENCIES = frozenset(
-    (
-        "USD",
-        "EUR",
-        "GBP",
-        "JPY",
-        "CHF",
-        "AUD",
-        "NZD",
-        "CAD",
-        "SEK",
-        "NOK",
-        "DKK",
-        "PLN",
-        "CZK",
-        "HUF",
-        "RON",
-        "TRY",
-        "ZAR",
-        "MXN",
-        "BRL",
-        "CNY",
-        "CNH",
-        "HKD",
-        "SGD",
-        "KRW",
-        "INR",
-        "THB",
-        "ILS",
-        "RUB",
-        "IDR",
-        "TWD",
-        "PHP",
-        "MYR",
-        "CLP",
-        "COP",
-        "XAU",
-        "XAG",
-    )
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_CURRENCIES = _words(
+    "USD EUR GBP JPY CHF AUD NZD CAD SEK NOK DKK PLN CZK HUF RON TRY ZAR MXN BRL CNY CNH HKD SGD KRW INR "
+    "THB ILS RUB IDR TWD PHP MYR CLP COP XAU XAG "
 )
-_COINS = frozenset(
-    (
-        "BTC",
-        "XBT",
-        "ETH",
-        "XRP",
-        "DOGE",
-        "SOL",
-        "ADA",
-        "LTC",
-        "BCH",
-        "DOT",
-        "AVAX",
-        "SHIB",
-        "PEPE",
-        "LINK",
-        "BNB",
-        "TRX",
-        "MATIC",
-        "XLM",
-        "UNI",
-        "ATOM",
-        "ETC",
-        "XMR",
-        "NEAR",
-    )
-)
+_COINS = _words("BTC XBT ETH XRP DOGE SOL ADA LTC BCH DOT AVAX SHIB PEPE LINK BNB TRX MATIC XLM UNI ATOM ETC XMR NEAR ")
 _STABLE = ("USDT", "USDC", "BUSD", "FDUSD", "TUSD")
 _FUTURES_ROOTS = "ES|NQ|YM|RTY|MES|MNQ|CL|GC|SI|HG|NG|ZB|ZN|ZF|ZT|ZC|ZS|ZW|6[ABCEJS]"
-_US_EXCHANGES = frozenset(("XNYS", "XNAS", "ARCX", "XASE", "BATS", "IEXG", "NYSE", "NASDAQ", "AMEX"))
-_FUTURES_EXCHANGES = frozenset(
-    (
-        "CMES",
-        "CME",
-        "XCME",
-        "CBOT",
-        "XCBT",
-        "COMEX",
-        "NYMEX",
-        "XNYM",
-        "CFE",
-        "XCBF",
-        "IEPA",
-        "ICE",
-        "ICEUS",
-        "us_futures",
-    )
-)
-_FOREIGN_SUFFIXES = frozenset(
-    (
-        "L",
-        "T",
-        "F",
-        "V",
-        "AX",
-        "TO",
-        "CN",
-        "NE",
-        "HK",
-        "PA",
-        "DE",
-        "BE",
-        "MU",
-        "DU",
-        "HM",
-        "SG",
-        "AS",
-        "MI",
-        "SW",
-        "VX",
-        "ST",
-        "OL",
-        "CO",
-        "HE",
-        "KS",
-        "KQ",
-        "SS",
-        "SZ",
-        "NS",
-        "BO",
-        "SA",
-        "MX",
-        "SI",
-        "TW",
-        "TWO",
-        "NZ",
-        "JK",
-        "BK",
-        "KL",
-        "IS",
-        "TA",
-        "JO",
-        "LS",
-        "BR",
-        "VI",
-        "IR",
-        "WA",
-        "AT",
-        "BA",
-        "SN",
-        "MC",
-    )
+_US_EXCHANGES = _words("XNYS XNAS ARCX XASE BATS IEXG NYSE NASDAQ AMEX")
+_FUTURES_EXCHANGES = _words("CMES CME XCME CBOT XCBT COMEX NYMEX XNYM CFE XCBF IEPA ICE ICEUS us_futures ")
+_FOREIGN_SUFFIXES = _words(
+    "L T F V AX TO CN NE HK PA DE BE MU DU HM SG AS MI SW VX ST OL CO HE KS KQ SS SZ NS BO SA MX SI TW "
+    "TWO NZ JK BK KL IS TA JO LS BR VI IR WA AT BA SN MC "
 )
 _NEUTRAL_ZONES = ("America/", "US/", "Etc/", "UTC", "GMT", "EST")
 
@@ -171,6 +46,13 @@ class Instrument(NamedTuple):
 
     name: str
     why: str = ""
+
+
+class _Grid(NamedTuple):
+    """Whether any session of a grid falls on a weekend, and whether its sessions hold several bars."""
+
+    weekends: bool
+    clock: bool
 
 
 def find_instruments(
@@ -198,11 +80,14 @@ def find_instruments(
         zone: of the exchange; None where the user names none.
     """
     times, sessions = np.asarray(times), np.asarray(sessions).astype(np.int64)
-    whole = _of_exchange(exchange)
+    close, whole = np.asarray(close), _of_exchange(exchange)
+    # A grid without weekends or times of day spares a look at each of hundreds of tickers.
+    days = np.unique(sessions)
+    knows = _Grid(weekends=bool(((days + 3) % 7 > 4).any()), clock=len(times) > 1.5 * len(days))
     found = []
     for column, symbol in enumerate(symbols):
         named = _of_name(symbol) or whole
-        found.append(named or _of_bars(times, sessions, np.asarray(close)[:, column], zone))
+        found.append(named or _of_bars(times, sessions, close[:, column], zone, knows))
     return tuple(found)
 
 
@@ -251,14 +136,16 @@ def _is_open_around_the_clock(times: np.ndarray) -> bool:
     return bool(times[-1] - times[0] >= np.timedelta64(6, "D")) and is_open_around_the_clock(times)
 
 
-def _of_bars(times: np.ndarray, sessions: np.ndarray, close: np.ndarray, zone: ZoneInfo | None) -> Instrument:
+def _of_bars(
+    times: np.ndarray, sessions: np.ndarray, close: np.ndarray, zone: ZoneInfo | None, knows: _Grid
+) -> Instrument:
     own = np.isfinite(close) & (close > 0)
     if not own.any():
         return Instrument(US_EQUITY)
-    saturdays, sundays = runs_on_weekends(np.unique(sessions[own]))
+    saturdays, sundays = runs_on_weekends(np.unique(sessions[own])) if knows.weekends else (False, False)
     if saturdays and sundays:
         return Instrument("crypto", "bars on all seven days of the week")
-    if _is_open_around_the_clock(times[own]):
+    if knows.clock and _is_open_around_the_clock(times[own]):
         return Instrument("fx", "bars around the clock on weekdays")
     if saturdays or sundays:
         return Instrument("generic", "bars on a day of the weekend")

@@ -16,6 +16,7 @@ import numpy as np
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Info
+from ploutos_jax.market.instrument import US_EQUITY, Instrument
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import SCALES, Market
 
@@ -31,7 +32,8 @@ SECTORS = np.array(["Energy", "Health"])
 def make_labels(num_bars: int, sectors: np.ndarray) -> Labels:
     """Return labels of assets in some sectors."""
     times = np.datetime64("2019-01-01", "ns") + np.arange(num_bars) * np.timedelta64(1, "h")
-    return Labels(tuple(f"A{a}" for a in range(len(sectors))), tuple(sectors.tolist()), times)
+    kinds = (Instrument(US_EQUITY),) * len(sectors)
+    return Labels(tuple(f"A{a}" for a in range(len(sectors))), tuple(sectors.tolist()), times, instruments=kinds)
 
 
 def make_market(prices: dict[str, np.ndarray], dtype: Any = np.float32, **fields: Any) -> Market:

@@ -24,6 +24,10 @@ _NEAR = 0.05
 """How far the logarithm of a price jump may lie from that of a split's ratio."""
 _CALM = 8.0
 """Multiples of an asset's usual change that a jump must exceed to look like a split."""
+_LATE = 15
+"""Bars after a split's day within which the price may still show it."""
+_RECENT = 20
+"""Bars before a jump whose changes count as usual too: what stands out in a calm decade need not in a crisis."""
 _AROUND = 5
 """Bars before and after a jump whose medians must tell of it too: a single bad price does not stay."""
 
@@ -41,6 +45,7 @@ class Actions:
         adjusted: `[A]` bool, tickers with prices that are not those traded.
         ignored: `[T, A]` bool, splits that the prices hold already.
         inverted: `[T, A]` bool, splits that were listed upside down.
+        moved: `[T, A]` bool, splits that were listed some bars before the price shows them.
         paid_in_price: `[T, A]` bool, dividends that the prices hold already, which are dropped.
         doubted: `[A]` bool, tickers whose dividends are in their prices, as far as all of them together tell.
     """
@@ -54,11 +59,12 @@ class Actions:
     adjusted: np.ndarray
     ignored: np.ndarray = field(init=False)
     inverted: np.ndarray = field(init=False)
+    moved: np.ndarray = field(init=False)
     paid_in_price: np.ndarray = field(init=False)
     doubted: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ignored, self.inverted, self.paid_in_price = (np.zeros(self.close.shape, bool) for _ in range(3))
+        self.ignored, self.inverted, self.moved, self.paid_in_price = np.zeros((4, *self.close.shape), bool)
         self.doubted = np.zeros(self.close.shape[1], bool)
         self.before = rows_before(self.close)
 
@@ -88,12 +94,15 @@ class Actions:
         own = np.flatnonzero(np.isfinite(self.close[:, a]))
         place = int(np.searchsorted(own, t))
         around = own[max(place - _AROUND, 0) : place], own[place : place + _AROUND]
+        month = own[max(place - _RECENT - 1, 0) : place]
+        if len(month) > 2:
+            usual = max(usual, 1.4826 * float(np.median(np.abs(np.diff(np.log(self.close[month, a]))))))
         stays = np.log(np.median(self.close[around[1], a] * self.split[t, a]) / np.median(self.close[around[0], a]))
         for jump in jumps:
             steps = np.sign(jump) * np.log(_RATIOS)
             nearest = steps[np.argmin(np.abs(steps - jump))]
-            # Three for two is also what a bad day looks like: it has to be nearer.
-            near = _NEAR if abs(nearest) > np.log(1.6) else _NEAR / 2
+            # Three for two is also what a bad day looks like, and two for three what nobody does.
+            near = _NEAR if abs(nearest) > np.log(1.6) else _NEAR / 2 if nearest < 0 else 0.0
             if abs(jump - nearest) < near and abs(jump) > _CALM * usual and abs(stays - nearest) < 0.15:
                 return float(np.exp(nearest))
         return 0.0
@@ -106,16 +115,37 @@ class Actions:
             counts = votes.setdefault(file, {RAW: 0, ADJUSTED: 0, INVERTED: 0})
             known = np.isfinite(self.close[t, a]) and own >= 0 and ratio > 0
             if known and abs(np.log(ratio)) > CLEAR_EVENT:
-                fall = -np.log(self.close[t, a] / self.close[own, a]) / np.log(ratio)
+                # What is paid on the same day lowers the price too: a spin-off with a reverse split, say.
+                fall = -np.log((self.close[t, a] + self.dividend[t, a]) / self.close[own, a]) / np.log(ratio)
                 verdict = RAW if fall > 0.5 else INVERTED if fall < -0.5 else ADJUSTED
                 last[a] = verdict
                 counts[verdict] += 1
             else:
                 verdict = last.get(a, max(counts, key=lambda name: counts[name]))
             if verdict == ADJUSTED:
-                self.ignored[t, a], self.adjusted[a], self.split[t, a] = True, True, 1.0
+                self.split[t, a] = 1.0
+                if (later := self._jump_after(t, a, ratio)) is not None:
+                    self.split[later, a], self.moved[later, a] = ratio, True
+                else:
+                    self.ignored[t, a], self.adjusted[a] = True, True
             elif verdict == INVERTED and ratio > 0:
                 self.inverted[t, a], self.split[t, a] = True, 1 / ratio
+
+    def _jump_after(self, t: int, a: int, ratio: float) -> int | None:
+        """Return the row, a few bars after a split's day, on which the price does what the split says; None without.
+
+        Of a split of another day, each row knows no more than the listing and its own price.
+        """
+        if abs(np.log(ratio)) <= CLEAR_EVENT:
+            return None
+        own = t + 1 + np.flatnonzero(np.isfinite(self.close[t + 1 :, a]))[:_LATE]
+        for row in own.tolist():
+            if self.split[row, a] != 1:
+                return None
+            old = self.close[self.before[row, a], a]
+            if min(abs(np.log(price[row, a] / old * ratio)) for price in (self.open, self.close)) < _NEAR:
+                return row
+        return None
 
     def _settle_dividends(self) -> None:
         old = _take(self.close, self.before) / self.split
@@ -127,10 +157,11 @@ class Actions:
             expected = -np.log1p(-np.where(known, share, 0.0))
             held = self.adj_close / self.close
             grown = np.log(held / _take(held, self.before))
-        in_price = known & (expected > CLEAR_EVENT) & (fall < expected / 2)
+        # A price that rose tells of something else on that day, which the dividend may belong to.
+        in_price = known & (expected > CLEAR_EVENT) & (np.abs(fall) < expected / 4)
         # The file's own adjusted close does not know of the dividend: the close beside it is adjusted as well.
         told = known & np.isfinite(grown) & (share > 1e-4)
-        in_price |= told & (np.abs(grown - np.log(self.split)) < expected / 4)
+        in_price |= told & (np.abs(grown - np.log(self.split)) < expected / 8)
         self.paid_in_price = in_price
         self.dividend[in_price] = 0.0
         self.adjusted |= in_price.any(axis=0)

@@ -225,6 +225,11 @@ def _notes_on(actions: Actions, tables: Sequence[Table], grid: _Grid) -> list[st
             f"{count(int(actions.inverted.sum()), 'split')} listed upside down, as old shares per new one, and read as"
             f" 1/ratio, which is what the prices did ({rows(actions.inverted)})."
         )
+    if actions.moved.any():
+        notes.append(
+            f"{count(int(actions.moved.sum()), 'split')} listed some bars before the price shows it, and moved there"
+            f" ({rows(actions.moved)})."
+        )
     if actions.paid_in_price.any():
         notes.append(
             f"{count(int(actions.paid_in_price.sum()), 'dividend')} ignored: the prices are already adjusted for them"
@@ -235,7 +240,7 @@ def _notes_on(actions: Actions, tables: Sequence[Table], grid: _Grid) -> list[st
         paid = (actions.dividend > 0) & actions.doubted
         notes.append(
             f"Dividends of {name_few(which)} count twice: the prices hardly fall on their days ({rows(paid)}), so they"
-            " are adjusted for dividends already. Remove the column of dividends, or give prices as traded"
+            " are adjusted for dividends already, or the dividends are those of other shares. Remove the column of dividends, or give prices as traded"
             " (yfinance: auto_adjust=False)."
         )
     found = actions.find_unlisted_splits()

@@ -220,7 +220,7 @@ def _join(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     first = new["date"].iloc[0]
     is_known = len(new) > 1 and bool((old["date"].iloc[:-1] == first).any())
     before = old.loc[old["date"] <= first if is_known else old["date"] < first, :]
-    return pd.concat([before, new.loc[is_known:, list(old.columns)]], ignore_index=True)
+    return pd.concat([before, new.loc[:, list(old.columns)].iloc[int(is_known) :]], ignore_index=True)
 
 
 def _write(frames: Mapping[str, pd.DataFrame], request: Request, vendor: str) -> int:
