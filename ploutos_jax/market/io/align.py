@@ -240,8 +240,8 @@ def _notes_on(actions: Actions, tables: Sequence[Table], grid: _Grid) -> list[st
         paid = (actions.dividend > 0) & actions.doubted
         notes.append(
             f"Dividends of {name_few(which)} count twice: the prices hardly fall on their days ({rows(paid)}), so they"
-            " are adjusted for dividends already, or the dividends are those of other shares. Remove the column of dividends, or give prices as traded"
-            " (yfinance: auto_adjust=False)."
+            " are adjusted for dividends already, or the dividends are those of other shares. Remove the column of"
+            " dividends, or give prices as traded (yfinance: auto_adjust=False)."
         )
     found = actions.find_unlisted_splits()
     if found:
