@@ -86,7 +86,7 @@ class Actions:
         return [
             (int(t), int(a), ratio)
             for t, a in np.argwhere(maybe)
-            if (ratio := self._looks_like_split(int(t), int(a), (jumps[0][t, a], jumps[1][t, a]), usual[a]))
+            if (ratio := self._looks_like_split(int(t), int(a), [float(x[t, a]) for x in jumps], float(usual[a])))
         ]
 
     def _looks_like_split(self, t: int, a: int, jumps: Sequence[float], usual: float) -> float:
@@ -159,16 +159,18 @@ class Actions:
             grown = np.log(held / _take(held, self.before))
         # A price that rose tells of something else on that day, which the dividend may belong to.
         in_price = known & (expected > CLEAR_EVENT) & (np.abs(fall) < expected / 4)
-        # The file's own adjusted close does not know of the dividend: the close beside it is adjusted as well.
+        # Where the file's own adjusted close knows of the dividend, the close beside it is as traded. Where it knows of
+        # none, either both closes are adjusted or neither is, so less of the prices' word is needed.
         told = known & np.isfinite(grown) & (share > 1e-4)
-        in_price |= told & (np.abs(grown - np.log(self.split)) < expected / 8)
+        alike = told & (np.abs(grown - np.log(self.split)) < expected / 8)
+        leans = alike.any(axis=0) & (alike == told).all(axis=0)
         self.paid_in_price = in_price
         self.dividend[in_price] = 0.0
         self.adjusted |= in_price.any(axis=0)
-        self.doubted = self._doubt(known & ~in_price & ~(told & (grown > expected / 2)), expected)
+        self.doubted = self._doubt(known & ~in_price & ~(told & (grown > expected / 2)), expected, leans)
         self.adjusted |= self.doubted
 
-    def _doubt(self, known: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    def _doubt(self, known: np.ndarray, expected: np.ndarray, leans: np.ndarray) -> np.ndarray:
         """Return `[A]` bool, where prices fall by less than half of the dividends, by more than chance.
 
         The slope of returns on the falls expected is near 1 for raw prices and near 0 for adjusted ones; overnight
@@ -186,7 +188,7 @@ class Actions:
         squares, tested = (weight**2).sum(axis=0), known.sum(axis=0) >= 4
         slope = np.where(squares > 0, (fall * weight).sum(axis=0) / np.where(squares > 0, squares, 1.0), 1.0)
         error = usual / np.sqrt(np.where(squares > 0, squares, 1.0))
-        limit = max(2.5, NormalDist().inv_cdf(1 - 0.01 / max(int(tested.sum()), 1)))
+        limit = max(2.5, NormalDist().inv_cdf(1 - 0.01 / max(int(tested.sum()), 1))) * np.where(leans, 0.4, 1.0)
         return tested & (slope < 0.5) & (1 - slope > limit * error)
 
 

@@ -57,7 +57,7 @@ def is_adjusted(name: str) -> bool:
     """Return whether a column is named as one of prices, volume or factors adjusted for what comes later."""
     found = normalize(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()))
     return bool(
-        re.search(r"(^|_)adj(usted|ustment|ust)?(_|$|\W)", found)
+        re.search(r"(^|_|\W)adj(usted|ustment|ust)?(_|$|\W)", found)
         or re.match(r"adj(open|high|low|close|volume|price|factor)", found)
         or found in ("cfacpr", "cfacshr", "facpr", "facshr")
     )

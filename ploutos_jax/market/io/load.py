@@ -95,7 +95,9 @@ def load_panel(
     times = np.unique(np.concatenate([table.times for table in tables]))
     sessions, calendar, notes = lay_out_sessions(tables, times, place, periods_per_year)
     panel, present = lay_out(tables, times, sessions)
-    kinds = find_instruments(panel.symbols, times, sessions, panel.close, exchange=place.code, zone=place.zone)
+    kinds = find_instruments(
+        panel.symbols, times, sessions, np.asarray(panel.close), exchange=place.code, zone=place.zone
+    )
     panel = relabel(panel, *notes, calendar=calendar, instruments=kinds)
     if sectors is not None:
         known = load_sectors(sectors)

@@ -117,8 +117,8 @@ def _from_yahoo(bars: pd.DataFrame, *, is_intraday: bool) -> pd.DataFrame:
     paid = bars["Dividends"]
     if "Capital Gains" in bars:
         fall = (bars["Close"].shift() - bars["Close"]).to_numpy("float64")
-        both = (bars[name].fillna(0.0).to_numpy("float64") for name in ("Dividends", "Capital Gains"))
-        paid = pd.Series(paid_per_share(*both, fall), index=bars.index)
+        dividend, gain = (bars[name].fillna(0.0).to_numpy("float64") for name in ("Dividends", "Capital Gains"))
+        paid = pd.Series(paid_per_share(dividend, gain, fall), index=bars.index)
     columns = {name: bars[name.capitalize()] for name in ("open", "high", "low", "close", "volume")}
     columns |= {"dividend": paid, "split": split}
     frame = pd.DataFrame({name: column.to_numpy("float64") for name, column in columns.items()})
