@@ -11,7 +11,7 @@ from ploutos_jax.market.panel import Market
 
 _BARS = (
     *("open", "high", "low", "close", "volume", "tradable", "delisted", "sessions", "path_end", "dividend", "split"),
-    *("spread_scale", "impact_scale"),
+    *("spread_scale", "impact_scale", "buyable"),
 )
 
 

@@ -17,6 +17,7 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
+from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -117,6 +118,7 @@ def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     return {
         "checkpoint": f"{folder}{place}, update {run.agent.step}",
         "data": f"{run.data.data}, {run.span.num_assets} tickers",
+        "costs": describe_costs(run.agent.env_config, run.span),
         "actions": "greedy" if wanted.seed is None else f"sampled with seed {wanted.seed}",
         "out_of_sample": describe_provenance(run.agent.provenance(run.span.times[0], run.span.times[-1])),
     }
@@ -134,6 +136,8 @@ def score(wanted: Evaluation, folder: str) -> int:
     """Write the report of one run and print its figures."""
     run = read_run(wanted, folder)
     span = run.span
+    for note in run.market.notes:
+        result_console().print(f"Data: {note}", style="dim", markup=False)
     benchmark = hold_benchmark(wanted.benchmark, run)
     ledger = backtest(run.agent, span, seed=wanted.seed)
     others = baselines(run.market, run.agent.env_config, span.times[0], span.times[-1])

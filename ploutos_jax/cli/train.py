@@ -15,6 +15,7 @@ from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
 from ploutos_jax.cli.terminal import ProgressBar, result_console
 from ploutos_jax.datasets.training import TrainingData, read_training
+from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.experiment.run import ExperimentResult, day, prepare_output, score_agents, train_agents
 from ploutos_jax.runs.settings import parse_settings
 
@@ -29,6 +30,7 @@ def main(args: list[str]) -> int:
     for note in data.market.notes:
         console.print(f"Data: {note}", style="dim")
     console.print(_describe(data))
+    console.print(f"Costs beside spread and slippage: {describe_costs(settings.env, data.market)}.")
     with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
         trained = train_agents(settings, data, output, observers=[bar], should_stop=interruption.should_stop)
     if interruption.interrupted:

@@ -7,9 +7,13 @@ from typing import Any, Literal
 
 from ploutos_jax.env.broker.fees import FeeSchedule, resolve_schedule
 from ploutos_jax.env.rewards import RewardFunction, Terms, resolve_reward
+from ploutos_jax.market.instrument import INSTRUMENTS
 
 RewardSetting = str | RewardFunction | tuple[tuple[str | RewardFunction, float], ...]
 FeeSetting = str | FeeSchedule
+
+AUTO = "auto"
+"""A cost that is left to the instrument; see `broker.instruments`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +52,19 @@ class EnvConfig:
         holding_binds_stops: whether stops and other exits wait for `min_holding_bars` too.
         max_trades_per_day: fills in a session after which orders are refused.
 
+        instrument: what costs that are left to it suit: `us-equity`, `crypto`, `fx`, `futures`, `generic` (basis points
+            only), or `auto`, found for each ticker from its name, its exchange and its bars.
         spread_bps: full quoted bid-ask spread; each side of a trade pays half of it.
         tick_size: smallest step of a price of $1 or more, in dollars, a hundredth of it below: no spread is narrower.
-            None suits prices that are not those traded.
+            `auto` is the instrument's, and none for prices that are not those traded.
         slippage_bps: further adverse move of every market order and stop, per side.
         slippage_atr: the same adverse move in multiples of the average true range.
         slippage_volatility: the same adverse move in multiples of the volatility of a bar.
         slippage_noise: standard deviation of the logarithm of a random factor on slippage.
         impact: factor of the square-root law of market impact, about 1.
-        fees: fee schedule of broker and regulators: `none`, `alpaca` (by date), `alpaca@2024-05-22` (that day's, at
-            all times), `conservative`, `doc_compat`, `percent`, or a `FeeSchedule`.
+        fees: fee schedule of broker and regulators: `auto` is `alpaca` for US equities, and for other instruments a
+            usual fee in basis points, unless a commission is set; `none`, `alpaca` (by date), `alpaca@2024-05-22`
+            (that day's, at all times), `conservative`, `doc_compat`, `percent`, or a `FeeSchedule`.
         fee_rounding: `none`, `fill` or `day` (up to the cent); None for the schedule's own.
         commission_bps: commission in proportion to the traded value, per side.
         commission_per_share: dollars per share traded, per side.
@@ -115,14 +122,15 @@ class EnvConfig:
     holding_binds_stops: bool = False
     max_trades_per_day: int | None = None
 
+    instrument: Literal["auto", "us-equity", "crypto", "fx", "futures", "generic"] = "auto"
     spread_bps: float = 2.0
-    tick_size: float | None = 0.01
+    tick_size: float | Literal["auto"] | None = "auto"
     slippage_bps: float = 1.0
     slippage_atr: float | None = None
     slippage_volatility: float | None = None
     slippage_noise: float | None = None
     impact: float | None = None
-    fees: FeeSetting = "alpaca"
+    fees: FeeSetting = "auto"
     fee_rounding: Literal["none", "fill", "day"] | None = None
     commission_bps: float = 0.0
     commission_per_share: float = 0.0
@@ -164,7 +172,7 @@ class EnvConfig:
         for names, is_good, must in _RANGES:
             for name in names:
                 value = getattr(self, name)
-                if value is not None and not is_good(value):
+                if value is not None and not (value == AUTO and name == "tick_size") and not is_good(value):
                     raise ValueError(f"{name}={value} must {must}.")
         if self.spread_bps / 2 + self.slippage_bps + self.commission_bps >= 10_000:
             raise ValueError("spread_bps / 2 + slippage_bps + commission_bps must stay below 10,000 (100 %).")
@@ -246,6 +254,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "action": ("discrete", "weights"),
     "fill": ("next_open", "next_close", "same_close"),
     "sizing": ("fixed", "volatility", "atr"),
+    "instrument": (AUTO, *INSTRUMENTS),
     "remainder": ("cancel", "carry"),
     "fee_rounding": ("none", "fill", "day", None),
     "both_touched": ("pessimistic", "path", "target"),

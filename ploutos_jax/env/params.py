@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ploutos_jax.env.broker import day_trades
+from ploutos_jax.env.broker.instruments import resolve_costs
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
@@ -30,6 +31,7 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
         if getattr(market, name) is None and not (name == "adv" and config.impact is None):
             raise ValueError(f"The market has no {name!r}, which these rules read; make it with build_market.")
     rates, caps = config.schedule.resolve(np.asarray(market.sessions))
+    costs = resolve_costs(config, market)
     arrays: dict[str, Any] = {
         "market": jax.tree.map(jnp.asarray, market),
         "has_gaps": None if _is_full(market) else jnp.zeros((), bool),
@@ -38,6 +40,9 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
         "sector_members": None if config.max_sector_pct is None else jnp.asarray(_sector_members(market), dtype),
         "fee_rates": jnp.asarray(rates, dtype),
         "fee_caps": jnp.asarray(caps, dtype),
+        "fee_applies": None if costs.fee_applies is None else jnp.asarray(costs.fee_applies, dtype),
+        "tick_size": jnp.asarray(costs.tick_size, dtype),
+        "commission": jnp.asarray(costs.commission, dtype),
         "reward_weights": jnp.asarray([weight for _, weight in config.reward_terms], dtype),
         "day_trade_end": jnp.int32(
             day_trades.RULE_ENDS if config.day_trade_rule == "by_date" else np.iinfo(np.int32).max
@@ -56,7 +61,6 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
 _RENAMED = {
     "spread": ("spread_bps", 1e-4),
     "slippage": ("slippage_bps", 1e-4),
-    "commission": ("commission_bps", 1e-4),
     "commission_per_share_cash": ("commission_per_share", 1.0),
     "commission_per_order_cash": ("commission_per_order", 1.0),
     "commission_min_cash": ("commission_min", 1.0),

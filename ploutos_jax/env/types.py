@@ -43,9 +43,12 @@ class EnvParams(struct.PyTreeNode):
         sector_columns: `[11, A]` 1 where an asset belongs to the sector of an observation's column.
         sector_members: `[sectors, A]` 1 where an asset belongs to a sector, or None without a limit on sectors.
         fee_rates, fee_caps: `[J, T]` what the J kinds of the fee schedule charge in each bar.
+        fee_applies: `[2, A]` 1 where fees of the schedule by value, and by share, are charged, else 0; None where all
+            are.
         reward_weights: `[rewards]` weights of the rewards that are added up.
         day_trade_end: int32, the first session without the day-trade rule.
         spread, slippage, commission: fractions of price (`spread` is the full quoted one).
+        tick_size, commission: `[A]` where assets are different instruments, else one number.
         commission_per_share_cash, commission_per_order_cash, commission_min_cash, day_trade_equity_cash: dollars.
     """
 
@@ -56,6 +59,7 @@ class EnvParams(struct.PyTreeNode):
     sector_members: Float[Array, "sectors A"] | None
     fee_rates: Float[Array, "J T"]
     fee_caps: Float[Array, "J T"]
+    fee_applies: Float[Array, "2 A"] | None
     reward_weights: Float[Array, " rewards"]
     day_trade_end: Int[Array, ""]
     initial_cash: Float[Array, ""]
@@ -73,13 +77,13 @@ class EnvParams(struct.PyTreeNode):
     max_participation: Float[Array, ""]
     min_holding_bars: Int[Array, ""]
     spread: Float[Array, ""]
-    tick_size: Float[Array, ""]
+    tick_size: Float[Array, " *A"]
     slippage: Float[Array, ""]
     slippage_atr: Float[Array, ""]
     slippage_volatility: Float[Array, ""]
     slippage_noise: Float[Array, ""]
     impact: Float[Array, ""]
-    commission: Float[Array, ""]
+    commission: Float[Array, " *A"]
     commission_per_share_cash: Float[Array, ""]
     commission_per_order_cash: Float[Array, ""]
     commission_min_cash: Float[Array, ""]

@@ -105,7 +105,25 @@ def runs_all_week(days: np.ndarray) -> bool:
 
     A span that holds no weekend cannot tell: False.
     """
-    return _weekday_shares(np.asarray(days, np.int64))[[5, 6]].min() >= _LEAST_SHARE
+    return all(runs_on_weekends(days))
+
+
+def runs_on_weekends(days: np.ndarray) -> tuple[bool, bool]:
+    """Return whether Saturdays, and whether Sundays, are trading days among ascending days since 1970-01-01."""
+    saturdays, sundays = _weekday_shares(np.asarray(days, np.int64))[[5, 6]] >= _LEAST_SHARE
+    return bool(saturdays), bool(sundays)
+
+
+def is_open_around_the_clock(times: np.ndarray) -> bool:
+    """Return whether the bars of weekdays cover at least 22 hours of the day.
+
+    Args:
+        times: `[T]` datetime64[ns] in UTC, ascending.
+    """
+    hours = (times - times.astype("datetime64[D]")) // np.timedelta64(1, "h")
+    days = times.astype("datetime64[D]").astype(np.int64)
+    each = np.unique(np.stack([days, hours.astype(np.int64)]), axis=1)[0]
+    return bool(np.median(np.unique(each, return_counts=True)[1]) >= 22)
 
 
 def _calendar_of_days(days: np.ndarray) -> Calendar:

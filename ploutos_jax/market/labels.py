@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from ploutos_jax.market.calendar import Calendar, find_calendar
+from ploutos_jax.market.instrument import Instrument, find_instruments
 
 UNKNOWN_SECTOR = "Unknown"
 
@@ -24,6 +25,8 @@ class Labels:
         times: `[T]` datetime64[ns], the bar's date (daily) or start in UTC (intraday).
         notes: what a loader repaired or left out, one sentence each.
         calendar: returns in a year, bars in a session; None to find it from the times.
+        instruments: what each of the A tickers is taken for; None to find it from tickers and bars.
+        adjusted: tickers whose prices are not those that were traded: adjusted for later splits or dividends.
     """
 
     symbols: tuple[str, ...]
@@ -31,6 +34,8 @@ class Labels:
     times: np.ndarray
     notes: tuple[str, ...] = ()
     calendar: Calendar | None = None
+    instruments: tuple[Instrument, ...] | None = None
+    adjusted: tuple[str, ...] = ()
 
     def rows(self, window: slice) -> "Labels":
         return dataclasses.replace(self, times=self.times[window])
@@ -61,6 +66,14 @@ class Labelled:
         if self.labels.calendar is not None:
             return self.labels.calendar
         return find_calendar(self.times, _sessions_of(self))
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What each of the A tickers is taken for, by which the broker chooses costs that are left to it."""
+        labels = self._known_labels()
+        if labels.instruments is not None:
+            return labels.instruments
+        return find_instruments(labels.symbols, labels.times, _sessions_of(self), np.asarray(self.close))
 
     @property
     def times(self) -> np.ndarray:

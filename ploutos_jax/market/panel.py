@@ -39,6 +39,7 @@ SCALES = ("spread_scale", "impact_scale")
         "signals",
         "spread_scale",
         "impact_scale",
+        "buyable",
         "path_end",
     ],
     meta_fields=[],
@@ -55,14 +56,15 @@ class Panel(Labelled):
     Attributes:
         open, high, low, close: `[T, A]` prices as traded (dollars per share), NaN where there is no bar.
         volume: `[T, A]` shares traded in the bar.
-        tradable: `[T, A]` bool; False means that nothing fills in this bar: no bar, no volume, halted, or outside
-            the universe.
+        tradable: `[T, A]` bool; False means that nothing fills in this bar: no bar, no volume, or halted.
         sessions: `[T]` int32, the bar's trading day as days since 1970-01-01 in the exchange's time zone.
         dividend: `[T, A]` cash per share paid to holders over the open of bar t (its ex-date), or None for none.
         split: `[T, A]` new shares per old share at the open of bar t (1 = no split), or None for none.
         signals: extra columns of the user's file by name, each `[T, A]`, NaN where missing; known at close t.
         spread_scale, impact_scale: `[T, A]` multiples of the configured spread and market impact of fills in bar t,
             or None for 1 everywhere. The broker charges by them as it fills; no feature and no observation holds them.
+        buyable: `[T, A]` bool, False where a position may be sold but not bought: outside the universe. Known before
+            the open of bar t. None where whatever trades may be bought.
         path_end: `[T]` int32, the last row of the path that row t belongs to, where several paths of equal length lie
             end to end along T, or None for one path. Nothing that looks along time crosses it.
         labels: symbols, sectors and dates (host only).
@@ -80,6 +82,7 @@ class Panel(Labelled):
     signals: Mapping[str, Float[Array, "T A"]] = dataclasses.field(default_factory=dict)
     spread_scale: Float[Array, "T A"] | None = None
     impact_scale: Float[Array, "T A"] | None = None
+    buyable: Bool[Array, "T A"] | None = None
     path_end: Int[Array, " T"] | None = None
     labels: Labels | None = None
 
@@ -114,7 +117,12 @@ class Panel(Labelled):
             raise ValueError(f"The ticker {twice} is given twice; name each once.")
         columns = np.array([place[symbol] for symbol in symbols], np.int64)
         labels = dataclasses.replace(
-            self._known_labels(), symbols=tuple(symbols), sectors=tuple(self.sectors[i] for i in columns)
+            self._known_labels(),
+            symbols=tuple(symbols),
+            sectors=tuple(self.sectors[i] for i in columns),
+            instruments=None
+            if (kinds := self._known_labels().instruments) is None
+            else tuple(kinds[i] for i in columns),
         )
         picked = jax.tree.map(lambda x: x[:, columns] if x.ndim == 2 else x, self)
         return picked.replace(labels=labels)
@@ -128,7 +136,7 @@ class Panel(Labelled):
         shape = self.close.shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"A panel needs at least one bar and one asset; close has shape {shape}.")
-        for name in ("open", "high", "low", "volume", "tradable", "dividend", "split", *SCALES):
+        for name in ("open", "high", "low", "volume", "tradable", "dividend", "split", "buyable", *SCALES):
             field = getattr(self, name)
             if field is not None and field.shape != shape:
                 raise ValueError(f"panel.{name} has shape {field.shape}, but panel.close has {shape}.")
@@ -207,6 +215,7 @@ class Panel(Labelled):
         "sector",
         "spread_scale",
         "impact_scale",
+        "buyable",
     ],
     meta_fields=[],
     drop_fields=["labels", "feature_names"],
@@ -223,8 +232,9 @@ class Market(Labelled):
             before the first listing 0: such bars are never tradable, the price only marks positions.
         volume: `[T, A]` shares, 0 where there is no bar.
         tradable: `[T, A]` bool; see `Panel`.
-        delisted: `[T, A]` bool, True in the one bar in which the broker closes what is left of an asset that never
-            trades again on its path (at the last close); None where no asset ends early.
+        delisted: `[T, A]` bool, True in the one bar in which the broker closes what is left of an asset (at the last
+            close): the first row after its last own bar on its path, with volume or without. None where no asset ends
+            early. An asset that leaves a universe but has bars does not end.
         sessions: `[T]` int32 trading days since 1970-01-01.
         path_end: `[T]` int32, the last row of the path that row t belongs to.
         features: `[T, A, F]` in network form (scale-free), finite everywhere; 0 where not known yet, which the
@@ -235,6 +245,7 @@ class Market(Labelled):
             traded in a bar; 0 where not known. None where nobody asks.
         sector: `[A]` int32 column of each asset's sector, see `sector_columns`; None where no labels are.
         spread_scale, impact_scale: see `Panel`; None where costs are the usual ones in every bar.
+        buyable: see `Panel`; None where whatever trades may be bought.
         labels: symbols, sectors and dates (host only).
         feature_names: F names (host only).
     """
@@ -257,6 +268,7 @@ class Market(Labelled):
     sector: Int[jax.Array, " A"] | None = None
     spread_scale: Float[jax.Array, "T A"] | None = None
     impact_scale: Float[jax.Array, "T A"] | None = None
+    buyable: Bool[jax.Array, "T A"] | None = None
     labels: Labels | None = None
     feature_names: tuple[str, ...] = ()
 

@@ -126,7 +126,12 @@ def _by_name(setting: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
     )
 
 
-_OPTIONAL: tuple[tuple[Any, type, str], ...] = (
+def _number_or_auto(word: str) -> float | str:
+    return word.lower() if word.lower() == "auto" else float(word)
+
+
+_OPTIONAL: tuple[tuple[Any, Any, str], ...] = (
+    (float | Literal["auto"] | None, _number_or_auto, "FLOAT|auto"),
     (float | None, float, "FLOAT"),
     (int | None, int, "INT"),
     (str | None, str, "STR"),
@@ -141,7 +146,9 @@ def _or_none(setting: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
                 nargs=1,
                 metavar=metavar,
                 instance_from_str=lambda words, kind=kind: None if words[0].lower() == "none" else kind(words[0]),
-                is_instance=lambda value, kind=kind: value is None or isinstance(value, kind),
+                is_instance=lambda value, kind=kind: (
+                    value is None or (isinstance(value, kind) if isinstance(kind, type) else True)
+                ),
                 str_from_instance=lambda value: [str(value)],
             )
     return None

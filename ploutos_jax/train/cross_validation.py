@@ -18,6 +18,7 @@ from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.train.algorithm import Algorithm, Metrics
@@ -172,9 +173,18 @@ def _padded(market: Market, num_bars: int) -> Market:
         tradable=longer.tradable.at[market.num_bars :].set(False),
         path_end=longer.path_end.at[market.num_bars :].set(own_row),
         sector=market.sector,
-        labels=None,
+        labels=_padded_labels(market, missing),
         feature_names=market.feature_names,
     )
+
+
+def _padded_labels(market: Market, missing: int) -> Labels | None:
+    """Return the labels with nanoseconds of time for the rows at the end; calendar and instruments are the market's."""
+    if market.labels is None:
+        return None
+    after = market.times[-1] + np.arange(1, missing + 1).astype("timedelta64[ns]")
+    known = {"calendar": market.calendar, "instruments": market.instruments}
+    return dataclasses.replace(market.labels, times=np.concatenate([market.times, after]), **known)
 
 
 def _stack(trees: Sequence[Any]) -> Any:

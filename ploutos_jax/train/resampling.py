@@ -58,7 +58,7 @@ class Refresh:
                 " copies. Leave it out to train on these bars alone."
             )
         drawn = jax.eval_shape(draw.function, draw.key, draw.source)
-        for name in ("close", "features", "delisted", "spread_scale", "dividend", "split", "atr"):
+        for name in ("close", "features", "delisted", "spread_scale", "dividend", "split", "atr", "buyable"):
             shapes = [None if (x := getattr(m, name)) is None else x.shape for m in (market, drawn)]
             if shapes[0] != shapes[1]:
                 raise ValueError(

@@ -142,7 +142,8 @@ def test_file_with_tickers_sectors_and_universe(bars_file):
     )
     panel = read_panel(config)
     assert panel.symbols == ("T2", "T1") and panel.sectors == ("Unknown", "Energy")
-    np.testing.assert_array_equal(panel.tradable.sum(axis=0), [5, 30])
+    assert panel.buyable is not None and panel.tradable.all()
+    np.testing.assert_array_equal(panel.buyable.sum(axis=0), [5, 30])
     market = read_market(config)
     assert market.symbols == ("T2", "T1") and market.num_bars == 40
     assert read_market(config, ["log_return_5"]).feature_names == ("log_return_5", "warm", "known")

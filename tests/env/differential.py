@@ -91,7 +91,7 @@ def make_broker(case: Case, world: World, account: int) -> ReferenceBroker:
             settings[IN_BPS[name]] = value * 1e4
         elif getattr(config, SETTING_OF.get(name, name)) is not None:
             settings[SETTING_OF.get(name, name)] = value
-    optional = ("volume", "sessions", "delisted", "dividend", "split", "atr", "volatility", "adv", *SCALES)
+    optional = ("volume", "sessions", "delisted", "dividend", "split", "atr", "volatility", "adv", "buyable", *SCALES)
     names = list(dict.fromkeys(market.sectors))
     if case["fees"] != "none":
         settings["fee_rounding"] = config.schedule.rounding

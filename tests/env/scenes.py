@@ -105,8 +105,8 @@ def trade(
         known: `volume`, `atr`, `volatility`, `adv` of the market, `spread_scale`, `impact_scale`, one number or an
             array `[8, 2]`.
         features: `[8, 2, 2]`.
-        given: numbers by their name in `EnvParams`; for `tradable`, `split`, `delisted` and `dividend` the exceptions
-            by (bar, asset).
+        given: numbers by their name in `EnvParams`; for `tradable`, `buyable`, `split`, `delisted` and `dividend` the
+            exceptions by (bar, asset).
     """
     kind = "discrete" if np.asarray(actions).dtype.kind == "i" else "weights"
     rows = [bars + bars[-1:] * (NUM_BARS - len(bars)), (other or []) + [FLAT] * (NUM_BARS - len(other or []))]
@@ -114,12 +114,13 @@ def trade(
     shape = (NUM_BARS, 2)
     fields: dict[str, Any] = {
         "tradable": np.ones(shape, bool),
+        "buyable": np.ones(shape, bool),
         "delisted": np.zeros(shape, bool),
         "split": np.ones(shape),
         "dividend": np.zeros(shape),
         **{name: np.ones(shape) for name in SCALES},
     }
-    for name in ("tradable", "delisted", "split", "dividend"):
+    for name in ("tradable", "buyable", "delisted", "split", "dividend"):
         for place, value in given.pop(name, {}).items():
             fields[name][place] = value
     fields |= {name: np.broadcast_to(np.asarray(value, float), shape).copy() for name, value in (known or {}).items()}

@@ -136,6 +136,7 @@ def test_nothing_fills_where_nothing_trades(seed: int, kind: str):
         assert not (gone & ~market.delisted[1:, None]).any()
         traded = happened & ~gone
         assert not (traded & ~market.tradable[1:, None]).any()
+        assert not (happened & (fill.shares > 0) & ~market.buyable[1:, None]).any()
         # A fill lies inside its bar, moved against the trader only.
         worse = np.sign(fill.shares) * (fill.price - fill.reference) >= 0
         inside = (market.low[1:, None] <= fill.reference) & (fill.reference <= market.high[1:, None])

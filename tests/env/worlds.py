@@ -1,8 +1,8 @@
 """Random markets, accounts and actions for the environment's tests, and one compiled run over them.
 
-A market here holds what real ones hold: bars that are missing or do not trade, late listings, delistings, splits on
-traded and on missing bars, dividends, gaps through stops, weekends, bars of little or no volume, spreads and impact
-that are not the usual ones.
+A market here holds what real ones hold: bars that are missing or do not trade, late listings, delistings, assets that
+leave a universe and come back, splits on traded and on missing bars, dividends, gaps through stops, weekends, bars of
+little or no volume, spreads and impact that are not the usual ones.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ import numpy as np
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Info
+from ploutos_jax.market.instrument import US_EQUITY, Instrument
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import SCALES, Market
 
@@ -31,7 +32,8 @@ SECTORS = np.array(["Energy", "Health"])
 def make_labels(num_bars: int, sectors: np.ndarray) -> Labels:
     """Return labels of assets in some sectors."""
     times = np.datetime64("2019-01-01", "ns") + np.arange(num_bars) * np.timedelta64(1, "h")
-    return Labels(tuple(f"A{a}" for a in range(len(sectors))), tuple(sectors.tolist()), times)
+    kinds = (Instrument(US_EQUITY),) * len(sectors)
+    return Labels(tuple(f"A{a}" for a in range(len(sectors))), tuple(sectors.tolist()), times, instruments=kinds)
 
 
 def make_market(prices: dict[str, np.ndarray], dtype: Any = np.float32, **fields: Any) -> Market:
@@ -65,7 +67,7 @@ def calm_market(close: np.ndarray, **fields: np.ndarray) -> Market:
     """Return a market whose bars are all at their close, of the same structure as a random one."""
     shape = close.shape
     events = {"delisted": np.zeros(shape, bool), "split": np.ones(shape), "dividend": np.zeros(shape)}
-    events |= {name: np.ones(shape) for name in SCALES}
+    events |= {name: np.ones(shape) for name in SCALES} | {"buyable": np.ones(shape, bool)}
     return make_market(dict.fromkeys(PRICES, close), **(events | fields))
 
 
@@ -101,11 +103,12 @@ def random_market(
         final = int(rng.integers(num_bars // 3, num_bars - 2))
         exists[final, -2] = tradable[final, -2] = delisted[final + 1, -2] = True
         tradable[final + 1 :, -2] = False
-        # Some go on to print prices that nobody can trade at, such as a stock that leaves the universe.
+        # Some go on to print prices that nobody can trade at.
         exists[final + 1 :, -2] &= rng.random() < 0.5
     dividend = np.where(rng.random(shape) < 0.03, rng.uniform(0, 0.03, shape) * prices["close"], 0.0)
     _carry_closes(prices, exists, split)
     events = {"tradable": tradable, "delisted": delisted, "dividend": dividend, "split": split}
+    events["buyable"] = _random_members(seed, shape)
     return make_market(prices, dtype, **events, **activity, **_random_scales(seed, shape))
 
 
@@ -126,6 +129,15 @@ def _random_activity(rng: np.random.Generator, close: np.ndarray, intraday: bool
         "sessions": (first + np.cumsum(days)).astype(np.int32),
         "labels": make_labels(shape[0], sectors),
     }
+
+
+def _random_members(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw where assets belong to a universe: each leaves for a while, some for good, one before it has joined."""
+    rng = np.random.default_rng([seed, 8])
+    left = rng.integers(0, shape[0], shape[1])
+    back = left + rng.integers(1, shape[0] // 2, shape[1])
+    row = np.arange(shape[0])[:, None]
+    return (row < left) | (row >= back)
 
 
 def _random_scales(seed: int, shape: tuple[int, ...]) -> dict[str, np.ndarray]:

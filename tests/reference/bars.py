@@ -12,6 +12,7 @@ class Bars:
         open, high, low, close: `[T, A]` prices as traded, finite; a missing bar carries a price that marks positions,
             a bar before the first listing is 0.
         tradable: `[T, A]` bool, False where nothing fills.
+        buyable: `[T, A]` bool, False where nothing is bought; None where whatever trades may be.
         volume: `[T, A]` shares traded in the bar; None where no rule asks for it.
         sessions: `[T]` trading days since 1970-01-01; None for a session per bar.
         delisted: `[T, A]` bool, True in the bar in which what is left of an asset is closed; None for never.
@@ -45,6 +46,7 @@ class Bars:
         adv: Any = None,
         spread_scale: Any = None,
         impact_scale: Any = None,
+        buyable: Any = None,
     ) -> None:
         shape = np.shape(close)
         none, never = np.zeros(shape), np.zeros(shape, bool)
@@ -70,6 +72,7 @@ class Bars:
         self.volatility, self.adv = read["volatility"].tolist(), read["adv"].tolist()
         self.spread_scale, self.impact_scale = read["spread_scale"].tolist(), read["impact_scale"].tolist()
         self.tradable = can_trade.tolist()
+        self.buyable = (~never if buyable is None else _numbers("buyable", buyable, shape).astype(bool)).tolist()
         self.delisted = (never if delisted is None else _numbers("delisted", delisted, shape).astype(bool)).tolist()
         self.dividend = (none if dividend is None else _numbers("dividend", dividend, shape)).tolist()
         self.split = ratio.tolist()

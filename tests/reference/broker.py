@@ -25,7 +25,7 @@ class ReferenceBroker(Account):
 
     Args:
         open, high, low, close, tradable, volume, sessions, delisted, dividend, split, atr, volatility, adv,
-            spread_scale, impact_scale: see `Bars`.
+            spread_scale, impact_scale, buyable: see `Bars`.
         start: the bar observed first.
         settings: see `Settings`.
 
@@ -54,6 +54,7 @@ class ReferenceBroker(Account):
         adv: Any = None,
         spread_scale: Any = None,
         impact_scale: Any = None,
+        buyable: Any = None,
         start: int = 0,
         **settings: Any,
     ) -> None:
@@ -74,6 +75,7 @@ class ReferenceBroker(Account):
             adv,
             spread_scale,
             impact_scale,
+            buyable,
         )
         if not 0 <= start < self.bars.num_bars:
             raise ValueError(f"start={start} is outside the {self.bars.num_bars} bars.")

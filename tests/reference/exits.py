@@ -18,13 +18,14 @@ class Moment:
         session: its session.
         price: A market prices of the moment.
         tradable: A flags.
+        buyable: A flags; where False, a position may be sold and not bought.
         volume_left: A shares that may still fill in this bar.
         exited: assets that have left in this bar and take no order any more.
     """
 
     def __init__(self, bars: Bars, bar: int, price: list[float], participation: float | None) -> None:
         self.bar, self.session, self.price = bar, bars.sessions[bar], price
-        self.tradable = bars.tradable[bar]
+        self.tradable, self.buyable = bars.tradable[bar], bars.buyable[bar]
         caps = (inf if participation is None else participation * volume for volume in bars.volume[bar])
         self.volume_left = list(caps)
         self.exited = {asset for asset, gone in enumerate(bars.delisted[bar]) if gone}

@@ -175,6 +175,10 @@ class Orders:
                     del orders[asset]
                     account.events["refused after the halt"] += account.halted
                     account.events["refused after an exit"] += asset in moment.exited
+        for asset in list(buys):
+            if not moment.buyable[asset]:
+                del buys[asset]
+                account.events["buy refused outside the universe"] += 1
         least = self.settings.min_holding_bars
         for asset in list(sells):
             if least is not None and moment.bar - account.entry_bar[asset] < least:

@@ -11,6 +11,7 @@ from ploutos_jax.agents.network import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.instrument import US_EQUITY, Instrument
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import PolicyConfig
@@ -53,6 +54,7 @@ def random_market(
             symbols=tuple(f"S{i}" for i in range(num_assets)),
             sectors=("Unknown",) * num_assets,
             times=np.datetime64("2019-04-14", "ns") + np.arange(num_bars) * np.timedelta64(1, "D"),
+            instruments=(Instrument(US_EQUITY),) * num_assets,
         ),
         feature_names=tuple(f"f{i}" for i in range(num_features)),
     )

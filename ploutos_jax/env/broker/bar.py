@@ -18,6 +18,7 @@ class Bar(struct.PyTreeNode):
         row: int32 row of the market.
         open, high, low, close: prices as traded.
         tradable: bool, False where nothing fills.
+        buyable: bool, False where no buy fills; None where whatever trades may be bought.
         volume_limit: shares that may be filled in this bar.
         delisted, dividend, split: see `Market`.
         spread_scale, impact_scale: multiples of spread and impact of fills in this bar.
@@ -35,6 +36,7 @@ class Bar(struct.PyTreeNode):
     low: Float[Array, " A"]
     close: Float[Array, " A"]
     tradable: Bool[Array, " A"]
+    buyable: Bool[Array, " A"] | None
     volume_limit: Float[Array, " A"] | None
     delisted: Bool[Array, " A"] | None
     dividend: Float[Array, " A"] | None
@@ -86,6 +88,7 @@ def read_bar(
         low=market.low[row],
         close=market.close[row],
         tradable=market.tradable[row],
+        buyable=take(market.buyable, row),
         volume_limit=None if config.max_participation is None else market.volume[row] * params.max_participation,
         delisted=take(market.delisted, row),
         dividend=take(market.dividend, row),

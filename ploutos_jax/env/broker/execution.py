@@ -204,7 +204,12 @@ def _affordable_share(
     fixed = (fixed + (fees.CENT * kinds if schedule.rounding == "fill" else 0.0)) * (shares > 0).sum()
     by_size = notional * params.commission + shares * params.commission_per_share_cash
     exact = fees.schedule_cash(
-        notional, shares, bar.fee_rates, bar.fee_caps, schedule, is_sale=False, in_proportion=True
+        *_charged_on(params, notional, shares),
+        bar.fee_rates,
+        bar.fee_caps,
+        schedule,
+        is_sale=False,
+        in_proportion=True,
     )
     by_size = sum((x for x in exact if x is not None), start=by_size)
     in_proportion = exact_sum(notional + by_size)
@@ -231,8 +236,16 @@ def _charges(
     config: EnvConfig, params: EnvParams, bar: Bar, shares: Array, notional: Array, *, is_sale: bool
 ) -> tuple[Array, list[Array | None]]:
     """Return the commission on fills, `[A]` dollars, and what each kind of the schedule charges, None for nothing."""
-    charged = fees.schedule_cash(notional, shares, bar.fee_rates, bar.fee_caps, config.schedule, is_sale=is_sale)
+    bases = _charged_on(params, notional, shares)
+    charged = fees.schedule_cash(*bases, bar.fee_rates, bar.fee_caps, config.schedule, is_sale=is_sale)
     return fees.commission_cash(notional, shares, params), charged
+
+
+def _charged_on(params: EnvParams, notional: Array, shares: Array) -> tuple[Array, Array]:
+    """Return the dollars and the shares that the fee schedule is charged on, 0 for assets that it is not made for."""
+    if params.fee_applies is None:
+        return notional, shares
+    return notional * params.fee_applies[0], shares * params.fee_applies[1]
 
 
 def _safe(x: Array) -> Array:

@@ -185,10 +185,12 @@ def resolve_schedule(fees: str | FeeSchedule) -> FeeSchedule:
     if isinstance(fees, FeeSchedule):
         return fees
     name, _, day = fees.partition("@")
+    if fees == "auto":  # rates and kinds as of US equities; whom they are charged is for the instrument to say
+        return ALPACA
     if name not in PRESETS:
         raise ValueError(
-            f"fees={fees!r} is unknown; use {', '.join(PRESETS)}, one with a day such as 'alpaca@2024-05-22', or a"
-            " FeeSchedule."
+            f"fees={fees!r} is unknown; use auto, {', '.join(PRESETS)}, one with a day such as 'alpaca@2024-05-22', or"
+            " a FeeSchedule."
         )
     if not _:
         return PRESETS[name]

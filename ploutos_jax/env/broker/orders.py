@@ -81,6 +81,8 @@ def decide(
     if state.halted is not None:
         free = free & ~state.halted
     sells, buys = free & (orders.sell_shares > 0), free & (orders.buy_cash > 0)
+    if bar.buyable is not None:
+        buys = buys & bar.buyable
     if config.min_holding_bars is not None:
         sells = sells & ~stops.is_bound_to_hold(params, state, bar)
     sale_value = orders.sell_shares * price

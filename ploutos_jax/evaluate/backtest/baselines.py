@@ -45,7 +45,7 @@ def cash(market: Market, first: int = 0) -> np.ndarray:
 def buy_and_hold(market: Market, first: int = 0) -> np.ndarray:
     """Return targets that buy all assets that trade at the beginning in equal parts, once, and never trade again."""
     targets = np.full((market.num_bars - first, market.num_assets), np.nan)
-    live = live_assets(market, first)
+    live = live_assets(market, first) & _may_buy(market, first)
     targets[0] = np.where(live, _equal_parts(live), np.nan)
     return _at_own_bars(targets, np.asarray(market.tradable)[first:], np.zeros(1, np.int64))
 
@@ -53,7 +53,8 @@ def buy_and_hold(market: Market, first: int = 0) -> np.ndarray:
 def equal_weight(market: Market, first: int = 0) -> np.ndarray:
     """Return targets that bring all assets that trade back to equal parts once a month.
 
-    Positions in assets that have not traded for a week are left alone, here and in the rules below.
+    Positions in assets that have not traded for a week are left alone, here and in the rules below; those in assets
+    outside the universe are sold.
     """
     return _rebalance(market, first, MONTH, lambda _, live: _equal_parts(live))
 
@@ -153,7 +154,8 @@ def foresight(market: Market, first: int = 0, *, fill: str = "next_open") -> np.
     bought, sold = rows + lag, rows + lag + 1
     with np.errstate(divide="ignore", invalid="ignore"):
         grown = split[sold] * (price[sold] + dividend[sold]) / price[bought] - 1
-    gain[rows] = np.where(tradable[bought] & tradable[sold] & (price[bought] > 0), grown, 0.0)
+    buyable = tradable if market.buyable is None else tradable & np.asarray(market.buyable)
+    gain[rows] = np.where(buyable[bought] & tradable[sold] & (price[bought] > 0), grown, 0.0)
     if lag == 1 and fill == "next_open" and bars > 1:  # the last fill is marked at the close of its own bar
         close = np.asarray(market.close[-1], np.float64)
         gain[-2] = np.where(tradable[-1], close / np.where(tradable[-1], price[-1], 1.0) - 1, 0.0)
@@ -263,7 +265,8 @@ def _rebalance(
     targets = np.full((market.num_bars - first, market.num_assets), np.nan)
     for row in starts.tolist():
         live = live_assets(market, first + row)
-        targets[row] = np.where(live, weights(first + row, live), np.nan)
+        allowed = live & _may_buy(market, first + row)
+        targets[row] = np.where(live, np.where(allowed, weights(first + row, allowed), 0.0), np.nan)
     return _at_own_bars(targets, np.asarray(market.tradable)[first:], starts)
 
 
@@ -280,6 +283,11 @@ def live_assets(market: Market, row: int) -> np.ndarray:
     if market.delisted is not None:
         live = live & ~np.asarray(market.delisted)[begin : row + 1].any(axis=0)
     return np.asarray(live)
+
+
+def _may_buy(market: Market, row: int) -> np.ndarray:
+    """Return `[A]` bool, the assets that belong to the universe at a row."""
+    return np.ones(market.num_assets, bool) if market.buyable is None else np.asarray(market.buyable[row])
 
 
 def _at_own_bars(targets: np.ndarray, tradable: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from ploutos_jax.market.features.compacted import bar_exists
 from ploutos_jax.market.features.compute import MASKS, compute_features, split_paths
 from ploutos_jax.market.features.definitions.feature import Feature
 from ploutos_jax.market.features.liquidity import measure_activity
+from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import SCALES, Array, Market, Panel
 from ploutos_jax.market.sectors import sector_columns
 
@@ -99,13 +100,21 @@ def build_market(
         features=_join_own_columns(table, columns, panel, num_paths),
         dividend=None if panel.dividend is None else jnp.asarray(panel.dividend, float),
         split=None if panel.split is None else jnp.asarray(panel.split, float),
+        buyable=None if panel.buyable is None else jnp.asarray(panel.buyable),
         **{name: None if (x := getattr(panel, name)) is None else jnp.asarray(x, float) for name in SCALES},
         **activity,
         sector=None if panel.labels is None else jnp.asarray(sector_columns(panel.sectors)),
-        # A window of the market is annualised as the whole is.
-        labels=None if panel.labels is None else dataclasses.replace(panel.labels, calendar=panel.calendar),
+        labels=_known_facts(panel),
         feature_names=(*columns, *MASKS),
     )
+
+
+def _known_facts(panel: Panel) -> Labels | None:
+    """Return the labels with calendar and instruments written down: a window of the market has those of the whole."""
+    if panel.labels is None:
+        return None
+    kinds = panel.labels.instruments if is_traced(panel) else panel.instruments
+    return dataclasses.replace(panel.labels, calendar=panel.calendar, instruments=kinds)
 
 
 def feature_names(features: str | Sequence[str], panel: Panel | None = None) -> tuple[str, ...]:
@@ -125,7 +134,7 @@ def feature_names(features: str | Sequence[str], panel: Panel | None = None) -> 
 def _fill_forward(
     bars: dict[str, jax.Array], tradable: jax.Array, split: jax.Array, num_paths: int
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Carry the last close through missing bars; also mark the bar after each asset's final tradable one.
+    """Carry the last close through missing bars; also mark the bar after each asset's final one, if it ever traded.
 
     A split inside a gap divides the price that is carried, as it multiplies the shares held.
     """
@@ -142,8 +151,7 @@ def _fill_forward(
         last_close = jnp.where(last_row >= 0, last_close / since, 0)
         filled = {name: jnp.where(exists, x, 0 if name == "volume" else last_close) for name, x in bars.items()}
         tradable = tradable & exists
-        final_row = jnp.max(jnp.where(tradable, row, -1), axis=0)
-        return {**filled, "tradable": tradable}, (row == final_row + 1) & (final_row >= 0)
+        return {**filled, "tradable": tradable}, (row == last_row[-1] + 1) & tradable.any(axis=0)
 
     by_path = jax.vmap(fill_path)(*split_paths((bars, tradable, split), num_paths))
     return jax.tree.map(lambda x: x.reshape(tradable.shape), by_path)

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
+from ploutos_jax.market.io.actions import Actions, paid_per_share
+from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels, name_moment
 from ploutos_jax.market.panel import Panel
 
 PRICES = ("open", "high", "low", "close")
-
-# Smaller splits (as |ln ratio|) drown in a day's price change and cannot tell adjusted prices from raw ones.
-CLEAR_SPLIT = 0.2
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Table:
         signals: `[N]` float64 by name, NaN where missing.
         sectors, sector_codes: sectors and each row's `[N]` place in them, -1 where missing.
         notes: what the reader changed or left out.
+        adjusted: tickers whose prices the reader has scaled.
     """
 
     name: str
@@ -42,6 +41,7 @@ class Table:
     sectors: Sequence[str]
     sector_codes: np.ndarray
     notes: Sequence[str]
+    adjusted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Grid:
 
     def name_bar(self, place: int) -> str:
         row, column = divmod(int(place), len(self.symbols))
-        return f"{self.symbols[column]} {str(self.times[row]).removesuffix('T00:00:00.000000000')}"
+        return f"{self.symbols[column]} {name_moment(self.times[row])}"
 
     def describe(self, mask: np.ndarray, unit: str, what: str) -> str:
         """Return a sentence that counts the bars of a `[T, A]` mask and names the first."""
@@ -89,21 +89,18 @@ def lay_out(tables: Sequence[Table], times: np.ndarray, sessions: np.ndarray) ->
         raise ValueError(f"No usable bar in {name_few([table.name for table in tables])}: {' '.join(notes)}")
     volume = _spread(tables, grid, "volume", 0.0)
     tradable = _mask_volume(volume, valid, present, grid, notes)
-    dividend = _spread(tables, grid, "dividend", 0.0)
-    dividend[np.isnan(dividend)] = 0.0
-    split = _spread(tables, grid, "split", 1.0)
-    split[np.isnan(split) | (split == 0)] = 1.0
-    _drop_adjusted_splits(split, prices["close"], tables, grid, notes)
+    actions = _settle_actions(tables, grid, prices, notes)
+    adjusted = tuple(symbol for symbol, is_so in zip(symbols, actions.adjusted, strict=True) if is_so)
     signals = sorted({name for table in tables for name in table.signals})
     panel = Panel(
         **prices,
         volume=volume,
         tradable=tradable,
         sessions=sessions,
-        dividend=dividend if dividend.any() else None,
-        split=split if (split != 1).any() else None,
+        dividend=actions.dividend if actions.dividend.any() else None,
+        split=actions.split if (actions.split != 1).any() else None,
         signals={name: _spread(tables, grid, name, np.nan) for name in signals},
-        labels=Labels(symbols, _last_sectors(tables, symbols), times, tuple(notes)),
+        labels=Labels(symbols, _last_sectors(tables, symbols), times, tuple(notes), adjusted=adjusted),
     )
     return panel, present
 
@@ -183,33 +180,78 @@ def _mask_volume(
     return valid & ~idle
 
 
-def _drop_adjusted_splits(
-    split: np.ndarray, close: np.ndarray, tables: Sequence[Table], grid: _Grid, notes: list[str]
-) -> None:
-    """Set the splits of a file to 1, in place, if its prices do not jump at them.
+def _settle_actions(
+    tables: Sequence[Table], grid: _Grid, prices: Mapping[str, np.ndarray], notes: list[str]
+) -> Actions:
+    """Lay out dividends and splits, judge them by the prices, and note what was found."""
+    split, dividend, gain, adj_close = (
+        _spread(tables, grid, name, fill)
+        for name, fill in (("split", 1.0), ("dividend", 0.0), ("capital_gain", 0.0), ("adj_close", np.nan))
+    )
+    dividend[np.isnan(dividend)], gain[np.isnan(gain)] = 0.0, 0.0
+    split[np.isnan(split) | (split == 0)] = 1.0
+    owner = np.full(grid.shape, -1)
+    adjusted = np.zeros(grid.shape[1], bool)
+    for number, (table, places) in enumerate(zip(tables, grid.places, strict=True)):
+        owner.reshape(-1)[places] = number
+        adjusted |= np.isin(grid.symbols, sorted(table.adjusted))
+    actions = Actions(split, dividend, prices["open"], prices["close"], adj_close, owner, adjusted)
+    if gain.any():
+        close = prices["close"]
+        old = np.where(actions.before >= 0, np.take_along_axis(close, np.maximum(actions.before, 0), axis=0), np.nan)
+        dividend[:] = paid_per_share(dividend, gain, old / split - close)
+    actions.settle()
+    notes.extend(_notes_on(actions, tables, grid))
+    return actions
 
-    At a split of k new shares per old one, a price as traded falls by ln k and an adjusted one stays: the median over
-    the file's clear splits of -ln(close_t / last close before t) / ln k is near 1 or near 0.
-    """
-    bars = np.where(np.isfinite(close), np.arange(len(close))[:, None], -1)
-    before = np.maximum.accumulate(np.vstack([np.full_like(bars[:1], -1), bars[:-1]]), axis=0)
-    adjusted = {}
-    for table, places in zip(tables, grid.places, strict=True):
-        events = places[split.reshape(-1)[places] != 1] if "split" in table.columns else places[:0]
-        t, a = np.divmod(events, len(grid.symbols))
-        usable = (bars[t, a] >= 0) & (before[t, a] >= 0) & (split[t, a] > 0)
-        t, a = t[usable], a[usable]
-        sizes = np.log(split[t, a])
-        clear = np.abs(sizes) > CLEAR_SPLIT
-        falls = -np.log(close[t, a] / close[before[t, a], a]) / sizes
-        if clear.any() and np.median(falls[clear]) < 0.5:
-            split.reshape(-1)[events] = 1.0
-            adjusted[table.name] = len(events)
-    if adjusted:
+
+def _notes_on(actions: Actions, tables: Sequence[Table], grid: _Grid) -> list[str]:
+    """Return what there is to tell of splits and dividends, a sentence or two for each kind, with the rows."""
+    notes = []
+
+    def rows(mask: np.ndarray) -> str:
+        places = np.flatnonzero(mask)
+        return ", ".join(grid.name_bar(place) for place in places[:5]) + (", …" if len(places) > 5 else "")
+
+    if actions.ignored.any():
+        files = [tables[number].name for number in np.unique(actions.owner[actions.ignored])]
         notes.append(
-            f"{count(sum(adjusted.values()), 'split')} listed in {name_few(adjusted)} ignored: the prices are already"
-            " adjusted for them. Where such prices are adjusted for dividends too, listed dividends count twice."
+            f"{count(int(actions.ignored.sum()), 'split')} listed in {name_few(files)} ignored: the prices are already"
+            f" adjusted for them ({rows(actions.ignored)}). Where such prices are adjusted for dividends too, listed"
+            " dividends count twice."
         )
+    if actions.inverted.any():
+        notes.append(
+            f"{count(int(actions.inverted.sum()), 'split')} listed upside down, as old shares per new one, and read as"
+            f" 1/ratio, which is what the prices did ({rows(actions.inverted)})."
+        )
+    if actions.moved.any():
+        notes.append(
+            f"{count(int(actions.moved.sum()), 'split')} listed some bars before the price shows it, and moved there"
+            f" ({rows(actions.moved)})."
+        )
+    if actions.paid_in_price.any():
+        notes.append(
+            f"{count(int(actions.paid_in_price.sum()), 'dividend')} ignored: the prices are already adjusted for them"
+            f" ({rows(actions.paid_in_price)})."
+        )
+    if actions.doubted.any():
+        which = [grid.symbols[column] for column in np.flatnonzero(actions.doubted)]
+        paid = (actions.dividend > 0) & actions.doubted
+        notes.append(
+            f"Dividends of {name_few(which)} count twice: the prices hardly fall on their days ({rows(paid)}), so they"
+            " are adjusted for dividends already, or the dividends are those of other shares. Remove the column of"
+            " dividends, or give prices as traded (yfinance: auto_adjust=False)."
+        )
+    found = actions.find_unlisted_splits()
+    if found:
+        shown = [f"{grid.name_bar(t * grid.shape[1] + a)} (price x {ratio:.4g})" for t, a, ratio in found[:10]]
+        more = f", … ({len(found)} in all)" if len(found) > 10 else ""
+        notes.append(
+            f"Prices jump as at a split that no column tells: {', '.join(shown)}{more}. A holder gains or loses by it"
+            " as if it were a return; add a column split (new shares per old one), or give adjusted prices."
+        )
+    return notes
 
 
 def _last_sectors(tables: Sequence[Table], symbols: tuple[str, ...]) -> tuple[str, ...]:

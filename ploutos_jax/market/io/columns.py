@@ -20,9 +20,10 @@ ACCEPTED_NAMES = {
     "low": ("low",),
     "close": ("close",),
     "volume": ("volume",),
-    "adj_close": ("adj_close", "adjclose", "adjusted_close"),
-    "dividend": ("dividend", "dividends"),
-    "split": ("split", "splits", "stock_splits"),
+    "adj_close": ("adj_close", "adjclose", "adjusted_close", "close_adj", "close_adjusted"),
+    "dividend": ("dividend", "dividends", "ex_dividend", "dividend_amount", "div_cash", "divcash", "cash_dividend"),
+    "split": ("split", "splits", "stock_splits", "split_ratio", "split_factor", "splitfactor", "split_coefficient"),
+    "capital_gain": ("capital_gain", "capital_gains"),
     "sector": ("sector",),
 }
 ROLES = {name: role for role, names in ACCEPTED_NAMES.items() for name in names}
@@ -50,6 +51,16 @@ def find_first(column: pd.Series, bad: np.ndarray, source: Source) -> str:
 def normalize(name: str) -> str:
     """Return a column name in lower case with `_` between words."""
     return re.sub(r"[\s._-]+", "_", name.strip().lower())
+
+
+def is_adjusted(name: str) -> bool:
+    """Return whether a column is named as one of prices, volume or factors adjusted for what comes later."""
+    found = normalize(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()))
+    return bool(
+        re.search(r"(^|_|\W)adj(usted|ustment|ust)?(_|$|\W)", found)
+        or re.match(r"adj(open|high|low|close|volume|price|factor)", found)
+        or found in ("cfacpr", "cfacshr", "facpr", "facshr")
+    )
 
 
 def find_columns(header: Sequence[str], source: Source) -> dict[str, str]:

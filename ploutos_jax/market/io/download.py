@@ -216,8 +216,11 @@ def _has_changed(old: pd.DataFrame, new: pd.DataFrame) -> bool:
 
 
 def _join(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    before = old.loc[old["date"] < new["date"].iloc[0], :]
-    return pd.concat([before, new.loc[:, list(old.columns)]], ignore_index=True)
+    # The first bar served again has none before it, by which a vendor's dividends are judged: the known one stays.
+    first = new["date"].iloc[0]
+    is_known = len(new) > 1 and bool((old["date"].iloc[:-1] == first).any())
+    before = old.loc[old["date"] <= first if is_known else old["date"] < first, :]
+    return pd.concat([before, new.loc[:, list(old.columns)].iloc[int(is_known) :]], ignore_index=True)
 
 
 def _write(frames: Mapping[str, pd.DataFrame], request: Request, vendor: str) -> int:

@@ -21,15 +21,16 @@ import pyarrow.feather
 import pyarrow.parquet
 from pyarrow import ArrowException
 
-from ploutos_jax.market.io.align import PRICES, Table, lay_out, relabel
-from ploutos_jax.market.io.columns import ROLES, Source, find_columns, find_first, normalize
+from ploutos_jax.market.instrument import describe_instruments, find_instruments
+from ploutos_jax.market.io.align import PRICES, Table, lay_out, name_few, relabel
+from ploutos_jax.market.io.columns import ROLES, Source, find_columns, find_first, is_adjusted, normalize
 from ploutos_jax.market.io.times import Exchange, lay_out_sessions, parse_times
 from ploutos_jax.market.io.universe import keep_members, keep_tickers, load_sectors
 from ploutos_jax.market.panel import Panel
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
 TEXTS = ("ticker", "date", "sector")
-NUMBERS = (*PRICES, "volume", "adj_close", "dividend", "split")
+NUMBERS = (*PRICES, "volume", "adj_close", "dividend", "split", "capital_gain")
 WIDE_CORNERS = ("", "price", "ticker", "attributes", "symbols")
 MISSING = ("", "-", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "none")
 
@@ -58,9 +59,12 @@ def load_panel(
     below low, is NaN in the prices, 0 in volume and not tradable. A bar without volume keeps its prices and is not
     tradable, except for a ticker that has no volume anywhere (an index). `panel.labels.notes` counts all repairs.
 
-    Prices stay as traded where the file lists dividends or splits; splits that are already in the prices are
-    detected and ignored. A file with adj_close but neither of them yields total-return prices: all four scaled by
-    adj_close / close.
+    Prices stay as traded where the file lists dividends or splits. Each split is held against the prices up to its day:
+    one that is in them already is ignored, one listed upside down is turned; dividends that the prices do not fall by,
+    and jumps that look like a split which no column tells, are noted (see `market.io.actions`). A file with adj_close
+    but neither of them yields total-return prices: all four scaled by adj_close / close. Other columns of adjusted
+    values are left out. What the default costs take a ticker for (see `market.instrument`) is noted where it is not a
+    US equity at prices as traded.
 
     Args:
         path: a file ending in .csv, .csv.gz, .parquet or .feather, or a folder of such files.
@@ -91,7 +95,10 @@ def load_panel(
     times = np.unique(np.concatenate([table.times for table in tables]))
     sessions, calendar, notes = lay_out_sessions(tables, times, place, periods_per_year)
     panel, present = lay_out(tables, times, sessions)
-    panel = relabel(panel, *notes, calendar=calendar)
+    kinds = find_instruments(
+        panel.symbols, times, sessions, np.asarray(panel.close), exchange=place.code, zone=place.zone
+    )
+    panel = relabel(panel, *notes, calendar=calendar, instruments=kinds)
     if sectors is not None:
         known = load_sectors(sectors)
         named = tuple(known.get(symbol, own) for symbol, own in zip(panel.symbols, panel.sectors, strict=True))
@@ -102,7 +109,24 @@ def load_panel(
         panel = keep_members(panel, present, universe)
     if start is not None or end is not None:
         panel = panel.window(start, end)
+    panel = relabel(panel, *_notes_on_costs(panel))
     return panel.validate()
+
+
+def _notes_on_costs(panel: Panel) -> list[str]:
+    """Return what the default costs take the tickers for, where it is not US equities at prices as traded."""
+    notes = [
+        f"{who} are taken for {name}: costs that are left to the instrument (tick, fees) are those of {name}, not of US"
+        " equities; the setting instrument overrides that."
+        for name, who in describe_instruments(panel.symbols, panel.instruments).items()
+    ]
+    adjusted = [symbol for symbol in panel.symbols if symbol in set(panel.labels.adjusted if panel.labels else ())]
+    if adjusted:
+        notes.append(
+            f"Prices of {name_few(adjusted)} are adjusted, not those that were traded: costs that are left to the"
+            " instrument have no tick and no fee per share there."
+        )
+    return notes
 
 
 def _find_files(path: Path) -> list[Path]:
@@ -150,7 +174,8 @@ def _read_table(path: Path, exchange: Exchange) -> Table:
     if "sector" in cells:
         sectors, sector_codes = _parse_sectors(cells["sector"])
     numbers = {role: _parse_numbers(cells[role], source) for role in NUMBERS if role in cells}
-    notes = stamps + _scale_to_total_return(numbers)
+    scaled, notes = _scale_to_total_return(numbers)
+    notes = stamps + notes
     signals = _parse_signals(frame, columns, source, notes)
     return Table(
         name=path.name,
@@ -163,6 +188,7 @@ def _read_table(path: Path, exchange: Exchange) -> Table:
         sectors=sectors,
         sector_codes=sector_codes,
         notes=notes,
+        adjusted=frozenset(symbols[code] for code in np.unique(symbol_codes[scaled])),
     )
 
 
@@ -289,16 +315,23 @@ def _to_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return numbers, np.isnan(numbers) & ~texts.isin(MISSING).to_numpy(bool)
 
 
-def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> list[str]:
-    """Take adj_close out; scale the prices by it, in place, where it alone knows of dividends and splits."""
-    adjusted = numbers.pop("adj_close", None)
-    if adjusted is None or "dividend" in numbers or "split" in numbers:
-        return []
+def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
+    """Scale the prices by adj_close, in place, where it alone knows of dividends and splits; then it is taken out.
+
+    Returns:
+        `[N]` bool, the rows whose prices have changed, and notes.
+    """
+    adjusted, nothing = numbers.get("adj_close"), np.zeros(len(numbers["close"]), bool)
+    if adjusted is None or numbers.keys() & {"dividend", "split", "capital_gain"}:
+        return nothing, []
+    del numbers["adj_close"]
     close = numbers["close"]
     scale = np.divide(adjusted, close, out=np.ones_like(close), where=close > 0)
     for name in PRICES:
         numbers[name] = numbers[name] * scale
-    return ["prices are scaled by adj_close / close (total return), as no dividends or splits are listed."]
+    return np.abs(scale - 1) > 1e-6, [
+        "prices are scaled by adj_close / close (total return), as no dividends or splits are listed."
+    ]
 
 
 def _parse_signals(
@@ -308,6 +341,12 @@ def _parse_signals(
     signals: dict[str, np.ndarray] = {}
     for column in frame.columns:
         role = ROLES.get(normalize(column))
+        if is_adjusted(column) and column not in columns.values():
+            notes.append(
+                f"column {column!r} is left out: adjusted values hold splits and dividends that come later, so they are"
+                " no feature."
+            )
+            continue
         if column in columns.values() or re.fullmatch(r"(unnamed: .*|__index_level_\d+__|)", column.strip().lower()):
             continue
         if role:

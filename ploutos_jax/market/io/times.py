@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.market.calendar import YEAR_DAYS, Calendar, find_calendar, runs_all_week
+from ploutos_jax.market.calendar import YEAR_DAYS, Calendar, find_calendar, is_open_around_the_clock, runs_all_week
 from ploutos_jax.market.io.align import Table, name_few
 from ploutos_jax.market.io.columns import Source, find_first
 
@@ -208,11 +208,8 @@ def _local_days(times: np.ndarray, zone: ZoneInfo, hours: int = 0) -> np.ndarray
 
 def _is_open_around_the_clock(times: np.ndarray) -> bool:
     """Return whether the bars of weekdays cover at least 22 hours of the day, and a weekend is among their span."""
-    hours = (times - times.astype("datetime64[D]")) // np.timedelta64(1, "h")
     days = times.astype("datetime64[D]").astype(np.int64)
-    each = np.unique(np.stack([days, hours.astype(np.int64)]), axis=1)[0]
-    typical = np.median(np.unique(each, return_counts=True)[1])
-    return bool(typical >= 22 and days[-1] - days[0] >= 6)
+    return is_open_around_the_clock(times) and bool(days[-1] - days[0] >= 6)
 
 
 def _share_of_sessions_cut(times: np.ndarray, sessions: np.ndarray) -> float:

@@ -37,7 +37,7 @@ def keep_tickers(panel: Panel, present: np.ndarray, symbols: Sequence[str]) -> t
 
 
 def keep_members(panel: Panel, present: np.ndarray, path: str | Path) -> Panel:
-    """Return the tickers that a universe knows, tradable only while they belong to it; prices stay.
+    """Return the tickers that a universe knows, to be bought only while they belong to it; bars and exits stay.
 
     Args:
         panel, present: from `lay_out`.
@@ -59,7 +59,11 @@ def keep_members(panel: Panel, present: np.ndarray, path: str | Path) -> Panel:
         note = f"{count(len(others), 'ticker')} not in the universe {path} left out: {name_few(others)}."
         panel = relabel(panel, note)
     member = membership_mask(intervals, panel.symbols, np.asarray(panel.sessions))
-    return panel.replace(tradable=panel.tradable & member)
+    outside = np.asarray(panel.tradable) & ~member
+    if not outside.any():
+        return panel
+    note = f"{count(int(outside.sum()), 'bar')} outside the universe {path}: positions can be sold there, not bought."
+    return relabel(panel.replace(buyable=member), note)
 
 
 def load_membership(path: str | Path) -> Intervals:

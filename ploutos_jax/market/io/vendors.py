@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from ploutos_jax.market.io.actions import paid_per_share
+
 COLUMNS = ("date", "open", "high", "low", "close", "volume", "dividend", "split")
 SP500_LIST = "https://raw.githubusercontent.com/datasets/s-and-p-500-companies/main/data/constituents.csv"
 _TIMEOUT_SECONDS = 30
@@ -54,7 +56,8 @@ class Vendor(Protocol):
 class Yahoo:
     """Yahoo Finance, through yfinance (extra `download`).
 
-    Prices are adjusted for splits up to now (not for dividends), dividends likewise.
+    Prices are adjusted for splits up to now (not for dividends), dividends likewise. A fund's capital gain is added to
+    its dividend unless the fall of the price tells that it is in there already.
 
     Args:
         base_url: address of a mirror that all requests go to instead.
@@ -110,9 +113,14 @@ class Yahoo:
 def _from_yahoo(bars: pd.DataFrame, *, is_intraday: bool) -> pd.DataFrame:
     index = pd.DatetimeIndex(bars.index)
     dates = index.tz_convert("UTC") if is_intraday else index.tz_localize(None).normalize()
-    paid = bars["Dividends"] + bars.get("Capital Gains", 0.0)
+    split = bars["Stock Splits"].replace(0.0, 1.0)
+    paid = bars["Dividends"]
+    if "Capital Gains" in bars:
+        fall = (bars["Close"].shift() - bars["Close"]).to_numpy("float64")
+        dividend, gain = (bars[name].fillna(0.0).to_numpy("float64") for name in ("Dividends", "Capital Gains"))
+        paid = pd.Series(paid_per_share(dividend, gain, fall), index=bars.index)
     columns = {name: bars[name.capitalize()] for name in ("open", "high", "low", "close", "volume")}
-    columns |= {"dividend": paid, "split": bars["Stock Splits"].replace(0.0, 1.0)}
+    columns |= {"dividend": paid, "split": split}
     frame = pd.DataFrame({name: column.to_numpy("float64") for name, column in columns.items()})
     frame.insert(0, "date", dates)
     return frame

@@ -36,7 +36,7 @@ class Blocks(struct.PyTreeNode):
     Attributes:
         open, high, low, close: log prices less that of the asset's last close before, 0 where there is no bar.
         volume: dollars traded over the mean of the asset's last 20 bars, 0 where there is none.
-        exists, tradable: which bars there are, and which of them trade.
+        exists, tradable: which bars there are, and which of them trade (inside the universe, if there is one).
         price, traded_cash: `[A]` what a path begins with, and dollars traded in a usual bar.
     """
 
@@ -126,12 +126,20 @@ def prepare_blocks(panel: Panel) -> BlockSource:
     blocks = Blocks(
         **arrays,
         exists=jnp.asarray(exists[rows]),
-        tradable=jnp.asarray((np.asarray(panel.tradable) & exists)[rows]),
+        tradable=jnp.asarray((_member_bars(panel) & exists)[rows]),
         price=jnp.asarray(_last_known(close, exists), float),
         traded_cash=jnp.asarray(cash.sum(axis=0) / np.maximum(number, 1), float),
     )
-    kept = dataclasses.replace(labels, times=labels.times[rows.reshape(-1)], calendar=panel.calendar)
+    kept = dataclasses.replace(
+        labels, times=labels.times[rows.reshape(-1)], calendar=panel.calendar, instruments=panel.instruments
+    )
     return BlockSource(blocks, kept)
+
+
+def _member_bars(panel: Panel) -> np.ndarray:
+    """Return `[T, A]` the bars that trade and may be bought: rows that are shuffled have no day on which to leave."""
+    tradable = np.asarray(panel.tradable)
+    return tradable if panel.buyable is None else tradable & np.asarray(panel.buyable)
 
 
 def draw_rows(key: Array, num_rows: int, num_drawn: int, mean_block: Array | float) -> Array:

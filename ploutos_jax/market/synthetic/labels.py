@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.instrument import US_EQUITY, Instrument
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.sectors import GICS_SECTORS
 
@@ -27,6 +28,7 @@ def synthetic_labels(num_assets: int, times: np.ndarray, bars_per_session: int =
         sectors=tuple(GICS_SECTORS[i % len(GICS_SECTORS)] for i in range(num_assets)),
         times=times.astype("datetime64[ns]"),
         calendar=Calendar(bars_per_session=float(bars_per_session)),
+        instruments=(Instrument(US_EQUITY),) * num_assets,
     )
 
 

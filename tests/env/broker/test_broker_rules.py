@@ -13,6 +13,7 @@ from tests.env.scenes import (
     WAIT,
     fills,
     near,
+    reasons,
     trade,
 )
 
@@ -223,6 +224,39 @@ def test_delisting_pays_a_share_of_the_last_close_before_it_and_no_commission():
     assert trace.state.cash[1] == near(trace.state.cash[0] + shares * 54)
     assert trace.info["profit"][1, 0] == near(-shares * 36)
     assert (trace.info["rejected_orders"][1], trace.info["exit_stop"][1]) == (1, 0)
+
+
+OUTSIDE = {(t, 0): False for t in range(2, NUM_BARS)}
+"""The first asset leaves the universe after the second bar, and its bars go on."""
+
+
+def test_an_asset_outside_the_universe_is_sold_at_the_market_and_not_bought():
+    trace = trade([FLAT, FLAT, FLAT, (90, 90, 90, 90)], [BUY_ONE, BUY_ONE, SELL_ONE], buyable=OUTSIDE)
+    assert (fills(trace, 1), fills(trace, 2)) == ([], [near((-100, 90))])
+    assert (reasons(trace, 2), trace.info["rejected_orders"].tolist()[:4]) == (["order"], [0, 1, 0, 0])
+
+
+def test_an_asset_outside_the_universe_leaves_by_its_stop():
+    trace = trade([FLAT, FLAT, (100, 101, 97, 99)], [BUY_ONE], buyable=OUTSIDE, stop_loss=0.02)
+    assert (reasons(trace, 1), fills(trace, 1)) == (["stop"], [near((-100, 98))])
+
+
+def test_of_target_weights_outside_the_universe_only_reductions_fill():
+    more, less = [0.2, 0.0], [0.05, 0.0]
+    trace = trade([FLAT], np.array([[0.1, 0.0], more, less, more]), buyable=OUTSIDE)
+    assert [fills(trace, step) for step in range(4)] == [[near((100, 100))], [], [near((-50, 100))], []]
+    assert trace.info["rejected_orders"].tolist()[:4] == [0, 1, 0, 1]
+
+
+def test_a_buy_that_waits_for_a_bar_is_dropped_where_the_asset_has_left_meanwhile():
+    trace = trade([FLAT], [WAIT, BUY_ONE], tradable={(2, 0): False}, buyable=OUTSIDE)
+    assert not trace.info["num_trades"].any()
+    assert trace.info["rejected_orders"].tolist()[:4] == [0, 0, 1, 0]
+
+
+def test_an_asset_that_comes_back_to_the_universe_is_bought_again():
+    trace = trade([FLAT], [WAIT, BUY_ONE, WAIT, BUY_ONE], buyable={(2, 0): False, (3, 0): False})
+    assert [len(fills(trace, step)) for step in range(4)] == [0, 0, 0, 1]
 
 
 def test_nothing_is_bought_in_the_bar_in_which_an_asset_ends():

@@ -241,7 +241,7 @@ def test_an_unknown_rounding_is_refused():
 @pytest.mark.parametrize(
     ("fees", "message"),
     [
-        ("alpacca", "fees='alpacca' is unknown; use none, alpaca, "),
+        ("alpacca", "fees='alpacca' is unknown; use auto, none, alpaca, "),
         ("", "fees='' is unknown"),
         ("alpaca@2024-13-01", "fees='alpaca@2024-13-01': '2024-13-01' is not a date; write it as YYYY-MM-DD"),
         ("alpaca@yesterday", "'yesterday' is not a date"),

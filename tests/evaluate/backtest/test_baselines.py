@@ -104,6 +104,21 @@ def ragged():
     return build_market(ragged_panel(), ())
 
 
+def test_rules_hold_members_only_and_sell_what_has_left():
+    """One asset leaves the universe for good in row 200, one joins it there; bars of both go on."""
+    panel = ragged_panel()
+    inside = np.ones((BARS, ASSETS), bool)
+    inside[200:, 0], inside[:200, 3] = False, False
+    market = build_market(panel.replace(buyable=inside), ())
+    bought = RULES["buy and hold"](market, 60)
+    assert np.nanmax(bought[:, 0]) > 0 and np.isnan(bought[:, 3]).all()
+    for name in ("equal weight", "momentum", "mean reversion", "volatility target", "minimum variance"):
+        targets = RULES[name](market, 0)
+        assert not (np.nan_to_num(targets) > 0)[~inside].any(), name
+        assert (targets[200:, 0] == 0).any(), name
+        assert np.nanmax(targets.sum(axis=1)) < 1 + 1e-9
+
+
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("first", [0, 260])
 def test_a_rule_sees_no_later_bar(name, first):

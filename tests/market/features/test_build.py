@@ -45,7 +45,7 @@ def test_multiples_of_costs_pass_to_the_market_and_change_no_feature(panel):
     np.testing.assert_array_equal(market.window(20).spread_scale, market.spread_scale[20:])
 
 
-def test_delisted_marks_the_bar_after_the_last_tradable_one(ragged, panel):
+def test_delisted_marks_the_bar_after_the_last_own_one(ragged, panel):
     delisted = np.asarray(build_market(ragged, "minimal").delisted)
     assert np.argwhere(delisted).tolist() == [[300, 3]]
     assert build_market(panel, "minimal").delisted is None
@@ -53,8 +53,24 @@ def test_delisted_marks_the_bar_after_the_last_tradable_one(ragged, panel):
     idle[200:, 0] = False  # still quoted, never tradable again
     idle[:, 1] = False  # never tradable at all
     idle[-1, 2] = False
-    delisted = np.asarray(build_market(panel.replace(tradable=idle), "minimal").delisted)
-    assert np.argwhere(delisted).tolist() == [[200, 0], [NUM_BARS - 1, 2]]
+    assert build_market(panel.replace(tradable=idle), "minimal").delisted is None
+    # A last bar without volume is still a bar: the end comes after it.
+    prices = {name: getattr(panel, name).copy() for name in ("open", "high", "low", "close")}
+    for price in prices.values():
+        price[201:, 0] = np.nan
+    delisted = np.asarray(build_market(panel.replace(tradable=idle & ~np.isnan(price), **prices), "minimal").delisted)
+    assert np.argwhere(delisted).tolist() == [[201, 0]]
+
+
+def test_leaving_a_universe_is_no_end_and_reaches_the_market(panel):
+    inside = np.ones(panel.close.shape, bool)
+    inside[200:, 0], inside[100:150, 1] = False, False
+    market = build_market(panel.replace(buyable=inside), "minimal")
+    assert market.delisted is None and np.asarray(market.tradable).all()
+    np.testing.assert_array_equal(market.buyable, inside)
+    np.testing.assert_array_equal(market.window(150).buyable, inside[150:])
+    np.testing.assert_array_equal(market.features, build_market(panel, "minimal").features)
+    assert build_market(panel, "minimal").buyable is None
 
 
 def test_columns_of_a_set(panel):

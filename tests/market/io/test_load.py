@@ -497,19 +497,23 @@ def test_sectors_come_from_the_last_row_or_a_file(tmp_path):
 # Universe.
 
 
-def test_universe_masks_what_trades_and_keeps_prices(tmp_path):
+def test_universe_masks_what_may_be_bought_and_keeps_bars(tmp_path):
     frame = bars(6, ("A", "B", "C"))
     path = write(tmp_path / "x.csv", frame)
     members = "Ticker,start_date,end_date\nA,2020-01-02,2020-01-03\nA,2020-01-08,\nB,,2020-01-01\nZ,2000-01-01,\n"
     universe = write(tmp_path / "members.csv", members)
     panel = load_panel(path, universe=universe)
     assert panel.symbols == ("A", "B")
-    np.testing.assert_array_equal(panel.tradable[:, 0], [False, True, True, False, False, True])
-    np.testing.assert_array_equal(panel.tradable[:, 1], [True, False, False, False, False, False])
+    assert panel.buyable is not None and panel.tradable.all()
+    np.testing.assert_array_equal(panel.buyable[:, 0], [False, True, True, False, False, True])
+    np.testing.assert_array_equal(panel.buyable[:, 1], [True, False, False, False, False, False])
     full = load_panel(path, tickers=["A", "B"])
     np.testing.assert_array_equal(panel.close, full.close)
     np.testing.assert_array_equal(panel.volume, full.volume)
-    assert "1 ticker not in the universe" in notes(panel) and notes(panel).endswith("left out: C.")
+    assert "1 ticker not in the universe" in notes(panel) and "left out: C." in notes(panel)
+    assert "8 bars outside the universe" in notes(panel)
+    always = write(tmp_path / "always.csv", "ticker,start,end\nA,,\nB,2020-01-01,\n")
+    assert load_panel(path, universe=always).buyable is None
 
 
 def test_universe_without_a_common_ticker_or_with_faults_is_rejected(tmp_path):
@@ -572,21 +576,21 @@ def test_splits_already_in_the_prices_are_ignored(tmp_path):
     assert "1 split listed in x.csv ignored" in notes(panel)
 
 
-def test_splits_are_judged_by_the_median_file_by_file(tmp_path):
-    # One adjusted split among raw ones, and a reverse split, do not change the verdict.
+def test_splits_are_judged_one_by_one_and_file_by_file(tmp_path):
+    # One adjusted split among raw ones, and a reverse split, do not change the verdict on others.
     closes = [100, 50, 50, 25, 250, 251]
     raw = split_file(tmp_path / "RAW.csv", closes, [0, 2, 2, 2, 0.1, 0])
     panel = load_panel(raw)
     assert panel.split is not None
-    np.testing.assert_array_equal(panel.split[:, 0], [1, 2, 2, 2, 0.1, 1])
-    # Small splits are no evidence, and go with the clear ones.
+    np.testing.assert_array_equal(panel.split[:, 0], [1, 2, 1, 2, 0.1, 1])
+    # Small splits are no evidence, and go with the clear ones before them.
     split_file(tmp_path / "DONE.csv", [30, 31, 30, 30, 30, 31], [0, 3, 0, 1.05, 0.2, 0])
     frame = pd.read_csv(tmp_path / "DONE.csv").assign(ticker="B")
     panel = load_panel(write(tmp_path / "DONE.csv", frame).parent)
     assert panel.split is not None and panel.symbols == ("A", "B")
-    np.testing.assert_array_equal(panel.split[:, 0], [1, 2, 2, 2, 0.1, 1])
+    np.testing.assert_array_equal(panel.split[:, 0], [1, 2, 1, 2, 0.1, 1])
     np.testing.assert_array_equal(panel.split[:, 1], np.ones(6))
-    assert "3 splits listed in DONE.csv ignored" in notes(panel)
+    assert "4 splits listed in DONE.csv, RAW.csv ignored" in notes(panel)
 
 
 def test_splits_are_judged_against_the_last_bar_before(tmp_path):
@@ -790,10 +794,12 @@ def test_real_parquet_agrees_with_its_csv():
 def test_real_adjusted_panel_keeps_raw_prices_and_events():
     panel = load_panel(real("sp500_daily_adj_2005_2018.parquet"))
     assert panel.close.shape == (3298, 494) and panel.split is not None and panel.dividend is not None
-    assert (panel.split != 1).sum() == 230 and (panel.dividend > 0).sum() == 17_325
+    assert (panel.split != 1).sum() == 229 and (panel.dividend > 0).sum() == 17_325
     assert np.isfinite(panel.close).sum() == 1_497_571
     assert "35 bars have no volume and are not tradable" in notes(panel)
-    assert "ignored" not in notes(panel) and not panel.signals
+    # The day on which Generac was listed: its prices know nothing of the split before.
+    assert "1 split listed in sp500_daily_adj_2005_2018.parquet ignored" in notes(panel) and not panel.signals
+    assert "GNRC 2010-02-12" in notes(panel) and "upside down" not in notes(panel)
     # Apple's seven for one of June 2014 is in the prices as traded.
     row, column = panel.find_rows("2014-06-09").start, panel.symbols.index("AAPL")
     assert panel.split[row, column] == pytest.approx(7, abs=1e-4)
@@ -804,13 +810,18 @@ def test_real_adjusted_panel_keeps_raw_prices_and_events():
 def test_real_splits_in_adjusted_prices_are_found(tmp_path):
     panel = load_panel(real("us_daily_events_2015_2017.parquet"))
     assert panel.split is not None and (panel.split != 1).sum() == 104
+    # Three for two, listed for 2016-09-01; the price shows it two weeks later.
+    row, column = panel.find_rows("2016-09-15").start, panel.symbols.index("BIP")
+    assert panel.split[row, column] == 1.5 and "moved there (BIP 2016-09-15)" in notes(panel)
     frame = pd.read_parquet(real("us_daily_events_2015_2017.parquet"))
     frame = frame.sort_values(["ticker", "date"], ascending=[True, False])
     later = frame.groupby("ticker", observed=True)["split"].transform(lambda s: s.cumprod().shift(fill_value=1.0))
     frame[["open", "high", "low", "close"]] = frame[["open", "high", "low", "close"]].div(later, axis=0)
     frame.to_parquet(tmp_path / "adjusted.parquet")
     adjusted = load_panel(tmp_path / "adjusted.parquet")
-    assert adjusted.split is None and "104 splits listed in adjusted.parquet ignored" in notes(adjusted)
+    # One of them was listed two weeks early: there the prices now rise where they should have fallen.
+    assert adjusted.split is not None and (adjusted.split != 1).sum() == 1
+    assert "103 splits listed in adjusted.parquet ignored" in notes(adjusted)
 
 
 @pytest.mark.realdata
@@ -820,11 +831,12 @@ def test_real_universe_masks_and_leaves_out():
     assert full.num_assets == 793 and panel.num_assets == 793 - 535
     assert "535 tickers not in the universe" in notes(panel)
     full = full.select(panel.symbols)
-    assert 0.3 < panel.tradable.sum() / full.tradable.sum() < 1
+    np.testing.assert_array_equal(panel.tradable, full.tradable)
+    assert panel.buyable is not None and 0.3 < (panel.buyable & panel.tradable).sum() / full.tradable.sum() < 1
     np.testing.assert_array_equal(panel.close, full.close)
     # American Airlines joined on 2015-03-23, the second day of the file.
     column = panel.symbols.index("AAL")
-    assert full.tradable[0, column] and not panel.tradable[0, column] and panel.tradable[1, column]
+    assert full.tradable[0, column] and not panel.buyable[0, column] and panel.buyable[1, column]
 
 
 @pytest.mark.realdata
