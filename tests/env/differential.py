@@ -89,7 +89,8 @@ def make_broker(case: Case, world: World, account: int) -> ReferenceBroker:
         value = values[account].item()
         if name in IN_BPS:
             settings[IN_BPS[name]] = value * 1e4
-        elif getattr(config, SETTING_OF.get(name, name)) is not None:
+        # Bars a year are left to the market's calendar unless they are set: that is a number, too.
+        elif name == "bars_per_year" or getattr(config, SETTING_OF.get(name, name)) is not None:
             settings[SETTING_OF.get(name, name)] = value
     optional = ("volume", "sessions", "delisted", "dividend", "split", "atr", "volatility", "adv", "buyable", *SCALES)
     names = list(dict.fromkeys(market.sectors))
