@@ -13,6 +13,7 @@ from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.provenance import Provenance, relate
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams, Observation
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
@@ -32,6 +33,7 @@ class Agent:
         step: update at which it was taken.
         chosen_on: first and last of the bars by whose score it was chosen among the agents of its run; empty if
             it was not.
+        calendar: of the training market; None if not known, as of agents of older versions.
     """
 
     params: AgentParams
@@ -44,6 +46,7 @@ class Agent:
     trained_to: str
     step: int
     chosen_on: tuple[str, ...] = ()
+    calendar: Calendar | None = None
 
     def known_tickers(self, symbols: Sequence[str]) -> list[str]:
         """Return those of the agent's tickers that the data has, in the agent's order.
@@ -53,7 +56,7 @@ class Agent:
         """
         have = set(symbols)
         known = [symbol for symbol in self.symbols if symbol in have]
-        missing = [symbol for symbol in self.symbols if symbol not in have]
+        missing = self.missing_tickers(symbols)
         if not known or (missing and self.network.torso.binds_assets):
             raise ValueError(
                 f"The data lacks {len(missing)} of the agent's {len(self.symbols)} tickers, such as"
@@ -61,11 +64,27 @@ class Agent:
             )
         return known
 
-    def provenance(self, first: Any, last: Any) -> Provenance:
-        """Return how a span, given by the times of its first and last bar, relates to training and choice."""
+    def missing_tickers(self, symbols: Sequence[str]) -> list[str]:
+        """Return those of the agent's tickers that the data does not have, in the agent's order."""
+        have = set(symbols)
+        return [symbol for symbol in self.symbols if symbol not in have]
+
+    def provenance(self, first: Any, last: Any, calendar: Calendar | None = None) -> Provenance:
+        """Return how a span relates to training and choice.
+
+        Args:
+            first, last: times of its first and last bar.
+            calendar: of its bars, to compare their length; not compared without it.
+        """
         chosen_on = (self.chosen_on[0], self.chosen_on[1]) if self.chosen_on else None
         trained_on = (self.trained_from, self.trained_to) if self.trained_to else None
-        return Provenance(relate((first, last), trained_on, chosen_on), trained_on, chosen_on, self.step)
+        relation = relate((first, last), trained_on, chosen_on)
+        return Provenance(relation, trained_on, chosen_on, self.step, self._other_bars(calendar))
+
+    def _other_bars(self, calendar: Calendar | None) -> tuple[str, str] | None:
+        if self.calendar is None or calendar is None or calendar.is_alike(self.calendar):
+            return None
+        return self.calendar.bar_length, calendar.bar_length
 
     def check_market(self, market: Market) -> None:
         """Make sure that the agent can act in a market.

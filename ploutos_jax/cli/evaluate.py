@@ -27,7 +27,7 @@ from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table
 from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
-from ploutos_jax.runs.settings import data_of_run
+from ploutos_jax.runs.settings import data_of_run, naming_run
 from ploutos_jax.train.checkpoints.export import load_agent
 
 
@@ -84,6 +84,10 @@ def main(args: list[str]) -> int:
     return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
 
 
+_SHOWN = 10
+"""Tickers that a line names."""
+
+
 class Run(NamedTuple):
     """A restored agent, its data, the whole market, and the bars of it to score on."""
 
@@ -100,7 +104,8 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(folder), tickers=(), **changes)
-    panel = read_panel(data)
+    with naming_run(folder if wanted.data is None else None, data):
+        panel = read_panel(data)
     panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
     market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)
     span = market.window(wanted.start, wanted.end)
@@ -111,14 +116,33 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
     return Run(agent, data, panel, market, span)
 
 
+def notes_of(run: Run) -> list[str]:
+    """Return what a person at the terminal should know of the bars before any figure."""
+    missing = run.agent.missing_tickers(run.panel.symbols)
+    if not missing:
+        return []
+    return [
+        f"Data: {run.data.data} lacks {_few(missing)} of the {len(run.agent.symbols)} tickers that the agent was"
+        f" trained on; scored on the other {len(run.agent.symbols) - len(missing)}."
+    ]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
 def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     """Return what a reader of the report should know about a run."""
+    missing = run.agent.missing_tickers(run.panel.symbols)
+    lacks = f"; lacks {_few(missing)} of the agent's {len(run.agent.symbols)}" if missing else ""
     place = f", agent {wanted.agent}" if wanted.agent else ""
     return {
         "checkpoint": f"{folder}{place}, update {run.agent.step}",
-        "data": f"{run.data.data}, {run.span.num_assets} tickers",
+        "data": f"{run.data.data}, {run.span.num_assets} tickers{lacks}",
         "actions": "greedy" if wanted.seed is None else f"sampled with seed {wanted.seed}",
-        "out_of_sample": describe_provenance(run.agent.provenance(run.span.times[0], run.span.times[-1])),
+        "out_of_sample": describe_provenance(
+            run.agent.provenance(run.span.times[0], run.span.times[-1], run.span.calendar)
+        ),
     }
 
 
@@ -133,6 +157,8 @@ def hold_benchmark(ticker: str | None, run: Run) -> Ledger | None:
 def score(wanted: Evaluation, folder: str) -> int:
     """Write the report of one run and print its figures."""
     run = read_run(wanted, folder)
+    for note in notes_of(run):
+        result_console().print(note, markup=False, soft_wrap=True)
     span = run.span
     benchmark = hold_benchmark(wanted.benchmark, run)
     ledger = backtest(run.agent, span, seed=wanted.seed)

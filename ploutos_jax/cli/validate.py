@@ -20,6 +20,7 @@ from rich.console import Console
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
 from ploutos_jax.cli.terminal import result_console
+from ploutos_jax.env.limits import describe_limits
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.inference.sharpe import read_trials
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -39,6 +40,8 @@ def main(args: list[str]) -> int:
     market, plan, notes = read_history(settings.data, validation)
     for note in notes:
         console.print(f"Data: {note}", style="dim")
+    for note in describe_limits(settings.env, market):
+        console.print(f"Rules: {note}")
     env = TradingEnv(settings.env)
     output, text = start_output(settings, validation)
     began = time.perf_counter()

@@ -113,6 +113,15 @@ class DataConfig:
         return default_folder() if self.feature_cache else None
 
     @property
+    def file(self) -> Path | None:
+        """The file or folder that bars are read from, or None where they are made."""
+        return None if self.is_synthetic or self.is_planted else Path(self.data.removeprefix(BOOTSTRAP))
+
+    def may_be_moved(self, before: "DataConfig") -> bool:
+        """Return whether this may be the same data at another place: both are files, read in the same way."""
+        return None not in (self.file, before.file) and self.is_bootstrap == before.is_bootstrap
+
+    @property
     def is_bootstrap(self) -> bool:
         return self.data.startswith(BOOTSTRAP)
 

@@ -1,9 +1,10 @@
 """Settings of a run from the command line: defaults, then a preset, then a YAML file, then flags."""
 
 import argparse
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,9 @@ from ploutos_jax.train.run.folder import CONFIG_FILE
 _STOPPING = {"minutes", "episodes", "until_converged"}
 _RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
+
+_CHECKED_LATER = {"rollout_length"}
+"""Settings that are compared with those of the checkpoint, where what was chosen without them is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,12 +195,36 @@ def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:
     return dataclasses.replace(merge(RunSettings(), stored, str(file)).data, **changes)
 
 
+@contextlib.contextmanager
+def naming_run(run_folder: Path | str | None, data: DataConfig) -> Iterator[None]:
+    """Let errors of reading a run's data say which run names it, and how to name another place, if it is gone.
+
+    Args:
+        run_folder: of the run whose configuration names the data; None where the person has named it.
+        data: what is read.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if run_folder is None or data.file is None or data.file.exists():
+            raise
+        raise ValueError(
+            f"{error} The run in {run_folder} names that file, seen from the folder that it was started in; if it has"
+            " moved, or this is another folder, say where it is with --data."
+        ) from None
+
+
 def differences(settings: RunSettings, run_folder: Path) -> list[str]:
-    """Return the settings that differ from those a run was started with, as `name: then -> now`."""
+    """Return the settings that differ from those a run was started with, as `name: then -> now`.
+
+    The path of a file may be another: whether the bars are those that the run was trained on is known once they are
+    read.
+    """
     file = str(run_folder / CONFIG_FILE)
-    before = _leaves(dataclasses.asdict(merge(RunSettings(), read_yaml(file), file)))
-    now = _leaves(dataclasses.asdict(settings))
-    return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in _RUN_ONLY]
+    stored = merge(RunSettings(), read_yaml(file), file)
+    before, now = (_leaves(dataclasses.asdict(one)) for one in (stored, settings))
+    same = _RUN_ONLY | _CHECKED_LATER | ({"data"} if settings.data.may_be_moved(stored.data) else set())
+    return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in same]
 
 
 def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def backtest(
     runner = _start(env, params, seed or 0, 1)
     sampled = seed is not None
     records = _play_agent(env, agent.network, span.num_bars - 1, sampled, agent.params, params, runner)
-    provenance = agent.provenance(span.times[0], span.times[-1])
+    provenance = agent.provenance(span.times[0], span.times[-1], span.calendar)
     return to_ledger(name, span, env.config, records, provenance=provenance)
 
 
