@@ -39,7 +39,7 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _CACHED_FROM_SECONDS)
     if device == "gpu" and not _finds_gpu():
         raise ValueError(
-            "device=gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"
+            "--device gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"
             " and check nvidia-smi, or use --device cpu."
         )
 

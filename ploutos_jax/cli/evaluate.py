@@ -17,6 +17,7 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
+from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -103,7 +104,7 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
     agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent)
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
-    data = data_of_run(Path(folder), tickers=(), **changes)
+    data = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
     with naming_run(folder if wanted.data is None else None, data):
         panel = read_panel(data)
     panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
@@ -176,7 +177,9 @@ def score(wanted: Evaluation, folder: str) -> int:
         ledger,
         others,
         benchmark=benchmark,
-        tickers=None if wanted.tickers is None else [ticker.strip() for ticker in wanted.tickers.split(",")],
+        tickers=None
+        if wanted.tickers is None
+        else expand_tickers([ticker.strip() for ticker in wanted.tickers.split(",")]),
         sectors=span.sectors,
         stress=stress,
         trials=trials,

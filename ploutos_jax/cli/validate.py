@@ -37,7 +37,7 @@ def main(args: list[str]) -> int:
     settings = parse_settings(rest)
     configure(settings.device, deterministic=settings.deterministic)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
-    market, plan, notes = read_history(settings.data, validation)
+    market, plan, notes, chosen_on = read_history(settings.data, validation)
     for note in notes:
         console.print(f"Data: {note}", style="dim")
     for note in describe_limits(settings.env, market):
@@ -70,7 +70,7 @@ def main(args: list[str]) -> int:
         console.print(f"Stopped; continue with the same command and --resume. Folds that are done are in {output}.")
         return 130 if interruption.interrupted else 0
 
-    paths = stitch_paths(plan, folds, market, settings.env)
+    paths = stitch_paths(plan, folds, market, settings.env, chosen_on=chosen_on)
     found = read_trials(output)
     trials = found.count
     verdicts = [judge(way, trials) for way in paths]

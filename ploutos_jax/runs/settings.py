@@ -13,6 +13,7 @@ import yaml
 
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
+from ploutos_jax.runs.older import translate_file, translate_flags
 from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
@@ -79,12 +80,12 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
         ValueError: naming the key, the value found and the nearest valid one.
         SystemExit: for `--help` (0) and flags that cannot be read (2).
     """
-    args = [_by_one_name(word) for word in args]
+    args = [_by_one_name(word) for word in translate_flags(args)]
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", default=None)
     early.add_argument("--config", default=None)
     known, _ = early.parse_known_args(args)
-    from_file = read_yaml(known.config) if known.config else {}
+    from_file = translate_file(read_yaml(known.config), known.config) if known.config else {}
     preset = known.preset or from_file.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown; {suggest(str(preset), PRESETS)}")

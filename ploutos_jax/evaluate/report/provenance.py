@@ -14,6 +14,12 @@ def describe_provenance(provenance: Provenance) -> str:
             f"Bars of another length than the agent was trained on ({now}; trained on {before}): what it learnt"
             f" need not apply to them. {alike.replace('Out of sample: ', 'Other bars: ')}"
         )
+    if provenance.relation == "cross_validated" and provenance.chosen_on is not None:
+        first, last = provenance.chosen_on
+        return (
+            "Each bar is played by an agent that neither trained nor was chosen on it, but the tickers were chosen from"
+            f" {first} to {last}, bars that are tested, so the figures flatter them."
+        )
     if provenance.relation == "cross_validated":
         return "Out of sample: each bar is played by an agent that neither trained nor was chosen on it."
     if provenance.trained_on is None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ploutos_jax.datasets.selection import most_traded
 from ploutos_jax.datasets.splits import Window
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
@@ -15,7 +16,7 @@ from ploutos_jax.evaluate.backtest.handover import combine, hand_over, play_segm
 from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.evaluate.inference.sharpe import count_trials
 from ploutos_jax.evaluate.metrics.summary import summarize, total_return
-from ploutos_jax.experiment.validation.config import ValidationConfig, most_traded
+from ploutos_jax.experiment.validation.config import ValidationConfig
 from ploutos_jax.experiment.validation.folds import fold_folder, run_folds, score_on
 from ploutos_jax.experiment.validation.result import (
     ALL_SEEDS,
