@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Key, Num, PRNGKeyArray
 
 from ploutos_jax.agents.acting import act_on
@@ -113,8 +114,28 @@ class Agent:
         own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
         return market.replace(sector=np.array(own, np.int32))
 
+    def _check_sectors(self, params: EnvParams) -> None:
+        market = params.market
+        if market is None or market.labels is None or not self.symbols or isinstance(params.sector_columns, Tracer):
+            return
+        members = np.asarray(params.sector_columns)
+        seen = np.where(members.any(axis=0), members.argmax(axis=0), NO_SECTOR)
+        trained = dict(zip(self.symbols, self.sectors, strict=True))
+        moved = [s for s, column in zip(market.symbols, seen, strict=True) if trained.get(s, column) != column]
+        if moved:
+            names = ", ".join(moved[:5]) + (" …" if len(moved) > 5 else "")
+            raise ValueError(
+                f"The agent was trained with other sectors of {names} than these params hold, so it would see another"
+                " account. Make them with"
+                " env.default_params(agent.with_own_sectors(market)), as backtest does."
+            )
+
     def act(self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None) -> Num[Array, " A"]:
-        """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key."""
+        """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key.
+
+        Raises:
+            ValueError: as `act_batch` does.
+        """
         batch = jax.tree.map(lambda x: x[None], observation)
         keys = None if key is None else key[None]
         return self.act_batch(batch, params, keys)[0]
@@ -122,5 +143,17 @@ class Agent:
     def act_batch(
         self, observation: Observation, params: EnvParams, keys: Key[Array, " E"] | None = None
     ) -> Num[Array, "E A"]:
-        """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them."""
+        """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them.
+
+        Args:
+            observation: of accounts in the market of `params`.
+            params: `env.default_params(agent.with_own_sectors(market))`, which is what `backtest` plays.
+            keys: to draw actions with; greedy ones without.
+
+        Raises:
+            ValueError: if the assets of `params` are in other sectors than those the agent was trained with, so that it
+                would see another account than `backtest` shows it. Not checked inside compiled code, nor of a market
+                without labels.
+        """
+        self._check_sectors(params)
         return act_on(self.network, self.params, params.market, observation, keys)

@@ -38,8 +38,8 @@ class Evaluation:
 
     Attributes:
         checkpoint: run folder, or folder of an exported policy.
-        compare: run folders to set side by side over the same bars, instead of one checkpoint; their folder names name
-            them.
+        compare: run folders to set side by side over the same bars of the assets that all of them have, instead of one
+            checkpoint; their folder names name them.
         output: report folder, created by this command.
         data: market file or folder, or `synthetic`; the data of the run without it.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
@@ -194,8 +194,12 @@ def score(wanted: Evaluation, folder: str) -> int:
 
 
 def compare(wanted: Evaluation) -> int:
-    """Write several runs side by side over the bars that all of them have, and print their figures."""
+    """Write several runs side by side over the bars and assets that all of them have, and print their figures."""
     read = {folder: read_run(wanted, folder) for folder in wanted.compare}
+    told = [note for run in read.values() for note in notes_of(run)]
+    read, left_out = on_common_assets(read)
+    for note in dict.fromkeys([*told, *left_out.values()]):
+        result_console().print(note, markup=False, soft_wrap=True)
     first = max(run.span.times[0] for run in read.values())
     last = min(run.span.times[-1] for run in read.values())
     read = {folder: run._replace(span=run.span.window(first, last)) for folder, run in read.items()}
@@ -210,11 +214,69 @@ def compare(wanted: Evaluation) -> int:
     others = baselines(one.market, one.agent.env_config, one.span.times[0], one.span.times[-1])
     benchmark = hold_benchmark(wanted.benchmark, one)
     others |= {benchmark.name: benchmark} if benchmark is not None else {}
-    facts = {name: facts_of(wanted, folder, run) for name, (folder, run) in zip(names, read.items(), strict=True)}
+    facts = {
+        name: facts_of(wanted, folder, run) | ({"assets": left_out[folder]} if folder in left_out else {})
+        for name, (folder, run) in zip(names, read.items(), strict=True)
+    }
     content = write_comparison(wanted.output, runs, others, facts=facts, overwrite=wanted.overwrite)
     samples = list(dict.fromkeys(one["out_of_sample"] for one in facts.values()))
     print_figures(" ".join(samples), runs | others, content["verdict"], wanted.output)
     return 0
+
+
+def on_common_assets(read: Mapping[str, Run]) -> tuple[dict[str, Run], dict[str, str]]:
+    """Return runs on the assets that all of them trade, and by folder what was left out of a run's own, in words.
+
+    Raises:
+        ValueError: if they have no asset in common, one is bound to assets that others lack, or the bars of a common
+            asset differ between the runs' data.
+    """
+    first, *rest = read.values()
+    common = [s for s in first.span.symbols if all(s in run.span.symbols for run in rest)]
+    if not common:
+        own = "; ".join(f"{folder}: {_few(list(run.span.symbols))}" for folder, run in read.items())
+        raise ValueError(
+            f"The runs have no asset in common ({own}), so their figures cannot stand side by side. Compare runs on the"
+            " same tickers, or name data with the tickers of all of them as --data."
+        )
+    kept, left_out = {}, {}
+    for folder, run in read.items():
+        extra = [symbol for symbol in run.span.symbols if symbol not in common]
+        if extra and run.agent.network.torso.binds_assets:
+            raise ValueError(
+                f"The run {folder} is bound to all of its assets (torso=flat), and others lack {_few(extra)} of them;"
+                " compare runs on the same tickers."
+            )
+        if extra:
+            left_out[folder] = (
+                f"The assets of the runs differ: all are scored on the {len(common)} that they share; {folder} was"
+                f" trained on {_few(extra)} too."
+            )
+        if list(run.span.symbols) != common and not run.agent.network.torso.binds_assets:
+            market = build_market(run.panel.select(common), list(run.agent.feature_names))
+            start, stop = (int(np.searchsorted(market.times, run.span.times[row])) for row in (0, -1))
+            run = run._replace(market=market, span=market.window(start, stop + 1))
+        kept[folder] = run
+    _check_same_bars(kept)
+    return kept, left_out
+
+
+def _check_same_bars(read: Mapping[str, Run]) -> None:
+    """Make sure that the runs' files hold the same closes of their common assets over their common dates."""
+    (one_folder, one), *rest = read.items()
+    for folder, run in rest:
+        _, mine, theirs = np.intersect1d(one.market.times, run.market.times, return_indices=True)
+        places = [run.market.symbols.index(symbol) for symbol in one.market.symbols]
+        closes = np.asarray(one.market.close)[mine], np.asarray(run.market.close)[theirs][:, places]
+        both = np.asarray(one.market.tradable)[mine] & np.asarray(run.market.tradable)[theirs][:, places]
+        apart = both & ~np.isclose(*closes)
+        if apart.any():
+            row, column = (int(each[0]) for each in np.nonzero(apart))
+            raise ValueError(
+                f"{one_folder} and {folder} have other bars of the same assets: the close of"
+                f" {one.market.symbols[column]} on {str(one.market.times[mine[row]])[:10]} differs. Name one file for"
+                " all of them as --data."
+            )
 
 
 def print_figures(sample: str, ledgers: Mapping[str, Ledger], verdict: str, output: str) -> None:

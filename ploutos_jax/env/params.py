@@ -33,7 +33,8 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
     warn_of_limits(config, market)
     rates, caps = config.schedule.resolve(np.asarray(market.sessions))
     arrays: dict[str, Any] = {
-        "market": jax.tree.map(jnp.asarray, market),
+        # Labels and names cost nothing here, and tell an agent which assets it sees.
+        "market": jax.tree.map(jnp.asarray, market).replace(labels=market.labels, feature_names=market.feature_names),
         "has_gaps": None if _is_full(market) else jnp.zeros((), bool),
         "starts": jnp.asarray(_episode_starts(market, config.episode_length)),
         "sector_columns": jnp.asarray(_sector_columns(market), dtype),

@@ -179,7 +179,9 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     The scores of the agents and the projection are added to the run's `summary.json`.
     """
     span = data.market if data.held_out is None else data.held_out
-    history = data.market if data.held_out is None else data.history
+    # In sample, the bars before the training span are still there for rules, where it is one span of the history.
+    is_one_span = data.draw is None and settings.data.spans is None
+    history = data.history if data.held_out is not None or is_one_span else data.market
     by_seed = [summarize(backtest(agent, span)) for agent in trained.agents]
     score, interval = (by_seed[0], {}) if len(by_seed) == 1 else mean_and_interval(by_seed)
     first, last = day(span, 0), day(span, -1)

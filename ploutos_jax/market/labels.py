@@ -24,6 +24,7 @@ class Labels:
         times: `[T]` datetime64[ns], the bar's date (daily) or start in UTC (intraday).
         notes: what a loader repaired or left out, one sentence each.
         calendar: returns in a year, bars in a session; None to find it from the times.
+        cut_off: bars that lay before the first one in the history that this was cut from.
     """
 
     symbols: tuple[str, ...]
@@ -31,9 +32,10 @@ class Labels:
     times: np.ndarray
     notes: tuple[str, ...] = ()
     calendar: Calendar | None = None
+    cut_off: int = 0
 
     def rows(self, window: slice) -> "Labels":
-        return dataclasses.replace(self, times=self.times[window])
+        return dataclasses.replace(self, times=self.times[window], cut_off=self.cut_off + window.start)
 
 
 class Labelled:
