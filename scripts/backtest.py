@@ -3,13 +3,18 @@
 import sys
 
 from ploutos_jax.cli.main import BACKTEST
+from ploutos_jax.cli.terminal import exit_codes
 
 
 def main(args: list[str]) -> int:
-    """Print the command that takes this one's place; return the exit code."""
-    print(f"Error: {BACKTEST}", file=sys.stderr)
-    return 2
+    """Refuse with the command that takes this one's place.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(BACKTEST)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    with exit_codes():
+        sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import ProgressBar, result_console
+from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.limits import describe_limits
 from ploutos_jax.experiment.run import ExperimentResult, day, prepared_output, read_data, score_agents, train_agents
@@ -45,7 +45,8 @@ def _run(settings: RunSettings, output: Path) -> int:
         return 130
     if trained.reason is not None:
         console.print(f"Stopped before the last update: {trained.reason}.")
-    result = score_agents(settings, data, trained, output)
+    with resumable(output):
+        result = score_agents(settings, data, trained, output)
     seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
     # Brings Matplotlib, which training does without.
     from ploutos_jax.evaluate.report.write import metrics_table

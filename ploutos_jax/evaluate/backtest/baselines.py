@@ -45,9 +45,9 @@ def warn_of_history(market: Market, first: int, rules: Mapping[str, Rule]) -> No
     a_year = round(market.calendar.bars_per_year)
     if waiting and cut_off and first < a_year:
         warnings.warn(
-            f"{', '.join(waiting)}: the market was cut from a longer one, and of the {a_year} bars of history that"
-            f" these rules look back {first} are left before the span, so they hold cash at first. Give the whole market"
-            f" and the span: baselines(market, config, {str(market.times[first])[:10]!r}), say.",
+            f"{', '.join(waiting)}: the market was cut from a longer one. These rules look back {a_year} bars, and"
+            f" {first} of that history are left before the span, so they hold cash at first. Give the whole market and"
+            f" the span: baselines(market, config, {str(market.times[first])[:10]!r}), say.",
             stacklevel=4,
         )
 
