@@ -63,7 +63,7 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float | Non
     for run in runs.values():
         rows = run.scored
         count += run.num_seeds * max(1, len(rows), _num_scored_checkpoints(run))
-        scores = [_sharpe_of(row) for row in rows]
+        scores = [score for row in rows for score in _sharpes_of(row)]
         if not scores or run.num_seeds > 1:  # rows hold the mean of the seeds, which scatters less than they do
             scores += [score.get("sharpe") for score in run.summary.get("score_by_seed", [])]
         a_year = run.periods_per_year if periods is None else periods
@@ -71,10 +71,14 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float | Non
     return Trials(count=count, sharpes=np.array(sharpes, np.float64), folders=tuple(runs))
 
 
-def _sharpe_of(row: Mapping[str, Any]) -> float | None:
-    """Return the held-out Sharpe ratio of a row of figures; before 0.3.0 it had no name of its own but the score's."""
+def _sharpes_of(row: Mapping[str, Any]) -> list[float | None]:
+    """Return the held-out Sharpe ratios of a row of figures: that of the run, or those of a fold's seeds.
+
+    None stands for an agent that never traded. Before 0.3.0 the ratio had no name of its own but the score's.
+    """
     name = f"{HELD_OUT_PREFIX}sharpe"
-    return row[name] if name in row else row.get(f"{HELD_OUT_PREFIX}score")
+    found = row[name] if name in row else row.get(f"{HELD_OUT_PREFIX}score")
+    return found if isinstance(found, list) else [found]
 
 
 def _num_scored_checkpoints(run: Run) -> int:
