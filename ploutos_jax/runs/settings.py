@@ -23,7 +23,7 @@ _STOPPING = {"minutes", "episodes", "until_converged"}
 _RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
 
-_CHECKED_LATER = {"rollout_length"}
+_CHECKED_LATER = {"rollout_length", "num_minibatches"}
 """Settings that are compared with those of the checkpoint, where what was chosen without them is known."""
 
 
