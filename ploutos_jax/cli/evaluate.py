@@ -28,7 +28,7 @@ from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table
 from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
-from ploutos_jax.runs.settings import data_of_run, naming_run
+from ploutos_jax.runs.settings import data_of_run, naming_source
 from ploutos_jax.train.checkpoints.export import load_agent
 
 
@@ -105,7 +105,7 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
-    with naming_run(folder if wanted.data is None else None, data):
+    with naming_source(f"The run in {folder}" if wanted.data is None else None, data):
         panel = read_panel(data)
     panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
     market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)

@@ -30,7 +30,7 @@ from ploutos_jax.evaluate.report.write import metrics_table, write_report
 from ploutos_jax.experiment.validation.config import History, ValidationConfig, read_history, start_output
 from ploutos_jax.experiment.validation.folds import run_folds
 from ploutos_jax.experiment.validation.result import fold_rows, judge, stitch_paths, write_result
-from ploutos_jax.runs.settings import RunSettings, parse_settings
+from ploutos_jax.runs.settings import RunSettings, naming_source, parse_settings, source_of
 
 
 def main(args: list[str]) -> int:
@@ -39,7 +39,8 @@ def main(args: list[str]) -> int:
     settings = parse_settings(rest)
     configure(settings.device, deterministic=settings.deterministic)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
-    history = read_history(settings.data, validation)
+    with naming_source(source_of(settings), settings.data):
+        history = read_history(settings.data, validation)
     for note in history.notes:
         console.print(f"Data: {note}", style="dim")
     for note in describe_limits(settings.env, history.market):

@@ -21,7 +21,7 @@ from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
-from ploutos_jax.runs.settings import RunSettings, differences, naming_run
+from ploutos_jax.runs.settings import RunSettings, differences, naming_source, source_of
 from ploutos_jax.train.early_stopping import StoppingRules
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.loop import Observer, train_seeds
@@ -133,7 +133,7 @@ def read_data(settings: RunSettings, output: Path) -> TrainingData:
     Raises:
         ValueError: if it cannot be; of a run that goes on the message names the run, and how to say where a file is.
     """
-    with naming_run(output if settings.resume else None, settings.data):
+    with naming_source(source_of(settings, output), settings.data):
         return read_training(settings.data, refresh=settings.train.market_refresh is not None)
 
 

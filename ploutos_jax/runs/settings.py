@@ -197,22 +197,32 @@ def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:
 
 
 @contextlib.contextmanager
-def naming_run(run_folder: Path | str | None, data: DataConfig) -> Iterator[None]:
-    """Let errors of reading a run's data say which run names it, and how to name another place, if it is gone.
+def naming_source(source: str | None, data: DataConfig) -> Iterator[None]:
+    """Let errors of reading data say what names a file that is gone, and how to name another place.
 
     Args:
-        run_folder: of the run whose configuration names the data; None where the person has named it.
+        source: such as "The run in checkpoints/run-1"; None where the person has named the file.
         data: what is read.
     """
     try:
         yield
     except (ValueError, OSError) as error:
-        if run_folder is None or data.file is None or data.file.exists():
+        if source is None or data.file is None or data.file.exists():
             raise
         raise ValueError(
-            f"{error} The run in {run_folder} names that file, seen from the folder that it was started in; if it has"
-            " moved, or this is another folder, say where it is with --data."
+            f"{error} {source} names that file, seen from the folder that it was started in; if it has moved, or this"
+            " is another folder, say where it is with --data."
         ) from None
+
+
+def source_of(settings: RunSettings, output: Path | None = None) -> str | None:
+    """Return what names the data of a command, for `naming_source`: the run that goes on, or the file of settings."""
+    if settings.resume and output is not None:
+        return f"The run in {output}"
+    if settings.config is None:
+        return None
+    base = merge(RunSettings(), translate_file(read_yaml(settings.config), settings.config), settings.config)
+    return settings.config if base.data.data == settings.data.data else None
 
 
 def differences(settings: RunSettings, run_folder: Path) -> list[str]:

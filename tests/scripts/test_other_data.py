@@ -52,6 +52,11 @@ def test_a_file_that_has_moved_is_named_with_its_run(run, tmp_path):
         outcome = call(script, words, tmp_path)
         assert outcome.code == 2 and "gone.csv" in outcome.message, script
         assert "The run in run names that file" in outcome.message and "--data" in outcome.message
+    for script in ("train", "validate"):
+        again = call(script, ["--config", "run/config.yaml", "--output", "new"], tmp_path)
+        assert again.code == 2 and "run/config.yaml names that file" in again.message, again.message
+        named = call(script, ["--config", "run/config.yaml", "--output", "new", "--data", "other.csv"], tmp_path)
+        assert named.code == 2 and "names that file" not in named.message, named.message
     named = call("evaluate", ["--checkpoint", "run", "--output", "report", "--data", "nowhere.csv"], tmp_path)
     assert named.code == 2 and "The run in" not in named.message
 
