@@ -158,7 +158,10 @@ TRAIN_CASES = {
     "nothing to resume": ("--output new --resume", "There is no run to resume in new"),
     "resume without checkpoint": ("--output no_steps --resume", "There is no checkpoint to resume from"),
     "resume with other settings": ("--output run --resume --num-epochs 2", "num_epochs: 4 -> 2"),
-    "resume on other data": ("--output run --resume --data others.csv", "data: bars.csv -> others.csv"),
+    "resume on other data": (
+        "--output run --resume --data others.csv",
+        "trained on other data: symbols was 3 names (AAA",
+    ),
 }
 
 
