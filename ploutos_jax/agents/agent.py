@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Key, Num, PRNGKeyArray
 
 from ploutos_jax.agents.acting import act_on
@@ -13,6 +14,7 @@ from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.provenance import Provenance, relate
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams, Observation
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
@@ -32,6 +34,7 @@ class Agent:
         step: update at which it was taken.
         chosen_on: first and last of the bars by whose score it was chosen among the agents of its run; empty if
             it was not.
+        calendar: of the training market; None if not known, as of agents of older versions.
     """
 
     params: AgentParams
@@ -44,6 +47,7 @@ class Agent:
     trained_to: str
     step: int
     chosen_on: tuple[str, ...] = ()
+    calendar: Calendar | None = None
 
     def known_tickers(self, symbols: Sequence[str]) -> list[str]:
         """Return those of the agent's tickers that the data has, in the agent's order.
@@ -53,7 +57,7 @@ class Agent:
         """
         have = set(symbols)
         known = [symbol for symbol in self.symbols if symbol in have]
-        missing = [symbol for symbol in self.symbols if symbol not in have]
+        missing = self.missing_tickers(symbols)
         if not known or (missing and self.network.torso.binds_assets):
             raise ValueError(
                 f"The data lacks {len(missing)} of the agent's {len(self.symbols)} tickers, such as"
@@ -61,11 +65,27 @@ class Agent:
             )
         return known
 
-    def provenance(self, first: Any, last: Any) -> Provenance:
-        """Return how a span, given by the times of its first and last bar, relates to training and choice."""
+    def missing_tickers(self, symbols: Sequence[str]) -> list[str]:
+        """Return those of the agent's tickers that the data does not have, in the agent's order."""
+        have = set(symbols)
+        return [symbol for symbol in self.symbols if symbol not in have]
+
+    def provenance(self, first: Any, last: Any, calendar: Calendar | None = None) -> Provenance:
+        """Return how a span relates to training and choice.
+
+        Args:
+            first, last: times of its first and last bar.
+            calendar: of its bars, to compare their length; not compared without it.
+        """
         chosen_on = (self.chosen_on[0], self.chosen_on[1]) if self.chosen_on else None
         trained_on = (self.trained_from, self.trained_to) if self.trained_to else None
-        return Provenance(relate((first, last), trained_on, chosen_on), trained_on, chosen_on, self.step)
+        relation = relate((first, last), trained_on, chosen_on)
+        return Provenance(relation, trained_on, chosen_on, self.step, self._other_bars(calendar))
+
+    def _other_bars(self, calendar: Calendar | None) -> tuple[str, str] | None:
+        if self.calendar is None or calendar is None or calendar.is_alike(self.calendar):
+            return None
+        return self.calendar.bar_length, calendar.bar_length
 
     def check_market(self, market: Market) -> None:
         """Make sure that the agent can act in a market.
@@ -94,8 +114,28 @@ class Agent:
         own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
         return market.replace(sector=np.array(own, np.int32))
 
+    def _check_sectors(self, params: EnvParams) -> None:
+        market = params.market
+        if market is None or market.labels is None or not self.symbols or isinstance(params.sector_columns, Tracer):
+            return
+        members = np.asarray(params.sector_columns)
+        seen = np.where(members.any(axis=0), members.argmax(axis=0), NO_SECTOR)
+        trained = dict(zip(self.symbols, self.sectors, strict=True))
+        moved = [s for s, column in zip(market.symbols, seen, strict=True) if trained.get(s, column) != column]
+        if moved:
+            names = ", ".join(moved[:5]) + (" …" if len(moved) > 5 else "")
+            raise ValueError(
+                f"The agent was trained with other sectors of {names} than these params hold, so it would see another"
+                " account. Make them with"
+                " env.default_params(agent.with_own_sectors(market)), as backtest does."
+            )
+
     def act(self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None) -> Num[Array, " A"]:
-        """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key."""
+        """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key.
+
+        Raises:
+            ValueError: as `act_batch` does.
+        """
         batch = jax.tree.map(lambda x: x[None], observation)
         keys = None if key is None else key[None]
         return self.act_batch(batch, params, keys)[0]
@@ -103,5 +143,17 @@ class Agent:
     def act_batch(
         self, observation: Observation, params: EnvParams, keys: Key[Array, " E"] | None = None
     ) -> Num[Array, "E A"]:
-        """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them."""
+        """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them.
+
+        Args:
+            observation: of accounts in the market of `params`.
+            params: `env.default_params(agent.with_own_sectors(market))`, which is what `backtest` plays.
+            keys: to draw actions with; greedy ones without.
+
+        Raises:
+            ValueError: if the assets of `params` are in other sectors than those the agent was trained with, so that it
+                would see another account than `backtest` shows it. Not checked inside compiled code, nor of a market
+                without labels.
+        """
+        self._check_sectors(params)
         return act_on(self.network, self.params, params.market, observation, keys)

@@ -25,18 +25,29 @@ class Provenance:
             among the agents of its run, `cross_validated` scores each bar by an agent that neither trained nor was
             chosen on it; `unknown` says nothing.
         trained_on: dates of the training bars, if they are known and are the same for every scored bar.
-        chosen_on: dates of the bars by whose score the agent was chosen, if it was.
+        chosen_on: dates of the bars by whose score the agent was chosen, if it was; of `cross_validated` accounts, of
+            those by which the tickers of all folds were chosen, where folds test some of them.
         update: of training after which the agent was taken, if there is one agent.
+        other_bars: lengths of the bars of training and of those scored, such as "daily bars" and "intraday bars, 24 a
+            session", where they differ; None where they do not, or that is not known.
     """
 
     relation: Relation = "unknown"
     trained_on: DateSpan | None = None
     chosen_on: DateSpan | None = None
     update: int | None = None
+    other_bars: tuple[str, str] | None = None
 
     @property
     def sample(self) -> Sample:
-        """Whether the scored bars lie outside those of training; `unknown` too where the agent was chosen on them."""
+        """Whether the scored bars lie outside those of training.
+
+        `unknown` too where the agent was chosen on them, or where they are of another length than it was trained on.
+        """
+        if self.other_bars is not None and self.relation != "overlaps_training":
+            return "unknown"
+        if self.relation == "cross_validated" and self.chosen_on is not None:
+            return "unknown"
         if self.relation in ("after_training", "before_training", "cross_validated"):
             return "out_of_sample"
         return "in_sample" if self.relation == "overlaps_training" else "unknown"

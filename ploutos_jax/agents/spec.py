@@ -13,6 +13,7 @@ from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, Runni
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
@@ -55,16 +56,21 @@ def describe_agent(agent: Agent) -> dict[str, Any]:
         "trained_to": agent.trained_to,
         "sectors": list(agent.sectors),
         "chosen_on": list(agent.chosen_on),
+        "calendar": None if agent.calendar is None else dataclasses.asdict(agent.calendar),
         "step": agent.step,
     }
 
 
 def describe_labels(market: Market) -> dict[str, Any]:
-    """Return the names of a training market: `symbols`, `trained_from`, `trained_to`; empty without labels."""
+    """Return names and calendar of a training market: `symbols`, `trained_from`, `trained_to`, `calendar`.
+
+    Empty without labels.
+    """
     if market.labels is None:
-        return {"symbols": [], "trained_from": "", "trained_to": ""}
+        return {"symbols": [], "trained_from": "", "trained_to": "", "calendar": None}
     first, last = (name_moment(market.times[row]) for row in (0, -1))
-    return {"symbols": list(market.symbols), "trained_from": first, "trained_to": last}
+    calendar = dataclasses.asdict(market.calendar)
+    return {"symbols": list(market.symbols), "trained_from": first, "trained_to": last, "calendar": calendar}
 
 
 def check_format(meta: Mapping[str, Any], place: object) -> None:
@@ -92,7 +98,18 @@ def agent_from(meta: Mapping[str, Any], params: AgentParams, step: int) -> Agent
         trained_to=meta["trained_to"],
         step=step,
         chosen_on=tuple(meta.get("chosen_on") or ()),
+        calendar=_calendar_from(meta.get("calendar")),
     )
+
+
+def _calendar_from(stored: Any) -> Calendar | None:
+    """Return a calendar as it was stored; None where it was not, or by a version that knows others."""
+    if not isinstance(stored, Mapping):
+        return None
+    try:
+        return Calendar(**stored)
+    except (TypeError, ValueError):
+        return None
 
 
 def network_from(meta: Mapping[str, Any]) -> Network:

@@ -1,9 +1,12 @@
 """Where JAX runs and what it keeps: device, determinism, cache of compiled programs. To be set before JAX starts."""
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
+
+from ploutos_jax.env.limits import LimitsWarning
 
 _CACHED_FROM_SECONDS = 0.1
 """Programs that take longer to compile are kept: many small ones make up half of a start."""
@@ -23,6 +26,8 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
     Raises:
         ValueError: if a GPU is asked for and JAX finds none.
     """
+    # Commands print what rules rule out as lines of their own.
+    warnings.simplefilter("ignore", LimitsWarning)
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DETERMINISTIC_FLAG}".strip()
     if device == "cpu":
@@ -34,7 +39,7 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _CACHED_FROM_SECONDS)
     if device == "gpu" and not _finds_gpu():
         raise ValueError(
-            "device=gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"
+            "--device gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"
             " and check nvidia-smi, or use --device cpu."
         )
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
 from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
 
@@ -22,7 +23,8 @@ class DownloadSettings:
     """Download bars into a Parquet file, or join new ones to it.
 
     Attributes:
-        tickers: SP500 for the members of today, or tickers with commas between them, as the vendor writes them.
+        tickers: SP500 for the members of today, or tickers with commas between them, as the vendor writes them;
+            `momentum`, `tech`, `indices` and `sectors` stand for the lists of docs/presets.md.
         output: the Parquet file; one that exists is updated.
         period: how far back new tickers go, such as 60d, 18mo, 5y, ytd or max.
         interval: of a bar; the vendor serves intraday bars of the last days only (1m of about a week).
@@ -48,7 +50,7 @@ def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     settings = tyro.cli(DownloadSettings, args=args)
     request = Request(
-        tickers=("SP500",) if settings.tickers.strip() == "SP500" else tuple(split_tickers(settings.tickers)),
+        tickers=("SP500",) if settings.tickers.strip() == "SP500" else _split(settings.tickers),
         output=Path(settings.output),
         period=settings.period,
         interval=settings.interval,
@@ -81,6 +83,12 @@ def main(args: list[str]) -> int:
         )
     _tell(outcome, request, console, quiet=settings.quiet)
     return 130 if outcome.interrupted else 0
+
+
+def _split(tickers: str) -> tuple[str, ...]:
+    """Return the tickers of a list with commas; names of universes are looked up in small letters, as written."""
+    words = expand_tickers([word.strip() for word in tickers.split(",")])
+    return tuple(split_tickers(",".join(words)))
 
 
 def _tell(outcome: Outcome, request: Request, console: Console, *, quiet: bool) -> None:

@@ -17,6 +17,7 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
+from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
 from ploutos_jax.evaluate.ledger import Ledger
@@ -28,7 +29,7 @@ from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table
 from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
-from ploutos_jax.runs.settings import data_of_run
+from ploutos_jax.runs.settings import data_of_run, naming_source
 from ploutos_jax.train.checkpoints.export import load_agent
 
 
@@ -38,8 +39,8 @@ class Evaluation:
 
     Attributes:
         checkpoint: run folder, or folder of an exported policy.
-        compare: run folders to set side by side over the same bars, instead of one checkpoint; their folder names name
-            them.
+        compare: run folders to set side by side over the same bars of the assets that all of them have, instead of one
+            checkpoint; their folder names name them.
         output: report folder, created by this command.
         data: market file or folder, or `synthetic`; the data of the run without it.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
@@ -85,6 +86,10 @@ def main(args: list[str]) -> int:
     return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
 
 
+_SHOWN = 10
+"""Tickers that a line names."""
+
+
 class Run(NamedTuple):
     """A restored agent, its data, the whole market, and the bars of it to score on."""
 
@@ -100,8 +105,9 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
     agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent)
     given = {"data": wanted.data, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
-    data = data_of_run(Path(folder), tickers=(), **changes)
-    panel = read_panel(data)
+    data = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
+    with naming_source(f"The run in {folder}" if wanted.data is None else None, data):
+        panel = read_panel(data)
     panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
     market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)
     span = market.window(wanted.start, wanted.end)
@@ -112,15 +118,34 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
     return Run(agent, data, panel, market, span)
 
 
+def notes_of(run: Run) -> list[str]:
+    """Return what a person at the terminal should know of the bars before any figure."""
+    missing = run.agent.missing_tickers(run.panel.symbols)
+    if not missing:
+        return []
+    return [
+        f"Data: {run.data.data} lacks {_few(missing)} of the {len(run.agent.symbols)} tickers that the agent was"
+        f" trained on; scored on the other {len(run.agent.symbols) - len(missing)}."
+    ]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
 def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     """Return what a reader of the report should know about a run."""
+    missing = run.agent.missing_tickers(run.panel.symbols)
+    lacks = f"; lacks {_few(missing)} of the agent's {len(run.agent.symbols)}" if missing else ""
     place = f", agent {wanted.agent}" if wanted.agent else ""
     return {
         "checkpoint": f"{folder}{place}, update {run.agent.step}",
-        "data": f"{run.data.data}, {run.span.num_assets} tickers",
+        "data": f"{run.data.data}, {run.span.num_assets} tickers{lacks}",
         "costs": describe_costs(run.agent.env_config, run.span),
         "actions": "greedy" if wanted.seed is None else f"sampled with seed {wanted.seed}",
-        "out_of_sample": describe_provenance(run.agent.provenance(run.span.times[0], run.span.times[-1])),
+        "out_of_sample": describe_provenance(
+            run.agent.provenance(run.span.times[0], run.span.times[-1], run.span.calendar)
+        ),
     }
 
 
@@ -135,6 +160,8 @@ def hold_benchmark(ticker: str | None, run: Run) -> Ledger | None:
 def score(wanted: Evaluation, folder: str) -> int:
     """Write the report of one run and print its figures."""
     run = read_run(wanted, folder)
+    for note in notes_of(run):
+        result_console().print(note, markup=False, soft_wrap=True)
     span = run.span
     for note in run.market.notes:
         result_console().print(f"Data: {note}", style="dim", markup=False)
@@ -154,7 +181,9 @@ def score(wanted: Evaluation, folder: str) -> int:
         ledger,
         others,
         benchmark=benchmark,
-        tickers=None if wanted.tickers is None else [ticker.strip() for ticker in wanted.tickers.split(",")],
+        tickers=None
+        if wanted.tickers is None
+        else expand_tickers([ticker.strip() for ticker in wanted.tickers.split(",")]),
         sectors=span.sectors,
         stress=stress,
         trials=trials,
@@ -169,8 +198,12 @@ def score(wanted: Evaluation, folder: str) -> int:
 
 
 def compare(wanted: Evaluation) -> int:
-    """Write several runs side by side over the bars that all of them have, and print their figures."""
+    """Write several runs side by side over the bars and assets that all of them have, and print their figures."""
     read = {folder: read_run(wanted, folder) for folder in wanted.compare}
+    told = [note for run in read.values() for note in notes_of(run)]
+    read, left_out = on_common_assets(read)
+    for note in dict.fromkeys([*told, *left_out.values()]):
+        result_console().print(note, markup=False, soft_wrap=True)
     first = max(run.span.times[0] for run in read.values())
     last = min(run.span.times[-1] for run in read.values())
     read = {folder: run._replace(span=run.span.window(first, last)) for folder, run in read.items()}
@@ -185,11 +218,69 @@ def compare(wanted: Evaluation) -> int:
     others = baselines(one.market, one.agent.env_config, one.span.times[0], one.span.times[-1])
     benchmark = hold_benchmark(wanted.benchmark, one)
     others |= {benchmark.name: benchmark} if benchmark is not None else {}
-    facts = {name: facts_of(wanted, folder, run) for name, (folder, run) in zip(names, read.items(), strict=True)}
+    facts = {
+        name: facts_of(wanted, folder, run) | ({"assets": left_out[folder]} if folder in left_out else {})
+        for name, (folder, run) in zip(names, read.items(), strict=True)
+    }
     content = write_comparison(wanted.output, runs, others, facts=facts, overwrite=wanted.overwrite)
     samples = list(dict.fromkeys(one["out_of_sample"] for one in facts.values()))
     print_figures(" ".join(samples), runs | others, content["verdict"], wanted.output)
     return 0
+
+
+def on_common_assets(read: Mapping[str, Run]) -> tuple[dict[str, Run], dict[str, str]]:
+    """Return runs on the assets that all of them trade, and by folder what was left out of a run's own, in words.
+
+    Raises:
+        ValueError: if they have no asset in common, one is bound to assets that others lack, or the bars of a common
+            asset differ between the runs' data.
+    """
+    first, *rest = read.values()
+    common = [s for s in first.span.symbols if all(s in run.span.symbols for run in rest)]
+    if not common:
+        own = "; ".join(f"{folder}: {_few(list(run.span.symbols))}" for folder, run in read.items())
+        raise ValueError(
+            f"The runs have no asset in common ({own}), so their figures cannot stand side by side. Compare runs on the"
+            " same tickers, or name data with the tickers of all of them as --data."
+        )
+    kept, left_out = {}, {}
+    for folder, run in read.items():
+        extra = [symbol for symbol in run.span.symbols if symbol not in common]
+        if extra and run.agent.network.torso.binds_assets:
+            raise ValueError(
+                f"The run {folder} is bound to all of its assets (torso=flat), and others lack {_few(extra)} of them;"
+                " compare runs on the same tickers."
+            )
+        if extra:
+            left_out[folder] = (
+                f"The assets of the runs differ: all are scored on the {len(common)} that they share; {folder} was"
+                f" trained on {_few(extra)} too."
+            )
+        if list(run.span.symbols) != common and not run.agent.network.torso.binds_assets:
+            market = build_market(run.panel.select(common), list(run.agent.feature_names))
+            start, stop = (int(np.searchsorted(market.times, run.span.times[row])) for row in (0, -1))
+            run = run._replace(market=market, span=market.window(start, stop + 1))
+        kept[folder] = run
+    _check_same_bars(kept)
+    return kept, left_out
+
+
+def _check_same_bars(read: Mapping[str, Run]) -> None:
+    """Make sure that the runs' files hold the same closes of their common assets over their common dates."""
+    (one_folder, one), *rest = read.items()
+    for folder, run in rest:
+        _, mine, theirs = np.intersect1d(one.market.times, run.market.times, return_indices=True)
+        places = [run.market.symbols.index(symbol) for symbol in one.market.symbols]
+        closes = np.asarray(one.market.close)[mine], np.asarray(run.market.close)[theirs][:, places]
+        both = np.asarray(one.market.tradable)[mine] & np.asarray(run.market.tradable)[theirs][:, places]
+        apart = both & ~np.isclose(*closes)
+        if apart.any():
+            row, column = (int(each[0]) for each in np.nonzero(apart))
+            raise ValueError(
+                f"{one_folder} and {folder} have other bars of the same assets: the close of"
+                f" {one.market.symbols[column]} on {str(one.market.times[mine[row]])[:10]} differs. Name one file for"
+                " all of them as --data."
+            )
 
 
 def print_figures(sample: str, ledgers: Mapping[str, Ledger], verdict: str, output: str) -> None:

@@ -20,6 +20,12 @@ COMMANDS = {
 }
 """Each is the module of that name next to this one."""
 
+BACKTEST = (
+    "a run is played over bars by: python scripts/evaluate.py --checkpoint RUN --data FILE --output REPORT (installed:"
+    " ploutos evaluate ...); RUN is the folder that training wrote, in the place of --model."
+)
+"""What to type in the place of the backtest command of older systems."""
+
 _BAD_INPUT, _INTERRUPTED = 2, 130
 
 
@@ -70,6 +76,8 @@ def _usage() -> str:
 def _complain(name: str) -> str:
     if not name:
         return _usage()
+    if name == "backtest":
+        return f"Error: {BACKTEST}"
     known = ", ".join(COMMANDS)
     if name.startswith("-"):
         return f"Error: option {name} is unknown before a command; the commands are {known}, see ploutos --help."

@@ -141,6 +141,20 @@ def exit_codes() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def resumable(output: Path) -> Iterator[None]:
+    """Let Ctrl+C and SIGTERM say how to go on with a run whose folder holds what is finished of it; exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True, soft_wrap=True).print(
+            f"Interrupted; continue with the same command and --resume. What is finished lies in {output}.",
+            markup=False,
+            highlight=False,
+        )
+        sys.exit(130)
+
+
 def _stop_on_sigterm() -> Any:
     """Let SIGTERM end the process as Ctrl+C does; return what was to happen before, None outside the main thread."""
     if threading.current_thread() is not threading.main_thread():

@@ -7,28 +7,37 @@ ploutos train --help                          every setting
 
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import ProgressBar, result_console
-from ploutos_jax.datasets.training import TrainingData, read_training
+from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable
+from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
-from ploutos_jax.experiment.run import ExperimentResult, day, prepare_output, score_agents, train_agents
-from ploutos_jax.runs.settings import parse_settings
+from ploutos_jax.env.limits import describe_limits
+from ploutos_jax.experiment.run import ExperimentResult, day, prepared_output, read_data, score_agents, train_agents
+from ploutos_jax.runs.settings import RunSettings, parse_settings
 
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     settings = parse_settings(args)
-    output = prepare_output(settings)
+    with prepared_output(settings) as output:
+        return _run(settings, output)
+
+
+def _run(settings: RunSettings, output: Path) -> int:
+    """Train and score, telling both; return the exit code."""
     configure(settings.device, deterministic=settings.deterministic)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
-    data = read_training(settings.data, refresh=settings.train.market_refresh is not None)
+    data = read_data(settings, output)
     for note in data.market.notes:
         console.print(f"Data: {note}", style="dim")
+    for note in describe_limits(settings.env, data.market):
+        console.print(f"Rules: {note}")
     console.print(_describe(data))
     console.print(f"Costs beside spread and slippage: {describe_costs(settings.env, data.market)}.")
     with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
@@ -38,7 +47,8 @@ def main(args: list[str]) -> int:
         return 130
     if trained.reason is not None:
         console.print(f"Stopped before the last update: {trained.reason}.")
-    result = score_agents(settings, data, trained, output)
+    with resumable(output):
+        result = score_agents(settings, data, trained, output)
     seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
     # Brings Matplotlib, which training does without.
     from ploutos_jax.evaluate.report.write import metrics_table

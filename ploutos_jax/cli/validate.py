@@ -11,6 +11,7 @@ import os
 import platform
 import shlex
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,15 +20,17 @@ from rich.console import Console
 
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import result_console
+from ploutos_jax.cli.terminal import result_console, resumable
+from ploutos_jax.env.limits import describe_limits
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.inference.sharpe import read_trials
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.write import metrics_table, write_report
-from ploutos_jax.experiment.validation.config import ValidationConfig, read_history, start_output
+from ploutos_jax.experiment.validation.config import History, ValidationConfig, read_history, start_output
 from ploutos_jax.experiment.validation.folds import run_folds
 from ploutos_jax.experiment.validation.result import fold_rows, judge, stitch_paths, write_result
-from ploutos_jax.runs.settings import RunSettings, parse_settings
+from ploutos_jax.runs.settings import RunSettings, naming_source, parse_settings, source_of
 
 
 def main(args: list[str]) -> int:
@@ -36,11 +39,30 @@ def main(args: list[str]) -> int:
     settings = parse_settings(rest)
     configure(settings.device, deterministic=settings.deterministic)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
-    market, plan, notes = read_history(settings.data, validation)
-    for note in notes:
+    with naming_source(source_of(settings), settings.data):
+        history = read_history(settings.data, validation)
+    for note in history.notes:
         console.print(f"Data: {note}", style="dim")
+    for note in describe_limits(settings.env, history.market):
+        console.print(f"Rules: {note}")
     env = TradingEnv(settings.env)
     output, text = start_output(settings, validation)
+    with resumable(output):
+        return _run(args, settings, validation, history, env, output, text, console)
+
+
+def _run(
+    args: list[str],
+    settings: RunSettings,
+    validation: ValidationConfig,
+    history: History,
+    env: TradingEnv,
+    output: Path,
+    text: str,
+    console: Console,
+) -> int:
+    """Train what is missing, and write the result down; return the exit code."""
+    market, plan, notes, chosen_on = history
     began = time.perf_counter()
     console.print(
         f"{len(plan.splits)} folds of {market.num_assets} assets, {market.num_features} features,"
@@ -67,7 +89,7 @@ def main(args: list[str]) -> int:
         console.print(f"Stopped; continue with the same command and --resume. Folds that are done are in {output}.")
         return 130 if interruption.interrupted else 0
 
-    paths = stitch_paths(plan, folds, market, settings.env)
+    paths = stitch_paths(plan, folds, market, settings.env, chosen_on=chosen_on)
     found = read_trials(output)
     trials = found.count
     verdicts = [judge(way, trials) for way in paths]
@@ -79,7 +101,8 @@ def main(args: list[str]) -> int:
     others = {other: one for other, one in first.strategies.items() if other != name} | first.baselines
     write_report(output / "report", ledger, others, trials=found, facts=facts, overwrite=True)
     final = result_console()
-    final.print(f"\nOut of sample, {str(ledger.times[0])[:10]} to {str(ledger.times[-1])[:10]}, net of costs:")
+    sample = describe_provenance(ledger.provenance)
+    final.print(f"\n{sample} Net of costs, {str(ledger.times[0])[:10]} to {str(ledger.times[-1])[:10]}:", markup=False)
     shown = {**first.strategies, **first.baselines}
     final.print(metrics_table({each: summarize(one) for each, one in shown.items()}))
     final.print(f"\nIn full: {output / 'summary.md'} and {output / 'report' / 'report.html'}")

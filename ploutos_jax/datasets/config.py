@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ploutos_jax.datasets.selection import expand_tickers, most_traded, read_spans, training_rows
+from ploutos_jax.datasets.splits import Window, cut
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.cache import default_folder
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
@@ -37,11 +39,15 @@ class DataConfig:
             from one into the next, and the last of them are kept for scoring.
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
-        holdout: share of the last bars kept for scoring when `end` is not given.
+        spans: several spans to train on instead of `start` and `end`, such as
+            2019-01-01..2021-12-31,2023-01-01..2024-12-31; no episode reaches from one into the next, and the bars after
+            the last are kept for scoring.
+        holdout: share of the last bars kept for scoring when neither `end` nor `spans` is given.
         eval_start: first date of the bars that the agent is scored on during training; by default those kept for
             scoring.
         eval_end: last date of them.
-        tickers: use these only.
+        tickers: use these only; `momentum`, `tech`, `indices` and `sectors` stand for the lists of docs/presets.md.
+        liquid: use only so many tickers, those that traded most dollars (median of a bar) on the training bars.
         universe: CSV of ticker, start, end: a ticker trades only while it is a member.
         sectors: CSV of ticker and sector.
         features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
@@ -63,10 +69,12 @@ class DataConfig:
     paths: int = 1
     start: str | None = None
     end: str | None = None
+    spans: str | None = None
     holdout: float = 0.2
     eval_start: str | None = None
     eval_end: str | None = None
     tickers: tuple[str, ...] = ()
+    liquid: int | None = None
     universe: str | None = None
     sectors: str | None = None
     features: str | None = None
@@ -82,6 +90,20 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check_span(self, "start", "end")
         _check_span(self, "eval_start", "eval_end")
+        object.__setattr__(self, "tickers", expand_tickers(self.tickers))
+        if self.liquid is not None and self.liquid < 1:
+            raise ValueError(f"liquid={self.liquid} must be at least 1 ticker.")
+        if self.liquid is not None and self.file is None:
+            raise ValueError(f"liquid={self.liquid} needs tickers of a file; {self.data} makes as many as are wanted.")
+        if self.spans is not None:
+            read_spans(self.spans)
+            if self.start is not None or self.end is not None:
+                raise ValueError("spans take the place of start and end: give one or the other.")
+            if self.is_bootstrap or self.stress_prob:
+                raise ValueError(
+                    f"spans={self.spans!r}: bars are resampled and stressed from one stretch of a history; give start"
+                    " and end instead."
+                )
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout={self.holdout} must lie in [0, 1): it is the share of bars kept for scoring.")
         if not 0 <= self.stress_prob <= 1:
@@ -113,6 +135,15 @@ class DataConfig:
         return default_folder() if self.feature_cache else None
 
     @property
+    def file(self) -> Path | None:
+        """The file or folder that bars are read from, or None where they are made."""
+        return None if self.is_synthetic or self.is_planted else Path(self.data.removeprefix(BOOTSTRAP))
+
+    def may_be_moved(self, before: "DataConfig") -> bool:
+        """Return whether this may be the same data at another place: both are files, read in the same way."""
+        return None not in (self.file, before.file) and self.is_bootstrap == before.is_bootstrap
+
+    @property
     def is_bootstrap(self) -> bool:
         return self.data.startswith(BOOTSTRAP)
 
@@ -126,23 +157,25 @@ class DataConfig:
 
 
 def read_panel(config: DataConfig) -> Panel:
-    """Return the whole panel of a description, `start` and `end` not applied, so that features have their history.
+    """Return the whole panel of a description, spans not applied, so that features have their history.
 
     Raises:
         ValueError: naming what cannot be read; see `files.load_panel`.
     """
     if config.is_synthetic or config.is_planted:
         panel = _made_panel(config)
-        return panel.select(config.tickers) if config.tickers else panel
-    return load_panel(
-        config.data.removeprefix(BOOTSTRAP),
-        tickers=config.tickers or None,
-        universe=config.universe,
-        sectors=config.sectors,
-        exchange_timezone=config.exchange_timezone,
-        exchange=config.exchange,
-        periods_per_year=config.periods_per_year,
-    )
+        panel = panel.select(config.tickers) if config.tickers else panel
+    else:
+        panel = load_panel(
+            config.data.removeprefix(BOOTSTRAP),
+            tickers=config.tickers or None,
+            universe=config.universe,
+            sectors=config.sectors,
+            exchange_timezone=config.exchange_timezone,
+            exchange=config.exchange,
+            periods_per_year=config.periods_per_year,
+        )
+    return panel if config.liquid is None else _liquid(panel, config, config.liquid)
 
 
 def read_market(config: DataConfig, features: Any = None) -> Market:
@@ -172,12 +205,12 @@ def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | N
     Raises:
         ValueError: if no bar lies between `start` and `end`, or the features are past their warm-up in none of them.
     """
-    rows = market.find_rows(config.start, config.end)
-    stop = rows.stop
-    if config.end is None and config.holdout > 0:
-        stop = max(rows.start + 1, round(rows.stop - config.holdout * (rows.stop - rows.start)))
+    rows = training_rows(market, config)
+    stop = rows[-1].stop
     _check_warm_up(market, stop)
-    return market.window(rows.start, stop), _from_row(market, stop - 1)
+    if len(rows) == 1:
+        return market.window(rows[0].start, stop), _from_row(market, stop - 1)
+    return cut(market, [Window(each.start, each.stop) for each in rows]), _from_row(market, stop - 1)
 
 
 def market_to_score(market: Market, config: DataConfig) -> Market | None:
@@ -250,6 +283,22 @@ def _check_warm_up(market: Market, stop: int) -> None:
         f"features: {slowest} needs {needed} bars to warm up, but up to the last training bar no asset has more than"
         f" {longest}, so the features would never be complete. {advice}"
     )
+
+
+def _liquid(panel: Panel, config: DataConfig, count: int) -> Panel:
+    """Return the panel of the tickers that traded most dollars on the training bars, with a note that says so."""
+    if count >= panel.num_assets:
+        return panel
+    rows = training_rows(panel, config)
+    symbols = most_traded(panel.window(rows[0].start, rows[-1].stop), count)
+    first, last = (name_moment(panel.times[row]) for row in (rows[0].start, rows[-1].stop - 1))
+    note = (
+        f"Of {panel.num_assets} tickers the {len(symbols)} that traded most dollars from {first} to {last}, up to the"
+        " last training bar."
+    )
+    chosen = panel.select(symbols)
+    labels = chosen.labels
+    return chosen if labels is None else chosen.replace(labels=dataclasses.replace(labels, notes=(*labels.notes, note)))
 
 
 def _from_row(market: Market, row: int) -> Market | None:

@@ -64,6 +64,8 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
     Raises:
         ValueError: if the data cannot be read, or cannot be what is asked for.
     """
+    if config.spans is not None and refresh:
+        raise ValueError(f"spans={config.spans!r}: a market that is redrawn has no dates; leave one of them out.")
     features = default_features(config)
     key = jax.random.key(_STREAM_KEY)
     if config.is_bootstrap:

@@ -33,7 +33,8 @@ class EnvConfig:
         fill: when orders decided at close t fill: `next_open`, `next_close`, or `same_close` (for comparison with
             other engines: it trades at the price it has seen).
         buy_pct: share of equity that one buy order spends.
-        max_position_pct: largest share of equity in one asset that a buy may reach.
+        max_position_pct: largest share of equity in one asset that a buy may reach; without it a quarter, of fewer than
+            twelve assets three times an equal part, at most all.
         max_sector_pct: largest share of equity in one sector that buys may reach.
         sizing: how large a discrete buy is: `fixed` share `buy_pct`; `volatility` is `buy_pct` of an asset with the
             target volatility, less of a wilder one; `atr` loses `risk_pct` of equity in a move of `risk_atr` ATR.
@@ -105,7 +106,7 @@ class EnvConfig:
 
     fill: Literal["next_open", "next_close", "same_close"] = "next_open"
     buy_pct: float = 0.10
-    max_position_pct: float = 0.25
+    max_position_pct: float | None = None
     max_sector_pct: float | None = None
     sizing: Literal["fixed", "volatility", "atr"] = "fixed"
     target_volatility: float = 0.20

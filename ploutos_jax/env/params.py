@@ -11,6 +11,7 @@ from jax.core import Tracer
 from ploutos_jax.env.broker import day_trades
 from ploutos_jax.env.broker.instruments import resolve_costs
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.limits import cap_of, warn_of_limits
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR, NUM_SECTORS
@@ -30,10 +31,12 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
     for name in config.needs:
         if getattr(market, name) is None and not (name == "adv" and config.impact is None):
             raise ValueError(f"The market has no {name!r}, which these rules read; make it with build_market.")
+    warn_of_limits(config, market)
     rates, caps = config.schedule.resolve(np.asarray(market.sessions))
     costs = resolve_costs(config, market)
     arrays: dict[str, Any] = {
-        "market": jax.tree.map(jnp.asarray, market),
+        # Labels and names cost nothing here, and tell an agent which assets it sees.
+        "market": jax.tree.map(jnp.asarray, market).replace(labels=market.labels, feature_names=market.feature_names),
         "has_gaps": None if _is_full(market) else jnp.zeros((), bool),
         "starts": jnp.asarray(_episode_starts(market, config.episode_length)),
         "sector_columns": jnp.asarray(_sector_columns(market), dtype),
@@ -54,6 +57,7 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
     }
     if config.bars_per_year is None:
         numbers["bars_per_year"] = market.calendar.bars_per_year
+    numbers["max_position_pct"] = cap_of(config, market.num_assets)
     arrays |= {n: jnp.asarray(value, jnp.int32 if n in in_bars else dtype) for n, value in numbers.items()}
     return EnvParams(**arrays)
 

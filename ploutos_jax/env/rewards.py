@@ -19,6 +19,11 @@ Terms = tuple[tuple[RewardFunction, float], ...]
 
 MAX_DIFFERENTIAL = 10.0
 """Bound of the differential rewards; with returns drawn from one distribution they have a deviation of 1."""
+MAX_FIVE_TERM = 10.0
+"""Bound of the five-term reward, after its scaling: the one at which VecNormalize, which the older system trains with,
+clips rewards."""
+LEAST_RETURNS = 30
+"""Returns before an episode has a Sharpe ratio; that of a few quiet bars, for a year, outweighs every other term."""
 
 
 def log_return(before: EnvState, after: EnvState) -> Float[Array, ""]:
@@ -87,11 +92,12 @@ def turnover(before: EnvState, after: EnvState) -> Float[Array, ""]:
 
 
 def five_term(before: EnvState, after: EnvState) -> Float[Array, ""]:
-    """Return the reward of Ploutos V3, times `reward_scaling`.
+    """Return the reward of Ploutos V3, times `reward_scaling`, within ±10 after that.
 
     `100 R`; `- 10 · drawdown` if that is above 10 %; `+ 0.1 · Sharpe` if that is below 0; `- 0.01 · trades` if more
     than one filled in the bar; `+ 0.5` if R is above 2 %. Sharpe is that of the episode's returns so far, per year,
-    with the deviation over all of them; 0 until there are two.
+    with the deviation over all of them; 0 until there are 30. The older system states the five terms; how many returns
+    it waits for and where it clips are chosen here.
     """
     stats, ret = _stats(after), simple_return(before, after)
     fall = drawdown(after)
@@ -102,7 +108,7 @@ def five_term(before: EnvState, after: EnvState) -> Float[Array, ""]:
     reward = reward + jnp.where(sharpe < 0, 0.1 * sharpe, 0)
     reward = reward - jnp.where(trades > 1, 0.01 * trades, 0)
     reward = reward + jnp.where(ret > 0.02, 0.5, 0)
-    return reward * stats.scaling
+    return jnp.clip(reward * stats.scaling, -MAX_FIVE_TERM, MAX_FIVE_TERM)
 
 
 REWARDS: dict[str, RewardFunction] = {
@@ -227,7 +233,7 @@ def _sharpe(stats: ReturnStats) -> Array:
     variance = stats.squares / jnp.maximum(stats.count, 1)
     deviation = jnp.sqrt(jnp.where(variance > 0, variance, 1))
     ratio = stats.mean / deviation * jnp.sqrt(stats.bars_per_year)
-    return jnp.where((stats.count >= 2) & (variance > 0), ratio, 0)
+    return jnp.where((stats.count >= LEAST_RETURNS) & (variance > 0), ratio, 0)
 
 
 def _parse_term(term: str, reward: str) -> tuple[RewardFunction, float]:

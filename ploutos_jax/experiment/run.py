@@ -1,9 +1,10 @@
 """A run from settings to score: read the bars, train, score on bars held out, project, and write it all down."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
-from ploutos_jax.runs.settings import RunSettings, differences
+from ploutos_jax.runs.settings import RunSettings, differences, naming_source, source_of
 from ploutos_jax.train.early_stopping import StoppingRules
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.loop import Observer, train_seeds
 from ploutos_jax.train.population import mean_and_interval
 from ploutos_jax.train.ppo.rollout_metrics import projected_month, recent_growth
-from ploutos_jax.train.run.folder import add_to_summary, choose_output, read_figures
+from ploutos_jax.train.run.folder import add_to_summary, claimed_output, read_figures
 
 MONTHS = (21, 22)
 """Trading days of the months that a projection is made for."""
@@ -95,32 +96,45 @@ def run_experiment(
         ValueError: if the data, the settings or the run folder cannot be what is asked for.
         DivergedError: if training diverges.
     """
-    output = prepare_output(settings)
-    data = read_training(settings.data, refresh=settings.train.market_refresh is not None)
-    deadline = math.inf if settings.minutes is None else time.monotonic() + 60 * settings.minutes
-    trained = train_agents(
-        settings,
-        data,
-        output,
-        observers=observers,
-        should_stop=lambda: should_stop() or time.monotonic() >= deadline,
-    )
-    return score_agents(settings, data, trained, output)
+    with prepared_output(settings) as output:
+        data = read_data(settings, output)
+        deadline = math.inf if settings.minutes is None else time.monotonic() + 60 * settings.minutes
+        trained = train_agents(
+            settings,
+            data,
+            output,
+            observers=observers,
+            should_stop=lambda: should_stop() or time.monotonic() >= deadline,
+        )
+        return score_agents(settings, data, trained, output)
 
 
-def prepare_output(settings: RunSettings) -> Path:
-    """Return the run folder, known to be one that these settings may start in or, to resume, go on in.
+@contextlib.contextmanager
+def prepared_output(settings: RunSettings) -> Iterator[Path]:
+    """Give the run folder, known to be one that these settings may start in or, to resume, go on in.
+
+    A default one is taken from this moment on, and given back if nothing has been written into it by the end.
 
     Raises:
         ValueError: if it is not.
     """
-    output = choose_output(settings.output, resume=settings.resume)
-    if settings.resume and (changed := differences(settings, output)):
-        raise ValueError(
-            f"The run in {output} was started with other settings: {'; '.join(changed)}. Give the same ones to resume,"
-            " or another --output."
-        )
-    return output
+    with claimed_output(settings.output, resume=settings.resume) as output:
+        if settings.resume and (changed := differences(settings, output)):
+            raise ValueError(
+                f"The run in {output} was started with other settings: {'; '.join(changed)}. Give the same ones to"
+                " resume, or another --output."
+            )
+        yield output
+
+
+def read_data(settings: RunSettings, output: Path) -> TrainingData:
+    """Return what to train on.
+
+    Raises:
+        ValueError: if it cannot be; of a run that goes on the message names the run, and how to say where a file is.
+    """
+    with naming_source(source_of(settings, output), settings.data):
+        return read_training(settings.data, refresh=settings.train.market_refresh is not None)
 
 
 def train_agents(
@@ -165,7 +179,9 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     The scores of the agents and the projection are added to the run's `summary.json`.
     """
     span = data.market if data.held_out is None else data.held_out
-    history = data.market if data.held_out is None else data.history
+    # In sample, the bars before the training span are still there for rules, where it is one span of the history.
+    is_one_span = data.draw is None and settings.data.spans is None
+    history = data.history if data.held_out is not None or is_one_span else data.market
     by_seed = [summarize(backtest(agent, span)) for agent in trained.agents]
     score, interval = (by_seed[0], {}) if len(by_seed) == 1 else mean_and_interval(by_seed)
     first, last = day(span, 0), day(span, -1)

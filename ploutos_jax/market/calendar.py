@@ -24,6 +24,7 @@ _SPACINGS: tuple[tuple[float, float, Period, float], ...] = (
 )
 """Median days between bars (from, below), what that is called, and how many make a year."""
 
+_NEXT_LENGTH = 1.4
 _LEAST_SHARE = 0.5
 """Share of a span's Saturdays, say, that must be sessions for Saturdays to be trading days."""
 
@@ -69,6 +70,22 @@ class Calendar:
     def unit(self) -> str:
         """What one return spans, in the plural: "days", "weeks"."""
         return f"{self.period}s"
+
+    def is_alike(self, other: "Calendar") -> bool:
+        """Return whether bars of both are as long, as far as their calendars tell.
+
+        Half days, holidays and missing prints move the bars of a session a little: those that are alike may differ by
+        less than the step from one usual length of bar to the next, 10 to 15 minutes.
+        """
+        bars = [one.bars_per_session or 1.0 for one in (self, other)]
+        return self.period == other.period and max(bars) < _NEXT_LENGTH * min(bars)
+
+    @property
+    def bar_length(self) -> str:
+        """How long bars are, for people: "daily bars", "intraday bars, 24 a session"."""
+        if self.is_intraday:
+            return f"intraday bars, {self.bars_per_session:.6g} a session"
+        return {"day": "daily", "period": "several days'"}.get(self.period, f"{self.period}ly") + " bars"
 
     def describe(self) -> str:
         """Return what was found, for people: "daily bars, 252 a year"."""

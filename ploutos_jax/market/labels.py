@@ -27,6 +27,7 @@ class Labels:
         calendar: returns in a year, bars in a session; None to find it from the times.
         instruments: what each of the A tickers is taken for; None to find it from tickers and bars.
         adjusted: tickers whose prices are not those that were traded: adjusted for later splits or dividends.
+        cut_off: bars that lay before the first one in the history that this was cut from.
     """
 
     symbols: tuple[str, ...]
@@ -36,9 +37,10 @@ class Labels:
     calendar: Calendar | None = None
     instruments: tuple[Instrument, ...] | None = None
     adjusted: tuple[str, ...] = ()
+    cut_off: int = 0
 
     def rows(self, window: slice) -> "Labels":
-        return dataclasses.replace(self, times=self.times[window])
+        return dataclasses.replace(self, times=self.times[window], cut_off=self.cut_off + window.start)
 
 
 class Labelled:

@@ -10,8 +10,15 @@ from typing import Any, Literal
 
 from ploutos_jax.env.broker.fees import FeeSchedule
 
-ALIASES = {"timesteps": "total_timesteps"}
-"""Other names of settings."""
+ALIASES = {
+    "timesteps": "total_timesteps",
+    "n_envs": "num_envs",
+    "n_steps": "rollout_length",
+    "n_epochs": "num_epochs",
+    "ent_coef": "entropy_coef",
+    "vf_coef": "value_coef",
+}
+"""Other names of settings: those of Stable-Baselines3, which the older systems have."""
 
 REPLACES = {"num_minibatches": "batch_size"}
 """A setting, and the other way to say the same that it switches off, if that was given earlier (by a preset, say)."""

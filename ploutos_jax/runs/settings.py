@@ -1,9 +1,10 @@
 """Settings of a run from the command line: defaults, then a preset, then a YAML file, then flags."""
 
 import argparse
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import yaml
 
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
+from ploutos_jax.runs.older import translate_file, translate_flags
 from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
@@ -20,6 +22,9 @@ from ploutos_jax.train.run.folder import CONFIG_FILE
 _STOPPING = {"minutes", "episodes", "until_converged"}
 _RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
+
+_CHECKED_LATER = {"rollout_length", "num_minibatches"}
+"""Settings that are compared with those of the checkpoint, where what was chosen without them is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +80,12 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
         ValueError: naming the key, the value found and the nearest valid one.
         SystemExit: for `--help` (0) and flags that cannot be read (2).
     """
-    args = [_by_one_name(word) for word in args]
+    args = [_by_one_name(word) for word in translate_flags(args)]
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", default=None)
     early.add_argument("--config", default=None)
     known, _ = early.parse_known_args(args)
-    from_file = read_yaml(known.config) if known.config else {}
+    from_file = translate_file(read_yaml(known.config), known.config) if known.config else {}
     preset = known.preset or from_file.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown; {suggest(str(preset), PRESETS)}")
@@ -198,12 +203,46 @@ def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:
     return dataclasses.replace(merge(RunSettings(), stored, str(file)).data, **changes)
 
 
+@contextlib.contextmanager
+def naming_source(source: str | None, data: DataConfig) -> Iterator[None]:
+    """Let errors of reading data say what names a file that is gone, and how to name another place.
+
+    Args:
+        source: such as "The run in checkpoints/run-1"; None where the person has named the file.
+        data: what is read.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if source is None or data.file is None or data.file.exists():
+            raise
+        raise ValueError(
+            f"{error} {source} names that file, seen from the folder that it was started in; if it has moved, or this"
+            " is another folder, say where it is with --data."
+        ) from None
+
+
+def source_of(settings: RunSettings, output: Path | None = None) -> str | None:
+    """Return what names the data of a command, for `naming_source`: the run that goes on, or the file of settings."""
+    if settings.resume and output is not None:
+        return f"The run in {output}"
+    if settings.config is None:
+        return None
+    base = merge(RunSettings(), translate_file(read_yaml(settings.config), settings.config), settings.config)
+    return settings.config if base.data.data == settings.data.data else None
+
+
 def differences(settings: RunSettings, run_folder: Path) -> list[str]:
-    """Return the settings that differ from those a run was started with, as `name: then -> now`."""
+    """Return the settings that differ from those a run was started with, as `name: then -> now`.
+
+    The path of a file may be another: whether the bars are those that the run was trained on is known once they are
+    read.
+    """
     file = str(run_folder / CONFIG_FILE)
-    before = _leaves(dataclasses.asdict(merge(RunSettings(), read_yaml(file), file)))
-    now = _leaves(dataclasses.asdict(settings))
-    return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in _RUN_ONLY]
+    stored = merge(RunSettings(), read_yaml(file), file)
+    before, now = (_leaves(dataclasses.asdict(one)) for one in (stored, settings))
+    same = _RUN_ONLY | _CHECKED_LATER | ({"data"} if settings.data.may_be_moved(stored.data) else set())
+    return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in same]
 
 
 def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.train.algorithm import Algorithm, MakeAlgorithm, Metrics
 from ploutos_jax.train.checkpoints.checkpoint import BestAgent, Checkpoints, PathLike
-from ploutos_jax.train.checkpoints.resume import check_features, check_resumable, describe_run
+from ploutos_jax.train.checkpoints.resume import check_features, check_resumable, describe_run, with_rollout_of
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
@@ -155,6 +155,8 @@ def train_seeds(
         raise ValueError("loggers receive what goes into the run folder: give output=, or use observers=.")
     params = _strongly_typed(env.default_params(with_sectors(market)) if params is None else params)
     resolve_reward(env.config.reward)
+    if output is not None and resume:
+        config = with_rollout_of(output, config)
     refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
     network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)

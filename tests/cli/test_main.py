@@ -1,5 +1,6 @@
 """The console command: each subcommand is the one that its script is, and errors keep their codes."""
 
+import signal
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from ploutos_jax.cli import benchmark
 from ploutos_jax.cli.main import COMMANDS, main
+from ploutos_jax.cli.terminal import exit_codes, resumable
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"benchmark"}))
@@ -40,3 +42,14 @@ def test_a_benchmark_in_a_checkout_runs_there(monkeypatch):
     )
     assert main(["benchmark", "env", "--quick"]) == 3
     assert calls == [[sys.executable, str(benchmark.ROOT / "scripts" / "benchmark.py"), "env", "--quick"]]
+
+
+def test_what_can_go_on_says_so_when_it_is_interrupted(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop, exit_codes(), resumable(tmp_path / "out"):
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.value.code == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert "continue with the same command and --resume" in said and str(tmp_path / "out") in said
+    with pytest.raises(SystemExit) as stop, exit_codes():
+        raise KeyboardInterrupt
+    assert stop.value.code == 130 and "--resume" not in capsys.readouterr().err

@@ -23,11 +23,15 @@ CONFIG = make_config(
 )
 
 
-def relive(returns: np.ndarray, names: tuple[str, ...], *, num_trades: int = 0) -> dict[str, np.ndarray]:
+def relive(
+    returns: np.ndarray, names: tuple[str, ...], *, num_trades: int = 0, reward_scaling: float = 1.0
+) -> dict[str, np.ndarray]:
     """Lead an account through returns `[S, N]`; give each reward after each step, `[S, N]`, in float64."""
     with jax.enable_x64(True):
         env = TradingEnv(CONFIG)
-        params = env.default_params(random_market(0, dtype=np.float64))
+        params = env.default_params(random_market(0, dtype=np.float64)).replace(
+            reward_scaling=jnp.float64(reward_scaling)
+        )
         _, begun = env.reset_at(0, len(returns), params)
 
         def step(before: EnvState, ret: jax.Array) -> tuple[EnvState, Any]:
@@ -133,26 +137,61 @@ def test_sortino_bonus_comes_at_the_end_and_needs_five_losing_bars():
 
 
 def test_five_term_reward_by_hand():
-    path = np.array([0.03, -0.05, -0.08, 0.001, 0.0199, 0.0201])
+    # 30 quiet returns, so that the rest has a Sharpe ratio.
+    path = np.r_[np.tile([-0.001, 0.0005], 15), 0.03, -0.05, -0.08, 0.001, 0.0199, 0.0201]
     one, many = (relive(path[:, None], ("five_term",), num_trades=n)["five_term"][:, 0] for n in (1, 4))
     equity = np.cumprod(1 + path)
     fall = 1 - equity / np.maximum.accumulate(np.r_[1, equity])[1:]
     expected = []
     for i, ret in enumerate(path):
         so_far = path[: i + 1]
-        sharpe = so_far.mean() / so_far.std() * np.sqrt(252) if i else 0.0
+        sharpe = so_far.mean() / so_far.std() * np.sqrt(252) if i >= 29 else 0.0
         reward = 100 * ret - (10 * fall[i] if fall[i] > 0.10 else 0) + min(0.1 * sharpe, 0) + 0.5 * (ret > 0.02)
         expected.append(reward)
-    assert (fall > 0.10).any() and (fall[fall > 0] < 0.10).any()
+    assert (fall > 0.10).any() and (fall[fall > 0] < 0.10).any() and expected[29] < -0.3
     assert one == near(expected)
     assert many == near(np.array(expected) - 0.04)
 
 
-def test_five_term_is_scaled():
-    market, actions = random_market(1, dtype=np.float64), random_actions(1)
-    config = make_config(reward="five_term", **LEAN)
-    plain, scaled = (simulate(config, market, {"reward_scaling": x}, actions).reward for x in (1.0, 0.25))
-    np.testing.assert_allclose(scaled, 0.25 * plain, rtol=1e-12)
+@pytest.mark.parametrize(
+    "path",
+    [
+        np.where(np.arange(29) % 2, -0.0010, -0.0011),
+        -1e-5 * (1 + 1e-3 * np.arange(29)),
+        np.r_[0.0, 0.0, np.full(27, -1e-7)],
+    ],
+    ids=["a slow fall", "a fall that hardly changes", "costs of an idle account"],
+)
+def test_few_returns_have_no_sharpe_ratio(path: np.ndarray):
+    found = relive(path[:, None], ("five_term",), num_trades=1)["five_term"][:, 0]
+    assert found == near(100 * path)
+
+
+def test_a_sharpe_ratio_of_quiet_bars_outweighs_the_return_but_not_the_bound():
+    path = -1e-5 * (1 + 1e-3 * (np.arange(60) % 2))
+    found = relive(path[:, None], ("five_term",), num_trades=1)["five_term"][:, 0]
+    assert found[28] == near(100 * path[28]) and (found[29:] == -rewards.MAX_FIVE_TERM).all()
+
+
+def test_five_term_is_scaled_and_then_clipped():
+    path = np.array([0.004, -0.06, 0.03, 0.3, -0.5])
+    plain = relive(path[:, None], ("five_term",))["five_term"][:, 0]
+    small, large = (relive(path[:, None], ("five_term",), reward_scaling=x)["five_term"][:, 0] for x in (0.25, 2.0))
+    terms = 100 * path + 0.5 * (path > 0.02)
+    terms[4] -= 10 * 0.5
+    assert plain == near(np.clip(terms, -10, 10))
+    assert small == near(np.clip(terms / 4, -10, 10)) and small[3] == near(30.5 / 4)
+    assert large == near(np.clip(2 * terms, -10, 10))
+
+
+@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("width", [1e-7, 1e-3, 0.02, 0.3])
+def test_every_reward_is_bounded_over_random_episodes(name: str, width: float):
+    rng = np.random.default_rng(7)
+    # Drifts of either sign, quiet and wild; nothing falls by more than nine tenths in a bar.
+    returns = rng.normal(rng.normal(0, width, 60), width, (120, 60)).clip(-0.9, 1.0)
+    found = relive(returns, (name,), num_trades=3)[name]
+    assert np.isfinite(found).all() and np.abs(found).max() <= 10
 
 
 def test_log_and_simple_returns_are_net_of_costs():

@@ -323,9 +323,12 @@ def compiled_run(config: EnvConfig) -> Any:
 
 
 def make_config(kind: str = "discrete", num_bars: int = NUM_BARS, **settings: Any) -> EnvConfig:
-    """Return a configuration for actions of `kind` and an episode as long as a market of `num_bars`."""
+    """Return a configuration for actions of `kind` and an episode as long as a market of `num_bars`.
+
+    The cap per asset is that of many assets, so that the few of these markets meet it.
+    """
     action = "discrete" if kind == "discrete" else "weights"
-    return EnvConfig(action=action, episode_length=num_bars - 1, **settings)
+    return EnvConfig(**{"action": action, "episode_length": num_bars - 1, "max_position_pct": 0.25, **settings})
 
 
 def make_params(config: EnvConfig, market: Market, numbers: dict[str, Any]) -> EnvParams:

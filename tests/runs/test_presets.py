@@ -63,14 +63,19 @@ def test_the_numbers_of_the_older_systems():
     assert (train.timesteps_per_update, train.num_minibatches) == (32 * 2048, 32)
     assert (train.num_epochs, train.learning_rate, train.learning_rate_schedule) == (10, 1e-4, "linear")
     assert (train.gamma, train.gae_lambda, train.clip_range, train.max_grad_norm) == (0.99, 0.95, 0.2, 0.5)
+    assert (train.total_timesteps, train.seed) == (50_000_000, 42)
     assert (ploutos.env.stop_loss, ploutos.env.take_profit) == (0.02, 0.04)
     assert len(FEATURE_SETS[ploutos.data.features]) == 85
     train = v3.train
+    assert (train.total_timesteps, train.num_minibatches) == (10_000_000, 8)
     assert (train.steps_per_rollout, train.batch_size, train.num_epochs) == (4096, 8192, 20)
     assert (train.learning_rate, train.gamma, train.gae_lambda) == (5e-5, 0.995, 0.98)
     assert (train.clip_range, train.entropy_coef, train.target_kl) == (0.2, 0.01, 0.015)
     assert train.policy.hidden == (1024, 512, 256)
     assert (v3.env.buy_pct, v3.env.max_position_pct, v3.env.spread_bps) == (0.2, 0.25, 2)
+    assert (v3.env.max_trades_per_day, v3.env.min_holding_bars, train.num_envs) == (4, 5, 16)
+    # It states no stops: those of the defaults are not its own.
+    assert (v3.env.stop_loss, v3.env.take_profit, train.max_grad_norm) == (None, None, 0.5)
     assert v3.env.slippage_atr and v3.env.impact and v3.env.reward == "five_term"
     assert (sentio.env.episode_length, sentio.train.learning_rate) == (1000, 3e-4)
     assert sentio.train.policy.hidden == (256, 256, 128) and sentio.train.policy.dropout > 0

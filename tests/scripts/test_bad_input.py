@@ -139,7 +139,7 @@ TRAIN_CASES = {
     "rate not finite": ("--learning-rate inf", "learning_rate=inf is not a finite number"),
     "no timesteps": ("--total-timesteps 0", "total_timesteps=0 must be at least 1"),
     "no minutes": ("--minutes 0", "minutes=0.0 must be above 0"),
-    "no GPU": ("--device gpu", "device=gpu, but JAX finds no GPU"),
+    "no GPU": ("--device gpu", "--device gpu, but JAX finds no GPU"),
     "configuration missing": ("--config nowhere.yaml", "No such configuration file: nowhere.yaml"),
     "key unknown": ("--config typo.yaml", "typo.yaml: unknown setting 'learning_rat'; did you mean 'learning_rate'"),
     "nested key unknown": ("--config nested_typo.yaml", "unknown setting 'torzo'; did you mean 'torso'"),
@@ -158,7 +158,10 @@ TRAIN_CASES = {
     "nothing to resume": ("--output new --resume", "There is no run to resume in new"),
     "resume without checkpoint": ("--output no_steps --resume", "There is no checkpoint to resume from"),
     "resume with other settings": ("--output run --resume --num-epochs 2", "num_epochs: 4 -> 2"),
-    "resume on other data": ("--output run --resume --data others.csv", "data: bars.csv -> others.csv"),
+    "resume on other data": (
+        "--output run --resume --data others.csv",
+        "trained on other data: symbols was 3 names (AAA",
+    ),
 }
 
 
@@ -192,7 +195,7 @@ EVALUATE_CASES = {
     "report exists": ("--checkpoint run --output report", "The folder report already holds a report"),
     "report is a file": ("--checkpoint run --output file", "The report folder file is a file"),
     "flag unknown": ("--checkpoint run --stepp 3", "--stepp"),
-    "no GPU": ("--checkpoint run --device gpu", "device=gpu, but JAX finds no GPU"),
+    "no GPU": ("--checkpoint run --device gpu", "--device gpu, but JAX finds no GPU"),
 }
 
 

@@ -59,9 +59,9 @@ def reading(*arguments, **options):
         send()
     return read_training(*arguments, **options)
 
-calls, run_updates, save, read_training = [], loop.run_updates, store.Steps.save, command.read_training
+calls, run_updates, save, read_training = [], loop.run_updates, store.Steps.save, command.read_data
 loop.run_updates = SimpleNamespace(lower=compiling)
-store.Steps.save, command.read_training = saving, reading
+store.Steps.save, command.read_data = saving, reading
 with exit_codes():
     sys.exit(command.main(sys.argv[4:]))
 """

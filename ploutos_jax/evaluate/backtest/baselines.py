@@ -7,7 +7,8 @@ table (random actions) are played in `backtest.py`.
 """
 
 import dataclasses
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -35,6 +36,20 @@ _LIVE_DAYS = 7
 """Calendar days without a bar, as over a weekend with holidays, after which an asset no longer counts as traded."""
 
 ORACLE = "oracle (sees the next bar)"
+
+
+def warn_of_history(market: Market, first: int, rules: Mapping[str, Rule]) -> None:
+    """Warn where rules that estimate have less than a year before the span, though the market was cut from more."""
+    waiting = [name for name, rule in rules.items() if rule in _WITH_HISTORY]
+    cut_off = 0 if market.labels is None else market.labels.cut_off
+    a_year = round(market.calendar.bars_per_year)
+    if waiting and cut_off and first < a_year:
+        warnings.warn(
+            f"{', '.join(waiting)}: the market was cut from a longer one. These rules look back {a_year} bars, and"
+            f" {first} of that history are left before the span, so they hold cash at first. Give the whole market and"
+            f" the span: baselines(market, config, {str(market.times[first])[:10]!r}), say.",
+            stacklevel=4,
+        )
 
 
 def cash(market: Market, first: int = 0) -> np.ndarray:
@@ -337,3 +352,6 @@ RULES: dict[str, Rule] = {
     "minimum variance": minimum_variance,
 }
 """The rules that every report shows, by the name it shows them under."""
+
+_WITH_HISTORY = (momentum, mean_reversion, volatility_target, minimum_variance)
+"""Rules that estimate from the bars before the span."""

@@ -19,7 +19,7 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
-from ploutos_jax.evaluate.backtest.baselines import ORACLE, Rule, buy_and_hold, equal_weight, rules_for
+from ploutos_jax.evaluate.backtest.baselines import ORACLE, Rule, buy_and_hold, equal_weight, rules_for, warn_of_history
 from ploutos_jax.evaluate.backtest.recorder import Records, record_account, to_ledger
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
@@ -60,7 +60,7 @@ def backtest(
     runner = _start(env, params, seed or 0, 1)
     sampled = seed is not None
     records = _play_agent(env, agent.network, span.num_bars - 1, sampled, agent.params, params, runner)
-    provenance = agent.provenance(span.times[0], span.times[-1])
+    provenance = agent.provenance(span.times[0], span.times[-1], span.calendar)
     return to_ledger(name, span, env.config, records, provenance=provenance)
 
 
@@ -79,7 +79,8 @@ def baselines(
     policy that knows nothing under the environment's own rules.
 
     Args:
-        market: bars; features are not used. Give the whole history: rules estimate from the bars before the span.
+        market: bars; features are not used. Give the whole history: rules estimate from the bars before the span, and
+            a warning tells when a window has lost them.
         config: rules and costs of the agent that the baselines are compared with.
         start, end: the span, as in `backtest`.
         seed: of the random actions.
@@ -93,8 +94,12 @@ def baselines(
 def baselines_by_rule(
     market: Market, config: EnvConfig, rules: Mapping[str, Rule], start: Any = None, end: Any = None
 ) -> dict[str, Ledger]:
-    """Play rules over a span of a market, at the costs of `config` without its stops, targets and limits."""
+    """Play rules over a span of a market, at the costs of `config` without its stops, targets and limits.
+
+    A warning names rules that lack the history that a market was cut off from.
+    """
     span, first = _span(market, start, end), market.find_rows(start, end).start
+    warn_of_history(market, first, rules)
     seen = market.window(None, first + span.num_bars)
     plain = config.without_strategy_rules()
     env = _whole_span(plain, span)

@@ -63,7 +63,7 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float | Non
     for run in runs.values():
         rows = run.scored
         count += run.num_seeds * max(1, len(rows), _num_scored_checkpoints(run))
-        scores = [value for row in rows for value in _sharpes_of(row)]
+        scores = [score for row in rows for score in _sharpes_of(row)]
         if not scores or run.num_seeds > 1:  # rows hold the mean of the seeds, which scatters less than they do
             scores += [score.get("sharpe") for score in run.summary.get("score_by_seed", [])]
         a_year = run.periods_per_year if periods is None else periods
@@ -72,9 +72,9 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float | Non
 
 
 def _sharpes_of(row: Mapping[str, Any]) -> list[float | None]:
-    """Return the held-out Sharpe ratios of a row of figures, one or one per seed.
+    """Return the held-out Sharpe ratios of a row of figures: that of the run, or those of a fold's seeds.
 
-    Before 0.3.0 a run gave them no name of their own but that of the score.
+    None stands for an agent that never traded. Before 0.3.0 the ratio had no name of its own but the score's.
     """
     name = f"{HELD_OUT_PREFIX}sharpe"
     found = row[name] if name in row else row.get(f"{HELD_OUT_PREFIX}score")

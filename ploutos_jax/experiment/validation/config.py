@@ -3,14 +3,17 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import yaml
 
+from ploutos_jax.agents.provenance import DateSpan
 from ploutos_jax.datasets.config import DataConfig, read_market, read_panel
+from ploutos_jax.datasets.selection import most_traded
 from ploutos_jax.datasets.splits import Plan, combinatorial_purged, longest_window, purged_k_fold, walk_forward
-from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.market.labels import name_moment
+from ploutos_jax.market.panel import Market
 from ploutos_jax.runs.settings import RunSettings
 from ploutos_jax.train.run.folder import check_output, plain
 
@@ -23,6 +26,7 @@ _WITHOUT_USE = (
     (None, "until_converged"),
     ("data", "eval_start"),
     ("data", "eval_end"),
+    ("data", "spans"),
     ("train", "market_refresh"),
 )
 """Settings of training that folds do not heed: a plan says what they train and are scored on, and for how long."""
@@ -92,37 +96,48 @@ class ValidationConfig:
         return combinatorial_purged(*sizes, self.test_folds, label_bars=self.label_bars, embargo=embargo)
 
 
-def read_history(data: DataConfig, validation: ValidationConfig) -> tuple[Market, Plan, tuple[str, ...]]:
-    """Return the bars to validate on, with the features of all that came before them, the plan, and notes on both.
+class History(NamedTuple):
+    """What is validated on.
 
-    The tickers that `validation.liquid` keeps are chosen on the first fold's training rows alone.
+    Attributes:
+        market: the bars, with the features of all that came before them.
+        plan: the folds.
+        notes: on both, one sentence each.
+        chosen_on: first and last of the bars by which the tickers were chosen, where folds test some of them.
+    """
+
+    market: Market
+    plan: Plan
+    notes: tuple[str, ...]
+    chosen_on: DateSpan | None = None
+
+
+def read_history(data: DataConfig, validation: ValidationConfig) -> History:
+    """Return the bars to validate on.
+
+    The tickers that `validation.liquid` keeps are chosen on the first fold's training rows alone. In plans that train
+    on both sides of a test these are rows that other folds test.
 
     Raises:
         ValueError: naming what cannot be read, or why no plan fits.
     """
+    count = validation.liquid if validation.liquid is not None else data.liquid
+    data = dataclasses.replace(data, liquid=None)
     panel = read_panel(data)
     rows = panel.find_rows(data.start, data.end)
-    notes = panel.notes
-    if validation.liquid is not None and validation.liquid < panel.num_assets:
-        train = validation.plan(panel.times[rows]).splits[0].train
-        symbols = most_traded(panel.window(rows.start + train[0].start, rows.start + train[-1].stop), validation.liquid)
-        first, last = (str(panel.times[rows.start + row])[:10] for row in (train[0].start, train[-1].stop - 1))
-        notes = (
-            *notes,
-            f"Of {panel.num_assets} tickers the {len(symbols)} that traded most dollars from {first} to {last}, the"
-            " training rows of the first fold.",
-        )
+    notes, chosen_on = panel.notes, None
+    if count is not None and count < panel.num_assets:
+        splits = validation.plan(panel.times[rows]).splits
+        first, stop = rows.start + splits[0].train[0].start, rows.start + splits[0].train[-1].stop
+        symbols = most_traded(panel.window(first, stop), count)
+        dates = name_moment(panel.times[first]), name_moment(panel.times[stop - 1])
+        used = f"from {dates[0]} to {dates[1]}, the training rows of the first fold"
+        if any((split.test_rows < stop - rows.start).any() for split in splits):
+            chosen_on, used = dates, f"{used}, which other folds test: that choice flatters the result"
+        notes = (*notes, f"Of {panel.num_assets} tickers the {len(symbols)} that traded most dollars {used}.")
         data = dataclasses.replace(data, tickers=symbols)
     market = read_market(data).window(rows.start, rows.stop)
-    return market, validation.plan(market.times, market.feature_names), notes
-
-
-def most_traded(panel: Panel, count: int) -> tuple[str, ...]:
-    """Return the tickers with the highest median of dollars traded in a bar, most first; a missing bar counts as 0."""
-    dollars = np.nan_to_num(np.asarray(panel.close, np.float64) * np.asarray(panel.volume, np.float64))
-    dollars = np.median(np.where(np.asarray(panel.tradable), dollars, 0), axis=0)
-    order = np.argsort(-dollars, kind="stable")[:count]
-    return tuple(panel.symbols[i] for i in order if dollars[i] > 0)
+    return History(market, validation.plan(market.times, market.feature_names), notes, chosen_on)
 
 
 def start_output(settings: RunSettings, validation: ValidationConfig) -> tuple[Path, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ploutos_jax.agents.agent import Agent
-from ploutos_jax.agents.provenance import Provenance
+from ploutos_jax.agents.provenance import DateSpan, Provenance
 from ploutos_jax.datasets.splits import Plan, Segment, Window
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.evaluate.backtest.handover import combine, play_segments
@@ -60,29 +60,53 @@ class BacktestPath:
     baselines: dict[str, Ledger]
 
 
-def stitch_paths(plan: Plan, folds: Sequence[Fold], market: Market, config: EnvConfig) -> tuple[BacktestPath, ...]:
-    """Return the accounts of every path of a plan, each played once over all that is tested."""
+def stitch_paths(
+    plan: Plan,
+    folds: Sequence[Fold],
+    market: Market,
+    config: EnvConfig,
+    *,
+    chosen_on: DateSpan | None = None,
+) -> tuple[BacktestPath, ...]:
+    """Return the accounts of every path of a plan, each played once over all that is tested.
+
+    Args:
+        plan: the folds.
+        folds: their agents.
+        market: bars and features of the whole history.
+        config: rules and costs.
+        chosen_on: bars by which something of all folds was chosen, tickers say, though some are tested; in the
+            provenance of every account.
+    """
+    provenance = Provenance("cross_validated", chosen_on=chosen_on)
     rules: dict[str, Ledger] = {}
     paths = []
     for segments in plan.paths:
         span = slice(max(segments[0].window.start - 1, 0), segments[-1].window.stop)
         rules = rules or baselines(market, config, span.start, span.stop)
         seeds = tuple(
-            _play(f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in segments], config)
+            _play(
+                f"seed {seed}", market, [(t.window, folds[t.split].agents[seed]) for t in segments], config, provenance
+            )
             for seed in range(len(folds[0].agents))
         )
         strategies = {}
         if all(fold.chosen is not None for fold in folds):
             chosen = [(t.window, folds[t.split].agents[folds[t.split].chosen or 0]) for t in segments]
-            strategies[CHOSEN] = _play(CHOSEN, market, chosen, config)
+            strategies[CHOSEN] = _play(CHOSEN, market, chosen, config, provenance)
         strategies[ALL_SEEDS] = combine(ALL_SEEDS, seeds)
         paths.append(BacktestPath(segments, seeds, strategies, rules))
     return tuple(paths)
 
 
-def _play(name: str, market: Market, segments: Sequence[tuple[Window, Agent]], config: EnvConfig) -> Ledger:
-    ledger = play_segments(name, market, segments, config)
-    return dataclasses.replace(ledger, provenance=Provenance("cross_validated"))
+def _play(
+    name: str,
+    market: Market,
+    segments: Sequence[tuple[Window, Agent]],
+    config: EnvConfig,
+    provenance: Provenance,
+) -> Ledger:
+    return dataclasses.replace(play_segments(name, market, segments, config), provenance=provenance)
 
 
 def judge(

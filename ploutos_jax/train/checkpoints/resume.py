@@ -81,6 +81,23 @@ def check_resumable(run_folder: PathLike, meta: Mapping[str, Any]) -> bool:
     return True
 
 
+def with_rollout_of(run_folder: PathLike, config: TrainConfig) -> TrainConfig:
+    """Return settings with the length of rollout that a run was begun with, if they name none.
+
+    It was chosen from the number of steps then, which may have grown since.
+    """
+    if config.rollout_length is not None:
+        return config
+    try:
+        stored = _newest_meta(Path(run_folder).absolute()) or {}
+    except DamagedError:
+        return config  # `check_resumable` says so
+    length = stored.get("train", {}).get("rollout_length")
+    if not isinstance(length, int) or length < 1 or length == config.steps_per_rollout:
+        return config
+    return dataclasses.replace(config, rollout_length=length)
+
+
 def check_features(state: TrainState, restored: TrainState, feature_names: tuple[str, ...]) -> None:
     """Make sure that features mean what they meant: their scaling, refitted, must be that of the checkpoint.
 

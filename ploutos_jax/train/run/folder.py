@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class RunFolder:
         with self._telling_what_failed():
             path.mkdir(parents=True, exist_ok=True)
             if not resume:
-                write_whole(path / CONFIG_FILE, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
+                _claim(path / CONFIG_FILE, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
             own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
         self._loggers: tuple[Logger, ...] = (*own, *loggers)
         self._last: dict[str, Any] = {}
@@ -95,25 +95,77 @@ class RunFolder:
             ) from error
 
 
-def choose_output(output: str | None, *, resume: bool) -> Path:
-    """Return the run folder of a command: the one given, else the next free (or, to resume, the newest) default one.
+@contextmanager
+def claimed_output(output: str | None, *, resume: bool) -> Iterator[Path]:
+    """Give the run folder of a command: the one given, else the next free (or, to resume, the newest) default one.
+
+    A default folder is made at once, so that another start at the same moment takes the next one; if nothing has been
+    written into it by the end, it is removed.
 
     Raises:
         ValueError: as `check_output` does.
     """
     if output is not None:
-        path = Path(output)
-    else:
-        taken = 0
-        while _holds_run(_default_folder(taken + 1)):
-            taken += 1
-        path = _default_folder(max(taken, 1) if resume else taken + 1)
-    check_output(path, resume=resume)
-    return path
+        check_output(Path(output), resume=resume)
+        yield Path(output)
+        return
+    if resume:
+        check_output(_newest_default(), resume=True)
+        yield _newest_default()
+        return
+    home = _default_folder(1).parent
+    check_output(home, resume=False)
+    made = [] if home.exists() else [home]
+    home.mkdir(exist_ok=True)
+    path = _claim_default()
+    try:
+        check_output(path, resume=False)
+        yield path
+    finally:
+        # Fails, as it should, where something lies in it.
+        with suppress(OSError):
+            for folder in (path, *made):
+                folder.rmdir()
+
+
+def _claim(file: Path, text: str) -> None:
+    """Write the configuration that makes a folder a run's; of two runs that begin at once one gets it.
+
+    Raises:
+        ValueError: if it is there already.
+    """
+    try:
+        file.open("x").close()
+    except FileExistsError:
+        raise ValueError(
+            f"Another run has just begun in {file.parent}. Give another --output, or --resume when that run has ended."
+        ) from None
+    try:
+        write_whole(file, text)
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def _default_folder(number: int) -> Path:
     return Path("checkpoints") / f"run-{number}"
+
+
+def _newest_default() -> Path:
+    """Return the default folder of the highest number that holds a run, or the first."""
+    found = [path for path in _default_folder(1).parent.glob("run-*") if path.name[4:].isdigit() and _holds_run(path)]
+    return max(found, key=lambda path: int(path.name[4:]), default=_default_folder(1))
+
+
+def _claim_default() -> Path:
+    """Make the first default folder that is not there, and return it."""
+    number = 1
+    while True:
+        try:
+            _default_folder(number).mkdir()
+            return _default_folder(number)
+        except FileExistsError:
+            number += 1
 
 
 def _holds_run(path: Path) -> bool:

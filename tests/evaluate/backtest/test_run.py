@@ -292,6 +292,54 @@ def test_profits_of_trades_add_up(market):
         assert ledger.trades["cost"].sum() == pytest.approx(ledger.cost.sum(), rel=1e-3, abs=0.1)
 
 
+def regrouped(agent, market):
+    """Return the agent as one that was trained with every asset in a sector that the market does not give it."""
+    own = 0 if market.sector is None else (np.asarray(market.sector) + 1) % 11
+    return dataclasses.replace(agent, sectors=tuple(np.broadcast_to(own, market.num_assets).tolist()))
+
+
+def test_a_loop_of_ones_own_names_the_step_that_backtest_takes(agent, market):
+    other = regrouped(agent, market)
+    env = TradingEnv(dataclasses.replace(agent.env_config, episode_length=5))
+    params = env.default_params(market)
+    observation, _ = env.reset_at(0, 5, params)
+    several = jax.tree.map(lambda x: jax.numpy.stack([x, x]), observation)
+    for act in (lambda p: other.act(observation, p), lambda p: other.act_batch(several, p)):
+        with pytest.raises(ValueError, match=f"other sectors of {market.symbols[0]}.*with_own_sectors"):
+            act(params)
+        act(env.default_params(other.with_own_sectors(market)))
+    # Compiled code sees arrays only, and a market without labels names no assets.
+    assert jax.jit(other.act)(observation, params).shape == (market.num_assets,)
+    assert other.act(observation, env.default_params(market.replace(labels=None))).shape == (market.num_assets,)
+
+
+def test_an_agent_without_tickers_acts_anywhere(agent, market):
+    env = TradingEnv(dataclasses.replace(agent.env_config, episode_length=5))
+    params = env.default_params(market)
+    observation, _ = env.reset_at(0, 5, params)
+    nameless = dataclasses.replace(regrouped(agent, market), symbols=(), sectors=())
+    assert nameless.act(observation, params).shape == (market.num_assets,)
+
+
+@pytest.mark.parametrize("cut", ["market", "panel", "twice"])
+def test_rules_say_that_their_history_was_cut_off(market, cut):
+    short = {
+        "market": lambda: market.window(60),
+        "panel": lambda: build_market(make_panel().window(60), "minimal"),
+        "twice": lambda: market.window(20).window(40),
+    }[cut]()
+    assert short.labels.cut_off == 60
+    rules = {"momentum": RULES["momentum"], "cash": cash}
+    with pytest.warns(UserWarning, match="^momentum: the market was cut .* 0 of that history are left before the span"):
+        baselines_by_rule(short, FREE, rules)
+
+
+def test_rules_with_all_the_history_there_is_say_nothing(market):
+    baselines_by_rule(market, FREE, {"momentum": RULES["momentum"]}, 60)
+    baselines_by_rule(market.window(60), FREE, {"cash": cash, "equal weight": equal_weight})
+    baselines_by_rule(market.window(None, 60), FREE, {"momentum": RULES["momentum"]})
+
+
 def test_agent_does_what_it_does_when_stepped_by_hand(agent, market):
     env = TradingEnv(dataclasses.replace(agent.env_config, episode_length=NUM_BARS - 1))
     params = env.default_params(market)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ploutos_jax.datasets.config import DataConfig
+from ploutos_jax.datasets.selection import most_traded
 from ploutos_jax.datasets.splits import Window
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
@@ -15,7 +17,7 @@ from ploutos_jax.evaluate.backtest.handover import combine, hand_over, play_segm
 from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.evaluate.inference.sharpe import count_trials
 from ploutos_jax.evaluate.metrics.summary import summarize, total_return
-from ploutos_jax.experiment.validation.config import ValidationConfig, most_traded
+from ploutos_jax.experiment.validation.config import ValidationConfig, read_history
 from ploutos_jax.experiment.validation.folds import fold_folder, run_folds, score_on
 from ploutos_jax.experiment.validation.result import (
     ALL_SEEDS,
@@ -29,6 +31,7 @@ from ploutos_jax.experiment.validation.result import (
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.train.config import TrainConfig
 from tests.evaluate.backtest.test_run import COSTLY, account_by_hand, make_agent, make_eventful_panel, make_panel
+from tests.scripts.command_line import write_bars
 from tests.train.worlds import SHARED
 
 CONFIG = TrainConfig(
@@ -204,6 +207,20 @@ def test_the_most_traded_are_those_of_the_rows_given():
     panel = panel.replace(volume=volume, tradable=tradable)
     assert most_traded(panel.window(0, 10), 2) == ("C", "A"), "B did not trade in most of the bars"
     assert most_traded(panel.window(10, 20), 2) != ("C", "A")
+
+
+@pytest.mark.parametrize(("scheme", "is_tested"), [("walk-forward", False), ("k-fold", True), ("combinatorial", True)])
+def test_tickers_chosen_on_rows_that_folds_test_are_told(tmp_path, scheme, is_tested):
+    data = DataConfig(str(write_bars(tmp_path / "bars.csv")), features="minimal")
+    windows = {"train_window": "150", "validation_window": "50", "test_window": "100"}
+    validation = ValidationConfig(scheme=scheme, folds=4, embargo=5, liquid=2, **windows)
+    history = read_history(data, validation)
+    assert history.market.num_assets == 2 and "Of 3 tickers the 2" in history.notes[-1]
+    assert (history.chosen_on is not None) == is_tested == ("which other folds test" in history.notes[-1])
+    # The number may come from the settings of training, too; where all are kept nothing is chosen.
+    again = read_history(dataclasses.replace(data, liquid=2), dataclasses.replace(validation, liquid=None))
+    assert again.market.symbols == history.market.symbols and again.chosen_on == history.chosen_on
+    assert read_history(data, dataclasses.replace(validation, liquid=3)).chosen_on is None
 
 
 def test_plans_follow_the_settings(market):

@@ -39,7 +39,8 @@ def random_observations(num_envs=200):
 
 def actions_of(agent: Agent):
     """Return the greedy actions and drawn ones for the same random observations."""
-    params, observations = planted.ENV.default_params(planted.market()), random_observations()
+    market, observations = agent.with_own_sectors(planted.market()), random_observations()
+    params = planted.ENV.default_params(market)
     keys = jax.random.split(jax.random.key(9), 200)
     return [np.asarray(agent.act_batch(observations, params, key)) for key in (None, keys)]
 

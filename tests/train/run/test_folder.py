@@ -1,11 +1,12 @@
 """The files of a run: nothing is overwritten, figures are strict JSON, TensorBoard can read them."""
 
 import json
+import threading
 
 import pytest
 import yaml
 
-from ploutos_jax.train.run.folder import RunFolder, check_output, choose_output, write_json
+from ploutos_jax.train.run.folder import RunFolder, check_output, claimed_output, write_json
 from tests.train import planted
 
 SETTINGS = {"train": {"seed": 3, "hidden": (64, 64)}, "reward": len, "name": None}
@@ -83,16 +84,54 @@ def test_resuming_without_new_figures_keeps_the_summary(tmp_path):
     assert (tmp_path / "summary.json").read_bytes() == before
 
 
+def choose(output, *, resume):
+    with claimed_output(output, resume=resume) as path:
+        return path.as_posix()
+
+
 def test_output_is_chosen_without_harm(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first = choose_output(None, resume=False)
-    assert first.as_posix() == "checkpoints/run-1"
-    write_run(first, rows_of(1, 2))
-    assert choose_output(None, resume=False).as_posix() == "checkpoints/run-2"
-    assert choose_output(None, resume=True) == first
-    assert choose_output("elsewhere", resume=False).as_posix() == "elsewhere"
+    assert choose(None, resume=False) == "checkpoints/run-1"
+    assert not list(tmp_path.iterdir()), "what nothing was written into is removed, and so is what holds it"
+    with claimed_output(None, resume=False) as first:
+        write_run(first, rows_of(1, 2))
+    assert choose(None, resume=False) == "checkpoints/run-2"
+    assert choose(None, resume=True) == first.as_posix()
+    assert choose("elsewhere", resume=False) == "elsewhere"
     with pytest.raises(ValueError, match="already holds a run"):
-        choose_output(str(first), resume=False)
+        choose(str(first), resume=False)
+
+
+def test_starts_at_the_same_moment_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    together, chosen = threading.Barrier(8), []
+
+    def start():
+        together.wait()
+        with claimed_output(None, resume=False) as path:
+            together.wait()
+            write_run(path, rows_of(1, 2))
+            chosen.append(path.name)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(chosen) == [f"run-{i}" for i in range(1, 9)]
+    # A folder that another run is about to write into is not the newest one yet.
+    (tmp_path / "checkpoints" / "run-9").mkdir()
+    assert choose(None, resume=True) == "checkpoints/run-8" and choose(None, resume=False) == "checkpoints/run-10"
+
+
+def test_of_two_runs_that_were_given_one_folder_the_second_is_refused(tmp_path, monkeypatch):
+    # Both have looked before either has written.
+    monkeypatch.setitem(RunFolder.__init__.__globals__, "check_output", lambda path, resume: None)
+    with RunFolder(tmp_path, SETTINGS, resume=False):
+        before = (tmp_path / "config.yaml").read_bytes()
+        with pytest.raises(ValueError, match="Another run has just begun in .* another --output"):
+            RunFolder(tmp_path, {"other": 1}, resume=False)
+    assert (tmp_path / "config.yaml").read_bytes() == before
 
 
 def test_json_is_strict(tmp_path):
