@@ -1,5 +1,6 @@
 """What must hold for every account in every market, with every rule on."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import observe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import DELISTED, REASON_NAMES
-from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market
 from tests.env.scenes import EVERY_RULE, INERT
 from tests.env.worlds import (
@@ -265,7 +265,8 @@ def test_the_order_of_the_assets_does_not_matter(seed: int, kind: str):
     order = rng.permutation(NUM_ASSETS)
     names = [np.array(x)[order].tolist() for x in (world.market.symbols, world.market.sectors)]
     shuffled = jax.tree.map(lambda x: x[:, order] if x.ndim > 1 else x, world.market)
-    shuffled = shuffled.replace(labels=Labels(tuple(names[0]), tuple(names[1]), world.market.times))
+    labels = dataclasses.replace(world.market.labels, symbols=tuple(names[0]), sectors=tuple(names[1]))
+    shuffled = shuffled.replace(labels=labels)
     places = [*order, NUM_ASSETS] if kind == "weights+cash" else order
     one = world.run()
     two = world.run(market=shuffled, actions=world.actions[..., places], noise=world.noise[..., order])
