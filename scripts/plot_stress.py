@@ -128,7 +128,7 @@ def _measure(panel: Panel, first: int, last: int) -> tuple[float, float]:
     whole = returns[:, np.isfinite(returns).all(axis=0)]
     own = returns[:, 0][np.isfinite(returns[:, 0])]
     pairs = np.corrcoef(whole.T)[np.triu_indices(whole.shape[1], 1)] if whole.shape[1] > 1 else np.ones(1)
-    return float(own.std() * 252**0.5) if own.size else 0.0, float(pairs.mean())
+    return float(own.std() * panel.calendar.bars_per_year**0.5) if own.size else 0.0, float(pairs.mean())
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ FENCES = {
     "tensorflow_probability": ("ploutos_jax/policy/distributions.py",),
     "pandas": (
         "ploutos_jax/market/io/load.py",
+        "ploutos_jax/market/io/times.py",
         *_DOWNLOAD,
         "ploutos_jax/evaluate/",
         "ploutos_jax/experiment/",

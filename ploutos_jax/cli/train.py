@@ -68,7 +68,8 @@ def _describe(data: TrainingData) -> str:
     span = f"{training.num_bars} bars ({day(training, 0)} to {day(training, -1)})"
     if data.num_paths > 1:
         span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
-    return f"Training on {training.num_assets} assets, {span}, {training.num_features} features."
+    bars = training.calendar.describe()
+    return f"Training on {training.num_assets} assets, {span}, {bars}; {training.num_features} features."
 
 
 def _rows(result: ExperimentResult) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ploutos_jax.market.io.align import PRICES
 from ploutos_jax.market.io.universe import TICKER_NAMES
@@ -42,8 +41,8 @@ class Source:
         return f"{self.name}, column {column!r}, row {row + 1}{line}"
 
 
-def find_first(column: pd.Series, bad: np.ndarray, source: Source) -> str:
-    """Return where the first of the rows marked `[N]` stands, and what it holds."""
+def find_first(column: Any, bad: np.ndarray, source: Source) -> str:
+    """Return where the first of the rows of a pandas Series that are marked `[N]` stands, and what it holds."""
     first = int(np.argmax(bad))
     return f"{source.place(str(column.name), column.index[first])}: {str(column.iloc[first])!r}"
 
