@@ -22,9 +22,17 @@ def test_a_step_refuses_actions_of_another_shape():
     num_assets = params.market.num_assets
     env.step(jax.random.key(1), state, jnp.zeros(num_assets, jnp.int32), params)
     # One number would be broadcast to all assets without a word.
-    for shape in ((1,), (num_assets, 1), ()):
+    for shape in ((1,), (num_assets + 1,)):
+        with pytest.raises(ValueError, match=rf"shape \({shape[0]},\), but .* \({num_assets},\)"):
+            env.step(jax.random.key(1), state, jnp.zeros(shape, jnp.int32), params)
+    for shape in ((num_assets, 1), ()):
         with pytest.raises(TypeCheckError, match="'action'"):
             env.step(jax.random.key(1), state, jnp.zeros(shape, jnp.int32), params)
+    weights = TradingEnv(EnvConfig(episode_length=10, action="weights"))
+    _, state = weights.reset(jax.random.key(0), params)
+    weights.step(jax.random.key(1), state, jnp.zeros(num_assets + 1), params)
+    with pytest.raises(ValueError, match=rf"\({num_assets},\) or \({num_assets + 1},\)"):
+        jax.jit(weights.step)(jax.random.key(1), state, jnp.zeros(num_assets + 2), params)
 
 
 def test_an_indicator_refuses_prices_of_different_shapes():

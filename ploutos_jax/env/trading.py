@@ -143,11 +143,27 @@ class TradingEnv:
             noise: `[A]` standard normal numbers for random slippage; None without it.
             params: numbers and market.
         """
+        self._check_action(action, params)
         worked = events.work_bar(self.config, params, state, action, noise, itemised=self.itemised)
         after, reward, info = self._close(params, state, worked)
         terminated = after.equity < params.ruin_pct * params.initial_cash
         truncated = ~terminated & (after.t >= after.end)
         return self.observe(after, params), after, reward, terminated, truncated, info
+
+    def _check_action(self, action: Action, params: EnvParams) -> None:
+        """Make sure that an action has one number for each asset: others would be broadcast to all without a word.
+
+        Raises:
+            ValueError: while the step is traced; the message names both shapes.
+        """
+        num_assets = params.market.close.shape[1]
+        allowed = [(num_assets,)] if self.config.action == "discrete" else [(num_assets,), (num_assets + 1,)]
+        if action.shape not in allowed:
+            one_of = " or ".join(map(str, allowed))
+            raise ValueError(
+                f"The action has shape {action.shape}, but a market of {num_assets} assets takes {self.config.action}"
+                f" actions of shape {one_of} from one account; use jax.vmap for many."
+            )
 
     def observe(self, state: EnvState, params: EnvParams) -> Observation:
         """Return what the agent sees at the close of bar `state.t`; see `observation.observe`."""

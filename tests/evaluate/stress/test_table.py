@@ -17,7 +17,14 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.stress.apply import SCENARIOS
 from tests.evaluate.backtest.test_run import NUM_BARS, make_agent, make_panel
 
-RULES = EnvConfig(episode_length=50, max_participation=1e-3, slippage_noise=0.5, fees="none")
+RULES = EnvConfig(
+    episode_length=50,
+    max_participation=1e-3,
+    slippage_noise=0.5,
+    fees="none",
+    instrument="us-equity",
+    max_position_pct=0.25,
+)
 DRAWS, FIRST = 4, 30
 SOME = ("low_liquidity", "gap_down")
 
