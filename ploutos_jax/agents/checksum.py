@@ -15,10 +15,17 @@ _BARS = (
 )
 
 
-def digest_of(tree: Any) -> str:
-    """Return the SHA-256 of all leaves of a tree: their places, types, shapes and bytes."""
+def digest_of(tree: Any, without: tuple[str, ...] = ()) -> str:
+    """Return the SHA-256 of all leaves of a tree: their places, types, shapes and bytes.
+
+    Args:
+        tree: of arrays.
+        without: names of fields that are left out, wherever they stand.
+    """
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(tree):
+        if path and getattr(path[-1], "name", None) in without:
+            continue
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         array = np.ascontiguousarray(leaf)

@@ -25,6 +25,9 @@ _SPACINGS: tuple[tuple[float, float, Period, float], ...] = (
 """Median days between bars (from, below), what that is called, and how many make a year."""
 
 _NEXT_LENGTH = 1.4
+_WEEKEND_DAYS = 6
+"""Days that a span must reach over to hold a weekend, whatever day it begins on."""
+
 _LEAST_SHARE = 0.5
 """Share of a span's Saturdays, say, that must be sessions for Saturdays to be trading days."""
 
@@ -132,13 +135,15 @@ def runs_on_weekends(days: np.ndarray) -> tuple[bool, bool]:
 
 
 def is_open_around_the_clock(times: np.ndarray) -> bool:
-    """Return whether the bars of weekdays cover at least 22 hours of the day.
+    """Return whether the bars of a day cover at least 22 hours of it, and a weekend is among their span.
 
     Args:
-        times: `[T]` datetime64[ns] in UTC, ascending.
+        times: `[T]` datetime64[ns] in UTC, ascending, at least one.
     """
     hours = (times - times.astype("datetime64[D]")) // np.timedelta64(1, "h")
     days = times.astype("datetime64[D]").astype(np.int64)
+    if days[-1] - days[0] < _WEEKEND_DAYS:
+        return False
     each = np.unique(np.stack([days, hours.astype(np.int64)]), axis=1)[0]
     return bool(np.median(np.unique(each, return_counts=True)[1]) >= 22)
 

@@ -132,10 +132,6 @@ def _of_exchange(code: str | None) -> Instrument | None:
     return Instrument("futures" if code in _FUTURES_EXCHANGES else "generic", f"exchange {code}")
 
 
-def _is_open_around_the_clock(times: np.ndarray) -> bool:
-    return bool(times[-1] - times[0] >= np.timedelta64(6, "D")) and is_open_around_the_clock(times)
-
-
 def _of_bars(
     times: np.ndarray, sessions: np.ndarray, close: np.ndarray, zone: ZoneInfo | None, knows: _Grid
 ) -> Instrument:
@@ -145,7 +141,7 @@ def _of_bars(
     saturdays, sundays = runs_on_weekends(np.unique(sessions[own])) if knows.weekends else (False, False)
     if saturdays and sundays:
         return Instrument("crypto", "bars on all seven days of the week")
-    if knows.clock and _is_open_around_the_clock(times[own]):
+    if knows.clock and is_open_around_the_clock(times[own]):
         return Instrument("fx", "bars around the clock on weekdays")
     if saturdays or sundays:
         return Instrument("generic", "bars on a day of the weekend")

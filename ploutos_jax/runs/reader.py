@@ -87,7 +87,7 @@ class Run:
         found = self.summary.get("calendar")
         value = found.get("periods_per_year") if isinstance(found, Mapping) else None
         is_known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-        return float(value) if is_known else Calendar().periods_per_year  # type: ignore[arg-type]
+        return float(value) if is_known else Calendar().periods_per_year  # type: ignore[arg-type]  # is_known says so
 
     @property
     def reports(self) -> Iterator[dict[str, Any]]:

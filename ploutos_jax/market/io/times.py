@@ -184,7 +184,7 @@ def _intraday_sessions(times: np.ndarray, exchange: Exchange) -> tuple[np.ndarra
         note = "bars lie on every day of the week: sessions are days in UTC; --exchange-timezone overrides that."
         return times.astype("datetime64[D]").astype(np.int32), [note]
     zone = ZoneInfo(DEFAULT_ZONE)
-    if _is_open_around_the_clock(times):
+    if is_open_around_the_clock(times):
         note = (
             "bars lie around the clock on weekdays: sessions run from 17:00 to 17:00 in New York;"
             " --exchange-timezone overrides that."
@@ -204,12 +204,6 @@ def _intraday_sessions(times: np.ndarray, exchange: Exchange) -> tuple[np.ndarra
 def _local_days(times: np.ndarray, zone: ZoneInfo, hours: int = 0) -> np.ndarray:
     local = pd.DatetimeIndex(times, tz="UTC").tz_convert(zone).tz_localize(None)
     return (local + pd.Timedelta(hours=hours)).to_numpy("datetime64[D]").astype(np.int32)
-
-
-def _is_open_around_the_clock(times: np.ndarray) -> bool:
-    """Return whether the bars of weekdays cover at least 22 hours of the day, and a weekend is among their span."""
-    days = times.astype("datetime64[D]").astype(np.int64)
-    return is_open_around_the_clock(times) and bool(days[-1] - days[0] >= 6)
 
 
 def _share_of_sessions_cut(times: np.ndarray, sessions: np.ndarray) -> float:

@@ -10,6 +10,7 @@ Nothing here runs code when it is read: arrays are numbers in OCDBT files read b
 Orbax is slow to load, so each function that needs it imports it: training without a run folder does without.
 """
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -29,6 +30,8 @@ _META = "meta"
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _FILES = "files.json"
 _SET_ASIDE = "damaged-"
+_ADDED = ("waiting",)
+"""Fields that trees saved before 0.3.0 lack; in what is read they are as in the template."""
 _ROOM, _ROOM_FACTOR, _ROOM_BYTES = "room", 2, 2**19
 """A file that tries how much room there is: twice the arrays, as two steps may be under way, and blocks half filled."""
 
@@ -146,17 +149,32 @@ class Steps:
         Raises:
             DamagedError: if they cannot be read or are not what was saved.
         """
-        import orbax.checkpoint as ocp
-
         with self._finding_damage(step):
             _check_files(self.path / str(step), templates)
-            wanted = {name: ocp.args.StandardRestore(_here(tree)) for name, tree in templates.items()}
-            restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
-            trees = {name: restored[name] for name in templates}
-            for name, tree in trees.items():
-                if name in meta.get("digests", {}) and digest_of(tree) != meta["digests"][name]:
+            trees = {}
+            for name, template in templates.items():
+                tree, added = self._read_tree(step, name, template)
+                if name in meta.get("digests", {}) and digest_of(tree, added) != meta["digests"][name]:
                     raise DamagedError(f"the numbers of its {name} part were changed")
+                trees[name] = tree
         return trees
+
+    def _read_tree(self, step: int, name: str, template: Any) -> tuple[Any, tuple[str, ...]]:
+        """Return a tree of a step, and which of its fields are not from the disk, as it was saved without them."""
+
+        def restored(tree: Any) -> Any:
+            import orbax.checkpoint as ocp
+
+            arguments = ocp.args.Composite(**{name: ocp.args.StandardRestore(_here(tree))})
+            return self._manager.restore(step, args=arguments)[name]
+
+        try:
+            return restored(template), ()
+        except ValueError:
+            part, is_shorter = _as_saved(template)
+            if not is_shorter:
+                raise
+            return _completed(template, restored(part)), _ADDED
 
     def read_newest(
         self, templates: Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -268,6 +286,47 @@ def _make_sure_of_room(folder: Path, num_bytes: int) -> None:
 
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _fields(node: Any) -> dict[str, Any] | None:
+    """Return the fields of a node that has names for them, as a checkpoint does; None for any other."""
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        names: Any = node
+        return dict(zip(names._fields, node, strict=True))
+    if not dataclasses.is_dataclass(node) or isinstance(node, type):
+        return node if isinstance(node, dict) else None
+    return {
+        each.name: getattr(node, each.name)
+        for each in dataclasses.fields(node)
+        if each.metadata.get("pytree_node", True)
+    }
+
+
+def _as_saved(node: Any) -> tuple[Any, bool]:
+    """Return a tree as nested dictionaries and lists without the fields in `_ADDED`, and whether it had any of them."""
+    fields = _fields(node)
+    if fields is not None:
+        parts = {name: _as_saved(value) for name, value in fields.items() if name not in _ADDED}
+        shorter = len(parts) < len(fields) or any(is_shorter for _, is_shorter in parts.values())
+        return {name: part for name, (part, _) in parts.items()}, shorter
+    if isinstance(node, list | tuple):
+        items = [_as_saved(value) for value in node]
+        return [part for part, _ in items], any(is_shorter for _, is_shorter in items)
+    return node, False
+
+
+def _completed(node: Any, part: Any) -> Any:
+    """Return a node with what `_as_saved` kept of it from `part`, the rest as it is."""
+    fields = _fields(node)
+    if fields is not None:
+        found = {name: _completed(value, part[name]) for name, value in fields.items() if name in part}
+        if isinstance(node, dict):
+            return node | found
+        named: Any = node
+        return named._replace(**found) if isinstance(node, tuple) else dataclasses.replace(named, **found)
+    if isinstance(node, list | tuple):
+        return type(node)(_completed(value, each) for value, each in zip(node, part, strict=True))
+    return part
 
 
 def _here(tree: Any) -> Any:
