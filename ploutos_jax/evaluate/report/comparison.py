@@ -179,7 +179,7 @@ def _points(
     luck = (
         f"The best of {len(runs)} runs without skill that scatter like these would show a Sharpe ratio of about"
         f" {_figure(found['expected_best_sharpe'])}; the probability that {best} is truly above that is"
-        f" {_share(deflated)}. Runs that were tried and are not on this page make it less. The daily returns of the"
+        f" {_share(deflated)}. Runs that were tried and are not on this page make it less. The returns of the"
         f" runs correlate by {ratio(found['correlation'])} on average, so they are worth"
         f" {found['effective_trials']:.1f} independent ones."
     )

@@ -85,7 +85,7 @@ def judge(
         ("What was tested", _tested(figures[name], provenance, data)),
         ("Against the baselines", _comparison(name, figures, evidence, roles)),
         ("How sure that is", _confidence(figures[name], evidence, calendar)),
-        ("What would break it", _breaks(name, figures, evidence, worst_scenario)),
+        ("What would break it", _breaks(name, figures, evidence, calendar, worst_scenario)),
         (
             "What it is not",
             "This is one path of history, and a simulation: real orders may fill worse, and what worked here need not"
@@ -236,8 +236,12 @@ def _comparison(
 
 
 def _confidence(own: Figures, evidence: Mapping[str, Any], calendar: Calendar) -> str:
-    if own["num_days"] < 2 or not math.isfinite(own["sharpe"]):
+    if own["num_days"] < 2:
         return "There are too few returns to say anything."
+    if not math.isfinite(own["sharpe"]):
+        return (
+            "Its returns do not vary, as those of an account that never trades: there is no Sharpe ratio to be sure of."
+        )
     words = [
         f"Over {own['num_days']:,} {calendar.unit} a Sharpe ratio is known only to about"
         f" ± {_sharpe_error(own, calendar):.2f} (one standard error, for independent normal returns)."
@@ -274,7 +278,9 @@ def _sharpe_error(own: Figures, calendar: Calendar) -> float:
     return math.sqrt((calendar.periods_per_year + sharpe**2 / 2) / own["num_days"])
 
 
-def _breaks(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any], worst_scenario: str) -> str:
+def _breaks(
+    name: str, figures: Mapping[str, Figures], evidence: Mapping[str, Any], calendar: Calendar, worst_scenario: str
+) -> str:
     words = []
     level = evidence.get("level_cost_multiple")
     own = figures[name]
@@ -294,7 +300,7 @@ def _breaks(name: str, figures: Mapping[str, Figures], evidence: Mapping[str, An
     dull = evidence.get("annual_return_without_best_days")
     if dull is not None and math.isfinite(dull) and own["num_days"] > 4 * TOP:
         words.append(
-            f"Without its {TOP} best days the annual return is {signed(dull)} instead of"
+            f"Without its {TOP} best {calendar.unit} the annual return is {signed(dull)} instead of"
             f" {signed(own['annual_return'])}."
         )
     share = evidence.get("top_trades_pnl_share")
