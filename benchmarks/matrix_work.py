@@ -13,19 +13,20 @@ SIZE = 2048
 """Rows and columns of the matrices whose product is the machine's rate: large enough for its best, at 48 MiB."""
 
 
-def matrix_flops(function: Callable[..., Any], *args: Any) -> float:
+def matrix_flops(function: Callable[..., Any], *args: Any, turns: int | None = None) -> float:
     """Return the floating point operations of all matrix products in one call, a product and a sum each counting 1.
 
     Loops count as often as they turn, branches as the larger one. A loop that ends on a condition has no known number
-    of segments: what it multiplies is an error here, not a guess.
+    of turns: what it multiplies is an error here, not a guess.
 
     Args:
         function, args: as they would be called; only shapes are read.
+        turns: how often loops that end on a condition turn, where the caller knows it: epochs that no limit ends.
     """
-    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+    return _flops(jax.make_jaxpr(function)(*args).jaxpr, turns)
 
 
-def _flops(jaxpr: Any) -> float:
+def _flops(jaxpr: Any, turns: int | None) -> float:
     total = 0.0
     for equation in jaxpr.eqns:
         name, settings = equation.primitive.name, equation.params
@@ -34,12 +35,13 @@ def _flops(jaxpr: Any) -> float:
             shared = prod(equation.invars[0].aval.shape[axis] for axis in contracted)
             total += 2 * shared * prod(equation.outvars[0].aval.shape)
             continue
-        inner = [_flops(part) for part in _parts(settings)]
+        inner = [_flops(part, turns) for part in _parts(settings)]
         if not inner:
             continue
-        if name == "while" and sum(inner) > 0:
+        if name == "while" and sum(inner) > 0 and turns is None:
             raise ValueError("A loop of unknown length multiplies matrices, so the work of this program is not known.")
-        total += settings["length"] * sum(inner) if name == "scan" else max(inner) if name == "cond" else sum(inner)
+        times = {"scan": settings.get("length"), "while": turns}.get(name) or 1
+        total += times * (max(inner) if name == "cond" else sum(inner))
     return total
 
 

@@ -125,7 +125,7 @@ def measure_training(name: str, num_assets: int, wanted: argparse.Namespace) -> 
     product = None if wanted.compile_only else MatrixProduct()
     [figure] = _measure([program], wanted, num_assets, num_envs, num_steps, product)
     if product is not None:
-        rate = matrix_flops(learner.update, program.state, *rest) / figure["seconds"]
+        rate = matrix_flops(learner.update, program.state, *rest, turns=config.num_epochs) / figure["seconds"]
         product_rate = product.flops / figure.pop("product_seconds")
         figure |= {"gigaflops": rate / 1e9, "product_gigaflops": product_rate / 1e9, "share": rate / product_rate}
     return [{"section": name, **figure, "stored_bytes": stored_bytes(config, network)}]

@@ -11,6 +11,7 @@ from flax import struct
 from ploutos_jax.agents.scaling import ObservationScaling
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Array
+from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.distributions import Head, head_for
 from ploutos_jax.policy.torsos import Torso
@@ -76,6 +77,18 @@ class Network:
             return None
         return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, t.reshape(-1)).reshape(t.shape)
 
+    def scale_once(self, agent: AgentParams, market: Market) -> tuple[AgentParams, Market]:
+        """Return agent and market with the features scaled, for whoever encodes the same rows again and again.
+
+        They are in the number format that the network multiplies in. The agent is for the market returned alone.
+        """
+        scaling, precision = agent.scaling, self.model.config.precision
+        if scaling.features is None:
+            return agent, market
+        features = scaling.features(market.features)
+        features = features.astype(jnp.bfloat16) if precision == "bfloat16" else features
+        return agent.replace(scaling=scaling.replace(features=None)), market.replace(features=features)
+
     def encode(
         self, params: Any, scaling: ObservationScaling, features: Array, mask: Array, drop_keys: Array | None = None
     ) -> Table:
@@ -86,7 +99,8 @@ class Network:
         """
 
         def rows(features: Array, mask: Array, keys: Array | None) -> Table:
-            return cast(Table, self.model.apply(params, scaling.features(features), mask, keys, method="encode"))
+            scaled = features if scaling.features is None else scaling.features(features)
+            return cast(Table, self.model.apply(params, scaled, mask, keys, method="encode"))
 
         num_rows = features.shape[0]
         chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))

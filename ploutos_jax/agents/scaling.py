@@ -1,7 +1,6 @@
 """Scaling of features, account observations and rewards. The first two are part of the agent."""
 
 import typing
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,8 @@ _CLIP = 5.0
 _MAX_COUNT = 1e8
 """Beyond this many samples statistics move like an exponential average; float32 counts stay exact enough."""
 _MAX_FIT_VALUES = 2_000_000
+_STEPS_AT_ONCE = 16
+"""Steps of a recursion over time in one kernel; each alone would cost a GPU more to start than to do."""
 
 
 @typing.no_type_check
@@ -121,16 +122,19 @@ class ReturnScaling(struct.PyTreeNode):
             total = total * gamma + reward
             return jnp.where(end[:, None], 0, total), total
 
-        running, sums = jax.lax.scan(step, self.running, (rewards, done))
+        running, sums = jax.lax.scan(step, self.running, (rewards, done), unroll=_STEPS_AT_ONCE)
         moments = self.moments.merge(float(sums.size), sums.mean()[None], sums.var()[None])
         return ReturnScaling(moments=moments, running=running)
 
 
 @typing.no_type_check
 class ObservationScaling(struct.PyTreeNode):
-    """All that turns raw observations into network inputs; saved with the agent."""
+    """All that turns raw observations into network inputs; saved with the agent.
 
-    features: FeatureScaling
+    `features` is None in an agent that works on features that have been scaled already, see `Network.scale_once`.
+    """
+
+    features: FeatureScaling | None
     assets: RunningMoments
     account: RunningMoments
 
@@ -139,18 +143,16 @@ class ObservationScaling(struct.PyTreeNode):
         count = float(np.prod(observations.t.shape))
         num_assets = observations.positions.shape[-2]
         return self.replace(
-            assets=_merge_batch(self.assets, observations, lambda x: x.assets, count * num_assets),
-            account=_merge_batch(self.account, observations, lambda x: x.account.astype(jnp.float32), count),
+            assets=_merge_batch(self.assets, observations.asset_fields, count * num_assets),
+            account=_merge_batch(self.account, (observations.account.astype(jnp.float32),), count),
         )
 
 
-def _merge_batch(
-    moments: RunningMoments, observations: Observation, read: Callable[[Observation], Array], count: float
-) -> RunningMoments:
-    # Step by step, so that no float32 copy of a whole rollout is made.
-    mean = jax.lax.map(lambda x: _mean_by_axis(read(x)), observations).mean(axis=0)
-    variance = jax.lax.map(lambda x: _mean_by_axis(jnp.square(read(x) - mean)), observations).mean(axis=0)
-    return moments.merge(count, mean, variance)
+def _merge_batch(moments: RunningMoments, values: tuple[Array, ...], count: float) -> RunningMoments:
+    # Part by part: each is converted as it is summed, where joined they would be written out in float32 first.
+    means = [_mean_by_axis(x) for x in values]
+    variances = [_mean_by_axis(jnp.square(x - mean)) for x, mean in zip(values, means, strict=True)]
+    return moments.merge(count, jnp.concatenate(means), jnp.concatenate(variances))
 
 
 def _mean_by_axis(x: Array) -> Array:

@@ -103,6 +103,7 @@ def rollout(
     record: Recorder,
     *,
     auto_reset: bool = True,
+    tally: tuple[Recorder, Any] | None = None,
 ) -> tuple[Runner, Boundaries, Any]:
     """Run E environments for S steps.
 
@@ -114,13 +115,16 @@ def rollout(
         num_steps: S.
         record: picks what is kept of each step; results are stacked to `[S, ...]`.
         auto_reset: start a new episode after an end; without it an account goes on past its end.
+        tally: a recorder of `[E]` numbers, and the numbers that those of every step are added to. Sums over
+            environments belong after the loop: inside it a GPU works out the whole step on one of its processors to
+            add them up.
 
     Returns:
-        The runner after S steps, the boundary observations and the stacked records.
+        The runner after S steps, the boundary observations and the stacked records; with a tally these are a pair of
+        the records and the sums.
     """
     num_envs = runner.keys.shape[0]
     num_slots = num_boundary_slots(num_steps, env.config.episode_length)
-    rows = jnp.arange(num_envs)
     fold_in = jax.vmap(jax.random.fold_in, in_axes=(0, None))
     of_policy, of_env = jax.vmap(jax.random.split, out_axes=1)(runner.keys)
     observe = jax.vmap(env.observe, in_axes=(0, None))
@@ -133,14 +137,13 @@ def rollout(
 
     # Only states are carried, and looked at where a step begins: computed within a step, an observation would have the
     # compiler repeat the whole broker for each of its columns, and after an episode's end it would be needed twice.
-    def step(carry: tuple[EnvState, EnvState, Array, Array], _: None) -> tuple[Any, Any]:
-        state, ended, count, number = carry
+    def step(carry: tuple[EnvState, EnvState, Array, Array, Any], _: None) -> tuple[Any, Any]:
+        state, ended, count, number, sums = carry
         seen = observe(state, params)
         action, extra = policy(fold_in(of_policy, number), seen)
         moved = jax.vmap(advance)(fold_in(of_env, number), state, action)
         state, last, reward, terminated, truncated, info = moved
-        slot = jnp.where(truncated, count, num_slots)
-        ended = jax.tree.map(lambda kept, new: kept.at[rows, slot].set(new, mode="drop"), ended, last)
+        ended = _keep_last(ended, last, truncated, count)
         made = Step(
             observation=seen,
             action=action,
@@ -151,12 +154,38 @@ def rollout(
             info=info,
             state=state,
         )
-        return (state, ended, count + truncated, number + 1), record(made)
+        if tally is not None:
+            sums = jax.tree.map(jnp.add, sums, tally[0](made))
+        return (state, ended, count + truncated, number + 1, sums), record(made)
 
     # An unused slot holds the account that its environment begins with, so that it can be looked at.
     slots = jax.tree.map(lambda x: jnp.repeat(x[:, None], num_slots, axis=1), runner.state)
-    start = (runner.state, slots, jnp.zeros(num_envs, jnp.int32), runner.step)
-    (state, ended, count, number), records = jax.lax.scan(step, start, None, length=num_steps)
+    sums = None if tally is None else tally[1]
+    start = (runner.state, slots, jnp.zeros(num_envs, jnp.int32), runner.step, sums)
+    (state, ended, count, number, sums), records = jax.lax.scan(step, start, None, length=num_steps)
     runner = Runner(state=state, observation=observe(state, params), keys=runner.keys, step=number)
     boundaries = jax.vmap(observe, in_axes=(1, None), out_axes=1)(ended, params)
+    records = records if tally is None else (records, sums)
     return runner, Boundaries(observation=boundaries, count=count), records
+
+
+def _keep_last(kept: EnvState, last: EnvState, truncated: Bool[Array, " E"], count: Int[Array, " E"]) -> EnvState:
+    """Return the last accounts of truncated episodes, `[E, slots]`, with those that end now in the next free slot."""
+    num_envs, num_slots = kept.t.shape
+
+    def by_choice(kept: Array, last: Array) -> Array:
+        return jnp.where(now.reshape(now.shape + (1,) * (last.ndim - 1)), last[:, None], kept)
+
+    def in_place(kept: Array, last: Array) -> Array:
+        return kept.at[jnp.arange(num_envs), slot].set(last, mode="drop")
+
+    # Few numbers are written anew in every step, as part of the step's own kernel; many only where an episode ends.
+    if num_slots * kept.shares.shape[-1] <= _FEW:
+        now = truncated[:, None] & (count[:, None] == jnp.arange(num_slots))
+        return jax.tree.map(by_choice, kept, last)
+    slot = jnp.where(truncated, count, num_slots)
+    return jax.tree.map(in_place, kept, last)
+
+
+_FEW = 32
+"""Positions of an environment's ended episodes up to which they are chosen rather than scattered."""

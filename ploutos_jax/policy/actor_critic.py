@@ -23,7 +23,8 @@ class PolicyConfig:
         credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which separates
             the effect of an action from that of the others in the same bar.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
-        precision: number format of the torso's matrix products; all else is always float32.
+        precision: number format of the torso's matrix products and of the activations between them; parameters, sums,
+            heads and losses are always float32.
     """
 
     torso: Literal["shared", "flat"] = "shared"

@@ -5,7 +5,7 @@ asset, and the learner decides whether to join them.
 """
 
 import dataclasses
-from functools import cache
+import functools
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,25 @@ NUM_CHOICES = 3
 """Hold, buy, sell."""
 
 
-@cache
+@functools.cache
 def _distrax() -> ModuleType:
     """Load distrax, which takes a second; perhaps while a program is traced, whose arrays it must not hold."""
     with jax.ensure_compile_time_eval():
         import distrax
     return distrax
+
+
+def _log_softmax(logits: Float[Array, "*batch A 3"]) -> tuple[Float[Array, "*batch A"], ...]:
+    """Return the logarithms of the three probabilities, `[..., A]` each.
+
+    Choice by choice, not along an axis of length 3: whatever follows from them is then one pass over the logits, where
+    sums along an axis write every step out, which costs a wide market more than its matrix products.
+    """
+    choices = [logits[..., choice] for choice in range(NUM_CHOICES)]
+    top = jax.lax.stop_gradient(functools.reduce(jnp.maximum, choices))
+    shifted = [x - top for x in choices]
+    total = jnp.log(sum(jnp.exp(x) for x in shifted))
+    return tuple(x - total for x in shifted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +51,9 @@ class DiscreteHead:
 
     def sample(self, key: PRNGKeyArray, logits: Float[Array, "*batch A 3"]) -> Integer[Array, "*batch A"]:
         """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
-        cumulative = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
+        hold, buy, _ = (jnp.exp(x) for x in _log_softmax(logits))
         uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
-        return (uniform[..., None] > cumulative[..., :-1]).sum(axis=-1, dtype=jnp.int8)
+        return (uniform > hold).astype(jnp.int8) + (uniform > hold + buy).astype(jnp.int8)
 
     def mode(self, logits: Float[Array, "*batch A 3"]) -> Integer[Array, "*batch A"]:
         """Return the greedy action of each asset."""
@@ -50,11 +63,12 @@ class DiscreteHead:
         self, logits: Float[Array, "*batch A 3"], action: Integer[Array, "*batch A"]
     ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` log-probabilities."""
-        return jnp.asarray(_distrax().Categorical(logits=logits).log_prob(action))
+        hold, buy, sell = _log_softmax(logits)
+        return jnp.where(action == 0, hold, jnp.where(action == 1, buy, sell))
 
     def entropy(self, logits: Float[Array, "*batch A 3"]) -> Float[Array, "*batch A"]:
         """Return `[..., A]` entropies in nats."""
-        return jnp.asarray(_distrax().Categorical(logits=logits).entropy())
+        return -sum(jnp.exp(x) * x for x in _log_softmax(logits))
 
     def to_env(self, action: Integer[Array, "*batch A"]) -> Integer[Array, "*batch A"]:
         """Return what `TradingEnv.step` takes."""

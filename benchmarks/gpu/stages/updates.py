@@ -48,7 +48,7 @@ def stage_ppo(name):
 
     learner, config, market, params, state, hyper = learner_of(jax, **spec)
     before = peak(jax)
-    flops = matrix_flops(learner.update, state, params, hyper)
+    flops = matrix_flops(learner.update, state, params, hyper, turns=config.num_epochs)
     estimate = estimate_memory(config, market, "discrete")
     began = time.perf_counter()
     compiled = jax.jit(learner.update, donate_argnums=0).lower(state, params, hyper).compile()

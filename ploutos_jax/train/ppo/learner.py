@@ -35,7 +35,7 @@ from ploutos_jax.train.ppo.advantages import gae, next_values
 from ploutos_jax.train.ppo.divergence import rollout_fault, step_fault
 from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
 from ploutos_jax.train.ppo.losses import LossSums, joined_log_prob
-from ploutos_jax.train.ppo.rollout_metrics import trading_figures, trading_sums
+from ploutos_jax.train.ppo.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.ppo.schedules import hyper_at
 
 
@@ -93,6 +93,12 @@ class _StepFigures(struct.PyTreeNode):
     norm: Array
     fault: Array
     skipped_in_row: Array
+
+    @classmethod
+    def none(cls, *shape: int) -> "_StepFigures":
+        """Figures of steps that are not done."""
+        nothing, zero = jnp.full(shape, jnp.nan), jnp.zeros(shape, jnp.int32)
+        return cls(LossSums(*(nothing,) * 5), nothing, zero, zero)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,9 +235,9 @@ class Learner:
             log_prob = joined_log_prob(head.log_prob(outputs, action), params.market.tradable[obs.t], config.ratio)
             return head.to_env(action), (action, log_prob, value)
 
-        def record(step: Step) -> tuple[Stored, Metrics]:
+        def record(step: Step) -> Stored:
             action, log_prob, value = step.extra
-            stored = Stored(
+            return Stored(
                 observation=step.observation,
                 action=action,
                 log_prob=log_prob,
@@ -240,9 +246,16 @@ class Learner:
                 terminated=step.terminated,
                 truncated=step.truncated,
             )
-            return stored, trading_sums(step, params)
 
-        runner, ends, (stored, sums) = rollout(self.env, params, policy, state.runner, config.steps_per_rollout, record)
+        runner, ends, (stored, sums) = rollout(
+            self.env,
+            params,
+            policy,
+            state.runner,
+            config.steps_per_rollout,
+            record,
+            tally=(lambda step: trading_numbers(step, params), no_trading(config.num_envs)),
+        )
         return runner, ends, (stored, trading_figures(sums, config.timesteps_per_update, runner, params))
 
     def _samples(
@@ -284,10 +297,15 @@ class Learner:
         num_pairs = config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
         minibatch = num_pairs // config.num_minibatches
         mode: TableMode = "table" if params.market.num_bars <= minibatch * config.steps_per_chunk else "gather"
+        market, scaling = params.market, state.agent.scaling
+        if mode == "table":  # every gradient step encodes every row
+            scaled, market = self.network.scale_once(state.agent, market)
+            scaling = scaled.scaling
 
         def step(state: TrainState, pairs: Array) -> tuple[TrainState, _StepFigures]:
+            agent = state.agent.replace(scaling=scaling)
             grads, losses = minibatch_gradients(
-                self.network, state.agent, params.market, samples, pairs, hyper, config, mode, drop_key
+                self.network, agent, market, samples, pairs, hyper, config, mode, drop_key
             )
             norm = optax.tree.norm(grads)
             scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
@@ -305,23 +323,22 @@ class Learner:
             )
             return state, _StepFigures(losses, norm, state.fault, state.skipped_in_row)
 
-        def epoch(carry: tuple[TrainState, Array], key: Array) -> tuple[tuple[TrainState, Array], Any]:
-            state, stopped = carry
-            order = jax.random.permutation(key, num_pairs).reshape(config.num_minibatches, minibatch)
-
-            def run(state: TrainState) -> tuple[TrainState, Any]:
-                return jax.lax.scan(step, state, order)
-
-            def skip(state: TrainState) -> tuple[TrainState, Any]:
-                nothing, zero = jnp.full(config.num_minibatches, jnp.nan), jnp.zeros(config.num_minibatches, jnp.int32)
-                losses = LossSums(nothing, nothing, nothing, nothing, nothing)
-                return state, _StepFigures(losses, nothing, zero, zero)
-
-            state, figures = jax.lax.cond(stopped, skip, run, state)
-            return (state, stopped | (figures.losses.kl.mean() > hyper.target_kl)), figures
-
         keys = jax.random.split(key, config.num_epochs)
-        (state, _), figures = jax.lax.scan(epoch, (state, jnp.asarray(False)), keys)
+
+        def go_on(carry: tuple[Array, Array, TrainState, _StepFigures]) -> Array:
+            number, stopped, *_ = carry
+            return (number < config.num_epochs) & ~stopped
+
+        def epoch(carry: tuple[Array, Array, TrainState, _StepFigures]) -> Any:
+            number, _, state, figures = carry
+            order = jax.random.permutation(keys[number], num_pairs).reshape(config.num_minibatches, minibatch)
+            state, new = jax.lax.scan(step, state, order)
+            figures = jax.tree.map(lambda kept, row: kept.at[number].set(row), figures, new)
+            return number + 1, new.losses.kl.mean() > hyper.target_kl, state, figures
+
+        # A loop that ends early, where a branch in each turn would copy the parameters and the optimiser's state.
+        begun = (jnp.int32(0), jnp.asarray(False), state, _StepFigures.none(config.num_epochs, config.num_minibatches))
+        _, _, state, figures = jax.lax.while_loop(go_on, epoch, begun)
         losses, in_row = figures.losses, figures.skipped_in_row.reshape(-1)
         loss = losses.policy + hyper.value_coef * losses.value - hyper.entropy_coef * losses.entropy
         return state, {

@@ -1,4 +1,4 @@
-"""Trading figures of a rollout: sums over steps on the device, and what follows from them for a row of figures."""
+"""Trading figures of a rollout: sums over its steps on the device, and what follows from them for a row of figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,20 @@ from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.algorithm import Metrics
 
 _COUNTS = ("num_trades", "rejected_orders", *EXITS)
+_SUMS = (
+    "episodes",
+    "episode_return",
+    "total_return",
+    "terminated",
+    "cost",
+    "turnover",
+    "invested",
+    "reward",
+    "growth",
+    "gain",
+    "squared_gain",
+    *_COUNTS,
+)
 _WORST_RETURN = -0.999
 """Bound of a bar's return, so that the growth of an account that loses all stays a number."""
 
@@ -24,25 +38,31 @@ def account_return(step: Step) -> Float[Array, " E"]:
     return (gained / (info["equity"] - gained)).astype(jnp.float32)
 
 
-def trading_sums(step: Step, params: EnvParams) -> Metrics:
-    """Return the sums over `[E]` environments of one step."""
+def no_trading(num_envs: int) -> Metrics:
+    """Return the sums before the first step, `[E]` zeros."""
+    return {name: jnp.zeros(num_envs, jnp.float32) for name in _SUMS}
+
+
+def trading_numbers(step: Step, params: EnvParams) -> Metrics:
+    """Return what is added up of one step, float32 `[E]` of each environment."""
     info = step.info
     done = step.terminated | step.truncated
     gain = jnp.maximum(account_return(step), _WORST_RETURN)
-    return {
-        "episodes": done.sum(dtype=jnp.float32),
-        "episode_return": jnp.where(done, info["episode_return"], 0).sum(dtype=jnp.float32),
-        "total_return": jnp.where(done, info["equity"] / params.initial_cash - 1, 0).sum(dtype=jnp.float32),
-        "terminated": step.terminated.sum(dtype=jnp.float32),
-        "cost": (info["cost"] / info["equity"]).sum(dtype=jnp.float32),
-        "turnover": info["turnover"].sum(dtype=jnp.float32),
-        "invested": (1 - info["cash"] / info["equity"]).sum(dtype=jnp.float32),
-        "reward": step.reward.sum(dtype=jnp.float32),
-        "growth": jnp.log1p(gain).sum(),
-        "gain": gain.sum(),
-        "squared_gain": jnp.square(gain).sum(),
-        **{name: info[name].sum(dtype=jnp.float32) for name in _COUNTS},
+    numbers = {
+        "episodes": done,
+        "episode_return": jnp.where(done, info["episode_return"], 0),
+        "total_return": jnp.where(done, info["equity"] / params.initial_cash - 1, 0),
+        "terminated": step.terminated,
+        "cost": info["cost"] / info["equity"],
+        "turnover": info["turnover"],
+        "invested": 1 - info["cash"] / info["equity"],
+        "reward": step.reward,
+        "growth": jnp.log1p(gain),
+        "gain": gain,
+        "squared_gain": jnp.square(gain),
+        **{name: info[name] for name in _COUNTS},
     }
+    return {name: number.astype(jnp.float32) for name, number in numbers.items()}
 
 
 def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvParams) -> Metrics:
@@ -53,7 +73,7 @@ def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvPara
     returns of all accounts and bars together; `growth_per_step` the mean logarithm of an account's growth in a bar.
 
     Args:
-        sums: `[S]` of `trading_sums`.
+        sums: `[E]` of `trading_numbers`, added up over the steps.
         samples: number of steps, over all environments.
         runner: the environments after the rollout.
         params: numbers of the environment.

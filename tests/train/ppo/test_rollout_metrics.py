@@ -10,7 +10,13 @@ import pytest
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import rollout, start_runner
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.train.ppo.rollout_metrics import projected_month, recent_growth, trading_figures, trading_sums
+from ploutos_jax.train.ppo.rollout_metrics import (
+    no_trading,
+    projected_month,
+    recent_growth,
+    trading_figures,
+    trading_numbers,
+)
 from tests.train.worlds import LITTLE_OPTIMISED, random_market
 
 NUM_ENVS, NUM_STEPS = 6, 50
@@ -28,11 +34,12 @@ def played():
 
     def record(step):
         kept = {name: step.info[name] for name in ("equity", "num_trades", "cost")}
-        return trading_sums(step, params), kept | {"done": step.terminated | step.truncated}
+        return kept | {"done": step.terminated | step.truncated}
 
     def play(key):
         runner = start_runner(env, params, key, NUM_ENVS, staggered=True)
-        runner, _, (sums, steps) = rollout(env, params, policy, runner, NUM_STEPS, record)
+        tally = (lambda step: trading_numbers(step, params), no_trading(NUM_ENVS))
+        runner, _, (steps, sums) = rollout(env, params, policy, runner, NUM_STEPS, record, tally=tally)
         return trading_figures(sums, NUM_STEPS * NUM_ENVS, runner, params), steps
 
     figures, steps = jax.jit(play, compiler_options=LITTLE_OPTIMISED)(jax.random.key(0))
