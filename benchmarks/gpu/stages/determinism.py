@@ -7,13 +7,16 @@ import time
 
 from benchmarks.gpu.stages.markets import market_of
 from benchmarks.gpu.stages.measuring import digest, row, start_jax
-from benchmarks.gpu.stages.plan import SCRIPT, TINY, WORK
+from benchmarks.gpu.stages.plan import ON_CPU, SCRIPT, TINY, WORK
 from benchmarks.gpu.stages.updates import learner_of
+
+
+DETERMINISTIC = "" if ON_CPU else "--xla_gpu_deterministic_ops=true"
 
 
 def stage_repeat(net, flag):
     """Three updates twice in this process, from one state; prints the result."""
-    jax = start_jax(cache=False, flags="--xla_gpu_deterministic_ops=true" if flag == "1" else "")
+    jax = start_jax(cache=False, flags=DETERMINISTIC if flag == "1" else "")
     # more rows per minibatch than bars, so that the table mode with its scatter-add is what runs
     learner, config, market, params, state, hyper = learner_of(
         jax, net=net, A=3 if TINY else 30, E=64 if TINY else 512, S=16 if TINY else 32, feat=0, chunk=256
@@ -51,7 +54,7 @@ def resume_config():
 
 
 def stage_resume(part):
-    jax = start_jax()
+    jax = start_jax(cache=False, flags=DETERMINISTIC)
     from ploutos_jax.train.loop import train
 
     config, market, env = resume_config()

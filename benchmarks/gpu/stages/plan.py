@@ -12,6 +12,14 @@ CARRIED = SCRIPT.parent / "markets"
 """Markets that were made beforehand."""
 OUT = Path(os.environ.get("OUT") or Path(tempfile.gettempdir()) / "first_light_out")
 WORK = Path(os.environ.get("FL_WORK") or Path(tempfile.gettempdir()) / "first_light_work")
+FLAGS = {
+    "as it is": "",
+    "no command buffers": "--xla_gpu_enable_command_buffer=",
+    "loops inside command buffers": "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL",
+    "loops inside command buffers, unrolled": "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL"
+    " --xla_gpu_command_buffer_unroll_loops=true",
+}
+"""Of XLA, about what a CUDA graph holds."""
 TINY = os.environ.get("FL_TINY") == "1"
 ON_CPU = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
 BEGAN = time.time()
@@ -27,6 +35,7 @@ ENV = [
     (503, 4096, 16, "mean"),
     (503, 4096, 16, "store"),
     (503, 16384, 8, "store"),
+    (503, 65536, 8, "store"),
     (30, 4096, 32, "store"),
     (30, 65536, 16, "store"),
 ]
@@ -35,7 +44,8 @@ PPO = {
     "ppo_2x128": dict(net="2x128", A=1, E=4096, S=128, feat=0, prec=None, chunk=256, profile=1),
     "ppo_2x128_wide": dict(net="2x128", A=1, E=65536, S=32, feat=0, prec=None, chunk=2048),
     "ppo_1024_tf32": dict(net="1024", A=503, E=4096, S=16, feat=85, prec=None, chunk=2048, profile=1),
-    "ppo_1024_bf16": dict(net="1024bf16", A=503, E=4096, S=16, feat=85, prec=None, chunk=2048),
+    "ppo_1024_bf16": dict(net="1024bf16", A=503, E=4096, S=16, feat=85, prec=None, chunk=2048, profile=1),
+    "ppo_1024_bf16_wide": dict(net="1024bf16", A=503, E=16384, S=16, feat=85, prec=None, chunk=2048),
     "ppo_1024_fp32": dict(net="1024", A=503, E=4096, S=16, feat=85, prec="float32", chunk=2048),
     "ppo_default_1": dict(net="default", A=1, E=4096, S=128, feat=0, prec=None, chunk=256),
     "ppo_default_503": dict(net="default", A=503, E=2048, S=16, feat=0, prec=None, chunk=2048, profile=1),
@@ -59,6 +69,8 @@ STAGES = [
     ("ppo_default_1", ["ppo", "ppo_default_1"], 20, 70),
     ("ppo_2x128_wide", ["ppo", "ppo_2x128_wide"], 20, 70),
     ("tests", ["tests"], 30, 110),
+    ("ppo_1024_bf16_wide", ["ppo", "ppo_1024_bf16_wide"], 25, 80),
+    ("ppo_2x128_graphs", ["ppo", "ppo_2x128", "loops inside command buffers"], 25, 70),
     ("ppo_1024_fp32", ["ppo", "ppo_1024_fp32"], 25, 80),
     ("ppo_default_30", ["ppo", "ppo_default_30"], 25, 80),
     ("flags", ["flags"], 25, 90),

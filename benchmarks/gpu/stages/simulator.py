@@ -7,7 +7,7 @@ import time
 
 from benchmarks.gpu.stages.markets import market_of
 from benchmarks.gpu.stages.measuring import peak, row, start_jax
-from benchmarks.gpu.stages.plan import ENV, ON_CPU, SCRIPT, TINY
+from benchmarks.gpu.stages.plan import ENV, FLAGS, ON_CPU, SCRIPT, TINY
 
 
 def env_program(jax, assets, envs, steps, keep):
@@ -88,21 +88,14 @@ def stage_env(which=None):
 
 
 def stage_flags(which=None):
-    variants = {
-        "as it is": "",
-        "no command buffers": "--xla_gpu_enable_command_buffer=",
-        "loops inside command buffers": "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL",
-        "loops inside command buffers, unrolled": "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL"
-        " --xla_gpu_command_buffer_unroll_loops=true",
-    }
     if which is None:
-        for name in variants if not ON_CPU else list(variants)[:1]:
+        for name in FLAGS if not ON_CPU else list(FLAGS)[:1]:
             try:
                 subprocess.run([sys.executable, str(SCRIPT), "flags", name], timeout=45)
             except subprocess.TimeoutExpired:
                 row(what=f"flags: {name}", error="took more than 45 s")
         return
-    jax = start_jax(cache=False, flags="" if ON_CPU else variants[which])
+    jax = start_jax(cache=False, flags="" if ON_CPU else FLAGS[which])
     assets, envs, steps, keep = ENV[0][0], ENV[0][1], ENV[0][2], "store"
     compiled, runner, params, seconds = env_program(jax, assets, envs, steps, keep)
 

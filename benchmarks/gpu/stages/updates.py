@@ -4,7 +4,7 @@ import time
 
 from benchmarks.gpu.stages.markets import market_of
 from benchmarks.gpu.stages.measuring import peak, row, start_jax
-from benchmarks.gpu.stages.plan import ON_CPU, PPO, TINY, WORK
+from benchmarks.gpu.stages.plan import FLAGS, ON_CPU, PPO, TINY, WORK
 
 
 def learner_of(jax, net, A, E, S, feat, chunk, **_):
@@ -40,13 +40,14 @@ def learner_of(jax, net, A, E, S, feat, chunk, **_):
     return learner, config, market, params, state, jax.tree.map(jnp.float32, config.hyper())
 
 
-def stage_ppo(name):
+def stage_ppo(name, flags=None):
     spec = PPO[name]
-    jax = start_jax(precision=spec["prec"])
+    jax = start_jax(cache=flags is None, precision=spec["prec"], flags="" if flags is None or ON_CPU else FLAGS[flags])
     from benchmarks.matrix_work import matrix_flops
     from ploutos_jax.train.memory import estimate_memory
 
     learner, config, market, params, state, hyper = learner_of(jax, **spec)
+    name = name if flags is None else f"{name}, {flags}"
     before = peak(jax)
     flops = matrix_flops(learner.update, state, params, hyper, turns=config.num_epochs)
     estimate = estimate_memory(config, market, "discrete")
@@ -105,7 +106,7 @@ def stage_ppo(name):
         state, metrics = compiled(state, params, hyper)
     jax.block_until_ready(metrics)
     row(what=name + " three updates without waiting", steps_per_second_async=3 * steps / (time.perf_counter() - began))
-    if spec.get("profile"):
+    if spec.get("profile") and flags is None:
         profile(jax, name, lambda s: compiled(s, params, hyper), state, middle)
 
 

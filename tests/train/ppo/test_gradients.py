@@ -13,6 +13,7 @@ from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments, fit_f
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Observation
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.ppo import gradients
 from ploutos_jax.train.ppo.gradients import Samples, _pairs_per_chunk, minibatch_gradients
 from tests.train.worlds import LITTLE_OPTIMISED, TORSOS, largest_difference, random_market
 
@@ -193,3 +194,21 @@ def test_the_small_budget_makes_several_chunks_with_padding(torso, mode):
     assert 1 < per_chunk < len(PAIRS) and len(PAIRS) % per_chunk
     rows = TINY // network.row_bytes(F)
     assert 1 < rows < T and T % rows and not market.tradable.all()
+
+
+@pytest.mark.parametrize("shape", [(40,), (7, 3)])
+def test_rows_added_by_a_product_are_those_added_one_by_one(shape, monkeypatch):
+    """What a GPU is given where results must repeat, against sums in double precision."""
+    rng = np.random.default_rng(5)
+    t = rng.integers(0, 11, 300)
+    rows = (rng.normal(size=(300, *shape)) * 10.0 ** rng.integers(-6, 6, (300, *([1] * len(shape))))).astype(np.float32)
+    table = rng.normal(size=(11, *shape)).astype(np.float32)
+    expected = table.astype(np.float64)
+    np.add.at(expected, t, rows.astype(np.float64))
+    scale = np.abs(table).astype(np.float64)
+    np.add.at(scale, t, np.abs(rows).astype(np.float64))
+    for asked in (True, False):
+        monkeypatch.setattr(gradients, "asked_to_repeat", lambda asked=asked: asked)
+        added = jax.jit(lambda *inputs: gradients.add_to_rows(*inputs))(table, t, rows)
+        assert added.dtype == np.float32
+        assert (np.abs(added - expected) / scale).max() < 2e-6
