@@ -10,7 +10,6 @@ from benchmarks.gpu.stages.measuring import digest, row, start_jax
 from benchmarks.gpu.stages.plan import ON_CPU, SCRIPT, TINY, WORK
 from benchmarks.gpu.stages.updates import learner_of
 
-
 DETERMINISTIC = "" if ON_CPU else "--xla_gpu_deterministic_ops=true"
 
 
