@@ -117,13 +117,15 @@ def add_to_rows(table: Float[Array, "T ..."], t: Int[Array, " n"], rows: Float[A
     if not asked_to_repeat():
         return table.at[t].add(rows)
     belongs = (t[:, None] == jnp.arange(table.shape[0])).astype(jnp.bfloat16)
-    rest, total = rows.reshape(rows.shape[0], -1).astype(jnp.float32), jnp.zeros(())
+    rest, parts = rows.reshape(rows.shape[0], -1).astype(jnp.float32), []
     for _ in range(3):
         # Not a conversion there and back, which the compiler takes to change nothing.
         part = jax.lax.reduce_precision(rest, exponent_bits=8, mantissa_bits=7)
-        product = (((0,), (0,)), ((), ()))
-        total += jax.lax.dot_general(belongs, part.astype(jnp.bfloat16), product, preferred_element_type=jnp.float32)
         rest = rest - part
+        parts.append(part.astype(jnp.bfloat16))
+    product = (((0,), (0,)), ((), ()))
+    sums = jax.lax.dot_general(belongs, jnp.concatenate(parts, axis=-1), product, preferred_element_type=jnp.float32)
+    total = sum(jnp.split(sums, 3, axis=-1))
     return table + total.reshape(table.shape).astype(table.dtype)
 
 
