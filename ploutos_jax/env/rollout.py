@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, Num, PRNGKeyArray, UInt32
 
-from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.trading import StateResult, TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Info, Observation
 
 Policy = Callable[[Key[Array, " E"], Observation], tuple[Num[Array, " E *action"], Any]]
@@ -129,22 +129,20 @@ def rollout(
     of_policy, of_env = jax.vmap(jax.random.split, out_axes=1)(runner.keys)
     observe = jax.vmap(env.observe, in_axes=(0, None))
 
-    advance = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))
-    draw_start = jax.vmap(env.draw_start, in_axes=(0, None))
-    go_on = jax.vmap(env.go_on, in_axes=(0, 0, 0, None)) if auto_reset else lambda state, *_: state
+    def advance(key: Array, state: EnvState, action: Array) -> StateResult:
+        if auto_reset:
+            return env.step_state(key, state, action, params)
+        _, state, reward, terminated, truncated, info = env.step_env(key, state, action, params)
+        return state, state, reward, terminated, truncated, info
 
     # Only states are carried, and looked at where a step begins: computed within a step, an observation would have the
     # compiler repeat the whole broker for each of its columns, and after an episode's end it would be needed twice.
-    # Likewise a new episode begins where the next step reads the account: whether one has ended is known after all
-    # else, and to choose then would read and write every account once more.
-    def step(carry: tuple[EnvState, Array, Array, EnvState, Array, Array, Any], _: None) -> tuple[Any, Any]:
-        last, done, start, ended, count, number, sums = carry
-        state = go_on(last, done, start, params)
+    def step(carry: tuple[EnvState, EnvState, Array, Array, Any], _: None) -> tuple[Any, Any]:
+        state, ended, count, number, sums = carry
         seen = observe(state, params)
         action, extra = policy(fold_in(of_policy, number), seen)
-        keys = fold_in(of_env, number)
-        _, last, reward, terminated, truncated, info = advance(keys, state, action, params)
-        done, start = terminated | truncated, draw_start(keys, params)
+        moved = jax.vmap(advance)(fold_in(of_env, number), state, action)
+        state, last, reward, terminated, truncated, info = moved
         ended = _keep_last(ended, last, truncated, count)
         made = Step(
             observation=seen,
@@ -154,19 +152,17 @@ def rollout(
             terminated=terminated,
             truncated=truncated,
             info=info,
-            state=go_on(last, done, start, params),
+            state=state,
         )
         if tally is not None:
             sums = jax.tree.map(jnp.add, sums, tally[0](made))
-        return (last, done, start, ended, count + truncated, number + 1, sums), record(made)
+        return (state, ended, count + truncated, number + 1, sums), record(made)
 
     # An unused slot holds the account that its environment begins with, so that it can be looked at.
     slots = jax.tree.map(lambda x: jnp.repeat(x[:, None], num_slots, axis=1), runner.state)
     sums = None if tally is None else tally[1]
-    none = jnp.zeros(num_envs, jnp.int32)
-    begun = (runner.state, jnp.zeros(num_envs, bool), none, slots, none, runner.step, sums)
-    (last, done, start, ended, count, number, sums), records = jax.lax.scan(step, begun, None, length=num_steps)
-    state = go_on(last, done, start, params)
+    start = (runner.state, slots, jnp.zeros(num_envs, jnp.int32), runner.step, sums)
+    (state, ended, count, number, sums), records = jax.lax.scan(step, start, None, length=num_steps)
     runner = Runner(state=state, observation=observe(state, params), keys=runner.keys, step=number)
     boundaries = jax.vmap(observe, in_axes=(1, None), out_axes=1)(ended, params)
     records = records if tally is None else (records, sums)

@@ -27,6 +27,7 @@ from ploutos_jax.env.types import (
 from ploutos_jax.market.panel import Market
 
 StepResult = tuple[Observation, EnvState, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], Info]
+StateResult = tuple[EnvState, EnvState, Float[Array, ""], Bool[Array, ""], Bool[Array, ""], Info]
 
 EXITS = {"exit_stop": STOP, "exit_target": TARGET, "exit_trailing": TRAILING, "exit_time": TIME, "exit_halt": HALT}
 """Counts in `info` of the fills for each reason."""
@@ -63,12 +64,8 @@ class TradingEnv:
 
     def reset(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode of `episode_length` bars at a random bar, with an empty account."""
-        start = self.draw_start(key, params)
+        start = params.starts[_draw_below(key, params.starts.shape[0])]
         return self.reset_at(start, start + self.config.episode_length, params)
-
-    def draw_start(self, key: PRNGKeyArray, params: EnvParams) -> Int[Array, ""]:
-        """Return the bar at which `reset` with this key starts an episode."""
-        return params.starts[_draw_below(key, params.starts.shape[0])]
 
     def reset_staggered(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start in the middle of an episode, so that environments begun together do not all end together."""
@@ -98,15 +95,22 @@ class TradingEnv:
             `(observation, state, reward, terminated, truncated, info)`. After an episode's end, observation and
             state are those of the new episode; `info["final_observation"]` is the true last one.
         """
-        _, ended, reward, terminated, truncated, info = self.step_env(key, state, action, params)
-        state = self.go_on(ended, terminated | truncated, self.draw_start(key, params), params)
+        state, ended, reward, terminated, truncated, info = self.step_state(key, state, action, params)
         info = {**info, "final_observation": self.observe(ended, params)}
         return self.observe(state, params), state, reward, terminated, truncated, info
 
-    def go_on(self, state: EnvState, done: Bool[Array, ""], start: Int[Array, ""], params: EnvParams) -> EnvState:
-        """Return the account that the next step begins with: a new one at bar `start` where the episode is `done`."""
-        _, started = self.reset_at(start, start + self.config.episode_length, params)
-        return jax.tree.map(lambda a, b: jnp.where(done, a, b), started, state)
+    def step_state(self, key: PRNGKeyArray, state: EnvState, action: Action, params: EnvParams) -> StateResult:
+        """Advance one bar as `step` does, without looking: for loops that look once per state.
+
+        Returns:
+            `(state, ended, reward, terminated, truncated, info)`: the state that the next step starts from, and the
+            true last one, which is another after an episode's end.
+        """
+        _, ended, reward, terminated, truncated, info = self.step_env(key, state, action, params)
+        _, started = self.reset(key, params)
+        done = terminated | truncated
+        state = jax.tree.map(lambda a, b: jnp.where(done, a, b), started, ended)
+        return state, ended, reward, terminated, truncated, info
 
     def step_env(self, key: PRNGKeyArray, state: EnvState, action: Action, params: EnvParams) -> StepResult:
         """Advance one bar without starting a new episode after the last; see `step`.

@@ -79,7 +79,9 @@ def train(
 ) -> Agent:
     """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
-    Same arguments and seed give the same agent, bit for bit, on the same kind of machine.
+    Same arguments and seed give the same agent, bit for bit, on the same kind of machine; on a GPU only where XLA is
+    asked for it (`XLA_FLAGS=--xla_gpu_deterministic_ops=true` before JAX starts, `--deterministic` of the commands):
+    otherwise sums of gradients meet in any order there.
 
     Args:
         config: settings of the learner.

@@ -134,6 +134,19 @@ def asked_to_repeat() -> bool:
     return jax.default_backend() == "gpu" and "--xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")
 
 
+@jax.custom_vjp
+def _gradient_in_one_piece(x: Array) -> Array:
+    """Return x; its gradient is worked out and written once, before anything is added up of it.
+
+    A GPU that adds up columns as few as these has most of its threads idle: with all of the loss inside that sum, a
+    wide market took 2.8 ms per gradient step for what is 0.1 ms of memory traffic.
+    """
+    return x
+
+
+_gradient_in_one_piece.defvjp(lambda x: (x, None), lambda _, gradient: (jax.lax.optimization_barrier(gradient),))
+
+
 class ChunkLoss:
     """Loss of a chunk, with everything that stays the same over a minibatch."""
 
@@ -166,6 +179,7 @@ class ChunkLoss:
         mask = self.market.tradable[obs.t]
         keys = self.network.drop_keys(self.drop_key, obs.t)
         outputs, value = self.network.act(params, self.scaling, rows, mask, obs.assets, obs.account, keys)
+        outputs = _gradient_in_one_piece(outputs)
         log_prob = joined_log_prob(head.log_prob(outputs, batch.action), mask, self.ratio)
         counted = mask if self.ratio == "per_asset" else jnp.ones_like(mask[:, :1])
         policy, kl, clipped = surrogate(log_prob, batch.log_prob, batch.advantage, counted, self.hyper.clip_range)

@@ -41,7 +41,7 @@ from ploutos_jax.train.ppo.schedules import hyper_at
 
 @typing.no_type_check
 class TrainState(struct.PyTreeNode):
-    """Everything that a run carries from update to update; saved whole, it continues bit for bit.
+    """Everything that a run carries from update to update; saved whole, it continues bit for bit where updates repeat.
 
     Attributes:
         agent: parameters and input scaling.
