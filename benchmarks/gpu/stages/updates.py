@@ -7,23 +7,29 @@ from benchmarks.gpu.stages.measuring import peak, row, start_jax
 from benchmarks.gpu.stages.plan import FLAGS, ON_CPU, PPO, TINY, WORK
 
 
+def policy_of(name):
+    from ploutos_jax.policy.actor_critic import PolicyConfig
+
+    flat = dict(torso="flat", credit="joint")
+    wide = dict(hidden=(1024, 512, 256) if not TINY else (64, 32, 16), **flat)
+    return {
+        "default": PolicyConfig(),
+        "2x128": PolicyConfig(hidden=(128, 128), **flat),
+        "1024": PolicyConfig(**wide),
+        "1024bf16": PolicyConfig(precision="bfloat16", **wide),
+    }[name]
+
+
 def learner_of(jax, net, A, E, S, feat, chunk, **_):
     import jax.numpy as jnp
 
     from ploutos_jax.agents.network import Network
     from ploutos_jax.env.config import EnvConfig
     from ploutos_jax.env.trading import TradingEnv
-    from ploutos_jax.policy.actor_critic import PolicyConfig
     from ploutos_jax.train.config import TrainConfig
     from ploutos_jax.train.ppo.learner import Learner
 
-    flat = dict(torso="flat", credit="joint")
-    policy = {
-        "default": PolicyConfig(),
-        "2x128": PolicyConfig(hidden=(128, 128), **flat),
-        "1024": PolicyConfig(hidden=(1024, 512, 256) if not TINY else (64, 32, 16), **flat),
-        "1024bf16": PolicyConfig(hidden=(1024, 512, 256) if not TINY else (64, 32, 16), precision="bfloat16", **flat),
-    }[net]
+    policy = policy_of(net)
     config = TrainConfig(
         num_envs=E,
         rollout_length=S,
