@@ -38,7 +38,8 @@ from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.cross_validation import FoldTrainer, Stage
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX
 from ploutos_jax.train.ppo.learner import Metrics
-from ploutos_jax.train.run.folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, write_json
+from ploutos_jax.train.run.figures import METRICS_FILE
+from ploutos_jax.train.run.folder import CONFIG_FILE, SUMMARY_FILE, write_json
 
 FOLD_FILE = "fold.json"
 """Facts of a finished fold, next to its agents; written last."""
