@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.terminal import writing
 from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
@@ -86,7 +87,8 @@ def main(args: list[str]) -> int:
         console=Console(stderr=True),
         disable=settings.quiet,
     )
-    with Interruption() as interruption, progress:
+    advice = "What was there before stays; make room, or choose another --output."
+    with writing(f"The file {request.output}", advice), Interruption() as interruption, progress:
         task = progress.add_task("downloading", total=len(set(request.tickers)))
         outcome = download(
             vendor, request, on_ticker=lambda _: progress.advance(task), should_stop=interruption.should_stop

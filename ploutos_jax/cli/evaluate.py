@@ -15,7 +15,7 @@ import tyro
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
-from ploutos_jax.cli.terminal import result_console
+from ploutos_jax.cli.terminal import result_console, writing
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
 from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.bounds import check_bounds, whole
@@ -96,7 +96,8 @@ def main(args: list[str]) -> int:
         raise ValueError("Name one run folder as --checkpoint, or two and more as --compare.")
     check_report_folder(wanted.output, overwrite=wanted.overwrite)
     configure(wanted.device)
-    return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
+    with writing(f"The report {wanted.output}", "Make room, or choose another --output."):
+        return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
 
 
 _SHOWN = 10

@@ -195,6 +195,23 @@ def _is_of_output(error: OSError) -> bool:
     return origin.parent == Path(__file__).parent or bool({"rich", "tyro"} & set(origin.parts))
 
 
+@contextlib.contextmanager
+def writing(what: str, advice: str) -> Iterator[None]:
+    """Let the error of a disk that is full or read-only say what could not be written, and what to do.
+
+    Args:
+        what: such as "The report out".
+        advice: a sentence.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_DISK or _is_of_output(error):
+            raise
+        raise OSError(f"{what} cannot be written: {os.strerror(error.errno or 0)}. {advice}") from error
+
+
+_OF_DISK = tuple(getattr(errno, name) for name in ("ENOSPC", "EROFS", "EDQUOT", "EFBIG") if hasattr(errno, name))
 _OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 
 

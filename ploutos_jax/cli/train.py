@@ -13,7 +13,7 @@ from rich.console import Console
 from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, next_command, warn
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable
+from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
@@ -57,7 +57,8 @@ def _run(settings: RunSettings, output: Path) -> int:
         return 130
     if trained.reason is not None:
         console.print(f"Stopped before the last update: {trained.reason}.")
-    with resumable(output):
+    advice = "Checkpoints that are there stay whole; make room, then go on with --resume."
+    with resumable(output), writing(f"The run folder {output}", advice):
         result = score_agents(settings, data, trained, output)
     seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
     # Brings Matplotlib, which training does without.

@@ -21,7 +21,7 @@ from rich.console import Console
 from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, warn
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import result_console, resumable
+from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.env.limits import describe_limits
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.inference.sharpe import read_trials
@@ -52,9 +52,11 @@ def main(args: list[str]) -> int:
     for note in describe_limits(settings.env, history.market):
         console.print(f"Rules: {note}")
     env = TradingEnv(settings.env)
-    output, text = start_output(settings, validation)
-    with resumable(output), locked(output):
-        return _run(args, settings, validation, history, env, output, text, console)
+    advice = "Folds that are done stay; make room, then go on with --resume."
+    with writing(f"The validation {settings.output}", advice):
+        output, text = start_output(settings, validation)
+        with resumable(output), locked(output):
+            return _run(args, settings, validation, history, env, output, text, console)
 
 
 def _run(

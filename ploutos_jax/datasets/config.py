@@ -149,8 +149,11 @@ class DataConfig:
 
     @property
     def cache_folder(self) -> Path | None:
-        """Where features are kept, or None where they are not."""
-        return default_folder() if self.feature_cache else None
+        """Where features are kept, or None where they are not: not asked for, or no home folder to keep them in."""
+        try:
+            return default_folder() if self.feature_cache else None
+        except RuntimeError:
+            return None
 
     @property
     def file(self) -> Path | None:

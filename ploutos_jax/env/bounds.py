@@ -41,7 +41,7 @@ class Bound:
 
     def holds(self, value: Any) -> bool:
         """Return whether a value is a number within."""
-        if not _is_number(value) or (self.whole and not isinstance(value, numbers.Integral) and value % 1):
+        if not _is_number(value) or (self.whole and value % 1):
             return False
         is_low = value > self.low if self.above else value >= self.low
         return is_low and (value < self.high if self.below else value <= self.high)

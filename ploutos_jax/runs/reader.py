@@ -110,7 +110,7 @@ def find_runs(path: PathLike) -> list[Run]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
