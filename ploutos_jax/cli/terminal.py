@@ -255,15 +255,14 @@ _PACKAGE = __name__.partition(".")[0]
 
 @contextlib.contextmanager
 def resumable(output: Path) -> Iterator[None]:
-    """Let Ctrl+C and SIGTERM say how to go on with a run whose folder holds what is finished of it."""
+    """Let Ctrl+C and SIGTERM say how to go on with a run whose folder holds what is finished of it; exit code 130."""
     try:
         yield
-    except KeyboardInterrupt as stop:
-        number = stop.args[0] if stop.args else signal.SIGINT
+    except KeyboardInterrupt:
         _complain(
             f"Interrupted; continue with the same command and --resume. What is finished lies in {output}.", style=None
         )
-        sys.exit(CODES[number])
+        sys.exit(CODES[signal.SIGINT])
 
 
 def _stop_on_sigterm() -> Any:
