@@ -179,9 +179,9 @@ class EnvConfig:
                 value = getattr(self, name)
                 if value is not None and not (value == AUTO and name == "tick_size") and not is_good(value):
                     raise ValueError(f"{name}={shown(value)} must {must}.")
-        check_bounds(self, ENV_BOUNDS, (None, AUTO))
         if self.spread_bps / 2 + self.slippage_bps + self.commission_bps >= 10_000:
             raise ValueError("spread_bps / 2 + slippage_bps + commission_bps must stay below 10,000 (100 %).")
+        check_bounds(self, ENV_BOUNDS, (None, AUTO))
         if self.remainder == "carry" and self.max_participation is None:
             raise ValueError("remainder='carry' has nothing to carry: set max_participation, the cap on volume, too.")
         resolve_schedule(self.fees)

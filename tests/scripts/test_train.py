@@ -58,7 +58,7 @@ def flat(settings):
 
 def test_run_folder_is_complete(finished):
     known = {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints", "best"}
-    assert finished.names == known | {"run.log", "run_id", "lock"}
+    assert finished.names == known | {"run.log", "run_id"}
     assert any((finished.folder / "tensorboard").iterdir())
     rows = read_figures(finished.folder)
     assert [row["update"] for row in rows] == [1, 2, 3, 4]

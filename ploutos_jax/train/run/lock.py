@@ -1,7 +1,7 @@
 """The lock of a run folder: one process at a time writes to it.
 
 The lock is one of the operating system (`flock`) on a file that the writer holds open, so a process that was killed
-leaves none behind. What stands in the file is for messages alone.
+leaves none behind. What stands in the file is for messages alone, and the file is removed by whoever gives it back.
 """
 
 import contextlib
@@ -48,17 +48,42 @@ def locked(folder: Path) -> Iterator[None]:
     if place in _HELD.get():
         yield
         return
-    with (place / LOCK_FILE).open("a+", encoding="utf-8", errors="replace") as file:
-        _take(file, folder)
+    with _taken(place / LOCK_FILE, folder):
         token = _HELD.set(_HELD.get() | {place})
         try:
             yield
         finally:
             _HELD.reset(token)
+            # While it is held, so that nobody locks a file that is gone; a folder is left as it was found.
+            with contextlib.suppress(OSError):
+                (place / LOCK_FILE).unlink()
 
 
-def _take(file: IO[str], folder: Path) -> None:
-    """Lock a file until it is closed, and write down who holds it."""
+def _taken(path: Path, folder: Path) -> IO[str]:
+    """Return the open and locked file of a folder."""
+    while True:
+        file = path.open("a+", encoding="utf-8", errors="replace")
+        try:
+            is_locked = _take(file, folder)
+            # The holder before may have removed it between the two steps.
+            if not is_locked or _is(path, file):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _is(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _take(file: IO[str], folder: Path) -> bool:
+    """Lock a file until it is closed, and write down who holds it; return whether there are locks here."""
+    is_locked = True
     try:
         if fcntl is None:
             raise OSError(errno.ENOTSUP, "this system has no flock")
@@ -69,17 +94,19 @@ def _take(file: IO[str], folder: Path) -> None:
             " give the same command again; or give another --output."
         ) from None
     except OSError as error:
+        is_locked = False
         warnings.warn(
             f"The run folder {folder} cannot be locked ({error.strerror or error}): see to it that no other process"
             " writes to it.",
             UnlockedWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     # A full disk is reported by whatever is written next.
     with contextlib.suppress(OSError):
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
+    return is_locked
 
 
 def _holder(file: IO[str]) -> str:

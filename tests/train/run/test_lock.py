@@ -66,6 +66,7 @@ def test_within_one_flow_of_calls_the_lock_is_taken_once(tmp_path):
         assert len(refused) == 1, "another thread is another writer"
     with locked(tmp_path):
         pass
+    assert not (tmp_path / lock.LOCK_FILE).exists(), "a folder is left as it was found"
 
 
 @pytest.mark.parametrize("why", ["no locks on this file system", "no flock on this system"])
@@ -87,3 +88,27 @@ def test_what_stands_in_the_file_is_not_believed(held, tmp_path):
     (tmp_path / lock.LOCK_FILE).write_bytes(b"\xff\x1b[31mrm -rf\n")
     with pytest.raises(InUseError, match="is in use: another process writes to it"), locked(tmp_path):
         pass
+
+
+def test_of_many_that_want_it_one_at_a_time_has_it(tmp_path):
+    inside, most, refused = [0], [0], [0]
+    guard = threading.Lock()
+
+    def work():
+        for _ in range(200):
+            try:
+                with locked(tmp_path):
+                    with guard:
+                        inside[0] += 1
+                        most[0] = max(most[0], inside[0])
+                    with guard:
+                        inside[0] -= 1
+            except InUseError:
+                refused[0] += 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1 and refused[0] < 1200
