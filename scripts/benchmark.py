@@ -24,6 +24,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+if __name__ == "__main__":
+    # Before anything heavy: signals are answered while the rest is imported.
+    from ploutos_jax.cli.early import answer_early
+
+    answer_early()
+
 import jax
 import tyro
 from rich.console import Console

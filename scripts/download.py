@@ -7,6 +7,12 @@ python scripts/download.py --tickers SPY --period 7d --interval 1m --output data
 
 import sys
 
+if __name__ == "__main__":
+    # Before anything heavy: signals are answered while the rest is imported.
+    from ploutos_jax.cli.early import answer_early
+
+    answer_early()
+
 from ploutos_jax.cli.download import main
 from ploutos_jax.cli.terminal import exit_codes
 

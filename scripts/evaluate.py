@@ -7,6 +7,12 @@ python scripts/evaluate.py --checkpoint checkpoints/run-1 --data data/sp500.parq
 
 import sys
 
+if __name__ == "__main__":
+    # Before anything heavy: signals are answered while the rest is imported.
+    from ploutos_jax.cli.early import answer_early
+
+    answer_early()
+
 from ploutos_jax.cli.evaluate import main
 from ploutos_jax.cli.terminal import exit_codes
 

@@ -7,6 +7,12 @@ python scripts/train.py --help                          every setting
 
 import sys
 
+if __name__ == "__main__":
+    # Before anything heavy: signals are answered while the rest is imported.
+    from ploutos_jax.cli.early import answer_early
+
+    answer_early()
+
 from ploutos_jax.cli.terminal import exit_codes
 from ploutos_jax.cli.train import main
 

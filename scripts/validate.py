@@ -9,6 +9,12 @@ with the same command and --resume; folds that are done are not done again.
 
 import sys
 
+if __name__ == "__main__":
+    # Before anything heavy: signals are answered while the rest is imported.
+    from ploutos_jax.cli.early import answer_early
+
+    answer_early()
+
 from ploutos_jax.cli.terminal import exit_codes
 from ploutos_jax.cli.validate import main
 

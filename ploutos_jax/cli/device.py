@@ -1,5 +1,6 @@
 """Where JAX runs and what it keeps: device, determinism, cache of compiled programs. To be set before JAX starts."""
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -33,8 +34,9 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "ploutos_jax" / "programs"))
+        with contextlib.suppress(RuntimeError):  # no home folder: nothing is kept
+            home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            jax.config.update("jax_compilation_cache_dir", str(home / "ploutos_jax" / "programs"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _CACHED_FROM_SECONDS)
     if device == "gpu" and not _finds_gpu():

@@ -13,9 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.terminal import writing
 from ploutos_jax.datasets.selection import expand_tickers
+from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
 from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
+
+DOWNLOAD_BOUNDS = {"retries": whole(0, 1000), "wait": Bound(0, 86_400)}
+"""Numbers of `DownloadSettings`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +33,8 @@ class DownloadSettings:
         output: the Parquet file; one that exists is updated.
         period: how far back new tickers go, such as 60d, 18mo, 5y, ytd or max.
         interval: of a bar; the vendor serves intraday bars of the last days only (1m of about a week).
-        retries: further attempts for a ticker that fails.
-        wait: seconds before the first of them, twice as long before each next one.
+        retries: further attempts for a ticker that fails. In [0, 1,000].
+        wait: seconds before the first of them, twice as long before each next one. In [0, 86,400].
         list_url: CSV of the members of the S&P 500 with the columns Symbol and GICS Sector.
         base_url: address of a mirror of the vendor.
         quiet: print failures only.
@@ -44,6 +49,12 @@ class DownloadSettings:
     list_url: str = SP500_LIST
     base_url: str | None = None
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        for name in DOWNLOAD_BOUNDS:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+        check_bounds(self, DOWNLOAD_BOUNDS)
 
 
 def main(args: list[str]) -> int:
@@ -76,7 +87,8 @@ def main(args: list[str]) -> int:
         console=Console(stderr=True),
         disable=settings.quiet,
     )
-    with Interruption() as interruption, progress:
+    advice = "What was there before stays; make room, or choose another --output."
+    with writing(f"The file {request.output}", advice), Interruption() as interruption, progress:
         task = progress.add_task("downloading", total=len(set(request.tickers)))
         outcome = download(
             vendor, request, on_ticker=lambda _: progress.advance(task), should_stop=interruption.should_stop

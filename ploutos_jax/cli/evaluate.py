@@ -15,9 +15,10 @@ import tyro
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
-from ploutos_jax.cli.terminal import result_console
+from ploutos_jax.cli.terminal import result_console, writing
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
 from ploutos_jax.datasets.selection import expand_tickers
+from ploutos_jax.env.bounds import check_bounds, whole
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
 from ploutos_jax.evaluate.ledger import Ledger
@@ -31,6 +32,14 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.runs.settings import data_of_run, naming_source
 from ploutos_jax.train.checkpoints.export import load_agent
+
+EVALUATION_BOUNDS = {
+    "step": whole(0, 2**31 - 1),
+    "agent": whole(0, 10_000),
+    "seed": whole(0, 2**31 - 1),
+    "stress": whole(0, 1_000_000),
+}
+"""Numbers of `Evaluation`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +55,15 @@ class Evaluation:
         start: first date to score on; without start and end, the bars after those of the training (all bars where
             there are too few).
         end: last date to score on.
-        step: update of the checkpoint; the newest without it.
+        step: update of the checkpoint; the newest without it. In [0, 2,147,483,647].
         best: take the agent with the best held-out score during training.
-        agent: which agent of a run with several seeds, by its place from 0.
+        agent: which agent of a run with several seeds, by its place from 0. In [0, 10,000].
         benchmark: ticker of the data to hold as a further comparison.
         tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
         universe: CSV of ticker, start, end; that of the run without it.
-        seed: draw the agent's actions with this seed; its greedy actions without it.
-        stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out.
+        seed: draw the agent's actions with this seed; its greedy actions without it. In [0, 2,147,483,647].
+        stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out. In [0,
+            1e6].
         device: where to run.
         overwrite: replace an older report in the output folder.
     """
@@ -75,6 +85,9 @@ class Evaluation:
     device: Literal["auto", "cpu", "gpu"] = "auto"
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        check_bounds(self, EVALUATION_BOUNDS)
+
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
@@ -83,7 +96,8 @@ def main(args: list[str]) -> int:
         raise ValueError("Name one run folder as --checkpoint, or two and more as --compare.")
     check_report_folder(wanted.output, overwrite=wanted.overwrite)
     configure(wanted.device)
-    return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
+    with writing(f"The report {wanted.output}", "Make room, or choose another --output."):
+        return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
 
 
 _SHOWN = 10

@@ -5,10 +5,14 @@ Nothing heavy is imported before that: `ploutos --help` answers at once.
 
 import contextlib
 import difflib
+import errno
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 
+from ploutos_jax.cli.early import CODES, WORDS, answer_early, say_to_stderr
 from ploutos_jax.version import __version__
 
 COMMANDS = {
@@ -26,7 +30,7 @@ BACKTEST = (
 )
 """What to type in the place of the backtest command of older systems."""
 
-_BAD_INPUT, _INTERRUPTED = 2, 130
+_BAD_INPUT, _NO_READER = 2, 141
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -35,14 +39,14 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: what follows the program's name; that of this process without it.
     """
+    if args is None:
+        answer_early()
     words = list(sys.argv[1:] if args is None else args)
     name = words[0] if words else ""
     if name in ("-h", "--help"):
-        print(_usage())
-        return 0
+        return _print(_usage())
     if name == "--version":
-        print(f"ploutos {__version__}")
-        return 0
+        return _print(f"ploutos {__version__}")
     if name not in COMMANDS:
         print(_complain(name), file=sys.stderr)
         return _BAD_INPUT
@@ -50,10 +54,24 @@ def main(args: Sequence[str] | None = None) -> int:
         command = importlib.import_module(f"ploutos_jax.cli.{name}")
         terminal = importlib.import_module("ploutos_jax.cli.terminal")
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return _INTERRUPTED
+        print(WORDS[signal.SIGINT], file=sys.stderr)
+        return CODES[signal.SIGINT]
     with _called(f"ploutos {name}"), terminal.exit_codes():
         return command.main(words[1:])
+
+
+def _print(text: str) -> int:
+    """Print to stdout; return the exit code, of an output that cannot be written too."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            return _NO_READER
+        say_to_stderr(f"Error: the output (stdout) cannot be written: {error.strerror}.")
+        return _BAD_INPUT
+    return 0
 
 
 def _usage() -> str:
@@ -94,3 +112,7 @@ def _called(name: str) -> Iterator[None]:
         yield
     finally:
         sys.argv[0] = before
+
+
+if __name__ == "__main__":
+    sys.exit(main())

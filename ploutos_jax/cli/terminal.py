@@ -1,11 +1,14 @@
 """What a person at the terminal sees of a run: a progress bar, tables, clear errors."""
 
 import contextlib
+import errno
+import os
 import signal
 import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -16,6 +19,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ploutos_jax.cli.early import CODES, WORDS, open_output
+from ploutos_jax.cli.signals import Listener
 from ploutos_jax.train.loop import Progress as Figures
 
 _TABLE_WIDTH = 100
@@ -41,16 +46,27 @@ class ProgressBar:
         self._line_due = 0.0, 0.0
 
     def __enter__(self) -> "ProgressBar":
-        self._bar.start()
-        if self._is_plain:
-            self._console.print("compiling")
+        with contextlib.suppress(OSError):
+            self._bar.start()
+            if self._is_plain:
+                self._console.print("compiling")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        with contextlib.suppress(OSError):
+            self._bar.stop()
 
     def __call__(self, figures: Figures) -> None:
-        """Show new figures."""
+        """Show new figures; where they cannot be written any more, nothing is shown from then on: the run goes on."""
+        try:
+            self._show(figures)
+        except OSError:
+            self._is_plain = False
+            with contextlib.suppress(OSError):
+                self._bar.stop()
+            self._bar.disable = True
+
+    def _show(self, figures: Figures) -> None:
         for row in figures.rows:
             # No episode ends in some updates: the last known return stays.
             self._known |= {name: row[name] for name in _SHOWN if row.get(name) is not None}
@@ -71,13 +87,16 @@ class ProgressBar:
             self._line_due = (np.floor(20 * share) + 1) / 20, now + _SECONDS_PER_LINE
 
 
-_SHOWN = ("episode_return_mean", "loss", "entropy", "approx_kl", "equity")
+_SHOWN = ("episode_return_mean", "loss", "entropy", "approx_kl", "equity", "held_out_score")
 _SECONDS_PER_LINE = 60.0
 
 
 def describe_figures(figures: Mapping[str, float]) -> str:
-    """Return reward, loss, entropy, KL and equity of an update in one line; – where one is not known yet."""
-    reward, loss, entropy, kl, equity = (figures.get(name) for name in _SHOWN)
+    """Return reward, loss, entropy, KL and equity of an update in one line; – where one is not known yet.
+
+    The newest held-out score comes last, where there is one.
+    """
+    reward, loss, entropy, kl, equity, score = (figures.get(name) for name in _SHOWN)
     texts = (
         ("reward", reward, "+.4f"),
         ("loss", loss, ".4f"),
@@ -85,7 +104,8 @@ def describe_figures(figures: Mapping[str, float]) -> str:
         ("KL", kl, ".5f"),
     )
     words = [f"{name} {'–' if value is None else format(value, form)}" for name, value, form in texts]
-    return "  ".join([*words, f"equity {'–' if equity is None else f'${equity:,.0f}'}"])
+    held_out = [] if score is None else [f"held out {score:+.2f}"]
+    return "  ".join([*words, f"equity {'–' if equity is None else f'${equity:,.0f}'}", *held_out])
 
 
 class _Bar(Progress):
@@ -120,25 +140,117 @@ def result_console() -> Console:
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn bad input into one message and exit code 2, an interruption into 130.
+    """Turn bad input into one message and exit code 2, Ctrl+C into 130, SIGTERM into 143, a lost reader into 141.
 
     A `ValueError` counts as bad input if this package raised it; one from deep inside a library is a defect and keeps
-    its traceback.
+    its traceback. Warnings of this package are lines that begin with "Warning:".
     """
     before = _stop_on_sigterm()
+    open_output()
+    with warnings.catch_warnings(), contextlib.nullcontext() if before is None else Listener():
+        _show_warnings_in_a_line()
+        try:
+            try:
+                yield
+            finally:
+                # A full disk or a reader that has gone may show when the last words are written.
+                sys.stdout.flush()
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            _complain(WORDS[number], style=None)
+            sys.exit(CODES[number])
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and _is_of_output(error):
+                sys.exit(_without_output(error))
+            if isinstance(error, ValueError) and not _is_ours(error):
+                raise
+            _complain(f"Error: {_one_line(error)}")
+            sys.exit(2)
+        except (RuntimeError, RecursionError, MemoryError) as error:
+            reason = _known(error)
+            if reason is None:
+                raise
+            _complain(f"Error: {reason}")
+            sys.exit(2)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+
+
+def _complain(text: str, style: str | None = "red") -> None:
+    """Print a message to stderr; where that cannot be written, the exit code has to do."""
+    with contextlib.suppress(OSError):
+        Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Return whether an error comes from writing to stdout: of a file it would say which."""
+    if error.filename is not None or error.errno not in _OF_OUTPUT:
+        return False
+    origin = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return origin.parent == Path(__file__).parent or bool({"rich", "tyro"} & set(origin.parts))
+
+
+@contextlib.contextmanager
+def writing(what: str, advice: str) -> Iterator[None]:
+    """Let the error of a disk that is full or read-only say what could not be written, and what to do.
+
+    Args:
+        what: such as "The report out".
+        advice: a sentence.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted.")
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        if isinstance(error, ValueError) and not _is_ours(error):
+    except OSError as error:
+        if error.errno not in _OF_DISK or _is_of_output(error):
             raise
-        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
-        sys.exit(2)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        raise OSError(f"{what} cannot be written: {os.strerror(error.errno or 0)}. {advice}") from error
+
+
+_OF_DISK = tuple(getattr(errno, name) for name in ("ENOSPC", "EROFS", "EDQUOT", "EFBIG") if hasattr(errno, name))
+_OF_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
+
+
+def _without_output(error: OSError) -> int:
+    """Say that nothing can be printed any more and return the exit code; what is still to be printed goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        _complain("Error: whoever read the output (stdout) has gone; stopped. Files that are finished stay.")
+        return 128 + 13  # that of SIGPIPE, which Windows does not know
+    _complain(
+        f"Error: the output (stdout) cannot be written: {error.strerror}. Files that are finished stay; send the output"
+        " elsewhere, or make room."
+    )
+    return 2
+
+
+def _known(error: BaseException) -> str | None:
+    """Return what to say of an error that the machine is to blame for; None for any other."""
+    if isinstance(error, MemoryError):
+        return "the memory of this machine does not suffice. Use fewer tickers, bars or environments."
+    if "home directory" in str(error):
+        return f"{_one_line(error)} Set HOME, or XDG_CACHE_HOME, to a folder that can be written."
+    return None
+
+
+def _show_warnings_in_a_line() -> None:
+    shown = warnings.showwarning
+
+    def show(message: Any, category: Any, filename: str, *rest: Any, **more: Any) -> None:
+        if category.__module__.partition(".")[0] == _PACKAGE:
+            _complain(f"Warning: {_one_line(message)}", style=None)
+        else:
+            shown(message, category, filename, *rest, **more)
+
+    warnings.showwarning = show
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 @contextlib.contextmanager
@@ -147,12 +259,10 @@ def resumable(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        Console(stderr=True, soft_wrap=True).print(
-            f"Interrupted; continue with the same command and --resume. What is finished lies in {output}.",
-            markup=False,
-            highlight=False,
+        _complain(
+            f"Interrupted; continue with the same command and --resume. What is finished lies in {output}.", style=None
         )
-        sys.exit(130)
+        sys.exit(CODES[signal.SIGINT])
 
 
 def _stop_on_sigterm() -> Any:
@@ -161,8 +271,10 @@ def _stop_on_sigterm() -> Any:
         return None
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(signal.Signals(number))
 
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None, signal.default_int_handler):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # that of `early` ends the process at once
     return signal.signal(signal.SIGTERM, interrupt)
 
 

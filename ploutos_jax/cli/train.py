@@ -5,16 +5,15 @@ ploutos train --data data/sp500.parquet       your own bars
 ploutos train --help                          every setting
 """
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, next_command, warn
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable
+from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
@@ -32,22 +31,34 @@ def main(args: list[str]) -> int:
 def _run(settings: RunSettings, output: Path) -> int:
     """Train and score, telling both; return the exit code."""
     configure(settings.device, deterministic=settings.deterministic)
+    said: list[str] = []
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
+
+    def tell(line: str, style: str | None = None) -> None:
+        console.print(line, style=style)
+        said.append(line)
+
+    tell(describe_start(settings, output))
+    warn(describe_machine(settings), said)
     data = read_data(settings, output)
+    warn(describe_bars(settings, data.market), said)
     for note in data.market.notes:
-        console.print(f"Data: {note}", style="dim")
+        tell(f"Data: {note}", "dim")
     for note in describe_limits(settings.env, data.market):
-        console.print(f"Rules: {note}")
-    console.print(_describe(data))
-    console.print(f"Costs beside spread and slippage: {describe_costs(settings.env, data.market)}.")
-    with Interruption(settings.minutes) as interruption, ProgressBar(quiet=settings.quiet) as bar:
-        trained = train_agents(settings, data, output, observers=[bar], should_stop=interruption.should_stop)
+        tell(f"Rules: {note}")
+    tell(_describe(data))
+    tell(f"Costs beside spread and slippage: {describe_costs(settings.env, data.market)}.")
+    with Interruption() as interruption, ProgressBar(quiet=settings.quiet) as bar:
+        trained = train_agents(
+            settings, data, output, observers=[bar], should_stop=interruption.should_stop, notes=said
+        )
     if interruption.interrupted:
         console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
         return 130
     if trained.reason is not None:
         console.print(f"Stopped before the last update: {trained.reason}.")
-    with resumable(output):
+    advice = "Checkpoints that are there stay whole; make room, then go on with --resume."
+    with resumable(output), writing(f"The run folder {output}", advice):
         result = score_agents(settings, data, trained, output)
     seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
     # Brings Matplotlib, which training does without.
@@ -57,9 +68,7 @@ def _run(settings: RunSettings, output: Path) -> int:
     final.print(f"\nScore on {seen}, {result.first} to {result.last}, net of costs:")
     final.print(metrics_table(_rows(result)))
     final.print(_projection(result))
-    run, report = shlex.quote(str(output)), shlex.quote(str(output / "report"))
-    following = "ploutos evaluate" if sys.argv[0] == "ploutos train" else "python scripts/evaluate.py"
-    final.print(f"\nNext: {following} --checkpoint {run} --output {report}")
+    final.print(f"\nNext: {next_command(settings, output)}")
     return 0
 
 

@@ -18,9 +18,10 @@ import jax
 import tyro
 from rich.console import Console
 
+from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, warn
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import result_console, resumable
+from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.env.limits import describe_limits
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.inference.sharpe import read_trials
@@ -31,6 +32,7 @@ from ploutos_jax.experiment.validation.config import History, ValidationConfig, 
 from ploutos_jax.experiment.validation.folds import run_folds
 from ploutos_jax.experiment.validation.result import fold_rows, judge, stitch_paths, write_result
 from ploutos_jax.runs.settings import RunSettings, naming_source, parse_settings, source_of
+from ploutos_jax.train.run.lock import locked
 
 
 def main(args: list[str]) -> int:
@@ -39,16 +41,22 @@ def main(args: list[str]) -> int:
     settings = parse_settings(rest)
     configure(settings.device, deterministic=settings.deterministic)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
+    if settings.output is not None:
+        console.print(describe_start(settings, Path(settings.output)))
+    warn(describe_machine(settings), [])
     with naming_source(source_of(settings), settings.data):
         history = read_history(settings.data, validation)
+    warn(describe_bars(settings, history.market), [])
     for note in history.notes:
         console.print(f"Data: {note}", style="dim")
     for note in describe_limits(settings.env, history.market):
         console.print(f"Rules: {note}")
     env = TradingEnv(settings.env)
-    output, text = start_output(settings, validation)
-    with resumable(output):
-        return _run(args, settings, validation, history, env, output, text, console)
+    advice = "Folds that are done stay; make room, then go on with --resume."
+    with writing(f"The validation {settings.output}", advice):
+        output, text = start_output(settings, validation)
+        with resumable(output), locked(output):
+            return _run(args, settings, validation, history, env, output, text, console)
 
 
 def _run(
@@ -86,7 +94,10 @@ def _run(
             should_stop=interruption.should_stop,
         )
     if folds is None:
-        console.print(f"Stopped; continue with the same command and --resume. Folds that are done are in {output}.")
+        why = f"its {settings.minutes:g} minutes (--minutes) are over" if interruption.timed_out else "asked to"
+        console.print(
+            f"Stopped ({why}); continue with the same command and --resume. Folds that are done are in {output}."
+        )
         return 130 if interruption.interrupted else 0
 
     paths = stitch_paths(plan, folds, market, settings.env, chosen_on=chosen_on)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ploutos_jax.datasets.selection import expand_tickers, most_traded, read_spans, training_rows
 from ploutos_jax.datasets.splits import Window, cut
+from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, whole
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.cache import default_folder
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
@@ -26,6 +27,19 @@ _DEFAULT_FEATURES = "core"
 _MIN_HELD_OUT_BARS = 20
 
 
+DATA_BOUNDS = {
+    "paths": whole(1, 100_000),
+    "holdout": share(below=True),
+    "liquid": whole(1, 1_000_000),
+    "periods_per_year": Bound(0, 1e8, above=True),
+    "stress_prob": share(),
+    "bank_paths": whole(1, 100_000),
+    "bank_bars": whole(2, 10_000_000),
+    "block_sessions": Bound(1, 1e6),
+}
+"""Numbers of `DataConfig`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which bars to use.
@@ -36,18 +50,19 @@ class DataConfig:
             to see whether a learner learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked
             future).
         paths: independent histories of ten years that `synthetic` lays end to end; no episode and no feature reaches
-            from one into the next, and the last of them are kept for scoring.
+            from one into the next, and the last of them are kept for scoring. In [1, 100,000].
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
         spans: several spans to train on instead of `start` and `end`, such as
             2019-01-01..2021-12-31,2023-01-01..2024-12-31; no episode reaches from one into the next, and the bars after
             the last are kept for scoring.
-        holdout: share of the last bars kept for scoring when neither `end` nor `spans` is given.
+        holdout: share of the last bars kept for scoring when neither `end` nor `spans` is given. In [0, 1).
         eval_start: first date of the bars that the agent is scored on during training; by default those kept for
             scoring.
         eval_end: last date of them.
         tickers: use these only; `momentum`, `tech`, `indices` and `sectors` stand for the lists of docs/presets.md.
-        liquid: use only so many tickers, those that traded most dollars (median of a bar) on the training bars.
+        liquid: use only so many tickers, those that traded most dollars (median of a bar) on the training bars. In [1,
+            1e6].
         universe: CSV of ticker, start, end: a ticker trades only while it is a member.
         sectors: CSV of ticker and sector.
         features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
@@ -56,12 +71,13 @@ class DataConfig:
             of the week, else New York.
         exchange: code of the exchange in the library exchange_calendars, such as XNYS or XASX, whose time zone and
             sessions are then used.
-        periods_per_year: sessions in a year, by which everything is annualised; found from the bars without it.
-        stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes
-            on a file's bars, which are then joined by stressed copies. Bars held out are never stressed.
-        bank_paths: paths of a drawn market, laid end to end.
-        bank_bars: bars of each.
-        block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions.
+        periods_per_year: sessions in a year, by which everything is annualised; found from the bars without it. In (0,
+            1e8].
+        stress_prob: share of training that happens under stress: of the paths of drawn markets, or of the episodes on a
+            file's bars, which are then joined by stressed copies. Bars held out are never stressed. In [0, 1].
+        bank_paths: paths of a drawn market, laid end to end. In [1, 100,000].
+        bank_bars: bars of each. In [2, 1e7].
+        block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions. In [1, 1e6].
         feature_cache: keep the features of large files in the user's cache folder and read them from there.
     """
 
@@ -88,6 +104,7 @@ class DataConfig:
     feature_cache: bool = True
 
     def __post_init__(self) -> None:
+        check_kinds(self, DATA_BOUNDS)
         _check_span(self, "start", "end")
         _check_span(self, "eval_start", "eval_end")
         object.__setattr__(self, "tickers", expand_tickers(self.tickers))
@@ -128,11 +145,15 @@ class DataConfig:
             )
         if self.is_planted:
             planted_size(self.data)
+        check_bounds(self, DATA_BOUNDS)
 
     @property
     def cache_folder(self) -> Path | None:
-        """Where features are kept, or None where they are not."""
-        return default_folder() if self.feature_cache else None
+        """Where features are kept, or None where they are not: not asked for, or no home folder to keep them in."""
+        try:
+            return default_folder() if self.feature_cache else None
+        except RuntimeError:
+            return None
 
     @property
     def file(self) -> Path | None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from ploutos_jax.env.bounds import ENV_BOUNDS, check_bounds, check_kinds, shown
 from ploutos_jax.env.broker.fees import FeeSchedule, resolve_schedule
 from ploutos_jax.env.rewards import RewardFunction, Terms, resolve_reward
 from ploutos_jax.market.instrument import INSTRUMENTS
@@ -27,76 +28,78 @@ class EnvConfig:
         reward: a name, such as `log_return`, or several with weights, such as "log_return, -0.1*turnover"; in
             Python also your own function of the account before and after a bar, or a tuple of (name or function,
             weight).
-        episode_length: bars in a training episode.
-        initial_cash: dollars at the start of an episode.
+        episode_length: bars in a training episode. In [1, 1e7].
+        initial_cash: dollars at the start of an episode. In [1e-6, 1e12].
 
         fill: when orders decided at close t fill: `next_open`, `next_close`, or `same_close` (for comparison with
             other engines: it trades at the price it has seen).
-        buy_pct: share of equity that one buy order spends.
+        buy_pct: share of equity that one buy order spends. In (0, 1].
         max_position_pct: largest share of equity in one asset that a buy may reach; without it a quarter, of fewer than
-            twelve assets three times an equal part, at most all.
-        max_sector_pct: largest share of equity in one sector that buys may reach.
+            twelve assets three times an equal part, at most all. In (0, 1].
+        max_sector_pct: largest share of equity in one sector that buys may reach. In (0, 1].
         sizing: how large a discrete buy is: `fixed` share `buy_pct`; `volatility` is `buy_pct` of an asset with the
             target volatility, less of a wilder one; `atr` loses `risk_pct` of equity in a move of `risk_atr` ATR.
-        target_volatility: volatility of a year at which `volatility` sizing spends `buy_pct`.
-        risk_pct: share of equity that `atr` sizing puts at risk in one buy.
-        risk_atr: move against a position that `atr` sizing takes for that risk, in multiples of the ATR.
+        target_volatility: volatility of a year at which `volatility` sizing spends `buy_pct`. In (0, 100].
+        risk_pct: share of equity that `atr` sizing puts at risk in one buy. In (0, 1].
+        risk_atr: move against a position that `atr` sizing takes for that risk, in multiples of the ATR. In (0, 1,000].
         bars_per_year: bars in a year, by which volatility sizing, rewards and figures of training are annualised; those
-            of the market's own calendar without it.
-        drawdown_scaling: buys shrink in proportion to the drawdown, to nothing at this one.
-        no_trade_band: changes of weight below this are not traded.
-        min_order_cash: buys and partial sales below this many dollars are not sent; it keeps dust out of the book.
-        lot_size: shares in a lot; None for fractional shares.
-        max_participation: largest share of a bar's volume that may be filled in it.
+            of the market's own calendar without it. In (0, 1e8].
+        drawdown_scaling: buys shrink in proportion to the drawdown, to nothing at this one. In (0, 1).
+        no_trade_band: changes of weight below this are not traded. In [0, 10].
+        min_order_cash: buys and partial sales below this many dollars are not sent; it keeps dust out of the book. In
+            [0, 1e12].
+        lot_size: shares in a lot; None for fractional shares. In (0, 1e9].
+        max_participation: largest share of a bar's volume that may be filled in it. In (0, 1].
         remainder: what happens to what that leaves unfilled: `cancel`, or `carry` into later bars.
-        min_holding_bars: bars before the agent may sell a position.
+        min_holding_bars: bars before the agent may sell a position. In [1, 1e7].
         holding_binds_stops: whether stops and other exits wait for `min_holding_bars` too.
-        max_trades_per_day: fills in a session after which orders are refused.
+        max_trades_per_day: fills in a session after which orders are refused. In [1, 1e6].
 
         instrument: what costs that are left to it suit: `us-equity`, `crypto`, `fx`, `futures`, `generic` (basis points
             only), or `auto`, found for each ticker from its name, its exchange and its bars.
-        spread_bps: full quoted bid-ask spread; each side of a trade pays half of it.
+        spread_bps: full quoted bid-ask spread; each side of a trade pays half of it. In [0, 20,000).
         tick_size: smallest step of a price of $1 or more, in dollars, a hundredth of it below: no spread is narrower.
-            `auto` is the instrument's, and none for prices that are not those traded.
-        slippage_bps: further adverse move of every market order and stop, per side.
-        slippage_atr: the same adverse move in multiples of the average true range.
-        slippage_volatility: the same adverse move in multiples of the volatility of a bar.
-        slippage_noise: standard deviation of the logarithm of a random factor on slippage.
-        impact: factor of the square-root law of market impact, about 1.
+            `auto` is the instrument's, and none for prices that are not those traded. In [0, 1e6].
+        slippage_bps: further adverse move of every market order and stop, per side. In [0, 10,000).
+        slippage_atr: the same adverse move in multiples of the average true range. In [0, 100].
+        slippage_volatility: the same adverse move in multiples of the volatility of a bar. In [0, 100].
+        slippage_noise: standard deviation of the logarithm of a random factor on slippage. In [0, 5].
+        impact: factor of the square-root law of market impact, about 1. In [0, 1,000].
         fees: fee schedule of broker and regulators: `auto` is `alpaca` for US equities, and for other instruments a
             usual fee in basis points, unless a commission is set; `none`, `alpaca` (by date), `alpaca@2024-05-22`
             (that day's, at all times), `conservative`, `doc_compat`, `percent`, or a `FeeSchedule`.
         fee_rounding: `none`, `fill` or `day` (up to the cent); None for the schedule's own.
-        commission_bps: commission in proportion to the traded value, per side.
-        commission_per_share: dollars per share traded, per side.
-        commission_per_order: dollars per fill.
-        commission_min: least dollars per fill.
+        commission_bps: commission in proportion to the traded value, per side. In [0, 10,000).
+        commission_per_share: dollars per share traded, per side. In [0, 1e6].
+        commission_per_order: dollars per fill. In [0, 1e9].
+        commission_min: least dollars per fill. In [0, 1e9].
 
-        stop_loss: loss from the average fill price at which a position is closed.
-        take_profit: gain from the average fill price at which a position is closed.
-        trailing_stop: fall from the highest price since entry at which a position is closed.
-        break_even: gain after which the stop stands at the average fill price.
-        stop_loss_atr: distance of a stop loss in multiples of the ATR at entry.
-        take_profit_atr: distance of a target in multiples of the ATR at entry.
-        trailing_atr: distance of a trailing stop in multiples of the ATR at entry.
-        max_holding_bars: bars after which a position is closed at the open.
-        drawdown_halt: drawdown at which everything is sold and nothing is bought for the rest of the episode.
+        stop_loss: loss from the average fill price at which a position is closed. In (0, 1).
+        take_profit: gain from the average fill price at which a position is closed. In (0, 1e6].
+        trailing_stop: fall from the highest price since entry at which a position is closed. In (0, 1).
+        break_even: gain after which the stop stands at the average fill price. In (0, 1e6].
+        stop_loss_atr: distance of a stop loss in multiples of the ATR at entry. In (0, 1e6].
+        take_profit_atr: distance of a target in multiples of the ATR at entry. In (0, 1e6].
+        trailing_atr: distance of a trailing stop in multiples of the ATR at entry. In (0, 1e6].
+        max_holding_bars: bars after which a position is closed at the open. In [1, 1e7].
+        drawdown_halt: drawdown at which everything is sold and nothing is bought for the rest of the episode. In (0,
+            1).
         both_touched: a bar that touches stop and target: `pessimistic` takes the stop, `target` the target, `path` the
             one on the side of the extreme nearer to the open.
         strict_targets: whether the price must go through a target, not only to it.
 
-        settlement_days: sessions before the proceeds of a sale can buy again.
-        cash_rate: interest of a year on cash.
+        settlement_days: sessions before the proceeds of a sale can buy again. In [0, 5].
+        cash_rate: interest of a year on cash. In [0, 10].
         day_trade_rule: `pdt_2001` limits day trades of small accounts; `by_date` does so before 2026-06-04, when the
             rule ended.
         day_trade_mode: what it refuses: the `entry` that could become a fourth day trade, the `exit`, or `both`.
-        day_trade_equity: dollars from which on the rule does not bind.
-        delisting_recovery: share of the last close that a holder gets when an asset ends.
-        ruin_pct: the episode ends for good when equity falls below this share of `initial_cash`.
+        day_trade_equity: dollars from which on the rule does not bind. In [0, 1e12].
+        delisting_recovery: share of the last close that a holder gets when an asset ends. In [0, 1].
+        ruin_pct: the episode ends for good when equity falls below this share of `initial_cash`. In [0, 1].
 
-        reward_eta: weight of the newest return in the moving averages of the differential rewards.
-        reward_volatility: return of a bar by which those averages are begun.
-        reward_scaling: factor on the `five_term` reward.
+        reward_eta: weight of the newest return in the moving averages of the differential rewards. In (0, 1].
+        reward_volatility: return of a bar by which those averages are begun. In [1e-6, 1,000].
+        reward_scaling: factor on the `five_term` reward. In [-1e6, 1e6].
     """
 
     action: Literal["discrete", "weights"] = "discrete"
@@ -167,6 +170,7 @@ class EnvConfig:
             if getattr(self, name) not in allowed:
                 words = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use {words}.")
+        check_kinds(self, ENV_BOUNDS, (None, AUTO))
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name}={value} must be a finite number.")
@@ -174,9 +178,10 @@ class EnvConfig:
             for name in names:
                 value = getattr(self, name)
                 if value is not None and not (value == AUTO and name == "tick_size") and not is_good(value):
-                    raise ValueError(f"{name}={value} must {must}.")
+                    raise ValueError(f"{name}={shown(value)} must {must}.")
         if self.spread_bps / 2 + self.slippage_bps + self.commission_bps >= 10_000:
             raise ValueError("spread_bps / 2 + slippage_bps + commission_bps must stay below 10,000 (100 %).")
+        check_bounds(self, ENV_BOUNDS, (None, AUTO))
         if self.remainder == "carry" and self.max_participation is None:
             raise ValueError("remainder='carry' has nothing to carry: set max_participation, the cap on volume, too.")
         resolve_schedule(self.fees)

@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ploutos_jax.env.bounds import MAX_WEIGHT, shown
 from ploutos_jax.env.types import EnvParams, EnvState, ReturnStats
 
 RewardFunction = Callable[[EnvState, EnvState], Array]
@@ -244,15 +245,18 @@ def _parse_term(term: str, reward: str) -> tuple[RewardFunction, float]:
 
 def _read_weight(weight: Any, reward: object) -> float:
     number = math.nan
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         number = float(weight)
-    if not math.isfinite(number):
-        raise ValueError(f"reward={reward!r}: {weight!r} is not a finite number; write such as -0.1*turnover.")
+    if not abs(number) <= MAX_WEIGHT:
+        raise ValueError(
+            f"reward={shown(reward)}: {shown(weight)} is not a finite number; write such as -0.1*turnover, with weights"
+            " in [-1e6, 1e6]."
+        )
     return number
 
 
 def _find(name: str, reward: object) -> RewardFunction:
     if name not in REWARDS:
         words = ", ".join(map(repr, REWARDS))
-        raise ValueError(f"reward={reward!r} is unknown; use {words} or a function of (before, after).")
+        raise ValueError(f"reward={shown(reward)} is unknown; use {words} or a function of (before, after).")
     return REWARDS[name]

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,9 @@ from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.loop import Observer, train_seeds
 from ploutos_jax.train.population import mean_and_interval
 from ploutos_jax.train.ppo.rollout_metrics import projected_month, recent_growth
-from ploutos_jax.train.run.folder import add_to_summary, claimed_output, read_figures
+from ploutos_jax.train.run.figures import read_figures
+from ploutos_jax.train.run.folder import add_to_summary, claimed_output
+from ploutos_jax.train.run.lock import locked
 
 MONTHS = (21, 22)
 """Trading days of the months that a projection is made for."""
@@ -98,14 +99,7 @@ def run_experiment(
     """
     with prepared_output(settings) as output:
         data = read_data(settings, output)
-        deadline = math.inf if settings.minutes is None else time.monotonic() + 60 * settings.minutes
-        trained = train_agents(
-            settings,
-            data,
-            output,
-            observers=observers,
-            should_stop=lambda: should_stop() or time.monotonic() >= deadline,
-        )
+        trained = train_agents(settings, data, output, observers=observers, should_stop=should_stop)
         return score_agents(settings, data, trained, output)
 
 
@@ -144,19 +138,23 @@ def train_agents(
     *,
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    notes: Sequence[str] = (),
 ) -> Trained:
     """Train one agent for each seed, scored now and then on what `data` holds for that.
 
     Args:
-        settings: of the run; its `minutes` are the caller's to heed.
+        settings: of the run.
         data: of `read_training`.
         output: the run folder.
         observers: called with the new figures after each call of the compiled program.
         should_stop: asked then; True ends the training with a checkpoint.
+        notes: lines that the text log of the run folder begins with.
     """
     env = TradingEnv(settings.env)
     earlier = read_figures(output) if settings.resume else []
-    rules = StoppingRules(settings.episodes, until_converged=settings.until_converged, rows=earlier)
+    rules = StoppingRules(
+        settings.episodes, minutes=settings.minutes, until_converged=settings.until_converged, rows=earlier
+    )
     agents = train_seeds(
         settings.train,
         data.market,
@@ -169,6 +167,8 @@ def train_agents(
         observers=[*observers, rules],
         should_stop=lambda: should_stop() or rules.should_stop(),
         held_out=None if data.to_score is None else _held_out(data.to_score, settings.until_converged),
+        notes=notes,
+        max_updates_per_call=rules.max_updates_per_call,
     )
     return Trained(agents, rules.reason)
 
@@ -186,12 +186,14 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     score, interval = (by_seed[0], {}) if len(by_seed) == 1 else mean_and_interval(by_seed)
     first, last = day(span, 0), day(span, -1)
     content: dict[str, Any] = {"final_score": score, "final_score_bars": {"first": first, "last": last}}
+    content |= {} if trained.reason is None else {"ended_early": trained.reason}
     if len(by_seed) > 1:
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
-    add_to_summary(output, content)
-    others = baselines(history, settings.env, span.times[0], span.times[-1])
-    projection = _project(output, span.calendar)
+    with locked(output):
+        add_to_summary(output, content)
+        others = baselines(history, settings.env, span.times[0], span.times[-1])
+        projection = _project(output, span.calendar)
     return ExperimentResult(
         agents=trained.agents,
         output=output,

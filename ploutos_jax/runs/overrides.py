@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Literal
 
+from ploutos_jax.env.bounds import shown
 from ploutos_jax.env.broker.fees import FeeSchedule
 
 ALIASES = {
@@ -43,7 +44,7 @@ def merge(settings: Any, changes: Mapping[str, Any], source: str) -> Any:
         name = str(key).replace("-", "_")
         name = ALIASES.get(name, name)
         if name not in homes:
-            raise ValueError(f"{source}: unknown setting {key!r}; {suggest(name, homes)}")
+            raise ValueError(f"{source}: unknown setting {shown(key)}; {suggest(name, homes)}")
         section = homes[name]
         if section is not None:
             by_section.setdefault(section, {})[name] = value
@@ -88,14 +89,14 @@ def _of_section(section: Any, name: str, value: Any, source: str) -> Mapping[str
     # `data` names both the section and the file in it; a plain value means the file.
     if name in {field.name for field in dataclasses.fields(section)}:
         return {name: value}
-    raise ValueError(f"{source}: {name} is a section; give its settings, found {value!r}.")
+    raise ValueError(f"{source}: {name} is a section; give its settings, found {shown(value)}.")
 
 
 def _checked(settings: Any, name: str, value: Any, source: str) -> Any:
     wanted = typing.get_type_hints(type(settings))[name]
     found = _convert(value, wanted)
     if found is _WRONG:
-        raise ValueError(f"{source}: {name}={value!r} has the wrong type; it takes {_describe(wanted)}.")
+        raise ValueError(f"{source}: {name}={shown(value)} has the wrong type; it takes {_describe(wanted)}.")
     return found
 
 
@@ -140,7 +141,7 @@ def _to_float(value: Any) -> Any:
     """Return a number; YAML reads 1e-4, which has no dot, as text."""
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return _WRONG
 
 
@@ -150,7 +151,11 @@ def _describe(wanted: Any) -> str:
     return getattr(wanted, "__name__", None) or str(wanted).replace("typing.", "")
 
 
+_LONGEST_NAME = 100
+"""Signs of a name that are compared with known ones; a longer one is no misspelling."""
+
+
 def suggest(name: str, known: Any) -> str:
     """Return a hint at the known name that is nearest."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name[:_LONGEST_NAME], list(known), n=1, cutoff=0.0)
     return f"did you mean {near[0]!r}?" if near else ""

@@ -11,7 +11,8 @@ from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.runs.settings import data_of_run, read_yaml
 from ploutos_jax.train.checkpoints.checkpoint import PathLike
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX
-from ploutos_jax.train.run.folder import CONFIG_FILE, SUMMARY_FILE, read_figures
+from ploutos_jax.train.run.figures import read_figures
+from ploutos_jax.train.run.folder import CONFIG_FILE, SUMMARY_FILE
 
 REPORT_METRICS = "metrics.json"
 
@@ -109,7 +110,7 @@ def find_runs(path: PathLike) -> list[Run]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-import yaml
 
 from ploutos_jax.datasets.config import DataConfig
+from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, shown, whole
 from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.runs.older import translate_file, translate_flags
 from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
 from ploutos_jax.runs.presets import PRESETS
+from ploutos_jax.runs.yaml_file import read_yaml
 from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
@@ -25,6 +26,10 @@ _RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "ou
 
 _CHECKED_LATER = {"rollout_length", "num_minibatches"}
 """Settings that are compared with those of the checkpoint, where what was chosen without them is known."""
+
+
+RUN_BOUNDS = {"minutes": Bound(0, 1e7, above=True), "episodes": whole(1, 10**15)}
+"""Numbers of `RunSettings` itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +45,8 @@ class RunSettings:
         config: YAML file with settings, such as the config.yaml of a run.
         output: run folder for checkpoints and figures; the next free checkpoints/run-N if not given.
         resume: continue the run in --output (the newest one if not given) from its newest checkpoint.
-        minutes: stop after this many minutes, with a checkpoint.
-        episodes: stop when this many episodes have ended, over all environments, with a checkpoint.
+        minutes: stop after this many minutes, with a checkpoint. In (0, 1e7].
+        episodes: stop when this many episodes have ended, over all environments, with a checkpoint. In [1, 1e15].
         until_converged: stop when the agent gets no better (docs/stopping.md says when that is), with a checkpoint;
             total_timesteps remains the limit.
         device: where to run; auto takes a GPU if there is one.
@@ -67,10 +72,12 @@ class RunSettings:
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self) -> None:
+        check_kinds(self, RUN_BOUNDS)
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"minutes={self.minutes} must be above 0.")
         if self.episodes is not None and self.episodes < 1:
             raise ValueError(f"episodes={self.episodes} must be at least 1, or None.")
+        check_bounds(self, RUN_BOUNDS)
 
 
 def parse_settings(args: Sequence[str]) -> RunSettings:
@@ -88,7 +95,7 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     from_file = translate_file(read_yaml(known.config), known.config) if known.config else {}
     preset = known.preset or from_file.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is unknown; {suggest(str(preset), PRESETS)}")
+        raise ValueError(f"preset={shown(preset)} is unknown; {suggest(str(preset), PRESETS)}")
     base = RunSettings(preset=preset, config=known.config)
     base = merge(base, PRESETS[preset], f"preset {preset}")
     base = merge(base, from_file, known.config or "")
@@ -162,26 +169,6 @@ def _or_none(setting: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
 _NAMED = tyro.constructors.ConstructorRegistry()
 _NAMED.primitive_rule(_by_name)
 _NAMED.primitive_rule(_or_none)
-
-
-def read_yaml(path: str) -> dict[str, Any]:
-    """Return the mapping in a YAML file.
-
-    Raises:
-        ValueError: if the file is missing, is no YAML or holds no mapping.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"No such configuration file: {path}.")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold settings as `name: value`, found {type(content).__name__}.")
-    return content
 
 
 def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:

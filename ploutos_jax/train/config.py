@@ -1,11 +1,13 @@
 """Settings of the learner."""
 
 import dataclasses
+import math
 import typing
 from typing import Literal
 
 from flax import struct
 
+from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, whole
 from ploutos_jax.policy.actor_critic import PolicyConfig
 
 MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
@@ -13,43 +15,77 @@ MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every"
 
 _PLOUTOS_CHECKPOINT = 500_000
 
+_STEPS = whole(1, 10**15)
+TRAIN_BOUNDS: dict[str, Bound] = {
+    "num_envs": whole(1, 2_000_000),
+    "total_timesteps": _STEPS,
+    "rollout_length": whole(1, 100_000),
+    "num_minibatches": whole(1, 1_000_000),
+    "batch_size": whole(1, 10**12),
+    "num_epochs": whole(1, 10_000),
+    "learning_rate": Bound(0, 1e30, above=True),
+    "gamma": share(),
+    "gae_lambda": share(),
+    "clip_range": Bound(0, 1e6, above=True),
+    "entropy_coef": Bound(0, 1e6),
+    "value_coef": Bound(0, 1e6),
+    "value_clip": Bound(0, 1e6, above=True),
+    "max_grad_norm": Bound(0, 1e30, above=True),
+    "target_kl": Bound(0, 1e6, above=True),
+    "seed": whole(0, 2**31 - 1),
+    "num_seeds": whole(1, 10_000),
+    "market_refresh": whole(1, 1_000_000_000),
+    "chunk_megabytes": Bound(0, 1e6, above=True),
+    "checkpoint_every": _STEPS,
+    "keep_checkpoints": whole(1, 1_000_000),
+    "eval_every": _STEPS,
+}
+"""Numbers of `TrainConfig`."""
+POLICY_BOUNDS: dict[str, Bound] = {
+    "hidden": whole(1, 100_000),
+    "width": whole(1, 100_000),
+    "dropout": share(below=True),
+}
+"""Numbers of `PolicyConfig`, which knows nothing of settings."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Settings of PPO and of the training run.
 
     Attributes:
-        num_envs: environments that step side by side.
+        num_envs: environments that step side by side. In [1, 2e6].
         total_timesteps: environment steps of the whole run, over all environments, rounded up to whole updates; also
-            --timesteps.
-        rollout_length: steps per environment between updates; None picks a power of two from 8 to 128 that gives
-            the run about 50 updates.
-        num_minibatches: gradient steps per epoch.
-        batch_size: samples (environment steps) per gradient step; if given, it sets num_minibatches.
-        num_epochs: passes over a rollout.
-        learning_rate: step size of Adam, at the start.
+            --timesteps. In [1, 1e15].
+        rollout_length: steps per environment between updates; None picks a power of two from 8 to 128 that gives the
+            run about 50 updates. In [1, 100,000].
+        num_minibatches: gradient steps per epoch. In [1, 1e6].
+        batch_size: samples (environment steps) per gradient step; if given, it sets num_minibatches. In [1, 1e12].
+        num_epochs: passes over a rollout. In [1, 10,000].
+        learning_rate: step size of Adam, at the start. In (0, 1,000,000,000,000,000,019,884,624,838,656].
         learning_rate_schedule: `linear` and `cosine` fall to 0 over the run.
-        gamma: discount per bar.
-        gae_lambda: λ of generalised advantage estimation.
-        clip_range: ε of the clipped surrogate.
-        entropy_coef: weight of the mean entropy per asset, at the start.
+        gamma: discount per bar. In [0, 1].
+        gae_lambda: λ of generalised advantage estimation. In [0, 1].
+        clip_range: ε of the clipped surrogate. In (0, 1e6].
+        entropy_coef: weight of the mean entropy per asset, at the start. In [0, 1e6].
         entropy_schedule: `linear` falls to 0 over the run.
-        value_coef: weight of the value loss.
+        value_coef: weight of the value loss. In [0, 1e6].
         value_clip: how far from the rollout's value the critic is rewarded for moving, in deviations of returns; no
-            benefit was ever measured.
-        max_grad_norm: global norm to which gradients are clipped.
-        target_kl: mean KL per asset at which the epochs of an update stop; None never stops.
+            benefit was ever measured. In (0, 1e6].
+        max_grad_norm: global norm to which gradients are clipped. In (0, 1,000,000,000,000,000,019,884,624,838,656].
+        target_kl: mean KL per asset at which the epochs of an update stop; None never stops. In (0, 1e6].
         ratio: probability ratio `per_asset`, or `joint` over all assets.
-        seed: first number of everything random.
-        num_seeds: agents trained side by side in one program, with the seeds from `seed` on.
-        market_refresh: updates between two draws of a new market, where markets can be drawn; None keeps the first.
+        seed: first number of everything random. In [0, 2,147,483,647].
+        num_seeds: agents trained side by side in one program, with the seeds from `seed` on. In [1, 10,000].
+        market_refresh: updates between two draws of a new market, where markets can be drawn; None keeps the first. In
+            [1, 1e9].
         chunk_megabytes: largest intermediate array, over all seeds; larger minibatches are worked through in chunks,
-            same result.
+            same result. In (0, 1e6].
         checkpoint_every: environment steps between checkpoints; None takes a tenth of the run, and 500,000 where that
-            is more, twice as many as long as checkpoints follow each other within 20 seconds.
-        keep_checkpoints: how many of them are kept; the best by held-out score is kept in addition.
-        eval_every: environment steps between scores on held-out bars; None takes a tenth of the run.
-        policy: shape of the network.
+            is more, twice as many as long as checkpoints follow each other within 20 seconds. In [1, 1e15].
+        keep_checkpoints: how many of them are kept; the best by held-out score is kept in addition. In [1, 1e6].
+        eval_every: environment steps between scores on held-out bars; None takes a tenth of the run. In [1, 1e15].
+        policy: shape of the network: widths in [1, 100,000], dropout in [0, 1).
     """
 
     num_envs: int = 256
@@ -80,6 +116,8 @@ class TrainConfig:
     policy: PolicyConfig = PolicyConfig()
 
     def __post_init__(self) -> None:
+        check_kinds(self, TRAIN_BOUNDS)
+        check_kinds(self.policy, POLICY_BOUNDS)
         for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs", "num_seeds", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
@@ -114,13 +152,21 @@ class TrainConfig:
             raise ValueError(f"entropy_schedule={self.entropy_schedule!r} is unknown; use 'linear' or 'constant'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
+        check_bounds(self, TRAIN_BOUNDS)
+        check_bounds(self.policy, POLICY_BOUNDS)
+        if self.num_updates >= 2**31:
+            raise ValueError(
+                f"total_timesteps={self.total_timesteps} makes {self.num_updates:,} updates of"
+                f" {self.timesteps_per_update} steps each; a run counts to 2,147,483,647. Raise num_envs or"
+                " rollout_length, or lower total_timesteps."
+            )
         self._check_minibatches()
 
     def _check_minibatches(self) -> None:
         """Make sure that minibatches fill a rollout; set their number where their size is given."""
         stretches = self.steps_per_rollout // self.steps_per_chunk
         num_pairs = self.num_envs * stretches
-        possible = [number for number in range(1, num_pairs + 1) if num_pairs % number == 0]
+        possible = _divisors(num_pairs)
         batch_size = self.batch_size
         if batch_size is not None:
             sizes = {self.timesteps_per_update // number: number for number in possible}
@@ -201,6 +247,12 @@ class TrainConfig:
             max_grad_norm=self.max_grad_norm,
             target_kl=float("inf") if self.target_kl is None else self.target_kl,
         )
+
+
+def _divisors(number: int) -> list[int]:
+    """Return the divisors of a number, ascending."""
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return sorted({*small, *(number // divisor for divisor in small)})
 
 
 @typing.no_type_check

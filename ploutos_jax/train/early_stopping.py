@@ -1,4 +1,4 @@
-"""When a run may end before its last update: enough episodes, or no more to be gained; docs/stopping.md has the rules.
+"""When a run may end before its last update: time, episodes, or no more to be gained; docs/stopping.md has the rules.
 
 The criteria are pure functions of what was measured so far.
 """
@@ -73,10 +73,12 @@ class StoppingRules:
     """Rules that end a run early; an observer of `train`, whose `should_stop` it is asked.
 
     They are asked between calls of the compiled program, so a run ends at most a few seconds of updates after a rule
-    was met. Rows that a resumed run makes again take the place of those seen before.
+    was met; where episodes are counted, within one update (`max_updates_per_call`). Rows that a resumed run makes again
+    take the place of those seen before.
 
     Args:
         episodes: number of finished episodes that is enough; None for no such rule.
+        minutes: of training that are enough, by the rows' own `seconds`, which compiling is not part of.
         until_converged: whether to stop when the agent gets no better.
         rows: figures of the updates that were done before, of a run that is resumed.
 
@@ -85,17 +87,33 @@ class StoppingRules:
     """
 
     def __init__(
-        self, episodes: int | None = None, *, until_converged: bool = False, rows: Sequence[dict[str, Any]] = ()
+        self,
+        episodes: int | None = None,
+        *,
+        minutes: float | None = None,
+        until_converged: bool = False,
+        rows: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.reason: str | None = None
-        self._episodes, self._until_converged = episodes, until_converged
+        self._episodes, self._minutes, self._until_converged = episodes, minutes, until_converged
         self._rows: list[tuple[int, float, float | None, float | None]] = []
         self._take(rows)
 
     def __call__(self, progress: Progress) -> None:
         """Take new figures."""
         self._take(progress.rows)
-        self.reason = self._enough_episodes() or (self._converged() if self._until_converged else None)
+        if progress.done_timesteps >= progress.total_timesteps:
+            return  # ended by itself
+        self.reason = (
+            self._enough_episodes()
+            or self._time_is_over(progress)
+            or (self._converged() if self._until_converged else None)
+        )
+
+    @property
+    def max_updates_per_call(self) -> int:
+        """Updates after which the rules have to be asked again."""
+        return 64 if self._episodes is None else 1
 
     def should_stop(self) -> bool:
         """Return whether a rule is met."""
@@ -115,6 +133,11 @@ class StoppingRules:
         if self._episodes is None or done < self._episodes:
             return None
         return f"{done:,.0f} episodes have ended, {self._episodes:,} were asked for"
+
+    def _time_is_over(self, progress: Progress) -> str | None:
+        if self._minutes is None or progress.rows[-1]["seconds"] < 60 * self._minutes:
+            return None
+        return f"its {self._minutes:g} minutes (--minutes) are over, compiling not counted"
 
     def _converged(self) -> str | None:
         """Return why the run has converged, by its held-out scores if it has any, else by the returns of episodes."""

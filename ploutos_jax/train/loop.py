@@ -24,6 +24,7 @@ from ploutos_jax.train.algorithm import Algorithm, MakeAlgorithm, Metrics
 from ploutos_jax.train.checkpoints.checkpoint import BestAgent, Checkpoints, PathLike
 from ploutos_jax.train.checkpoints.resume import check_features, check_resumable, describe_run, with_rollout_of
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.episode_figures import EpisodeFigures
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX, HeldOut
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.population import first_state, make_hyperparams, of_seed
@@ -146,11 +147,18 @@ def train_seeds(
     draw: MarketDraw | None = None,
     loggers: Sequence[Logger] = (),
     algorithm: MakeAlgorithm = Learner,
+    notes: Sequence[str] = (),
+    max_updates_per_call: int = _MAX_UPDATES_PER_CALL,
 ) -> tuple[Agent, ...]:
     """Train `config.num_seeds` agents side by side in one program and return them in order of their seeds.
 
     Each becomes what it would be in a run of its own, up to the rounding of floats. Arguments and errors are those of
-    `train`.
+    `train`, and in addition:
+
+    Args:
+        notes: lines that the text log of the run folder begins with.
+        max_updates_per_call: updates after which observers are called and `should_stop` is asked at the latest; with 1
+            after each, for which a run of small updates is slower.
     """
     # What can be refused is refused before anything is compiled or written.
     if loggers and output is None:
@@ -183,12 +191,12 @@ def train_seeds(
         # A reward of the user's own is known here, though not in the description.
         return tuple(dataclasses.replace(agent, network=network, env_config=env.config) for agent in agents)
 
-    run = _Run(learner, params, numbers, observers, should_stop, held_out, agents_of, refresh)
+    run = _Run(learner, params, numbers, observers, should_stop, held_out, agents_of, refresh, max_updates_per_call)
     if output is None:
         return agents_of(run.go(state, None, None, None))
     settings = settings or {"train": dataclasses.asdict(config), "env": meta["env"]}
     with (
-        RunFolder(Path(output), settings, resume=resume, loggers=loggers) as folder,
+        RunFolder(Path(output), settings, resume=resume, loggers=loggers, notes=notes) as folder,
         Checkpoints(output, meta, keep=config.keep_checkpoints) as checkpoints,
         _best_agent(output, meta, held_out) as best,
     ):
@@ -197,8 +205,10 @@ def train_seeds(
             check_features(state, restored, tuple(market.feature_names))
             state = restored
         if resume:
-            folder.cut_back(_updates_of(state))
-        folder.add(describe_making(market))
+            run.earlier = folder.cut_back(_updates_of(state))
+        weights = sum(leaf.size for leaf in jax.tree.leaves(state.agent.network)) // config.num_seeds
+        folder.add(describe_making(market) | {"num_parameters": weights})
+        folder.say(f"{weights:,} parameters, {config.num_updates} updates of {config.timesteps_per_update:,} steps")
         return agents_of(run.go(state, folder, checkpoints, best))
 
 
@@ -230,6 +240,8 @@ class _Run:
     held_out: HeldOut | None
     agents_of: Callable[[TrainState], tuple[Agent, ...]]
     refresh: Refresh | None = None
+    max_updates_per_call: int = _MAX_UPDATES_PER_CALL
+    earlier: Sequence[MetricsRow] = ()
 
     def go(
         self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None, best: BestAgent | None
@@ -258,6 +270,7 @@ class _Run:
             checkpoints.wait()
         if best is not None and folder is not None and best.found is not None:
             folder.add({"best": best.found})
+        episodes = EpisodeFigures(self.earlier, config.timesteps_per_update)
         save_every, eval_every = config.updates_per_checkpoint, config.updates_per_eval
         per_call, began, first = 1, time.perf_counter(), done
         saved_at = began
@@ -271,9 +284,10 @@ class _Run:
             now = time.perf_counter()
             made = _updates_of(states.now) - done
             machine = machine_figures((now - call_began) / max(made, 1), compile_seconds)
-            rows = [row | machine for row in self._rows(figures, done, made, first, now - began)]
+            rows = self._rows(figures, done, made, first, now - began)
+            rows = [row | episodes.added(row) | machine for row in rows]
             done += made
-            per_call = _calls_for(count, now - call_began)
+            per_call = min(_calls_for(count, now - call_began), self.max_updates_per_call)
             failed = np.max(figures["skipped_in_row"][made - 1]) >= MAX_SKIPPED_IN_ROW
             if not failed and (done % eval_every == 0 or done == config.num_updates):
                 rows[-1] |= self._score(states.last_good, folder, best)
@@ -292,6 +306,8 @@ class _Run:
                 raise self._failure({name: values[made - 1] for name, values in figures.items()}, states, folder)
             if stopping:
                 break
+        if folder is not None:
+            folder.say(f"ended after update {done} of {config.num_updates}")
         return states.last_good
 
     def _score(self, state: TrainState, folder: RunFolder | None, best: BestAgent | None) -> MetricsRow:

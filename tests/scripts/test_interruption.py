@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ploutos_jax.cli.signals import Interruption
+from ploutos_jax.cli.signals import SECONDS_TO_END, Interruption
 from ploutos_jax.train.checkpoints.checkpoint import restore
 from tests.scripts.command_line import ROOT, TIMESTEPS_PER_UPDATE, call, train_args, wait
 from tests.scripts.test_train import read_figures, without_clock
@@ -124,9 +124,50 @@ def test_a_second_signal_ends_the_process_at_once(finished, tmp_path, phase):
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_before_the_run_leaves_nothing(finished, tmp_path, number):
     _, outcome = interrupt(finished, tmp_path, "data", number)
-    assert outcome.code == 130
-    assert outcome.message == "Interrupted."
+    expected = {signal.SIGINT: (130, "Interrupted."), signal.SIGTERM: (143, "Ended by SIGTERM.")}
+    # The first line of a run has been said; it goes to stdout.
+    assert (outcome.code, outcome.message) == expected[number]
     assert not (tmp_path / "run").exists()
+
+
+BUSY = """
+import os, sys, threading
+import jax
+from ploutos_jax.cli import signals
+from ploutos_jax.cli.terminal import exit_codes
+
+signals.SECONDS_TO_END = 2.0
+number, within = int(sys.argv[1]), sys.argv[2]
+# Minutes of one program, from which Python hears nothing.
+work = jax.jit(lambda x: jax.lax.fori_loop(0, 2**31 - 1, lambda i, x: jax.numpy.sin(x) + i, x))
+busy = work.lower(1.0).compile()
+with exit_codes():
+    if within == "training":
+        with signals.Interruption():
+            os.kill(os.getpid(), number)
+            jax.block_until_ready(busy(1.0))
+    else:
+        threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+        jax.block_until_ready(busy(1.0))
+"""
+
+
+@pytest.mark.parametrize("within", ["training", "scoring"])
+def test_sigterm_is_answered_in_time_whatever_is_under_way(tmp_path, within):
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY, str(int(signal.SIGTERM)), within],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    outcome = wait(process, 60)
+    assert outcome.code == 143, outcome.err
+    assert "SIGTERM came 2 s ago and what is under way has not ended; stopped." in outcome.message
+    assert "Traceback" not in outcome.err and time.monotonic() - began < 40
+    assert SECONDS_TO_END < 30
 
 
 def test_a_request_is_heard_and_handlers_are_put_back():

@@ -2,7 +2,9 @@
 
 import json
 import math
+import shlex
 import signal
+import sys
 import time
 
 import jax
@@ -13,7 +15,7 @@ from ploutos_jax.evaluate.backtest.baselines import RULES
 from ploutos_jax.train.checkpoints.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.run.resources import MACHINE_FIGURES
-from tests.scripts.command_line import TICKERS, call, start, train_args, wait, write_bars
+from tests.scripts.command_line import ROOT, TICKERS, call, start, train_args, wait, write_bars
 
 FIGURES = {
     "update",
@@ -55,7 +57,8 @@ def flat(settings):
 
 
 def test_run_folder_is_complete(finished):
-    assert finished.names == {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints", "best"}
+    known = {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints", "best"}
+    assert finished.names == known | {"run.log", "run_id"}
     assert any((finished.folder / "tensorboard").iterdir())
     rows = read_figures(finished.folder)
     assert [row["update"] for row in rows] == [1, 2, 3, 4]
@@ -127,8 +130,9 @@ def test_result_and_next_command_are_printed(finished):
     for name in STRATEGIES:
         assert any(line.startswith(name) and "%" in line for line in lines), name
     assert "bars never trained on" in finished.outcome.out
-    assert lines[-1].startswith("Next: python scripts/evaluate.py --checkpoint ")
-    assert str(finished.folder) in lines[-1]
+    words = shlex.split(lines[-1].removeprefix("Next: "))
+    assert words[:3] == [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "--checkpoint"]
+    assert words[3:] == [str(finished.folder), "--output", str(finished.folder / "report")]
     assert "Traceback" not in finished.outcome.err and "Warning" not in finished.outcome.err
 
 
@@ -190,10 +194,10 @@ def test_default_output_is_the_next_free_folder(finished, tmp_path):
     for number in (1, 2):
         outcome = call("train", args, tmp_path)
         assert outcome.code == 0, outcome.err
-        assert f"--checkpoint checkpoints/run-{number} " in outcome.out
+        assert f"--checkpoint {tmp_path}/checkpoints/run-{number} " in outcome.out
         assert (tmp_path / "checkpoints" / f"run-{number}" / "summary.json").is_file()
     resumed = call("train", [*args, "--resume"], tmp_path)
-    assert resumed.code == 0 and "--checkpoint checkpoints/run-2 " in resumed.out
+    assert resumed.code == 0 and "/checkpoints/run-2 " in resumed.out
 
 
 def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):

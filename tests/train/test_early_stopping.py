@@ -108,3 +108,20 @@ def test_rules_that_are_off_never_stop():
     returns = StoppingRules(until_converged=True)
     returns(progress(*[row(i, episode_return=min(i, 50) / 50) for i in range(1, 200)]))
     assert "less than a tenth" in returns.reason
+
+
+def test_minutes_are_those_of_training_and_say_that_they_ended_it():
+    rules = StoppingRules(minutes=0.5)
+    # What compiling took stands in a figure of its own.
+    rules(progress(row(1, seconds=29.9, compile_seconds=600.0)))
+    assert not rules.should_stop()
+    rules(progress(row(2, seconds=30.1, compile_seconds=600.0)))
+    assert rules.reason == "its 0.5 minutes (--minutes) are over, compiling not counted"
+    last = StoppingRules(minutes=0.5, episodes=1)
+    last(Progress(rows=[row(9, seconds=99.0)], done_timesteps=10_000, total_timesteps=10_000))
+    assert last.reason is None, "it ended by itself"
+
+
+def test_episodes_are_asked_for_after_every_update():
+    assert StoppingRules(episodes=3).max_updates_per_call == 1
+    assert StoppingRules(minutes=3, until_converged=True).max_updates_per_call > 1

@@ -4,6 +4,7 @@ Whoever picks the best of many runs, seeds or checkpoints picks luck too. Each o
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -65,13 +66,15 @@ def read_trials(run_folders: PathLike | Iterable[PathLike], periods: float | Non
         count += run.num_seeds * max(1, len(rows), _num_scored_checkpoints(run))
         scores = [score for row in rows for score in _sharpes_of(row)]
         if not scores or run.num_seeds > 1:  # rows hold the mean of the seeds, which scatters less than they do
-            scores += [score.get("sharpe") for score in run.summary.get("score_by_seed", [])]
+            by_seed = run.summary.get("score_by_seed")
+            scores += [_as_mapping(score).get("sharpe") for score in (by_seed if isinstance(by_seed, list) else [])]
         a_year = run.periods_per_year if periods is None else periods
-        sharpes += [value / np.sqrt(a_year) for value in scores if value is not None]
+        # What other tools and crashes leave in a file is no score.
+        sharpes += [value / np.sqrt(a_year) for value in scores if _is_finite(value)]
     return Trials(count=count, sharpes=np.array(sharpes, np.float64), folders=tuple(runs))
 
 
-def _sharpes_of(row: Mapping[str, Any]) -> list[float | None]:
+def _sharpes_of(row: Mapping[str, Any]) -> list[Any]:
     """Return the held-out Sharpe ratios of a row of figures: that of the run, or those of a fold's seeds.
 
     None stands for an agent that never traded. Before 0.3.0 the ratio had no name of its own but the score's.
@@ -90,6 +93,10 @@ def _num_scored_checkpoints(run: Run) -> int:
         said = str(_as_mapping(report.get("facts")).get("checkpoint")).rpartition("update")[2].strip()
         checkpoints.add(said if update is None else str(update))
     return len(checkpoints)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from ploutos_jax.agents.provenance import DateSpan
 from ploutos_jax.datasets.config import DataConfig, read_market, read_panel
 from ploutos_jax.datasets.selection import most_traded
 from ploutos_jax.datasets.splits import Plan, combinatorial_purged, longest_window, purged_k_fold, walk_forward
+from ploutos_jax.env.bounds import check_bounds, check_kinds, whole
 from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.runs.settings import RunSettings
@@ -32,6 +33,18 @@ _WITHOUT_USE = (
 """Settings of training that folds do not heed: a plan says what they train and are scored on, and for how long."""
 
 
+VALIDATION_BOUNDS = {
+    "folds": whole(1, 1000),
+    "test_folds": whole(1, 1000),
+    "label_bars": whole(0, 1_000_000),
+    "embargo": whole(0, 10_000_000),
+    "liquid": whole(1, 1_000_000),
+    "stages": whole(1, 10_000),
+    "folds_at_once": whole(1, 1000),
+}
+"""Numbers of `ValidationConfig`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ValidationConfig:
     """How a history is split, and what is done with each fold.
@@ -41,15 +54,17 @@ class ValidationConfig:
             block once, or once on each path, and train on blocks before and after it.
         train_window, validation_window, test_window: of a walk-forward fold, in bars (1260) or calendar spans (5y).
         expanding: train from the first bar on instead of over a window that moves.
-        folds: blocks of `k-fold` and `combinatorial`.
-        test_folds: blocks that each `combinatorial` fold tests.
-        label_bars: bars after a row that what is learnt at it rests on; rows closer to a test are not trained on.
+        folds: blocks of `k-fold` and `combinatorial`. In [1, 1,000].
+        test_folds: blocks that each `combinatorial` fold tests. In [1, 1,000].
+        label_bars: bars after a row that what is learnt at it rests on; rows closer to a test are not trained on. In
+            [0, 1e6].
         embargo: bars left out after a test, in walk-forward between the windows; without it the longest window of a
-            feature, and 0 in walk-forward, where training never follows a test.
+            feature, and 0 in walk-forward, where training never follows a test. In [0, 1e7].
         liquid: keep the tickers that traded most dollars (median of a bar) in the first fold's training rows; all
-            without it.
+            without it. In [1, 1e6].
         stages: times at which the agents of a fold are scored on its validation rows; the best for each seed is kept.
-        folds_at_once: folds trained side by side in one program.
+            In [1, 10,000].
+        folds_at_once: folds trained side by side in one program. In [1, 1,000].
     """
 
     scheme: Literal["walk-forward", "k-fold", "combinatorial"] = "walk-forward"
@@ -66,11 +81,13 @@ class ValidationConfig:
     folds_at_once: int = 1
 
     def __post_init__(self) -> None:
+        check_kinds(self, VALIDATION_BOUNDS)
         for name in ("stages", "folds_at_once"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.liquid is not None and self.liquid < 1:
             raise ValueError(f"liquid={self.liquid} must be at least 1 ticker.")
+        check_bounds(self, VALIDATION_BOUNDS)
 
     def plan(self, times: np.ndarray, feature_names: Sequence[str] = ()) -> Plan:
         """Return the folds of a history.

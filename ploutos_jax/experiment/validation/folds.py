@@ -24,6 +24,7 @@ from ploutos_jax.datasets.splits import (
     Window,
     cut,
 )
+from ploutos_jax.env.bounds import shown
 from ploutos_jax.env.rollout import Runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
@@ -38,7 +39,8 @@ from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.cross_validation import FoldTrainer, Stage
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX
 from ploutos_jax.train.ppo.learner import Metrics
-from ploutos_jax.train.run.folder import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, write_json
+from ploutos_jax.train.run.figures import METRICS_FILE
+from ploutos_jax.train.run.folder import CONFIG_FILE, SUMMARY_FILE, write_json
 
 FOLD_FILE = "fold.json"
 """Facts of a finished fold, next to its agents; written last."""
@@ -190,9 +192,16 @@ def read_fold(output: Path, fold: int, num_seeds: int) -> Fold:
         ValueError: if the agents cannot be read or are not what was written.
     """
     folder = fold_folder(output, fold)
-    facts = json.loads((folder / FOLD_FILE).read_text(encoding="utf-8"))
+    try:
+        facts = json.loads((folder / FOLD_FILE).read_text(encoding="utf-8"))
+        chosen = facts["chosen_seed"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{folder / FOLD_FILE} cannot be read ({shown(error)}). Remove the folder {folder} and give the same"
+            " command with --resume: the fold is trained again."
+        ) from None
     agents = tuple(load_policy(_agent_folder(folder, seed)) for seed in range(num_seeds))
-    return Fold(agents=agents, chosen=facts["chosen_seed"], facts=facts)
+    return Fold(agents=agents, chosen=chosen, facts=facts)
 
 
 def _agent_folder(folder: Path, seed: int) -> Path:

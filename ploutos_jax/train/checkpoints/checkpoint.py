@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.network import AgentParams
 from ploutos_jax.agents.spec import agent_from, check_format, shapes_of
+from ploutos_jax.env.bounds import shown
 from ploutos_jax.train.checkpoints.store import DamagedError, Steps
 from ploutos_jax.train.population import of_seed
 from ploutos_jax.train.ppo.learner import TrainState
@@ -144,8 +147,7 @@ def restore(run_folder: PathLike, *, step: int | None = None, best: bool = False
         elif step not in steps.numbers:
             raise ValueError(f"No checkpoint of step {step} in {folder}; there are {steps.numbers}.")
         else:
-            chosen, meta = step, steps.read_meta(step)
-            trees = steps.read(step, _templates(meta), meta)
+            chosen, (meta, trees) = step, steps.read_whole(step, _templates)
     num_seeds = meta.get("num_seeds", 1)
     if not 0 <= seed < num_seeds:
         raise ValueError(f"No agent {seed} in {folder}: the run has {num_seeds}, numbered from 0.")
@@ -153,5 +155,42 @@ def restore(run_folder: PathLike, *, step: int | None = None, best: bool = False
 
 
 def _templates(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shapes of an agent's arrays, known to make one: a description may say anything.
+
+    Raises:
+        ValueError: if a later version wrote it.
+        DamagedError: if it lacks something, or says what no run can be.
+    """
     check_format(meta, "The checkpoint")
-    return {"agent": shapes_of(meta, meta.get("num_seeds", 1))}
+    try:
+        num_seeds = meta.get("num_seeds", 1)
+        for name, value in {"num_seeds": num_seeds, **_sizes(meta)}.items():
+            # Before anything of that size is made.
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST[name]:
+                raise DamagedError(f"its description says {name}={shown(value)}, which is none from 1 to {_MOST[name]}")
+        shapes: Any = shapes_of(meta, 1)
+        agent_from(meta, shapes, 0)
+    except KeyError as error:
+        raise DamagedError(f"its description lacks {error}") from error
+    except (TypeError, AttributeError, OverflowError, ValueError) as error:
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(f"its description makes no agent: {shown(error)}") from error
+    if num_seeds > 1:
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_seeds, *leaf.shape), leaf.dtype), shapes)
+    return {"agent": shapes}
+
+
+_MOST = {"num_seeds": 65_536, "num_assets": 1_000_000, "hidden": 1_000_000, "width": 1_000_000, "features": 100_000}
+"""More of these than any run has, and few enough to ask for their shapes."""
+
+
+def _sizes(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a description that its arrays grow with; of the layers the widest."""
+    hidden = meta["policy"]["hidden"]
+    return {
+        "num_assets": meta["num_assets"],
+        "hidden": max(hidden) if hidden and len(hidden) <= 1000 else 0,
+        "width": meta["policy"].get("width", 1),
+        "features": max(len(meta["feature_names"]), 1),
+    }

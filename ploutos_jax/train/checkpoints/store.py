@@ -3,21 +3,19 @@
 Orbax writes a step into `N.orbax-checkpoint-tmp` in the background and renames that to `N` when every file is
 written, so a process killed at any moment leaves the earlier steps as they were. What a rename cannot guard against, a
 copy that broke off or a disk that lost bytes, is found by digests: of the arrays, in the step's JSON, and of the files,
-in a list that is added once they are there. The list is looked at first, as Orbax cannot be stopped cleanly once it
-has begun to read broken files; a step without it, of a process killed in that moment, is held to its arrays.
+in a list that is written before the rename. The list is looked at first, as Orbax cannot be stopped cleanly once it has
+begun to read broken files. Seal, digests and list are required of what this version saves (`integrity`), and a step
+says of which run and number it is.
 
 Nothing here runs code when it is read: arrays are numbers in OCDBT files read by tensorstore, all else is JSON.
 Orbax is slow to load, so each function that needs it imports it: training without a run folder does without.
 """
 
-import dataclasses
-import hashlib
-import json
 import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,23 +23,26 @@ from typing import Any
 import jax
 
 from ploutos_jax.agents.checksum import digest_of
+from ploutos_jax.train.checkpoints.integrity import (
+    META,
+    DamagedError,
+    check_description,
+    check_files,
+    check_list,
+    list_files,
+    sealed,
+)
+from ploutos_jax.train.checkpoints.older_trees import ADDED, as_saved, completed
+from ploutos_jax.train.run.folder import IDENTITY_FILE
 
-_META = "meta"
 _UNFINISHED = ".orbax-checkpoint-tmp"
-_FILES = "files.json"
 _SET_ASIDE = "damaged-"
-_ADDED = ("waiting",)
-"""Fields that trees saved before 0.3.0 lack; in what is read they are as in the template."""
 _ROOM, _ROOM_FACTOR, _ROOM_BYTES = "room", 2, 2**19
 """A file that tries how much room there is: twice the arrays, as two steps may be under way, and blocks half filled."""
 
 
 class SaveError(OSError):
     """A checkpoint could not be written; those before it are as they were."""
-
-
-class DamagedError(ValueError):
-    """A checkpoint is not what was saved."""
 
 
 class DamagedWarning(UserWarning):
@@ -61,12 +62,16 @@ class Steps:
         import orbax.checkpoint as ocp
 
         self.path = path.absolute()
+        self._run = _identity(self.path.parent / IDENTITY_FILE)
         self._saving: int | None = None
         if write:
             for unfinished in self.path.glob(f"*{_UNFINISHED}*"):
                 shutil.rmtree(unfinished, ignore_errors=True)
         with _in_words_of_ours(f"The folder {self.path} cannot be used for checkpoints"):
-            options = ocp.CheckpointManagerOptions(max_to_keep=keep, read_only=not write, create=write)
+            options_of_saving = ocp.AsyncOptions(post_finalization_callback=self._list_files)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep, read_only=not write, create=write, async_options=options_of_saving
+            )
             self._manager = ocp.CheckpointManager(self.path, options=options)
 
     def __enter__(self) -> "Steps":
@@ -99,14 +104,14 @@ class Steps:
 
         self.wait()
         digests = {name: digest_of(tree) for name, tree in items.items()}
-        content = {**meta, "step": step, "digests": digests}
+        content = sealed({**meta, "step": step, "run": self._run, "digests": digests})
         arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
         self._saving = step
         with self._telling_what_failed():
             _make_sure_of_room(self.path, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(items))))
             self._manager.save(
                 step,
-                args=ocp.args.Composite(**arrays, **{_META: ocp.args.JsonSave({**content, "self": _seal(content)})}),
+                args=ocp.args.Composite(**arrays, **{META: ocp.args.JsonSave(content)}),
             )
 
     def wait(self) -> None:
@@ -117,9 +122,11 @@ class Steps:
         """
         with self._telling_what_failed():
             self._manager.wait_until_finished()
-            if self._saving is not None:
-                _list_files(self.path / str(self._saving))
         self._saving = None
+
+    def _list_files(self) -> None:
+        """Write down the files of the step that is being saved, in the moment before it gets its name."""
+        list_files(self.path / f"{self._saving}{_UNFINISHED}")
 
     def read_meta(self, step: int) -> dict[str, Any]:
         """Return the JSON of a step.
@@ -130,13 +137,10 @@ class Steps:
         import orbax.checkpoint as ocp
 
         with self._finding_damage(step):
-            _check_files(self.path / str(step), [_META])
-            args = ocp.args.Composite(**{_META: ocp.args.JsonRestore()})
-            meta = self._manager.restore(step, args=args)[_META]
-            seal = meta.pop("self", None)
-            if seal is not None and seal != _seal(meta):
-                raise DamagedError("its description was changed")
-        return meta
+            check_files(self.path / str(step), [META])
+            args = ocp.args.Composite(**{META: ocp.args.JsonRestore()})
+            meta = self._manager.restore(step, args=args)[META]
+            return check_description(meta, step, self._run)
 
     def read(self, step: int, templates: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
         """Return trees of arrays of a step on the present default device, whatever device they were saved from.
@@ -150,14 +154,16 @@ class Steps:
             DamagedError: if they cannot be read or are not what was saved.
         """
         with self._finding_damage(step):
-            _check_files(self.path / str(step), templates)
+            check_files(self.path / str(step), templates)
+            digests = meta.get("digests", {})
             trees = {}
             for name, template in templates.items():
                 tree, added = self._read_tree(step, name, template)
-                if name in meta.get("digests", {}) and digest_of(tree, added) != meta["digests"][name]:
+                if digests and digest_of(tree, added) != digests.get(name):
                     raise DamagedError(f"the numbers of its {name} part were changed")
                 trees[name] = tree
-        return trees
+            check_list(self.path / str(step), meta)
+            return trees
 
     def _read_tree(self, step: int, name: str, template: Any) -> tuple[Any, tuple[str, ...]]:
         """Return a tree of a step, and which of its fields are not from the disk, as it was saved without them."""
@@ -171,10 +177,10 @@ class Steps:
         try:
             return restored(template), ()
         except ValueError:
-            part, is_shorter = _as_saved(template)
+            part, is_shorter = as_saved(template)
             if not is_shorter:
                 raise
-            return _completed(template, restored(part)), _ADDED
+            return completed(template, restored(part)), ADDED
 
     def read_newest(
         self, templates: Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -182,7 +188,7 @@ class Steps:
         """Return number, JSON and arrays of the newest step that is whole; warn about each that is not.
 
         Args:
-            templates: from the JSON of a step to the `templates` of `read`.
+            templates: from the JSON of a step to the `templates` of `read`; a `DamagedError` of it counts as damage.
 
         Raises:
             DamagedError: if there is no whole one.
@@ -190,13 +196,23 @@ class Steps:
         steps = self.numbers[::-1]
         for step, earlier in zip(steps, [*steps[1:], None], strict=True):
             try:
-                meta = self.read_meta(step)
-                return step, meta, self.read(step, templates(meta), meta)
+                return step, *self.read_whole(step, templates)
             except DamagedError as error:
                 if earlier is None:
                     raise
                 warnings.warn(f"{error} The one before it, of step {earlier}, is used.", DamagedWarning, stacklevel=2)
         raise DamagedError(f"There is no finished checkpoint in {self.path}.")
+
+    def read_whole(
+        self, step: int, templates: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return JSON and arrays of a step; see `read_newest`."""
+        meta = self.read_meta(step)
+        try:
+            wanted = templates(meta)
+        except DamagedError as error:
+            raise self._damaged(step, str(error)) from error
+        return meta, self.read(step, wanted, meta)
 
     def set_aside(self, after: int) -> None:
         """Rename the steps after one, damaged all of them, so that they can be made again."""
@@ -239,35 +255,10 @@ class Steps:
         # Which exception a missing or broken file leads to is the business of Orbax and tensorstore, and changes.
         except Exception as error:
             reason = str(error) if isinstance(error, DamagedError) else f"{type(error).__name__}: {_first_line(error)}"
-            raise DamagedError(f"The checkpoint of step {step} in {self.path} is damaged ({reason}).") from error
+            raise self._damaged(step, reason) from error
 
-
-def _list_files(step: Path) -> None:
-    """Write down size and digest of every file of a finished step."""
-    files = sorted(path for path in step.rglob("*") if path.is_file())
-    listed = {path.relative_to(step).as_posix(): _digest_of_file(path) for path in files}
-    unfinished = step / f"{_FILES}.part"
-    unfinished.write_text(json.dumps(listed, indent=1), encoding="utf-8")
-    unfinished.replace(step / _FILES)
-
-
-def _check_files(step: Path, items: Iterable[str]) -> None:
-    """Make sure that the files of some items are those that were written, as far as they are listed."""
-    if not (step / _FILES).is_file():
-        return
-    listed = json.loads((step / _FILES).read_text(encoding="utf-8"))
-    for name, digest in listed.items():
-        if name.partition("/")[0] not in items:
-            continue
-        if not (step / name).is_file():
-            raise DamagedError(f"{name} is missing")
-        if _digest_of_file(step / name) != digest:
-            raise DamagedError(f"{name} was changed")
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"{path.stat().st_size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    def _damaged(self, step: int, reason: str) -> DamagedError:
+        return DamagedError(f"The checkpoint of step {step} in {self.path} is damaged ({reason}).")
 
 
 def _make_sure_of_room(folder: Path, num_bytes: int) -> None:
@@ -284,49 +275,12 @@ def _make_sure_of_room(folder: Path, num_bytes: int) -> None:
         place.unlink(missing_ok=True)
 
 
-def _seal(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _fields(node: Any) -> dict[str, Any] | None:
-    """Return the fields of a node that has names for them, as a checkpoint does; None for any other."""
-    if isinstance(node, tuple) and hasattr(node, "_fields"):
-        names: Any = node
-        return dict(zip(names._fields, node, strict=True))
-    if not dataclasses.is_dataclass(node) or isinstance(node, type):
-        return node if isinstance(node, dict) else None
-    return {
-        each.name: getattr(node, each.name)
-        for each in dataclasses.fields(node)
-        if each.metadata.get("pytree_node", True)
-    }
-
-
-def _as_saved(node: Any) -> tuple[Any, bool]:
-    """Return a tree as nested dictionaries and lists without the fields in `_ADDED`, and whether it had any of them."""
-    fields = _fields(node)
-    if fields is not None:
-        parts = {name: _as_saved(value) for name, value in fields.items() if name not in _ADDED}
-        shorter = len(parts) < len(fields) or any(is_shorter for _, is_shorter in parts.values())
-        return {name: part for name, (part, _) in parts.items()}, shorter
-    if isinstance(node, list | tuple):
-        items = [_as_saved(value) for value in node]
-        return [part for part, _ in items], any(is_shorter for _, is_shorter in items)
-    return node, False
-
-
-def _completed(node: Any, part: Any) -> Any:
-    """Return a node with what `_as_saved` kept of it from `part`, the rest as it is."""
-    fields = _fields(node)
-    if fields is not None:
-        found = {name: _completed(value, part[name]) for name, value in fields.items() if name in part}
-        if isinstance(node, dict):
-            return node | found
-        named: Any = node
-        return named._replace(**found) if isinstance(node, tuple) else dataclasses.replace(named, **found)
-    if isinstance(node, list | tuple):
-        return type(node)(_completed(value, each) for value, each in zip(node, part, strict=True))
-    return part
+def _identity(file: Path) -> str | None:
+    """Return what the checkpoints of a run are known by; None where that is not known, as of older runs."""
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _here(tree: Any) -> Any:

@@ -4,6 +4,8 @@ import fnmatch
 import json
 import math
 import os
+import secrets
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,44 +14,68 @@ from typing import Any
 import yaml
 
 from ploutos_jax.train.run.atomic_write import write_whole
-from ploutos_jax.train.run.loggers import Logger, MetricsFile, TensorBoard, update_of
+from ploutos_jax.train.run.figures import METRICS_FILE, find_gaps, read_figures
+from ploutos_jax.train.run.lock import locked
+from ploutos_jax.train.run.loggers import Logger, MetricsFile, TensorBoard
+from ploutos_jax.train.run.text_log import LOG_FILE, TextLog
 
-CONFIG_FILE, METRICS_FILE, SUMMARY_FILE = "config.yaml", "metrics.jsonl", "summary.json"
+CONFIG_FILE, SUMMARY_FILE = "config.yaml", "summary.json"
+IDENTITY_FILE = "run_id"
+"""Holds what the run's checkpoints are known by, so that one of another run is not taken for its own."""
+
+
+class FiguresWarning(UserWarning):
+    """Figures of a run folder are missing or cannot be read."""
 
 
 class RunFolder:
-    """Writer of a run folder. Use as a context manager.
+    """Writer of a run folder, which it locks. Use as a context manager.
 
     Args:
         path: the folder; made if it is not there.
         settings: written to `config.yaml`; enough to run again.
         resume: go on in a folder that holds a run.
-        loggers: further receivers of figures, in addition to the file and TensorBoard.
+        loggers: further receivers of figures, in addition to the files and TensorBoard.
+        notes: lines that the text log begins with.
 
     Raises:
-        ValueError: if the folder holds a run and `resume` is not set, or holds none and it is.
+        ValueError: if the folder holds a run and `resume` is not set, or holds none and it is, or another process
+            writes to it.
     """
 
     def __init__(
-        self, path: Path, settings: Mapping[str, Any], *, resume: bool, loggers: Sequence[Logger] = ()
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        *,
+        resume: bool,
+        loggers: Sequence[Logger] = (),
+        notes: Sequence[str] = (),
     ) -> None:
         check_output(path, resume=resume)
         self.path = path
-        with self._telling_what_failed():
+        self._last: dict[str, Any] = {}
+        self._added: dict[str, Any] = {}
+        with self._telling_what_failed(), ExitStack() as opened:
             path.mkdir(parents=True, exist_ok=True)
             if not resume:
                 _claim(path / CONFIG_FILE, yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True))
-            own = MetricsFile(path / METRICS_FILE), TensorBoard(path / "tensorboard")
-        self._loggers: tuple[Logger, ...] = (*own, *loggers)
-        self._last: dict[str, Any] = {}
-        self._added: dict[str, Any] = {}
+            opened.enter_context(locked(path))
+            if not (path / IDENTITY_FILE).exists():
+                write_whole(path / IDENTITY_FILE, secrets.token_hex(16) + "\n")
+            self._log = TextLog(path / LOG_FILE)
+            self._loggers: tuple[Logger, ...] = (self._log, MetricsFile(path / METRICS_FILE))
+            self._loggers += (TensorBoard(path / "tensorboard"), *loggers)
+            for line in notes:
+                self._log.say(line)
+            self._open = opened.pop_all()
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with self._telling_what_failed(), ExitStack() as closing:
+            with self._telling_what_failed(), self._open, ExitStack() as closing:
                 for logger in self._loggers:
                     closing.callback(logger.close)
                 if self._last:
@@ -77,12 +103,28 @@ class RunFolder:
             for logger in self._loggers:
                 logger.flush()
 
-    def cut_back(self, update: int) -> None:
-        """Drop figures of updates after `update`: those that a resumed run will make again."""
+    def say(self, line: str) -> None:
+        """Add a line to the text log."""
+        with self._telling_what_failed():
+            self._log.say(line)
+
+    def cut_back(self, update: int) -> list[dict[str, Any]]:
+        """Drop figures of updates after `update`, those that a resumed run will make again; return the others.
+
+        Updates before, of which there are none, are named in a `FiguresWarning`: they cannot be made again.
+        """
         kept = [row for row in read_figures(self.path) if row["update"] <= update]
         with self._telling_what_failed():
             for logger in self._loggers:
                 logger.cut_back(update, kept[-1]["timesteps"] if kept else 0)
+            if gaps := find_gaps(kept, update):
+                note = (
+                    f"{self.path / METRICS_FILE} lacks the figures of {gaps} of the {update} that are done: they were"
+                    " removed or cannot be read, and the run goes on without them."
+                )
+                self._log.say(note)
+                warnings.warn(note, FiguresWarning, stacklevel=3)
+        return kept
 
     @contextmanager
     def _telling_what_failed(self) -> Iterator[None]:
@@ -100,18 +142,21 @@ def claimed_output(output: str | None, *, resume: bool) -> Iterator[Path]:
     """Give the run folder of a command: the one given, else the next free (or, to resume, the newest) default one.
 
     A default folder is made at once, so that another start at the same moment takes the next one; if nothing has been
-    written into it by the end, it is removed.
+    written into it by the end, it is removed. The folder of a run that goes on is locked.
 
     Raises:
-        ValueError: as `check_output` does.
+        ValueError: as `check_output` does, or if another process writes to the folder.
     """
-    if output is not None:
-        check_output(Path(output), resume=resume)
-        yield Path(output)
-        return
     if resume:
-        check_output(_newest_default(), resume=True)
-        yield _newest_default()
+        path = _newest_default() if output is None else Path(output)
+        check_output(path, resume=True)
+        # At once, not when the training begins: the data of a run may take minutes to read.
+        with locked(path):
+            yield path
+        return
+    if output is not None:
+        check_output(Path(output), resume=False)
+        yield Path(output)
         return
     home = _default_folder(1).parent
     check_output(home, resume=False)
@@ -203,17 +248,22 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def add_to_summary(path: Path, content: Mapping[str, Any]) -> None:
-    """Add entries to the summary of a run folder; figures that are not finite become null."""
+    """Add entries to the summary of a run folder; figures that are not finite become null.
+
+    One that cannot be read, cut short say, is written anew with these alone, and `FiguresWarning` says so.
+    """
     file = path / SUMMARY_FILE
-    summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    summary = {}
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (ValueError, RecursionError):
+        summary = None
+    if not isinstance(summary, dict):
+        warnings.warn(
+            f"{file} could not be read as JSON; it is written anew, without what it held.", FiguresWarning, stacklevel=2
+        )
+        summary = {}
     write_json(file, summary | _finite(content))
-
-
-def read_figures(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of figures of a run folder; lines that are none, cut short by a crash say, are left out."""
-    file = path / METRICS_FILE
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines if math.isfinite(update_of(line))]
 
 
 def _finite(value: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ploutos_jax.train.run.atomic_write import write_whole
+from ploutos_jax.train.run.figures import read_lines
 from ploutos_jax.train.run.tensorboard import Board
 
 Row = Mapping[str, Any]
@@ -46,11 +47,10 @@ class MetricsFile:
         self._file.flush()
 
     def cut_back(self, update: int, timesteps: int) -> None:
-        """Drop later rows, and a line that a crash has cut short."""
+        """Drop later rows, and lines that hold none: cut short by a crash, say."""
         del timesteps
         self._file.close()
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if update_of(line) <= update]
+        kept = [line for line, row in read_lines(self._path) if row["update"] <= update]
         write_whole(self._path, "".join(line + "\n" for line in kept))
         self._file = self._path.open("a", encoding="utf-8")
 
@@ -145,11 +145,3 @@ def _single_figures(row: Row) -> dict[str, Any]:
         if name not in ("update", "timesteps"):
             single |= {f"{name}/{i}": one for i, one in enumerate(value)} if isinstance(value, list) else {name: value}
     return single
-
-
-def update_of(line: str) -> float:
-    """Return the update of a line of figures; a line cut short by a crash counts as after everything."""
-    try:
-        return json.loads(line)["update"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")

@@ -1,12 +1,16 @@
 """Checkpoints that are not what was saved: found, named, and the one before them used."""
 
 import json
+import re
 import shutil
+import time
+import warnings
 
 import jax
 import pytest
 
 from ploutos_jax.train.checkpoints.checkpoint import STEPS_FOLDER, Checkpoints, restore
+from ploutos_jax.train.checkpoints.integrity import UncheckedWarning, list_files, sealed
 from ploutos_jax.train.checkpoints.store import DamagedError, DamagedWarning, Steps
 from ploutos_jax.train.loop import train
 from tests.train import planted
@@ -144,7 +148,7 @@ def test_any_number_of_the_state_counts(finished_run, run):
     for said in ("training/.* was changed", "numbers of its training part were changed"):
         with Checkpoints(run, {}) as checkpoints, pytest.warns(DamagedWarning, match=said):
             checkpoints.restore(template)
-        # Once more without the list of files, as a process killed before writing it leaves the step.
+        # Once more without the list of files: the numbers are looked at all the same.
         (run / STEPS_FOLDER / f"damaged-{newest}").rename(run / STEPS_FOLDER / str(newest))
         listed.unlink(missing_ok=True)
 
@@ -153,13 +157,119 @@ def test_steps_of_before_digests_are_read(finished_run, run):
     for step in steps_of(run):
         file = run / STEPS_FOLDER / str(step) / "meta" / "metadata"
         meta = json.loads(file.read_text(encoding="utf-8"))
-        for name in ("self", "digests", "train", "numbers", "bars", "made_by"):
+        for name in ("self", "layout", "run", "digests", "train", "numbers", "bars", "made_by"):
             del meta[name]
         file.write_text(json.dumps(meta | {"format": 2}), encoding="utf-8")
         (run / STEPS_FOLDER / str(step) / "files.json").unlink()
-    assert_identical(restore(run).params, finished_run.agent.params)
-    again = train(planted.CONFIG, planted.seen(), planted.ENV, output=run, resume=True)
+    said = "was saved by an older version, without seal and digests: whether it is what was saved cannot be checked"
+    with pytest.warns(UncheckedWarning, match=said):
+        assert_identical(restore(run).params, finished_run.agent.params)
+    with pytest.warns(UncheckedWarning, match=said):
+        again = train(planted.CONFIG, planted.seen(), planted.ENV, output=run, resume=True)
     assert_identical(again.params, finished_run.agent.params)
+
+
+def meta_of(step, change):
+    """Change the description of a step as somebody would who knows nothing of its seal."""
+    file = step / "meta" / "metadata"
+    meta = json.loads(file.read_text(encoding="utf-8"))
+    change(meta)
+    file.write_text(json.dumps(meta), encoding="utf-8")
+    (step / "files.json").unlink()
+
+
+def sealed_anew(change):
+    """Return a change of a description by somebody who knows how it is sealed."""
+
+    def apply(meta):
+        change(meta)
+        del meta["self"], meta["layout"]
+        meta |= sealed(dict(meta))
+
+    return apply
+
+
+def as_of_an_older_version(change):
+    def apply(meta):
+        change(meta)
+        for name in ("self", "layout", "run", "digests"):
+            del meta[name]
+
+    return apply
+
+
+REQUIRED = {
+    "no seal": (lambda meta: meta.pop("self"), "its description lacks seal"),
+    "no digests": (sealed_anew(lambda meta: meta.pop("digests")), "its description lacks digests"),
+    "no list of files": (lambda meta: None, "its list of files is missing"),
+    "trained to another day": (
+        lambda meta: [meta.pop("self"), meta.update(trained_to="2009-01-01")],
+        "its description lacks seal",
+    ),
+    "no key of its own": (sealed_anew(lambda meta: meta.pop("feature_names")), "its description lacks 'feature_names'"),
+    "an older one without a key": (as_of_an_older_version(lambda meta: meta.pop("trained_to")), "lacks 'trained_to'"),
+    "seeds without end": (
+        as_of_an_older_version(lambda meta: meta.update(num_seeds=10**9)),
+        "its description says num_seeds=1000000000",
+    ),
+    "assets without end": (
+        sealed_anew(lambda meta: meta.update(num_assets=10**12)),
+        "its description says num_assets=1000000000000",
+    ),
+    "layers of text": (
+        sealed_anew(lambda meta: meta["policy"].update(hidden=["x"])),
+        "its description says hidden='x'",
+    ),
+    "rules of today that are none": (
+        sealed_anew(lambda meta: meta["env"].update(initial_cash=1e39)),
+        "its description makes no agent: initial_cash=1e.39",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), REQUIRED.values(), ids=REQUIRED)
+def test_what_a_description_must_have_is_required(run, change, said):
+    *_, earlier, newest = steps_of(run)
+    meta_of(run / STEPS_FOLDER / str(newest), change)
+    began = time.monotonic()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert restore(run).step == earlier
+    assert time.monotonic() - began < 5
+    (damage,) = (str(each.message) for each in told if each.category is DamagedWarning)
+    assert re.search(said, damage) and f"of step {earlier}, is used" in damage
+
+
+def test_a_step_under_another_name_is_found(run):
+    *_, earlier, newest = steps_of(run)
+    steps = run / STEPS_FOLDER
+    (steps / str(newest)).rename(steps / "77")
+    with pytest.warns(DamagedWarning, match=rf"step 77 .* damaged \(it is step {newest} under another name\)"):
+        assert restore(run).step == earlier
+    shutil.copytree(steps / str(earlier), steps / "78")
+    with pytest.raises(DamagedError, match=f"it is step {earlier} under another name"):
+        restore(run, step=78)
+
+
+def test_a_step_of_another_run_is_found(run, tmp_path):
+    *_, earlier, newest = steps_of(run)
+    # A run that differs in nothing but in being another one.
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "run_id").write_text("0" * 32)
+    for step in steps_of(other):
+        meta_file = other / STEPS_FOLDER / str(step) / "meta" / "metadata"
+        meta = json.loads(meta_file.read_text())
+        sealed_anew(lambda meta: meta.update(run="0" * 32))(meta)
+        meta_file.write_text(json.dumps(meta))
+        list_files(other / STEPS_FOLDER / str(step))
+    assert restore(other).step == newest
+    shutil.rmtree(run / STEPS_FOLDER / str(newest))
+    shutil.copytree(other / STEPS_FOLDER / str(newest), run / STEPS_FOLDER / str(newest))
+    with pytest.warns(DamagedWarning, match=r"damaged \(it is a step of another run\)"):
+        assert restore(run).step == earlier
+    # Checkpoints alone, taken out of their run, are still an agent.
+    shutil.copytree(other / STEPS_FOLDER, tmp_path / "alone" / STEPS_FOLDER)
+    assert restore(tmp_path / "alone").step == newest
 
 
 def test_a_later_format_is_refused(run):
