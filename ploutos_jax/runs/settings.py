@@ -16,6 +16,7 @@ from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.runs.older import translate_file, translate_flags
 from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
 from ploutos_jax.runs.presets import PRESETS
+from ploutos_jax.runs.ticker_yaml import SettingsLoader
 from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
@@ -174,7 +175,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"No such configuration file: {path}.")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=SettingsLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a YAML file: {' '.join(str(error).split())}") from None
     if content is None:

@@ -19,6 +19,7 @@ from ploutos_jax.evaluate.metrics.summary import (
 from ploutos_jax.evaluate.report import svg
 from ploutos_jax.evaluate.report.plot_style import dollars, percent, shorten
 from ploutos_jax.evaluate.round_trips import OPEN
+from ploutos_jax.market.tickers import show_ticker
 
 AGENT = "c0"
 NUM_COLORS = 36
@@ -265,7 +266,7 @@ def trades_headline(ticker: str, trades: pd.DataFrame) -> str:
     if closed.size:
         parts.append(f"{np.mean(closed > 0):.0%} won")
     parts.append(f"{dollars(pnl.sum())} net of costs")
-    return f"{ticker}: {', '.join(parts)}"
+    return f"{show_ticker(ticker)}: {', '.join(parts)}"
 
 
 def _fill_marks(

@@ -168,12 +168,18 @@ def _mask_volume(
     volume: np.ndarray, valid: np.ndarray, present: np.ndarray, grid: _Grid, notes: list[str]
 ) -> np.ndarray:
     """Set volume to 0 where nothing traded, in place; return `[T, A]` where orders can fill."""
+    negative = present & (volume < 0)
+    if negative.any():
+        notes.append(grid.describe(negative, "row", "{have} a negative volume, which counts as none"))
     traded = present & np.isfinite(volume) & (volume > 0)
     volume[~(traded & valid)] = 0.0
     index = valid.any(axis=0) & ~traded.any(axis=0)
     if index.any():
         which = name_few([grid.symbols[column] for column in np.flatnonzero(index)])
-        notes.append(f"{count(int(index.sum()), 'ticker')} without any volume kept tradable at volume 0: {which}.")
+        notes.append(
+            f"{count(int(index.sum()), 'ticker')} without any volume kept tradable at volume 0: {which}. Features of"
+            " volume are constant there, and a cap on the share of a bar's volume does not bind."
+        )
     idle = valid & ~traded & ~index
     if idle.any():
         notes.append(grid.describe(idle, "bar", "{have} no volume and {are} not tradable"))
@@ -229,6 +235,15 @@ def _notes_on(actions: Actions, tables: Sequence[Table], grid: _Grid) -> list[st
         notes.append(
             f"{count(int(actions.moved.sum()), 'split')} listed some bars before the price shows it, and moved there"
             f" ({rows(actions.moved)})."
+        )
+    close = actions.close
+    old = np.take_along_axis(close, np.maximum(actions.before, 0), axis=0)
+    with np.errstate(invalid="ignore"):
+        beyond = (actions.before >= 0) & (actions.dividend * actions.split > old)
+    if beyond.any():
+        notes.append(
+            f"{count(int(beyond.sum()), 'dividend')} above the price of the bar before, which no company can pay, kept"
+            f" as listed ({rows(beyond)}): is the unit that of the prices?"
         )
     if actions.paid_in_price.any():
         notes.append(
