@@ -89,7 +89,7 @@ def _parse_counts(texts: Sequence[str], column: Any) -> Moments | None:
     if lengths in ({12}, {14}):
         form = "%Y%m%d%H%M" if lengths == {12} else "%Y%m%d%H%M%S"
         digits = pd.to_datetime(list(texts), format=form, errors="coerce")
-        if not digits.isna().any() and digits.year.min() >= FIRST_YEAR and digits.year.max() <= LAST_YEAR:
+        if bool(((digits.year >= FIRST_YEAR) & (digits.year <= LAST_YEAR)).all()):
             return digits, digits, []
     for name, unit, shortest, longest in _EPOCHS:
         if shortest <= min(lengths) and max(lengths) <= longest:

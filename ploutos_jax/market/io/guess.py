@@ -71,7 +71,7 @@ def _prices_by_value(cells: Sequence[Sequence[str]], free: Sequence[int], with_v
         group = good[first : first + 4]
         rows = list(zip(*(numbers[place] for place in group), strict=False))
         if all(o is not None and h >= max(o, l, c) and l <= min(o, c) and l > 0 for o, h, l, c in rows):  # noqa: E741
-            found = dict(zip(_PRICES, group, strict=True))
+            found: dict[str, int] = dict(zip(_PRICES, group, strict=True))
             if with_volume and first + 4 < len(good):
                 found["volume"] = good[first + 4]
             return found
@@ -81,7 +81,7 @@ def _prices_by_value(cells: Sequence[Sequence[str]], free: Sequence[int], with_v
 def _number(text: str) -> float | None:
     """Return a number however it is written: $1,234.5, 100,5 or 1.2M; None for what is none."""
     bare = re.sub(r"^[$€£¥]|[KMBkmb%]$", "", text.strip())
-    if re.fullmatch(r"[+-]?\d+,\d{1,2}|[+-]?\d{1,3}(\.\d{3})+,\d+", bare):
+    if re.fullmatch(r"[+-]?\d+,\d{1,2}|[+-]?\d{1,3}(\.\d{3})+,\d+|\d{1,3}(\.\d{3}){2,}", bare):
         bare = bare.replace(".", "").replace(",", ".")
     try:
         return float(bare.replace(",", ""))

@@ -311,7 +311,7 @@ def _parse_signals(
             continue
         if column in columns.values() or is_unnamed(column):
             continue
-        if role in columns:
+        if role is not None and role in columns:
             notes.append(f"column {column!r} is left out, as {columns[role]!r} holds the {role}.")
             continue
         numbers, bad = to_numbers(pd.Series(frame[column]), decimal)

@@ -101,7 +101,7 @@ def to_long(frame: pd.DataFrame, columns: Sequence[Pair], path: Path) -> pd.Data
     if repeated:
         raise ValueError(f"{path} has two columns {' of '.join(repeated[0])}; remove one.")
     # Drops the line "Date,,," below the headers, and blank lines.
-    frame = frame[frame.iloc[:, 1:].notna().any(axis=1)]
+    frame = frame.loc[frame.iloc[:, 1:].notna().any(axis=1), :]
     fields, tickers = (list(dict.fromkeys(names)) for names in zip(*columns, strict=True))
     absent = pd.Series(np.nan, index=frame.index)
     long = {"date": [frame[0]] * len(tickers), "ticker": [pd.Series(t, index=frame.index) for t in tickers]}
