@@ -255,7 +255,10 @@ def trades_chart(ledger: Ledger, ticker: str) -> str:
     line = svg.line(x, y, days, close, "ink", kind="thin", name="Close")
     words = f"Close of {ticker} with every buy and sell"
     drawn = svg.plot(x, y, stretched=[line], placed=[*held, *symbols], height=260, words=words)
-    return f"<figure><figcaption>{html.escape(trades_headline(ticker, trades))}</figcaption>{key}{drawn}</figure>"
+    # A name that is written from right to left stays by itself, and leaves the figures behind it where they are.
+    name, words = show_ticker(ticker), trades_headline(ticker, trades)
+    caption = f"<bdi>{html.escape(name)}</bdi>{html.escape(words[len(name) :])}"
+    return f"<figure><figcaption>{caption}</figcaption>{key}{drawn}</figure>"
 
 
 def trades_headline(ticker: str, trades: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from ploutos_jax.market.io.actions import Actions, paid_per_share
 from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels, name_moment
 from ploutos_jax.market.panel import Panel
+from ploutos_jax.market.tickers import show_marks
 
 PRICES = ("open", "high", "low", "close")
 
@@ -58,7 +59,7 @@ class _Grid:
 
     def name_bar(self, place: int) -> str:
         row, column = divmod(int(place), len(self.symbols))
-        return f"{self.symbols[column]} {name_moment(self.times[row])}"
+        return f"{show_marks(self.symbols[column])} {name_moment(self.times[row])}"
 
     def describe(self, mask: np.ndarray, unit: str, what: str) -> str:
         """Return a sentence that counts the bars of a `[T, A]` mask and names the first."""
@@ -298,11 +299,12 @@ def count(number: int, unit: str) -> str:
 
 def name_few(names: Collection[str]) -> str:
     """Return the first names of a collection, and how many there are if not all are named."""
-    shown = ", ".join(list(names)[:5])
+    shown = show_marks(", ".join(list(names)[:5]))
     return shown if len(names) <= 5 else f"{shown}, … ({len(names)} in all)"
 
 
 def relabel(panel: Panel, *notes: str, **changes: Any) -> Panel:
     """Return the panel with notes more and some of its labels changed."""
     old = panel.labels or Labels(panel.symbols, panel.sectors, panel.times)
-    return panel.replace(labels=replace(old, notes=(*old.notes, *filter(None, notes)), **changes))
+    changes = {"notes": (*old.notes, *filter(None, notes)), **changes}
+    return panel.replace(labels=replace(old, **changes))

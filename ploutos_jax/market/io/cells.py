@@ -12,7 +12,7 @@ from ploutos_jax.market.io.columns import Source, find_first
 MISSING = ("", "-", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "none")
 Decimal = Literal["point", "comma"]
 
-_SIGN = r"[+-]?(?:US\$|[$€£¥])?[+-]?"
+_SIGN = r"(?:[+-]?(?:US\$|[$€£¥])?|(?:US\$|[$€£¥])[+-])"
 _UNIT = r"[KMBTkmbt]?"
 _IS_COMMA = "|".join(
     (

@@ -82,7 +82,7 @@ def is_adjusted(name: str) -> bool:
     return bool(
         re.search(r"(^|_|\W)adj(usted|ustment|ust)?(_|$|\W)", found)
         or re.match(r"adj(open|high|low|close|volume|price|factor)", found)
-        or found in ("cfacpr", "cfacshr", "facpr", "facshr", "factor")
+        or found in ("cfacpr", "cfacshr", "facpr", "facshr")
     )
 
 
@@ -156,8 +156,9 @@ def find_columns(header: Sequence[str], source: Source, given: Mapping[str, str]
     _add_lesser_names(header, columns, named, source)
     has_prices = sum(role in columns for role in PRICES[:3])
     missing = [role for role in ("date", *PRICES) if role not in columns]
-    if has_prices == 0 and "close" in columns:
-        missing = [role for role in missing if role == "date"]
+    if has_prices == 0:
+        # Closes alone are bars, too.
+        missing = [role for role in ("date", "close") if role not in columns]
     if missing:
         raise ValueError(_refuse(header, columns, missing[0], source))
     return columns

@@ -74,11 +74,18 @@ def join_clock(dates: pd.Series, clock: pd.Series) -> pd.Series | None:
         times = times.str.zfill(width).str.replace(r"(\d\d)(?=\d)", r"\1:", regex=True)
     if not bool(times.str.fullmatch(CLOCK).all()) or bool(days.str.contains(":", regex=False).any()):
         return None
-    # Years that come last take a clock of two digits.
-    times = times.str.replace(r"^(\d):", r"0\1:", regex=True)
-    joined = days + " " + times
+    joined = days + " " + times.map(_clock_of_day)
     joined.name = dates.name
     return joined
+
+
+def _clock_of_day(text: str) -> str:
+    """Return a clock time with two digits of hours, of which there are 24: 9:30 PM is 21:30."""
+    hours, _, rest = text.partition(":")
+    half = rest[-2:].upper()
+    if half not in ("AM", "PM"):
+        return f"{hours:>02}:{rest}"
+    return f"{int(hours) % 12 + 12 * (half == 'PM'):02d}:{rest[:-2].strip()}"
 
 
 def _parse_counts(texts: Sequence[str], column: Any) -> Moments | None:

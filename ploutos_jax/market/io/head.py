@@ -10,6 +10,7 @@ from pathlib import Path
 from ploutos_jax.market.io.columns import LETTERS, ROLES, Source, normalize
 from ploutos_jax.market.io.guess import CLOCK, DATE
 from ploutos_jax.market.io.sizes import LONGEST_HEADER, check_columns
+from ploutos_jax.market.io.wide import find_wide_columns
 
 _DELIMITERS = (",", ";", "\t", "|")
 _LINES = 24
@@ -71,6 +72,8 @@ def read_head(path: Path, given: Mapping[str, str]) -> Head:
             if len(line) == LONGEST_HEADER:
                 raise ValueError(f"a line has more than {LONGEST_HEADER:,} characters; is it a table of bars?")
             texts.append(line)
+    # Before a name is looked at: of a million that would take long.
+    check_columns(max((text.count(mark) + 1 for text in texts for mark in _DELIMITERS), default=0), Source(str(path)))
     readings = [_read(texts, delimiter) for delimiter in _DELIMITERS]
     best = max(
         range(len(_DELIMITERS)),
@@ -79,8 +82,7 @@ def read_head(path: Path, given: Mapping[str, str]) -> Head:
     lines, delimiter = readings[best], _DELIMITERS[best]
     if not lines or not any(any(line) for line in lines):
         raise ValueError(f"{path} is empty: its first line must name the columns.")
-    above = _find_header(lines, given)
-    check_columns(max(map(len, lines[above : above + 2])), Source(str(path)))
+    above = 0 if find_wide_columns(lines, given) else _find_header(lines, given)
     notes = []
     if above:
         notes.append(
@@ -107,7 +109,11 @@ def _find_encoding(start: bytes) -> str:
 
 
 def _read(texts: Sequence[str], delimiter: str) -> list[list[str]]:
-    rows = csv.reader(texts, delimiter=delimiter, skipinitialspace=True)
+    """Return lines as cells; nothing where this delimiter leaves cells that are longer than any."""
+    try:
+        rows = list(csv.reader(texts, delimiter=delimiter, skipinitialspace=True))
+    except csv.Error:
+        return []
     return [[cell.strip() for cell in line] for line in rows]
 
 

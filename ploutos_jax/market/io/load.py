@@ -31,7 +31,7 @@ from ploutos_jax.market.io.sizes import check_grid
 from ploutos_jax.market.io.times import Exchange, lay_out_sessions, parse_times
 from ploutos_jax.market.io.universe import keep_members, keep_tickers, load_sectors
 from ploutos_jax.market.panel import Panel
-from ploutos_jax.market.tickers import find_control, has_marks
+from ploutos_jax.market.tickers import find_control, has_marks, show_marks
 
 NUMBERS = (*PRICES, "volume", "adj_close", "dividend", "split", "capital_gain")
 _FIRST_MOMENT = 1e8
@@ -123,6 +123,7 @@ def load_panel(
     if start is not None or end is not None:
         panel = panel.window(start, end)
     panel = relabel(panel, *_notes_on_costs(panel))
+    panel = relabel(panel, notes=tuple(map(show_marks, panel.notes)))
     return panel.validate()
 
 
@@ -182,8 +183,9 @@ def _read_table(path: Path, exchange: Exchange, given: Mapping[str, str]) -> Tab
     notes.extend(stamps)
     numbers = _parse_columns(cells, rows, notes)
     scaled, told = _scale_to_total_return(numbers)
-    scaled |= _is_factored(frame, rows.columns)
     notes.extend(told)
+    factored, factor = _take_factor(frame, columns, notes)
+    frame = frame if factor is None else frame.drop(columns=factor)
     signals = _parse_signals(frame, columns, source, rows.decimal, notes)
     return Table(
         name=path.name,
@@ -196,7 +198,7 @@ def _read_table(path: Path, exchange: Exchange, given: Mapping[str, str]) -> Tab
         sectors=sectors,
         sector_codes=sector_codes,
         notes=notes,
-        adjusted=frozenset(symbols[code] for code in np.unique(symbol_codes[scaled])),
+        adjusted=frozenset(symbols[code] for code in np.unique(symbol_codes[scaled | factored])),
     )
 
 
@@ -261,13 +263,18 @@ def _check_symbols(symbols: Sequence[str], source: Source, notes: list[str]) -> 
         )
 
 
-def _is_factored(frame: pd.DataFrame, columns: Mapping[str, str]) -> np.ndarray:
-    """Return `[N]` bool, rows whose prices a column of factors says to be adjusted."""
-    name = next((one for one in frame.columns if normalize(one) == "factor" and one not in columns.values()), None)
-    if name is None:
-        return np.zeros(len(frame), bool)
+def _take_factor(frame: pd.DataFrame, columns: Mapping[str, str], notes: list[str]) -> tuple[np.ndarray, str | None]:
+    """Return `[N]` bool, rows whose prices qlib's column of factors says to be adjusted, and that column.
+
+    A column of that name is qlib's where names begin with `$`, or a column `change` is beside it; else it is a signal.
+    """
+    named = {normalize(one): one for one in frame.columns if one not in columns.values()}
+    name = named.get("factor")
+    if name is None or not (name.strip().startswith("$") or "change" in named):
+        return np.zeros(len(frame), bool), None
+    notes.append(f"column {name!r} is left out: prices are adjusted by it, also for what comes later.")
     factor, _ = to_numbers(pd.Series(frame[name]))
-    return np.isfinite(factor) & (np.abs(factor - 1) > 1e-6)
+    return np.isfinite(factor) & (np.abs(factor - 1) > 1e-6), name
 
 
 def _parse_sectors(column: pd.Series) -> tuple[list[str], np.ndarray]:
