@@ -57,6 +57,13 @@ def _read_parquet(path: Path, source: Source) -> pa.Table:
 
 
 def _read_feather(path: Path, source: Source) -> pa.Table:
+    with path.open("rb") as file:
+        if file.read(4) == b"FEA1":
+            # Its reader dies of a changed byte before there is a table to check, and Arrow is about to drop it.
+            raise ValueError(
+                f"{source.name} is a Feather file of version 1, which cannot be checked; write it again, with pandas:"
+                " frame.to_feather(path)."
+            )
     table = pyarrow.feather.read_table(path, memory_map=False)
     _check_metadata(table.schema, source)
     return table

@@ -52,6 +52,10 @@ def guess_columns(names: Sequence[str], rows: Sequence[Sequence[str]], roles: se
         found.update({"time": clocks[0]} if clocks else {})
     if not found.keys() & set(_PRICES) and roles >= set(_PRICES):
         found |= _prices_by_value(cells, [place for place in free if place not in found.values()], "volume" in roles)
+    if "close" in roles and not found.keys() & set(_PRICES):
+        numbers = [place for place in free if place not in found.values() and cells[place]]
+        numbers = [place for place in numbers if all(_number(cell) is not None for cell in cells[place])]
+        found.update({"close": numbers[0]} if numbers else {})
     return found
 
 

@@ -76,6 +76,12 @@ def test_changed_bytes_end_no_process(tmp_path, suffix):
     assert ends["other"] == [] and ends["read"] + ends["refused"] == 150 and ends["refused"] > 0
 
 
+@pytest.mark.filterwarnings("ignore:Feather V1:DeprecationWarning")
+def test_feather_of_the_first_version_is_refused(tmp_path):
+    feather.write_feather(table(), tmp_path / "bars.feather", version=1)
+    assert "version 1" in refusal(tmp_path / "bars.feather")
+
+
 @pytest.mark.parametrize("column", ["date", "sector"])
 @pytest.mark.parametrize("value", [0x7FFFFFF0, -5, 10**6])
 def test_bad_offsets_of_texts_are_refused(tmp_path, column, value):

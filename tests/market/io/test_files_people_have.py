@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
+import ploutos_jax as pj
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.io.columns import read_mapping
 from ploutos_jax.market.io.load import load_panel
@@ -197,6 +199,18 @@ def test_a_file_without_volume_trades_and_says_so(tmp_path):
     assert np.isfinite(table).all() and (table == table[0]).all()
 
 
+def test_a_cap_on_volume_does_not_bind_where_volume_is_unknown(tmp_path):
+    path = write(tmp_path, "date,close", *(f"{day:%Y-%m-%d},10" for day in pd.bdate_range("2023-01-02", periods=30)))
+    market = build_market(load_panel(path), "minimal")
+    config = pj.EnvConfig(max_participation=0.01, episode_length=8, action="weights")
+    env = pj.TradingEnv(config)
+    params = env.default_params(market)
+    key = jax.random.key(0)
+    _, state = env.reset(key, params)
+    _, state, reward, *_ = env.step(key, state, np.ones(1, np.float32), params)
+    assert float(state.shares[0]) > 0 and np.isfinite(float(reward))
+
+
 def test_one_ticker_without_volume_beside_one_with(tmp_path):
     write(tmp_path, "date,close", *(f"{day},10" for day in DAYS), name="IDX.csv")
     write(tmp_path, "date,close,volume", *(f"{day},10,{i * 5}" for i, day in enumerate(DAYS)), name="STK.csv")
@@ -297,6 +311,7 @@ def test_what_the_user_says_goes_first(tmp_path):
         ("when,a,b,c,d,e", "2024-01-02,10,12,9,11,100", "date=when,open=a,high=b,low=c,close=d,volume=e"),
         ("id,when,a,b,c,d", "7,2024-01-02,10,12,9,11", "date=when,open=a,high=b,low=c,close=d"),
         ("Date,NAV", "2024-01-02,10.5", "close=NAV"),
+        ("Date,Remark,Shut", "2024-01-02,none,10.5", "close=Shut"),
     ],
 )
 def test_a_refusal_holds_the_mapping_that_reads_the_file(tmp_path, head, row, typed):
