@@ -49,7 +49,7 @@ def test_a_folder_whose_files_share_no_date_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "free_memory", lambda: 150 * 3 * 150)
     with pytest.raises(ValueError, match=r"150 dates x 3 tickers .* 33.33% of it would hold a bar"):
         load_panel(tmp_path)
-    monkeypatch.setattr(sizes, "free_memory", lambda: 150 * 3 * 250)
+    monkeypatch.setattr(sizes, "free_memory", lambda: 150 * 3 * 300)
     assert load_panel(tmp_path).num_assets == 3
 
 
