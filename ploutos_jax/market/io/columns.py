@@ -38,7 +38,7 @@ CLOCK = "time"
 FORMS = ("decimal", "date_format")
 """What a mapping may also say: how numbers and dates are written."""
 GIVABLE = (*ACCEPTED_NAMES, CLOCK, *FORMS)
-_MOST_SHOWN = 20
+_MOST_SHOWN, _LONGEST_NAME = 20, 60
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,12 @@ def is_unnamed(column: str) -> bool:
     return bool(re.fullmatch(r"(unnamed: .*|__index_level_\d+__|)", column.strip().lower()))
 
 
+def _can_be_typed(column: str) -> bool:
+    return not is_unnamed(column) and len(column) <= _LONGEST_NAME and column.strip().isprintable()
+
+
 def _list(header: Sequence[str]) -> str:
-    listed = ", ".join(repr(column.strip()[:60]) for column in islice(header, _MOST_SHOWN))
+    listed = ", ".join(repr(column.strip()[:_LONGEST_NAME]) for column in islice(header, _MOST_SHOWN))
     return listed if len(header) <= _MOST_SHOWN else f"{listed}, … ({len(header):,} in all)"
 
 
@@ -217,15 +221,22 @@ def _refuse(header: Sequence[str], columns: Mapping[str, str], role: str, source
     found = {one: free[place] for one, place in places.items()}
     number = source.has_header and len({column.strip() for column in header}) == len(header)
     says = {
-        one: header[place].strip() if number and not is_unnamed(header[place]) else str(place + 1)
+        one: header[place].strip() if number and _can_be_typed(header[place]) else str(place + 1)
         for one, place in found.items()
     }
     if role not in says:
         says = {**says, role: "NAME"}
     words = ",".join(f"{one}={says[one]}" for one in GIVABLE if one in says)
     what = f"has no {role} column" if source.has_header else "has no header line, so that no column has a name"
+    others = sum(one not in places.values() for one in range(len(free)))
+    melted = ""
+    if source.has_header and role == "close" and not found.keys() & {"open", "high", "low"} and others:
+        melted = (
+            " A table with a column of closes for each ticker is made long first (pandas: frame.melt('Date',"
+            " var_name='ticker', value_name='close'))."
+        )
     accepted = f" Accepted names: {', '.join(ACCEPTED_NAMES[role])}." if source.has_header else ""
     return (
         f"{source.name} {what}: found {_list(header)}.{accepted} Or say which is which:"
-        f' --columns "{words}" (columns=... in Python).'
+        f' --columns "{words}" (columns=... in Python).{melted}'
     )

@@ -15,6 +15,8 @@ _BYTES_PER_CELL = 220
 _BYTES_PER_NUMBER = 24
 """Of a number in a table that is being read: in Arrow or as text, in pandas, and as what it becomes."""
 _GIB = 1 << 30
+_LARGE, _THIN = 2 * _GIB, 0.005
+"""Above the first, a grid that is filled to less than the second is a file gone wrong, whatever memory there is."""
 
 
 def free_memory() -> int:
@@ -56,7 +58,7 @@ def check_grid(num_times: int, num_symbols: int, num_rows: int, num_signals: int
     """
     cells = num_times * num_symbols
     needed = cells * (_BYTES_PER_CELL + 8 * num_signals)
-    if needed <= free_memory():
+    if needed <= free_memory() and (needed <= _LARGE or num_rows >= cells * _THIN):
         return
     raise ValueError(
         f"The grid of {num_times:,} dates x {num_symbols:,} tickers needs about {_gib(needed)} of memory, and"

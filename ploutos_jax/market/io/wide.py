@@ -24,14 +24,18 @@ def find_wide_columns(lines: Sequence[Sequence[str]], given: Mapping[str, str]) 
         lines: the first lines as cells.
         given: fields by role as the user says.
     """
-    if len(lines) < 2 or len(lines[0]) != len(lines[1]) or lines[1][0].lower() not in _CORNERS:
+    if len(lines) < 2 or len(lines[0]) != len(lines[1]) or not lines[1] or lines[1][0].lower() not in _CORNERS:
         return []
     for fields, tickers in ((lines[0], lines[1]), (lines[1], lines[0])):
         pairs = list(zip(fields[1:], tickers[1:], strict=True))
         # Numbers may be tickers (600519), and NAN and INF too, but not in a line of bars: there, each price would have
         # to stand in all four columns.
         are_tickers = not any(map(_is_number, tickers[1:])) or _is_whole(pairs, given)
-        if all(tickers[1:]) and are_tickers and _has_prices(fields[1:], given):
+        # Closes alone are taken for such a table only where its corners say so.
+        is_known = _has_prices(fields[1:], given) and (
+            _names_all(fields[1:], given) or bool(lines[0][0] and lines[1][0])
+        )
+        if all(tickers[1:]) and are_tickers and is_known:
             return pairs
     return []
 
@@ -66,8 +70,17 @@ def _read_pair(name: str) -> Pair | None:
 
 
 def _has_prices(fields: Sequence[str], given: Mapping[str, str]) -> bool:
-    named = {normalize(field) for field in fields} | {role for role, name in given.items() if name in fields}
-    return named.issuperset(PRICES)
+    """Return whether fields hold all four prices, or closes alone."""
+    named = _roles(fields, given) & set(PRICES)
+    return named in ({*PRICES}, {"close"})
+
+
+def _names_all(fields: Sequence[str], given: Mapping[str, str]) -> bool:
+    return _roles(fields, given).issuperset(PRICES)
+
+
+def _roles(fields: Sequence[str], given: Mapping[str, str]) -> set[str]:
+    return {normalize(field) for field in fields} | {role for role, name in given.items() if name in fields}
 
 
 def _is_whole(pairs: Sequence[Pair], given: Mapping[str, str]) -> bool:

@@ -321,6 +321,24 @@ def test_a_refusal_holds_the_mapping_that_reads_the_file(tmp_path, head, row, ty
     assert closes(load_panel(path, columns=found))[0] in (11.0, 10.5)
 
 
+def test_a_table_of_closes_by_ticker_is_told_what_to_do(tmp_path):
+    said = refusal(write(tmp_path, "Date,AAPL,MSFT", "2024-01-02,10,20"))
+    assert "frame.melt('Date', var_name='ticker', value_name='close')" in said
+
+
+@pytest.mark.parametrize("fields", [("Close",), ("Close", "Volume")])
+def test_closes_alone_in_a_wide_table(tmp_path, fields):
+    names = [(field, ticker) for field in fields for ticker in ("NA", "600519")]
+    columns = pd.MultiIndex.from_tuples(names, names=["Price", "Ticker"])
+    frame = pd.DataFrame(np.arange(1.0, 4)[:, None] * np.ones(len(names)), pd.DatetimeIndex(DAYS, name="Date"), columns)
+    frame.to_csv(tmp_path / "X.csv")
+    frame.to_parquet(tmp_path / "X.parquet")
+    for name in ("X.csv", "X.parquet"):
+        panel = load_panel(tmp_path / name)
+        assert panel.symbols == ("600519", "NA") and closes(panel) == [1.0, 2.0, 3.0]
+        assert "closes only" in " ".join(panel.notes)
+
+
 def test_lines_above_the_header_are_noted(tmp_path):
     path = write(tmp_path, "Daily prices of X", "as of 2024-02-01", HEAD, "2024-01-02,10,11,9,10,5")
     panel = load_panel(path)

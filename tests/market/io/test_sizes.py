@@ -53,6 +53,14 @@ def test_a_folder_whose_files_share_no_date_is_refused(tmp_path, monkeypatch):
     assert load_panel(tmp_path).num_assets == 3
 
 
+def test_a_thin_grid_is_refused_whatever_memory_there_is(monkeypatch):
+    monkeypatch.setattr(sizes, "free_memory", lambda: 1 << 50)
+    with pytest.raises(ValueError, match=r"0.01% of it would hold a bar"):
+        sizes.check_grid(20_000, 10_000, 20_000, 0)
+    sizes.check_grid(100_000, 500, 5_000_000, 20)
+    sizes.check_grid(2_000, 1_000, 2_000, 0)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
 @pytest.mark.parametrize("head", ["date,close", "a,b"])
 def test_a_million_columns_are_refused_at_once(tmp_path, suffix, head):
