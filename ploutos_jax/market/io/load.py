@@ -296,8 +296,9 @@ def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> tuple[np.ndarray, 
     del numbers["adj_close"]
     close = numbers["close"]
     scale = np.divide(adjusted, close, out=np.ones_like(close), where=close > 0)
-    for name in PRICES:
-        numbers[name] = numbers[name] * scale
+    # A price that is infinite counts as missing, whatever it is scaled by.
+    with np.errstate(invalid="ignore"):
+        numbers.update({name: numbers[name] * scale for name in PRICES})
     return np.abs(scale - 1) > 1e-6, [
         "prices are scaled by adj_close / close (total return), as no dividends or splits are listed."
     ]
