@@ -51,6 +51,7 @@ def read_arrow(path: Path, given: Mapping[str, str]) -> tuple[Source, pd.DataFra
 
 def _read_parquet(path: Path, source: Source) -> pa.Table:
     with pyarrow.parquet.ParquetFile(path) as file:
+        check_columns(file.metadata.num_columns, source)
         check_table(file.metadata.num_rows, file.metadata.num_columns, source)
         _check_metadata(file.schema_arrow, source)
         return file.read()

@@ -18,14 +18,14 @@ Moments = tuple[pd.DatetimeIndex, pd.DatetimeIndex, list[str]]
 """UTC, the wall clock as written (NaT where there is no date), and notes."""
 
 _EPOCHS = (
-    ("seconds", "s", 8, 10),
     ("milliseconds", "ms", 11, 13),
     ("microseconds", "us", 14, 16),
     ("nanoseconds", "ns", 17, 19),
 )
 _DAYS = ("%m/%d/%Y", "%d/%m/%Y")
+_WEEKDAY = re.compile(r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? (?=\d|[A-Z])")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-_MONTHS = ("%d-%b-%Y", "%d-%b-%y", "%b-%d-%Y", "%b-%d-%y", "%d-%B-%Y", "%B-%d-%Y")
+_MONTHS = ("%d-%b-%Y", "%d-%b-%y", "%b-%d-%Y", "%b-%d-%y", "%d-%B-%Y", "%B-%d-%Y", "%Y-%b-%d")
 
 
 def parse_texts(texts: Sequence[str], source: Source, column: Any, form: str | None = None) -> Moments:
@@ -46,7 +46,7 @@ def parse_texts(texts: Sequence[str], source: Source, column: Any, form: str | N
         # A zone in the form moves the clock; without one both are the same.
         utc = given.tz_localize(None)
         return utc, utc, []
-    texts = [re.sub(r"^(\d+)\.0$", r"\1", text) for text in texts]
+    texts = [_WEEKDAY.sub("", re.sub(r"^(\d+)\.0$", r"\1", text)) for text in texts]
     counts = _parse_counts(texts, column)
     if counts is not None:
         return counts
@@ -90,6 +90,11 @@ def _clock_of_day(text: str) -> str:
 
 def _parse_counts(texts: Sequence[str], column: Any) -> Moments | None:
     """Return counts since 1970, or digits such as 202401020930, as moments; None where there is something else."""
+    if texts and all(re.fullmatch(r"\d{9,10}\.\d{1,9}|\d{9,10}", text) for text in texts):
+        parts = [text.partition(".") for text in texts]
+        nanoseconds = [int(seconds) * 10**9 + int(f"{rest:0<9}") for seconds, _, rest in parts]
+        moments = pd.DatetimeIndex(np.array(nanoseconds, np.int64).astype("datetime64[ns]"))
+        return moments, moments, [f"column {column!r} is read as seconds since 1970-01-01 (UTC)."]
     if not texts or not all(re.fullmatch(r"\d{9,19}", text) for text in texts):
         return None
     lengths = {len(text) for text in texts}

@@ -1,6 +1,7 @@
 """Memory that a file would take, estimated before it is read or laid out; what does not fit is refused."""
 
 import contextlib
+import gzip
 import os
 from pathlib import Path
 
@@ -15,6 +16,8 @@ _BYTES_PER_CELL = 220
 _BYTES_PER_NUMBER = 24
 """Of a number in a table that is being read: in Arrow or as text, in pandas, and as what it becomes."""
 _GIB = 1 << 30
+_MOST_PACKED = 1032
+"""Bytes of a text that one byte of gzip can stand for."""
 _LARGE, _THIN = 2 * _GIB, 0.005
 """Above the first, a grid that is filled to less than the second is a file gone wrong, whatever memory there is."""
 
@@ -41,13 +44,20 @@ def free_memory() -> int:
 
 
 def text_size(path: Path) -> int:
-    """Return the bytes of a text, of a gzipped one as its last four bytes tell."""
+    """Return the bytes of a text; of a long gzipped one they are counted, up to the memory that is free."""
     size = path.stat().st_size
-    if path.suffix.lower() != ".gz" or size < 4:
+    if path.suffix.lower() != ".gz":
         return size
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return max(size, int.from_bytes(file.read(4), "little"))
+    if size * _MOST_PACKED < 1 << 32:
+        # Then the last four bytes tell.
+        with path.open("rb") as file:
+            file.seek(-min(size, 4), os.SEEK_END)
+            return int.from_bytes(file.read(4), "little")
+    most, counted = free_memory(), 0
+    with gzip.open(path, "rb") as file:
+        while counted <= most and (part := file.read(1 << 22)):
+            counted += len(part)
+    return counted
 
 
 def check_grid(num_times: int, num_symbols: int, num_rows: int, num_signals: int) -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 import ploutos_jax as pj
+from ploutos_jax.datasets.config import DataConfig, read_panel
+from ploutos_jax.env.limits import describe_limits
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.io.columns import read_mapping
 from ploutos_jax.market.io.load import load_panel
@@ -164,12 +166,29 @@ def test_counts_since_1970(tmp_path, name, scale, suffix):
 
 
 @pytest.mark.parametrize(
-    "form", ["%d-%b-%y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y%m%d", "%Y.%m.%d", "%Y/%m/%d", "%d-%b-%Y %H:%M"]
+    "form",
+    [
+        "%a, %d %b %Y 00:00:00",
+        "%Y-%b-%d",
+        "%d-%b-%y",
+        "%b %d, %Y",
+        "%d %B %Y",
+        "%B %d, %Y",
+        "%Y%m%d",
+        "%Y.%m.%d",
+        "%Y/%m/%d",
+        "%d-%b-%Y %H:%M",
+    ],
 )
 def test_dates_with_names_of_months_and_others(tmp_path, form):
     days = pd.to_datetime(["2013-02-08", "2013-02-11", "2013-12-31"])
     panel = load_panel(write(tmp_path, "Date,Close", *(f'"{day:{form}}",{i + 1}' for i, day in enumerate(days))))
     assert [time[:10] for time in times(panel)] == ["2013-02-08", "2013-02-11", "2013-12-31"]
+
+
+def test_fractions_of_seconds_since_1970(tmp_path):
+    panel = load_panel(write(tmp_path, "time,close", "1704153600.25,1", "1704153601,2", "1704153601.123456789,3"))
+    assert [str(time)[17:] for time in panel.times] == ["00.250000000", "01.000000000", "01.123456789"]
 
 
 def test_days_that_may_be_months_must_be_said(tmp_path):
@@ -203,12 +222,26 @@ def test_a_cap_on_volume_does_not_bind_where_volume_is_unknown(tmp_path):
     path = write(tmp_path, "date,close", *(f"{day:%Y-%m-%d},10" for day in pd.bdate_range("2023-01-02", periods=30)))
     market = build_market(load_panel(path), "minimal")
     config = pj.EnvConfig(max_participation=0.01, episode_length=8, action="weights")
+    assert "max_participation does nothing for X" in " ".join(describe_limits(config, market))
+    assert "max_participation" not in " ".join(describe_limits(pj.EnvConfig(), market))
     env = pj.TradingEnv(config)
     params = env.default_params(market)
     key = jax.random.key(0)
     _, state = env.reset(key, params)
     _, state, reward, *_ = env.step(key, state, np.ones(1, np.float32), params)
     assert float(state.shares[0]) > 0 and np.isfinite(float(reward))
+
+
+def test_the_most_traded_tickers_need_volume(tmp_path):
+    for name in ("A.csv", "B.csv"):
+        write(
+            tmp_path,
+            "date,close",
+            *(f"{day:%Y-%m-%d},10" for day in pd.bdate_range("2023-01-02", periods=60)),
+            name=name,
+        )
+    with pytest.raises(ValueError, match=r"liquid=1 needs to know what was traded"):
+        read_panel(DataConfig(data=str(tmp_path), liquid=1))
 
 
 def test_one_ticker_without_volume_beside_one_with(tmp_path):
