@@ -173,7 +173,7 @@ def _locate(header: Sequence[str], name: str, role: str, source: Source) -> str:
         return header[int(name) - 1]
     raise ValueError(
         f"{source.name} has no column {name!r}, which columns gives for {role}: found {_list(header)}."
-        " A column without a name is given by its place, from 1."
+        ' A column without a name is given by its place, from 1; --columns "" takes back what a run had.'
     )
 
 

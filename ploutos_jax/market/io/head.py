@@ -82,6 +82,11 @@ def read_head(path: Path, given: Mapping[str, str]) -> Head:
     lines, delimiter = readings[best], _DELIMITERS[best]
     if not lines or not any(any(line) for line in lines):
         raise ValueError(f"{path} is empty: its first line must name the columns.")
+    if _width(lines) == 1 and lines[0] and len(lines[0][0].split()) >= 4:
+        raise ValueError(
+            f"{path} has blanks between its cells; write it with commas (pandas: pd.read_csv(path, sep=r'\\s+'), then"
+            " to_csv)."
+        )
     above = 0 if find_wide_columns(lines, given) else _find_header(lines, given)
     notes = []
     if above:

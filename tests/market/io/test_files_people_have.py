@@ -354,6 +354,11 @@ def test_a_refusal_holds_the_mapping_that_reads_the_file(tmp_path, head, row, ty
     assert closes(load_panel(path, columns=found))[0] in (11.0, 10.5)
 
 
+def test_blanks_between_cells_are_told_what_to_do(tmp_path):
+    said = refusal(write(tmp_path, "Date  Open High Low Close", "2024-01-02  10 12 9 11", "2024-01-03  10 12 9 11"))
+    assert "sep=r'\\s+'" in said
+
+
 def test_a_table_of_closes_by_ticker_is_told_what_to_do(tmp_path):
     said = refusal(write(tmp_path, "Date,AAPL,MSFT", "2024-01-02,10,20"))
     assert "frame.melt('Date', var_name='ticker', value_name='close')" in said
