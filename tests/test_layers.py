@@ -33,33 +33,19 @@ LEVELS = {
 MAX_LINES = 400
 BANNED_NAMES = {"utils", "util", "common", "helpers", "misc"}
 
-_DOWNLOAD = ("ploutos_jax/market/io/download.py", "ploutos_jax/market/io/vendors.py")
-
-_TABLES = (
-    "ploutos_jax/market/io/load.py",
-    *_DOWNLOAD,
-    "ploutos_jax/evaluate/",
-    "ploutos_jax/experiment/",
-    "ploutos_jax/live/",
-    "scripts/",
-)
-
 # Library -> the places that may import it; a folder ends in "/".
 FENCES = {
     "distrax": ("ploutos_jax/policy/distributions.py",),
     "tensorflow_probability": ("ploutos_jax/policy/distributions.py",),
     "pandas": (
-        "ploutos_jax/market/io/load.py",
-        "ploutos_jax/market/io/times.py",
-        *_DOWNLOAD,
+        "ploutos_jax/market/io/",
         "ploutos_jax/evaluate/",
         "ploutos_jax/experiment/",
         "ploutos_jax/live/",
         "scripts/",
     ),
     "pyarrow": (
-        "ploutos_jax/market/io/load.py",
-        *_DOWNLOAD,
+        "ploutos_jax/market/io/",
         "ploutos_jax/evaluate/",
         "ploutos_jax/experiment/",
         "ploutos_jax/live/",

@@ -60,6 +60,8 @@ class Evaluation:
         agent: which agent of a run with several seeds, by its place from 0. In [0, 10,000].
         benchmark: ticker of the data to hold as a further comparison.
         tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
+        columns: which column of the data plays which role, such as close=Close/Last,date=Date; those of the run
+            without it.
         universe: CSV of ticker, start, end; that of the run without it.
         seed: draw the agent's actions with this seed; its greedy actions without it. In [0, 2,147,483,647].
         stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out. In [0,
@@ -79,6 +81,7 @@ class Evaluation:
     agent: int = 0
     benchmark: str | None = None
     tickers: str | None = None
+    columns: str | None = None
     universe: str | None = None
     seed: int | None = None
     stress: int = 0
@@ -117,7 +120,7 @@ class Run(NamedTuple):
 def read_run(wanted: Evaluation, folder: str) -> Run:
     """Restore an agent and read the bars that it is scored on."""
     agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent)
-    given = {"data": wanted.data, "universe": wanted.universe}
+    given = {"data": wanted.data, "columns": wanted.columns, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
     with naming_source(f"The run in {folder}" if wanted.data is None else None, data):

@@ -14,6 +14,7 @@ from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, whol
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.cache import default_folder
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
+from ploutos_jax.market.io.columns import read_mapping
 from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.labels import name_moment, read_date
 from ploutos_jax.market.panel import Market, Panel
@@ -63,6 +64,8 @@ class DataConfig:
         tickers: use these only; `momentum`, `tech`, `indices` and `sectors` stand for the lists of docs/presets.md.
         liquid: use only so many tickers, those that traded most dollars (median of a bar) on the training bars. In [1,
             1e6].
+        columns: which column of the file plays which role, where its names do not tell, such as
+            close=Close/Last,date=Date; a file that is not read is refused with the one that reads it.
         universe: CSV of ticker, start, end: a ticker trades only while it is a member.
         sectors: CSV of ticker and sector.
         features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
@@ -91,6 +94,7 @@ class DataConfig:
     eval_end: str | None = None
     tickers: tuple[str, ...] = ()
     liquid: int | None = None
+    columns: str | None = None
     universe: str | None = None
     sectors: str | None = None
     features: str | None = None
@@ -108,6 +112,7 @@ class DataConfig:
         _check_span(self, "start", "end")
         _check_span(self, "eval_start", "eval_end")
         object.__setattr__(self, "tickers", expand_tickers(self.tickers))
+        read_mapping(self.columns)
         if self.liquid is not None and self.liquid < 1:
             raise ValueError(f"liquid={self.liquid} must be at least 1 ticker.")
         if self.liquid is not None and self.file is None:
@@ -190,6 +195,7 @@ def read_panel(config: DataConfig) -> Panel:
         panel = load_panel(
             config.data.removeprefix(BOOTSTRAP),
             tickers=config.tickers or None,
+            columns=config.columns,
             universe=config.universe,
             sectors=config.sectors,
             exchange_timezone=config.exchange_timezone,

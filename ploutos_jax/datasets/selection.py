@@ -81,8 +81,17 @@ def training_rows(bars: Labelled, config: HasSpan) -> tuple[slice, ...]:
 
 
 def most_traded(panel: Panel, count: int) -> tuple[str, ...]:
-    """Return the tickers with the highest median of dollars traded in a bar, most first; a missing bar counts as 0."""
+    """Return the tickers with the highest median of dollars traded in a bar, most first; a missing bar counts as 0.
+
+    Raises:
+        ValueError: if there is no volume at all.
+    """
     dollars = np.nan_to_num(np.asarray(panel.close, np.float64) * np.asarray(panel.volume, np.float64))
     dollars = np.median(np.where(np.asarray(panel.tradable), dollars, 0), axis=0)
+    if not np.asarray(panel.volume).any():
+        raise ValueError(
+            f"liquid={count} needs to know what was traded, and the data has no volume on the training bars; name"
+            " tickers instead (tickers)."
+        )
     order = np.argsort(-dollars, kind="stable")[:count]
     return tuple(panel.symbols[i] for i in order if dollars[i] > 0)

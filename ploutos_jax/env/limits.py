@@ -38,12 +38,17 @@ def describe_limits(config: EnvConfig, market: Market) -> tuple[str, ...]:
 
     Told are a cap per asset that leaves the account partly in cash when every asset is at it; exits and small buys that
     do so with one to three assets; whole lots that cost more, at the lowest price, than a buy may spend of
-    `initial_cash`; and buys below `min_order_cash`. A market that is being drawn inside compiled code has no prices to
-    ask: nothing is told.
+    `initial_cash`; buys below `min_order_cash`; and rules of volume where none is known. A market that is being drawn
+    inside compiled code has no prices to ask: nothing is told.
     """
     if isinstance(market.tradable, Tracer):
         return ()
-    notes = (_invested(config, market.num_assets), _lots(config, market), _smallest(config, market.num_assets))
+    notes = (
+        _invested(config, market.num_assets),
+        _lots(config, market),
+        _smallest(config, market.num_assets),
+        _volume(config, market),
+    )
     return tuple(f"Under these rules {note}" for note in notes if note)
 
 
@@ -96,6 +101,19 @@ def _lots(config: EnvConfig, market: Market) -> str:
         f"{shown}{more} can never be bought: lot_size={config.lot_size:g} at the lowest price costs more than the"
         f" ${most:,.0f} that a buy may spend of initial_cash={config.initial_cash:,.0f}. Raise initial_cash, buy_pct or"
         " max_position_pct, allow fractions (lot_size=None), or leave these tickers out."
+    )
+
+
+def _volume(config: EnvConfig, market: Market) -> str:
+    rules = [name for name in ("max_participation", "impact") if getattr(config, name) is not None]
+    unknown = np.flatnonzero(np.isinf(np.asarray(market.volume)).any(axis=0)) if rules else np.zeros(0, int)
+    if not unknown.size:
+        return ""
+    names = [f"asset {i}" if market.labels is None else market.symbols[i] for i in unknown[:_NAMED]]
+    more = f" and {unknown.size - _NAMED} more" if unknown.size > _NAMED else ""
+    return (
+        f"{' and '.join(rules)} {'does' if len(rules) == 1 else 'do'} nothing for {', '.join(names)}{more}: the data"
+        " has no volume of them. Give a column of volume, or leave these rules out."
     )
 
 

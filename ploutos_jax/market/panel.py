@@ -230,7 +230,8 @@ class Market(Labelled):
     Attributes:
         open, high, low, close: `[T, A]` prices as traded; a missing bar carries the last close known, and a bar
             before the first listing 0: such bars are never tradable, the price only marks positions.
-        volume: `[T, A]` shares, 0 where there is no bar.
+        volume: `[T, A]` shares, 0 where there is no bar; infinite in the bars of an asset whose volume is not known
+            (none in the whole panel), so that a cap on the share of it does not bind.
         tradable: `[T, A]` bool; see `Panel`.
         delisted: `[T, A]` bool, True in the one bar in which the broker closes what is left of an asset (at the last
             close): the first row after its last own bar on its path, with volume or without. None where no asset ends

@@ -11,10 +11,23 @@ _MOST_BYTES = 2**20
 _MOST_VALUES = 100_000
 """Values that a file may stand for, aliases written out: nine lines of aliases of aliases stand for a billion."""
 _MOST_DIGITS = 400
+_NOTHING = "tag:yaml.org,2002:null"
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's own, with what is no integer of this world or no day named as such."""
+    """PyYAML's own, with what is no integer of this world or no day named as such.
+
+    Tickers are texts as they are written: NO, ON and TRUE are no truth values there, 600519 and 000001 no numbers.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Return a mapping; what stands under `tickers` stays as written."""
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value == "tickers":
+                for entry in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(entry, yaml.ScalarNode) and entry.tag != _NOTHING:
+                        entry.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep=deep)
 
 
 def _read_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:

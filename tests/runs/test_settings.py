@@ -237,3 +237,28 @@ def test_data_of_a_run(run_folder, tmp_path_factory):
     assert data_of_run(from_python, data="bars.csv") == DataConfig(data="bars.csv")
     with pytest.raises(ValueError, match="No such configuration file"):
         data_of_run(from_python / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("[AAA, ON]", ("AAA", "ON")),
+        ("[NO, off, y, 600519]", ("NO", "off", "y", "600519")),
+        ("[000001, 1e3, 0x10, 1_0]", ("000001", "1e3", "0x10", "1_0")),
+        ("\n- TRUE\n- 2024-01-02\n- 12:30:00", ("TRUE", "2024-01-02", "12:30:00")),
+    ],
+)
+@pytest.mark.parametrize("section", ["", "data:\n  data: bars.csv\n  "])
+def test_tickers_in_yaml_are_as_written(tmp_path, written, read, section):
+    text = f"{section}tickers: {written}".replace("\n-", "\n  -" if section else "\n-")
+    path = write(tmp_path, text if section else f"data: bars.csv\n{text}", "c.yaml")
+    assert parse_settings(["--config", str(path)]).data.tickers == read
+
+
+def test_columns_of_a_file_are_a_setting(tmp_path):
+    mapping = "close=Close/Last,date=Date"
+    assert parse_settings(["--data", "x.csv", "--columns", mapping]).data.columns == mapping
+    path = write(tmp_path, f"data: x.csv\ncolumns: {mapping}\n", "c.yaml")
+    assert parse_settings(["--config", str(path)]).data.columns == mapping
+    with pytest.raises(ValueError, match="did you mean 'close'"):
+        DataConfig(data="x.csv", columns="closing=Last")

@@ -19,6 +19,7 @@ from ploutos_jax.evaluate.metrics.summary import (
 from ploutos_jax.evaluate.report import svg
 from ploutos_jax.evaluate.report.plot_style import dollars, percent, shorten
 from ploutos_jax.evaluate.round_trips import OPEN
+from ploutos_jax.market.tickers import show_ticker
 
 AGENT = "c0"
 NUM_COLORS = 36
@@ -254,7 +255,10 @@ def trades_chart(ledger: Ledger, ticker: str) -> str:
     line = svg.line(x, y, days, close, "ink", kind="thin", name="Close")
     words = f"Close of {ticker} with every buy and sell"
     drawn = svg.plot(x, y, stretched=[line], placed=[*held, *symbols], height=260, words=words)
-    return f"<figure><figcaption>{html.escape(trades_headline(ticker, trades))}</figcaption>{key}{drawn}</figure>"
+    # A name that is written from right to left stays by itself, and leaves the figures behind it where they are.
+    name, words = show_ticker(ticker), trades_headline(ticker, trades)
+    caption = f"<bdi>{html.escape(name)}</bdi>{html.escape(words[len(name) :])}"
+    return f"<figure><figcaption>{caption}</figcaption>{key}{drawn}</figure>"
 
 
 def trades_headline(ticker: str, trades: pd.DataFrame) -> str:
@@ -265,7 +269,7 @@ def trades_headline(ticker: str, trades: pd.DataFrame) -> str:
     if closed.size:
         parts.append(f"{np.mean(closed > 0):.0%} won")
     parts.append(f"{dollars(pnl.sum())} net of costs")
-    return f"{ticker}: {', '.join(parts)}"
+    return f"{show_ticker(ticker)}: {', '.join(parts)}"
 
 
 def _fill_marks(

@@ -1,5 +1,7 @@
 """Ledgers to one HTML page: nothing from outside, readable on a desk and on a phone, light and dark."""
 
+import base64
+import hashlib
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +24,7 @@ from ploutos_jax.evaluate.report.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.report.verdict import Verdict, rivals
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import UNKNOWN_SECTOR
+from ploutos_jax.market.tickers import show_marks
 
 TILES = ("total_return", "annual_return", "sharpe", "max_drawdown", "win_rate", "total_cost")
 
@@ -99,14 +102,26 @@ def whole_page(title: str, top: str, sections: Sequence[Section]) -> str:
         f"<section id='{key}'><h2>{html.escape(heading)}</h2>\n{content}</section>" for key, heading, content in shown
     )
     head = (
-        "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<meta charset='utf-8'><meta http-equiv='Content-Security-Policy' content=\"{_policy()}\">"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<meta name='color-scheme' content='light dark'><title>{html.escape(title)}</title>"
         # Without an icon of its own a browser asks the server for one.
         f"<link rel='icon' href='data:,'><style>{STYLE}</style>"
     )
+    # Whatever a name holds, a mark of direction in it must not turn the figures beside it around.
+    content = show_marks(f"<main>\n{top}\n<nav>{links}</nav>\n{body}\n</main>")
     return (
-        f"<!DOCTYPE html>\n<html lang='en'><head>{head}</head>\n<body>{SYMBOLS}<main>\n{top}\n<nav>{links}</nav>\n"
-        f"{body}\n</main><script>{SCRIPT}</script></body></html>\n"
+        f"<!DOCTYPE html>\n<html lang='en'><head>{show_marks(head)}</head>\n<body>{SYMBOLS}{content}"
+        f"<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def _policy() -> str:
+    """Return what the page may do: run its own script and show what is in it; nothing is fetched or sent."""
+    own = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{own}'; style-src 'unsafe-inline'; img-src data:; base-uri 'none';"
+        " form-action 'none'"
     )
 
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -29,6 +28,7 @@ from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.stress_section import worst_scenario
 from ploutos_jax.evaluate.report.tables import COLUMNS, show
 from ploutos_jax.evaluate.report.verdict import judge
+from ploutos_jax.market.tickers import file_part
 
 METRICS_FILE = "metrics.json"
 REPORT_FILES = (
@@ -85,9 +85,9 @@ def write_report(
     `benchmark`, what they are worth under `evidence` and `verdict`, the name that beta and
     the like are against under `relative_to`; null where a figure is not defined), `equity.parquet`,
     `trades.parquet`, `fills.parquet`, `baselines.parquet` (equity of the others by date), `backtest_equity.png`,
-    `backtest_trades_TICKER.png` (characters that a file name or a link cannot hold as %XX) and `report.html`, which
-    needs none of the others. All is written beside the folder first and moved in at the end, so that a failure leaves
-    nothing half-written.
+    `backtest_trades_TICKER.png` (characters that a file name or a link cannot hold as %XX; a long ticker is cut, with
+    a hash) and `report.html`, which needs none of the others. All is written beside the folder first and moved in at
+    the end, so that a failure leaves nothing half-written.
 
     Args:
         folder: created if it is missing; other files in it stay.
@@ -179,7 +179,7 @@ def _pictures(
     drawn = {name: one for name, one in drawable({ledger.name: ledger, **baselines}).items() if name in baselines}
     pictures = {"backtest_equity.png": draw_equity(ledger, drawn, benchmark=benchmark, title=title)}
     for ticker in tickers:
-        pictures[f"backtest_trades_{quote(ticker, safe='')}.png"] = draw_trades(ledger, ticker)
+        pictures[f"backtest_trades_{file_part(ticker, tickers)}.png"] = draw_trades(ledger, ticker)
     return {name: to_png(picture) for name, picture in pictures.items()}
 
 

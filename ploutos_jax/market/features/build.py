@@ -92,6 +92,8 @@ def build_market(
         num_paths,
     )
     bars, delisted = _fill_forward(prices, jnp.asarray(panel.tradable), split, num_paths)
+    if not is_traced(panel):
+        bars["volume"] = _unknown_volume(panel, bars["volume"])
     return Market(
         **bars,
         delisted=delisted if is_traced(panel) or bool(delisted.any()) else None,
@@ -155,6 +157,12 @@ def _fill_forward(
 
     by_path = jax.vmap(fill_path)(*split_paths((bars, tradable, split), num_paths))
     return jax.tree.map(lambda x: x.reshape(tradable.shape), by_path)
+
+
+def _unknown_volume(panel: Panel, volume: jax.Array) -> jax.Array:
+    """Return the volume, infinite in the bars of assets that have none anywhere: it is unknown, and caps nothing."""
+    unknown = ~(np.asarray(panel.volume) > 0).any(axis=0) & np.asarray(panel.tradable)
+    return jnp.where(unknown, jnp.inf, volume) if unknown.any() else volume
 
 
 def _last_rows(num_bars: int, num_paths: int) -> np.ndarray:

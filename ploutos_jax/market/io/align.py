@@ -12,6 +12,7 @@ import numpy as np
 from ploutos_jax.market.io.actions import Actions, paid_per_share
 from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels, name_moment
 from ploutos_jax.market.panel import Panel
+from ploutos_jax.market.tickers import show_marks
 
 PRICES = ("open", "high", "low", "close")
 
@@ -58,7 +59,7 @@ class _Grid:
 
     def name_bar(self, place: int) -> str:
         row, column = divmod(int(place), len(self.symbols))
-        return f"{self.symbols[column]} {name_moment(self.times[row])}"
+        return f"{show_marks(self.symbols[column])} {name_moment(self.times[row])}"
 
     def describe(self, mask: np.ndarray, unit: str, what: str) -> str:
         """Return a sentence that counts the bars of a `[T, A]` mask and names the first."""
@@ -168,12 +169,18 @@ def _mask_volume(
     volume: np.ndarray, valid: np.ndarray, present: np.ndarray, grid: _Grid, notes: list[str]
 ) -> np.ndarray:
     """Set volume to 0 where nothing traded, in place; return `[T, A]` where orders can fill."""
+    negative = present & (volume < 0)
+    if negative.any():
+        notes.append(grid.describe(negative, "row", "{have} a negative volume, which counts as none"))
     traded = present & np.isfinite(volume) & (volume > 0)
     volume[~(traded & valid)] = 0.0
     index = valid.any(axis=0) & ~traded.any(axis=0)
     if index.any():
         which = name_few([grid.symbols[column] for column in np.flatnonzero(index)])
-        notes.append(f"{count(int(index.sum()), 'ticker')} without any volume kept tradable at volume 0: {which}.")
+        notes.append(
+            f"{count(int(index.sum()), 'ticker')} without any volume kept tradable at volume 0: {which}. Features of"
+            " volume are constant there, and a cap on the share of a bar's volume does not bind."
+        )
     idle = valid & ~traded & ~index
     if idle.any():
         notes.append(grid.describe(idle, "bar", "{have} no volume and {are} not tradable"))
@@ -230,6 +237,15 @@ def _notes_on(actions: Actions, tables: Sequence[Table], grid: _Grid) -> list[st
             f"{count(int(actions.moved.sum()), 'split')} listed some bars before the price shows it, and moved there"
             f" ({rows(actions.moved)})."
         )
+    close = actions.close
+    old = np.take_along_axis(close, np.maximum(actions.before, 0), axis=0)
+    with np.errstate(invalid="ignore"):
+        beyond = (actions.before >= 0) & (actions.dividend * actions.split > old)
+    if beyond.any():
+        notes.append(
+            f"{count(int(beyond.sum()), 'dividend')} above the price of the bar before, which no company can pay, kept"
+            f" as listed ({rows(beyond)}): is the unit that of the prices?"
+        )
     if actions.paid_in_price.any():
         notes.append(
             f"{count(int(actions.paid_in_price.sum()), 'dividend')} ignored: the prices are already adjusted for them"
@@ -283,11 +299,12 @@ def count(number: int, unit: str) -> str:
 
 def name_few(names: Collection[str]) -> str:
     """Return the first names of a collection, and how many there are if not all are named."""
-    shown = ", ".join(list(names)[:5])
+    shown = show_marks(", ".join(list(names)[:5]))
     return shown if len(names) <= 5 else f"{shown}, … ({len(names)} in all)"
 
 
 def relabel(panel: Panel, *notes: str, **changes: Any) -> Panel:
     """Return the panel with notes more and some of its labels changed."""
     old = panel.labels or Labels(panel.symbols, panel.sectors, panel.times)
-    return panel.replace(labels=replace(old, notes=(*old.notes, *filter(None, notes)), **changes))
+    changes = {"notes": (*old.notes, *filter(None, notes)), **changes}
+    return panel.replace(labels=replace(old, **changes))

@@ -4,35 +4,38 @@ Every file, whatever its layout, becomes one `Table` of rows; the tables are the
 and all tickers. No bar is ever filled in.
 """
 
-import csv
-import gzip
 import re
-import warnings
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.feather
-import pyarrow.parquet
-from pyarrow import ArrowException
 
 from ploutos_jax.market.instrument import describe_instruments, find_instruments
 from ploutos_jax.market.io.align import PRICES, Table, lay_out, name_few, relabel
-from ploutos_jax.market.io.columns import ROLES, Source, find_columns, find_first, is_adjusted, normalize
+from ploutos_jax.market.io.cells import MISSING, Decimal, parse_numbers, to_numbers
+from ploutos_jax.market.io.columns import (
+    CLOCK,
+    ROLES,
+    Source,
+    find_first,
+    is_adjusted,
+    is_unnamed,
+    normalize,
+    read_mapping,
+)
+from ploutos_jax.market.io.dates import join_clock
+from ploutos_jax.market.io.read import SUFFIXES, Rows, find_suffix, read_rows
+from ploutos_jax.market.io.sizes import check_grid
 from ploutos_jax.market.io.times import Exchange, lay_out_sessions, parse_times
 from ploutos_jax.market.io.universe import keep_members, keep_tickers, load_sectors
 from ploutos_jax.market.panel import Panel
+from ploutos_jax.market.tickers import find_control, has_marks, show_marks
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
-TEXTS = ("ticker", "date", "sector")
 NUMBERS = (*PRICES, "volume", "adj_close", "dividend", "split", "capital_gain")
-WIDE_CORNERS = ("", "price", "ticker", "attributes", "symbols")
-MISSING = ("", "-", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "none")
+_FIRST_MOMENT = 1e8
+"""Counts of seconds, and of smaller units, since 1970 are above this."""
 
 
 def load_panel(
@@ -46,14 +49,17 @@ def load_panel(
     exchange_timezone: str | None = None,
     exchange: str | None = None,
     periods_per_year: float | None = None,
+    columns: str | Mapping[str, str] | None = None,
 ) -> Panel:
     """Return the bars of one file, or of all data files of a folder.
 
     Accepted are long tables (one row per date and ticker; a file without a ticker column holds one ticker and is
-    named after it) and the wide CSV of yfinance (two header rows, in either order). Column names are matched without
-    regard to case and surrounding blanks: date (datetime, timestamp, time), open, high, low, close and volume are
-    required; ticker (symbol, name, tic), adj_close, dividend, split and sector are optional; any other numeric
-    column becomes a signal, named in lower case with `_` for whatever is no letter or digit.
+    named after it) and the wide table of yfinance (two header rows, in either order; two levels of columns in
+    Parquet). Column names are matched without regard to case and surrounding blanks: date (datetime, timestamp, time)
+    and close are required; open, high and low belong together, and without them each bar is its close; ticker (symbol,
+    name, tic), volume, adj_close, dividend, split and sector are optional; any other numeric column becomes a signal,
+    named in lower case with `_` for whatever is no letter or digit. What else is known of names, dates and numbers
+    stands in docs/data.md; a file that is not read is refused with the `columns` that would read it.
 
     The grid is the union of all dates. A missing bar, and a row whose prices are missing, not above 0 or have high
     below low, is NaN in the prices, 0 in volume and not tradable. A bar without volume keeps its prices and is not
@@ -80,19 +86,26 @@ def load_panel(
             `calendars`): its zone, its sessions over midnight, its number of sessions in a year.
         periods_per_year: sessions in a year (bars, if they are longer than a day), by which everything is annualised;
             found from the times without it, see `market.calendar.find_calendar`.
+        columns: which column plays which role, where names do not tell: `{"close": "Close/Last"}`, or the same as a
+            text, `close=Close/Last,date=Date`. A column without a name is given by its place, from 1. `decimal`
+            (point, comma) and `date_format` (as `strptime` takes it) say how numbers and dates are written.
 
     Returns:
         A validated panel of NumPy arrays: float64 prices, bool `tradable`, int32 `sessions`.
 
     Raises:
         ValueError: naming file, column, row and value of what cannot be read, the first repeated bar, an unknown
-            ticker, an empty span, or a universe that shares no ticker with the data.
+            ticker, an empty span, a universe that shares no ticker with the data, or the memory that is missing.
     """
     if isinstance(tickers, str) or (tickers is not None and len(tickers) == 0):
         raise ValueError(f"tickers={tickers!r} is no list of tickers; write it like ['AAPL', 'MSFT'].")
     place = Exchange.find(exchange_timezone, exchange)
-    tables = [_read_table(file, place) for file in _find_files(Path(path))]
+    given = read_mapping(columns)
+    tables = [_read_table(file, place, given) for file in _find_files(Path(path))]
     times = np.unique(np.concatenate([table.times for table in tables]))
+    num_symbols = len({symbol for table in tables for symbol in table.symbols})
+    num_rows = sum(len(table.time_codes) for table in tables)
+    check_grid(len(times), num_symbols, num_rows, len({name for table in tables for name in table.signals}))
     sessions, calendar, notes = lay_out_sessions(tables, times, place, periods_per_year)
     panel, present = lay_out(tables, times, sessions)
     kinds = find_instruments(
@@ -110,6 +123,7 @@ def load_panel(
     if start is not None or end is not None:
         panel = panel.window(start, end)
     panel = relabel(panel, *_notes_on_costs(panel))
+    panel = relabel(panel, notes=tuple(map(show_marks, panel.notes)))
     return panel.validate()
 
 
@@ -135,48 +149,44 @@ def _find_files(path: Path) -> list[Path]:
         raise ValueError(f"No such file or folder: {path}; give a file ending in {accepted}, or a folder.")
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if _find_suffix(file) and file.is_file() and file.name[0] != ".")
+    files = sorted(path.iterdir())
+    files = [file for file in files if find_suffix(file, SUFFIXES) and file.is_file() and file.name[0] != "."]
     if not files:
         raise ValueError(f"The folder {path} holds no data file; accepted are files ending in {accepted}.")
     return files
 
 
-def _find_suffix(path: Path) -> str:
-    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        with warnings.catch_warnings():
-            # pandas only warns when a row has more cells than the header, and would shift the columns.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            yield
-    except (ValueError, OSError, EOFError, zlib.error, csv.Error, ArrowException, pd.errors.ParserWarning) as error:
-        raise ValueError(f"{path} cannot be read as {_find_suffix(path)}: {error}") from None
-
-
-def _read_table(path: Path, exchange: Exchange) -> Table:
+def _read_table(path: Path, exchange: Exchange, given: Mapping[str, str]) -> Table:
     """Read one file of any accepted layout."""
-    suffix = _find_suffix(path)
-    if not suffix:
-        raise ValueError(f"{path} is of no known kind; its name must end in {', '.join(SUFFIXES)}.")
-    source, frame = _read_csv(path) if ".csv" in suffix else _read_arrow(path)
-    columns = find_columns(list(frame.columns), source)
+    rows = read_rows(path, given)
+    source, frame = rows.source, rows.frame
     if frame.empty:
         raise ValueError(f"{path} holds no rows below its header.")
-    cells = {role: pd.Series(frame[column]) for role, column in columns.items()}
-    symbols, symbol_codes = [path.name[: -len(suffix)].strip().upper()], np.zeros(len(frame), np.int64)
+    cells = {role: pd.Series(frame[column]) for role, column in rows.columns.items()}
+    notes = list(rows.notes)
+    symbols, symbol_codes = [path.name[: -len(find_suffix(path))].strip().upper()], np.zeros(len(frame), np.int64)
     if "ticker" in cells:
         symbols, symbol_codes = _parse_symbols(cells["ticker"], source)
-    times, time_codes, stamps = parse_times(cells["date"], symbol_codes, source, exchange)
+    _check_symbols(symbols, source, notes)
+    dates, columns = cells["date"], dict(rows.columns)
+    if CLOCK in cells and (joined := join_clock(dates, cells[CLOCK])) is not None:
+        dates = joined
+    elif CLOCK in cells and CLOCK in given:
+        raise ValueError(f"{source.name}, column {columns[CLOCK]!r} holds no times of day; write them as HH:MM:SS.")
+    else:
+        columns.pop(CLOCK, None)
+    form = given.get("date_format") or _form_of_vendor(columns, dates, notes)
+    times, time_codes, stamps = parse_times(dates, symbol_codes, source, exchange, form)
     sectors, sector_codes = [], np.full(len(frame), -1)
     if "sector" in cells:
         sectors, sector_codes = _parse_sectors(cells["sector"])
-    numbers = {role: _parse_numbers(cells[role], source) for role in NUMBERS if role in cells}
-    scaled, notes = _scale_to_total_return(numbers)
-    notes = stamps + notes
-    signals = _parse_signals(frame, columns, source, notes)
+    notes.extend(stamps)
+    numbers = _parse_columns(cells, rows, notes)
+    scaled, told = _scale_to_total_return(numbers)
+    notes.extend(told)
+    factored, factor = _take_factor(frame, columns, notes)
+    frame = frame if factor is None else frame.drop(columns=factor)
+    signals = _parse_signals(frame, columns, source, rows.decimal, notes)
     return Table(
         name=path.name,
         times=times,
@@ -188,99 +198,44 @@ def _read_table(path: Path, exchange: Exchange) -> Table:
         sectors=sectors,
         sector_codes=sector_codes,
         notes=notes,
-        adjusted=frozenset(symbols[code] for code in np.unique(symbol_codes[scaled])),
+        adjusted=frozenset(symbols[code] for code in np.unique(symbol_codes[scaled | factored])),
     )
 
 
-def _read_arrow(path: Path) -> tuple[Source, pd.DataFrame]:
-    source = Source(str(path))
-    with _reading(path):
-        if _find_suffix(path) == ".parquet":
-            with pyarrow.parquet.ParquetFile(path) as file:
-                table = file.read()
-        else:
-            table = pyarrow.feather.read_table(path)
-    find_columns(table.column_names, source)
-    # The metadata would turn a saved date or ticker index back into an index; here it is a column like any other.
-    return source, table.to_pandas(ignore_metadata=True)
+def _form_of_vendor(columns: Mapping[str, str], dates: pd.Series, notes: list[str]) -> str | None:
+    """Return the form of dates that the name of another column tells: nasdaq.com alone writes Close/Last."""
+    is_known = normalize(columns["close"]) == "close/last" and dates.astype(str).str.fullmatch(r"\d\d/\d\d/\d{4}").all()
+    if not is_known:
+        return None
+    notes.append(f"the column {columns['close']!r} is that of nasdaq.com, whose dates are read as month, day, year.")
+    return "%m/%d/%Y"
 
 
-def _read_csv(path: Path) -> tuple[Source, pd.DataFrame]:
-    opener = gzip.open if _find_suffix(path) == ".csv.gz" else open
-    with _reading(path), opener(path, "rt", encoding="utf-8-sig", newline="") as stream:
-        head = [[cell.strip() for cell in line] for line in islice(csv.reader(stream), 2)]
-    if not head or not any(head[0]):
-        raise ValueError(f"{path} is empty: its first line must name the columns.")
-    wide = _find_wide_columns(head)
-    if wide:
-        return Source(str(path), header_lines=2), _read_wide(path, wide)
-    header = [cell or f"Unnamed: column {place + 1}" for place, cell in enumerate(head[0])]
-    source = Source(str(path), header_lines=1)
-    columns = find_columns(header, source)
-    texts = [columns[role] for role in TEXTS if role in columns]
-    frame = _read_lines(path, header, texts, skip=1)
-    blank = frame[texts].isin(["", None]).all(axis=1)
-    return source, frame.loc[~(blank & frame.drop(columns=texts).isna().all(axis=1))]
-
-
-def _read_lines(path: Path, header: Sequence[Any], texts: Sequence[Any], skip: int) -> pd.DataFrame:
-    """Read a CSV below its header; texts stay as written (a ticker may be NA or 000001), blank lines stay rows."""
-    with _reading(path):
-        return pd.read_csv(
-            path,
-            header=None,
-            skiprows=skip,
-            names=header,
-            index_col=False,
-            dtype=dict.fromkeys(texts, str),
-            na_values={name: list(MISSING) for name in header if name not in texts},
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=True,
-            low_memory=False,
-            encoding="utf-8-sig",
+def _parse_columns(cells: Mapping[str, pd.Series], rows: Rows, notes: list[str]) -> dict[str, np.ndarray]:
+    """Return prices, volume and corporate actions, `[N]` each, and note what the file does not have."""
+    numbers = {
+        role: parse_numbers(cells[role], rows.source, rows.decimal, is_count=role == "volume")
+        for role in NUMBERS
+        if role in cells
+    }
+    for role in ("dividend", "capital_gain", "split"):
+        if role in numbers:
+            bad = (numbers[role] < 0) | np.isinf(numbers[role])
+            if bad.any():
+                what = "new shares per old one" if role == "split" else "cash per share"
+                place = find_first(cells[role], bad, rows.source)
+                raise ValueError(f"{place} is no {role}, which is {what} and not negative; correct or blank it.")
+    if rows.decimal == "comma":
+        notes.append("numbers are read with a decimal comma.")
+    if "open" not in numbers:
+        numbers = {name: numbers["close"].copy() for name in PRICES} | numbers
+        notes.append(
+            f"there are closes only (column {cells['close'].name!r}): open, high and low of each bar are taken from its"
+            " close, so that no stop fills inside a bar and features of the range are 0."
         )
-
-
-def _find_wide_columns(head: list[list[str]]) -> list[tuple[str, str]]:
-    """Return (field, ticker) of each column after the first if these are yfinance's two header lines, else nothing."""
-    if len(head) < 2 or len(head[0]) != len(head[1]) or head[1][0].lower() not in WIDE_CORNERS:
-        return []
-    for fields, tickers in (head, reversed(head)):
-        named = {normalize(field) for field in fields[1:]}
-        if named.issuperset(PRICES) and all(cell and not _is_number(cell) for cell in tickers[1:]):
-            return list(zip(fields[1:], tickers[1:], strict=True))
-    return []
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text in MISSING
-    return True
-
-
-def _read_wide(path: Path, columns: list[tuple[str, str]]) -> pd.DataFrame:
-    """Return yfinance's wide CSV as a long table; the index stays the row of the file."""
-    place = {pair: number for number, pair in enumerate(columns, start=1)}
-    repeated = [pair for number, pair in enumerate(columns, start=1) if place[pair] != number]
-    if repeated:
-        raise ValueError(f"{path} has two columns {' of '.join(repeated[0])}; remove one.")
-    frame = _read_lines(path, range(len(columns) + 1), [0], skip=2)
-    # Drops the line "Date,,," below the headers, and blank lines.
-    frame = frame[frame.iloc[:, 1:].notna().any(axis=1)]
-    fields, tickers = (list(dict.fromkeys(names)) for names in zip(*columns, strict=True))
-    absent = pd.Series(np.nan, index=frame.index)
-    long = {"date": [frame[0]] * len(tickers), "ticker": [pd.Series(t, index=frame.index) for t in tickers]}
-    for field in fields:
-        long[field] = [frame[place[field, t]] if (field, t) in place else absent for t in tickers]
-    table = pd.DataFrame({name: pd.concat(parts).array for name, parts in long.items()})
-    table.index = np.tile(frame.index, len(tickers))
-    # Where only other tickers have a bar, the cells are blank, or 0 for volume, dividends and splits.
-    filled = (table[fields].notna() & table[fields].ne(0)).any(axis=1)
-    known = list(set(table.loc[filled, "ticker"]))
-    return table.loc[filled | ~table["ticker"].isin(known)]
+    if "volume" not in numbers:
+        notes.append("there is no column of volume.")
+    return numbers
 
 
 def _parse_symbols(column: pd.Series, source: Source) -> tuple[list[str], np.ndarray]:
@@ -292,27 +247,41 @@ def _parse_symbols(column: pd.Series, source: Source) -> tuple[list[str], np.nda
     return symbols, codes
 
 
+def _check_symbols(symbols: Sequence[str], source: Source, notes: list[str]) -> None:
+    """Refuse tickers with characters that control a terminal or end a line, and note those with unseen ones."""
+    for symbol in symbols:
+        control = find_control(symbol)
+        if control is not None:
+            raise ValueError(
+                f"{source.name}: the ticker {symbol[:80]!r} holds the control character {control!r}; correct it."
+            )
+    marked = [repr(symbol[:80]) for symbol in symbols if has_marks(symbol)]
+    if marked:
+        notes.append(
+            f"tickers with characters that are not seen, such as marks of direction: {name_few(marked)}; reports show"
+            " those as escapes."
+        )
+
+
+def _take_factor(frame: pd.DataFrame, columns: Mapping[str, str], notes: list[str]) -> tuple[np.ndarray, str | None]:
+    """Return `[N]` bool, rows whose prices qlib's column of factors says to be adjusted, and that column.
+
+    A column of that name is qlib's where names begin with `$`, or a column `change` is beside it; else it is a signal.
+    """
+    named = {normalize(one): one for one in frame.columns if one not in columns.values()}
+    name = named.get("factor")
+    if name is None or not (name.strip().startswith("$") or "change" in named):
+        return np.zeros(len(frame), bool), None
+    notes.append(f"column {name!r} is left out: prices are adjusted by it, also for what comes later.")
+    factor, _ = to_numbers(pd.Series(frame[name]))
+    return np.isfinite(factor) & (np.abs(factor - 1) > 1e-6), name
+
+
 def _parse_sectors(column: pd.Series) -> tuple[list[str], np.ndarray]:
     codes, values = pd.factorize(column)
     sectors = [str(value).strip() for value in values]
     known = np.array([*(sector not in MISSING for sector in sectors), False])
     return sectors, np.where(known[codes], codes, -1)
-
-
-def _parse_numbers(column: pd.Series, source: Source) -> np.ndarray:
-    numbers, bad = _to_numbers(column)
-    if bad.any():
-        raise ValueError(f"{find_first(column, bad, source)} is not a number; correct it or leave it blank.")
-    return numbers
-
-
-def _to_numbers(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return `[N]` float64, NaN where missing, and `[N]` bool where there is something else than a number."""
-    if pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy(np.float64, na_value=np.nan), np.zeros(len(column), bool)
-    texts = column.astype(object).where(column.notna(), "").map(str).str.strip()
-    numbers = np.asarray(pd.to_numeric(texts, errors="coerce"), np.float64)
-    return numbers, np.isnan(numbers) & ~texts.isin(MISSING).to_numpy(bool)
 
 
 def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
@@ -327,15 +296,16 @@ def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> tuple[np.ndarray, 
     del numbers["adj_close"]
     close = numbers["close"]
     scale = np.divide(adjusted, close, out=np.ones_like(close), where=close > 0)
-    for name in PRICES:
-        numbers[name] = numbers[name] * scale
+    # A price that is infinite counts as missing, whatever it is scaled by.
+    with np.errstate(invalid="ignore"):
+        numbers.update({name: numbers[name] * scale for name in PRICES})
     return np.abs(scale - 1) > 1e-6, [
         "prices are scaled by adj_close / close (total return), as no dividends or splits are listed."
     ]
 
 
 def _parse_signals(
-    frame: pd.DataFrame, columns: dict[str, str], source: Source, notes: list[str]
+    frame: pd.DataFrame, columns: Mapping[str, str], source: Source, decimal: Decimal, notes: list[str]
 ) -> dict[str, np.ndarray]:
     """Return the numeric columns without a role by signal name; note what is left out."""
     signals: dict[str, np.ndarray] = {}
@@ -347,13 +317,16 @@ def _parse_signals(
                 " no feature."
             )
             continue
-        if column in columns.values() or re.fullmatch(r"(unnamed: .*|__index_level_\d+__|)", column.strip().lower()):
+        if column in columns.values() or is_unnamed(column):
             continue
-        if role:
+        if role is not None and role in columns:
             notes.append(f"column {column!r} is left out, as {columns[role]!r} holds the {role}.")
             continue
-        numbers, bad = _to_numbers(pd.Series(frame[column]))
+        numbers, bad = to_numbers(pd.Series(frame[column]), decimal)
         known = np.isfinite(numbers)
+        if re.search(r"(^|_)(time|timestamp|unix)$", normalize(column)) and not (numbers[known] < _FIRST_MOMENT).any():
+            notes.append(f"column {column!r} holds times and is left out.")
+            continue
         name = re.sub(r"\W", "_", column.strip().lower())
         if name in signals:
             raise ValueError(f"{source.name} has two columns that make a signal {name!r}; rename or remove one.")

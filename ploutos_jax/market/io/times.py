@@ -1,6 +1,5 @@
 """Times of a file's rows: what is a date, whether the file is intraday, and which session each bar belongs to."""
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pandas as pd
 from ploutos_jax.market.calendar import YEAR_DAYS, Calendar, find_calendar, is_open_around_the_clock, runs_all_week
 from ploutos_jax.market.io.align import Table, name_few
 from ploutos_jax.market.io.columns import Source, find_first
+from ploutos_jax.market.io.dates import FIRST_YEAR, LAST_YEAR, parse_texts
 
 DEFAULT_ZONE = "America/New_York"
 _ROLL_HOURS = 7
@@ -58,7 +58,7 @@ def find_zone(name: str) -> ZoneInfo:
 
 
 def parse_times(
-    column: pd.Series, owners: np.ndarray, source: Source, exchange: Exchange
+    column: pd.Series, owners: np.ndarray, source: Source, exchange: Exchange, form: str | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Return the times of a file's rows: midnight of the date for daily bars, UTC for intraday ones.
 
@@ -70,40 +70,45 @@ def parse_times(
         owners: `[N]` a number for the ticker of each row.
         source: the file, for messages.
         exchange: whose midnight starts a day.
+        form: of texts, as `strptime` takes it; found without it.
 
     Returns:
-        `[M]` datetime64[ns] in any order, the place of each row in them, and notes on stamps that were read as dates.
+        `[M]` datetime64[ns] in any order, the place of each row in them, and notes on stamps that were read as dates
+        and on counts of seconds.
 
     Raises:
         ValueError: naming the first row that holds no date.
     """
     codes, values = pd.factorize(column)
-    zoned = True
+    zoned, notes = True, []
     if isinstance(values, pd.DatetimeIndex):
         wall = values.tz_localize(None)
         utc = wall if values.tz is None else values.tz_convert("UTC").tz_localize(None)
         zoned = values.tz is not None
     else:
-        utc, wall = _parse_texts([str(value).strip() for value in values], source, column.name)
+        utc, wall, notes = parse_texts([str(value).strip() for value in values], source, column.name, form)
         zoned = bool((utc != wall).any())
-    known = (utc.year >= 1700) & (utc.year <= 2200)
+    known = (utc.year >= FIRST_YEAR) & (utc.year <= LAST_YEAR)
     bad = ~np.append(known, False)[codes]
     if bad.any():
+        form = "" if form is None else f" of the form {form}"
         raise ValueError(
-            f"{find_first(column, bad, source)} is not a date; write dates as YYYY-MM-DD or YYYY-MM-DD HH:MM:SS."
+            f"{find_first(column, bad, source)} is not a date{form} from {FIRST_YEAR} to {LAST_YEAR}; write dates as"
+            ' YYYY-MM-DD or YYYY-MM-DD HH:MM:SS, or say how they are written: --columns "date_format=%d.%m.%Y"'
+            " (columns=... in Python)."
         )
     local = utc.tz_localize("UTC").tz_convert(exchange.known_zone).tz_localize(None)
     # Midnight in the file's own zone, or in that of the exchange, is the stamp of a daily bar.
     clock = max((wall, local), key=lambda one: float((one == one.normalize()).mean()))
     is_midnight = np.asarray(clock == clock.normalize())
     if is_midnight.all():
-        return clock.to_numpy("datetime64[ns]"), codes, []
+        return clock.to_numpy("datetime64[ns]"), codes, notes
     if _is_intraday(clock, codes, owners):
-        return utc.to_numpy("datetime64[ns]"), codes, []
+        return utc.to_numpy("datetime64[ns]"), codes, notes
     if not is_midnight.any():
         clock = local if zoned else wall
     times = clock.normalize().to_numpy("datetime64[ns]")
-    return times, codes, [_note_on_stamps(clock, is_midnight)]
+    return times, codes, [*notes, _note_on_stamps(clock, is_midnight)]
 
 
 def _is_intraday(clock: pd.DatetimeIndex, codes: np.ndarray, owners: np.ndarray) -> bool:
@@ -121,27 +126,6 @@ def _note_on_stamps(clock: pd.DatetimeIndex, is_midnight: np.ndarray) -> str:
             " for their date; such a row may hold a day that was not over."
         )
     return f"daily bars are stamped with a time of day (first: {odd[0]}); each stands for its date."
-
-
-def _parse_texts(texts: list[str], source: Source, column: Any) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
-    """Return texts as UTC and as the wall clock written, NaT where they are no dates."""
-    utc = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce").tz_localize(None)
-    if not utc.isna().any():
-        walls = [re.sub(r"(?<=:\d\d)(\.\d+)? ?(Z|[+-]\d\d(:?\d\d)?)$", r"\1", text) for text in texts]
-        return utc, pd.to_datetime(walls, format="ISO8601", utc=True, errors="coerce").tz_localize(None)
-    texts = [re.sub(r"^(\d\d?)[./-](\d\d?)[./-](\d{4})", r"\1/\2/\3", text) for text in texts]
-    readings = []
-    for order in ("%m/%d/%Y", "%d/%m/%Y"):
-        for clock in ("", " %H:%M", " %H:%M:%S"):
-            times = pd.to_datetime(texts, format=order + clock, errors="coerce")
-            if not times.isna().any():
-                readings.append(times)
-    if len(readings) > 1 and (readings[0] != readings[1]).any():
-        raise ValueError(
-            f"{source.name}, column {column!r}: dates such as {texts[0]!r} may start with the day or the month;"
-            " write dates as YYYY-MM-DD."
-        )
-    return (readings[0], readings[0]) if readings else (utc, utc)
 
 
 def lay_out_sessions(

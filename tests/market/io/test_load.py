@@ -320,7 +320,7 @@ def test_repeated_bars_are_rejected_in_one_file_and_across_files(tmp_path):
     assert_rejects(folder, "AAPL 2020-01-01", "one.csv, two.csv", "2 bars")
 
 
-@pytest.mark.parametrize("role", ["date", "open", "high", "low", "close", "volume"])
+@pytest.mark.parametrize("role", ["date", "open", "high", "low", "close"])
 def test_missing_columns_are_named(tmp_path, role):
     names = "date, datetime, timestamp, time" if role == "date" else role
     path = write(tmp_path / "x.csv", bars(2).rename(columns={role: "zzz"}))
@@ -329,7 +329,7 @@ def test_missing_columns_are_named(tmp_path, role):
     assert_rejects(tmp_path / "x.parquet", "x.parquet", f"no {role} column")
 
 
-@pytest.mark.parametrize("value", ["abc", "$10.5", "1.234,5", "2020-01-01", "10 USD"])
+@pytest.mark.parametrize("value", ["abc", "$10.5.1", "1.234,5", "2020-01-01", "10 USD"])
 @pytest.mark.parametrize("role", ["open", "close", "volume"])
 def test_values_that_are_no_numbers_are_named(tmp_path, role, value):
     frame = bars(3).astype({role: object})
@@ -351,9 +351,9 @@ def test_values_that_are_no_dates_are_named(tmp_path, value):
     assert_rejects(write(tmp_path / "x.csv", frame), "x.csv", "'date'", "row 2 (line 3)", repr(value))
 
 
-def test_epoch_numbers_are_no_dates(tmp_path):
-    bars(2).assign(date=1526364000).to_parquet(tmp_path / "x.parquet")
-    assert_rejects(tmp_path / "x.parquet", "'date'", "row 1", "'1526364000'")
+def test_numbers_that_count_nothing_are_no_dates(tmp_path):
+    bars(2).assign(date=45293).to_parquet(tmp_path / "x.parquet")
+    assert_rejects(tmp_path / "x.parquet", "'date'", "row 1", "'45293'")
 
 
 def test_blank_tickers_are_named(tmp_path):
