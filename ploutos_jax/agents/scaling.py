@@ -1,6 +1,7 @@
 """Scaling of features, account observations and rewards. The first two are part of the agent."""
 
 import typing
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -138,21 +139,40 @@ class ObservationScaling(struct.PyTreeNode):
     assets: RunningMoments
     account: RunningMoments
 
-    def observe(self, observations: Observation) -> "ObservationScaling":
-        """Return the scaling with the account observations `[S, ...]` of a rollout joined."""
+    def observe(self, observations: Observation, most_bytes: int = 2**22) -> "ObservationScaling":
+        """Return the scaling with the account observations `[S, ...]` of a rollout joined.
+
+        Args:
+            observations: of the rollout.
+            most_bytes: budget of one intermediate array; the result is the same.
+        """
         count = float(np.prod(observations.t.shape))
         num_assets = observations.positions.shape[-2]
         return self.replace(
-            assets=_merge_batch(self.assets, observations.asset_fields, count * num_assets),
-            account=_merge_batch(self.account, (observations.account.astype(jnp.float32),), count),
+            assets=_merge_batch(self.assets, observations, lambda x: x.assets, count * num_assets, most_bytes),
+            account=_merge_batch(
+                self.account, observations, lambda x: x.account.astype(jnp.float32), count, most_bytes
+            ),
         )
 
 
-def _merge_batch(moments: RunningMoments, values: tuple[Array, ...], count: float) -> RunningMoments:
-    # Part by part: each is converted as it is summed, where joined they would be written out in float32 first.
-    means = [_mean_by_axis(x) for x in values]
-    variances = [_mean_by_axis(jnp.square(x - mean)) for x, mean in zip(values, means, strict=True)]
-    return moments.merge(count, jnp.concatenate(means), jnp.concatenate(variances))
+def _merge_batch(
+    moments: RunningMoments,
+    observations: Observation,
+    read: Callable[[Observation], Array],
+    count: float,
+    most_bytes: int,
+) -> RunningMoments:
+    # A few steps at once: all of them would hold a float32 copy of a whole rollout, and each alone would cost a GPU
+    # more to start than to do.
+    size = jax.eval_shape(lambda x: read(jax.tree.map(lambda leaf: leaf[0], x)), observations).size
+    at_once = max(1, most_bytes // (4 * size))
+
+    def mean_of(number: Callable[[Array], Array]) -> Array:
+        return jax.lax.map(lambda x: _mean_by_axis(number(read(x))), observations, batch_size=at_once).mean(axis=0)
+
+    mean = mean_of(lambda x: x)
+    return moments.merge(count, mean, mean_of(lambda x: jnp.square(x - mean)))
 
 
 def _mean_by_axis(x: Array) -> Array:

@@ -215,12 +215,7 @@ class Observation(struct.PyTreeNode):
     @property
     def assets(self) -> Float[Array, "A H"]:
         """`[A, H]` float32 values of `observation.ASSET_FIELDS`."""
-        return jnp.concatenate(self.asset_fields, axis=-1)
-
-    @property
-    def asset_fields(self) -> tuple[Float[Array, "A 2"], Float[Array, "A 3"]]:
-        """`assets` in the two parts that it is stored in, `[A, 2]` and `[A, 3]` float32."""
-        return self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255
+        return jnp.concatenate([self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255], axis=-1)
 
 
 @typing.no_type_check

@@ -230,6 +230,23 @@ class TrainConfig:
         """Budget of one intermediate array of one seed."""
         return max(1, int(self.chunk_megabytes * 2**20) // self.num_seeds)
 
+    def of_program(self) -> "TrainConfig":
+        """Return the settings that an update's program depends on, all others as by default.
+
+        Configurations that are equal so, whatever their seed, learning rate or length, train by one compiled program.
+        """
+        return TrainConfig(
+            num_envs=self.num_envs,
+            rollout_length=self.steps_per_rollout,
+            num_minibatches=self.num_minibatches,
+            num_epochs=self.num_epochs,
+            value_clip=None if self.value_clip is None else 1.0,
+            ratio=self.ratio,
+            num_seeds=self.num_seeds,
+            chunk_megabytes=self.chunk_megabytes,
+            policy=self.policy,
+        )
+
     def hyper(self) -> "Hyper":
         """Return the numbers that the compiled update reads."""
         return Hyper(

@@ -35,7 +35,7 @@ from ploutos_jax.train.run.folder import RunFolder, check_output
 from ploutos_jax.train.run.loggers import Logger
 from ploutos_jax.train.run.provenance import describe_making
 from ploutos_jax.train.run.resources import machine_figures
-from ploutos_jax.train.updates import States, run_updates, update_all
+from ploutos_jax.train.updates import States, compile_once, run_updates, update_all
 
 _MAX_UPDATES_PER_CALL = 64
 _SECONDS_PER_CALL = 2.0
@@ -228,6 +228,11 @@ def _strongly_typed(params: EnvParams) -> EnvParams:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
 
 
+@jax.jit
+def _copied(state: TrainState) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf.copy(), state)
+
+
 @dataclasses.dataclass
 class _Run:
     """The host's side of a run: how many updates per call, figures, checkpoints."""
@@ -251,8 +256,7 @@ class _Run:
         # Fresh leaves are bound to their devices as restored ones are, so that a resumed run is the same program; one
         # pass through an identity gives each a buffer of its own that may be donated.
         state = jax.device_put(state, jax.tree.map(lambda leaf: leaf.sharding, state))
-        copy = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf.copy(), x))
-        states = States(now=copy(state), good=copy(state))
+        states = States(now=_copied(state), good=_copied(state))
         done = last_saved = _updates_of(state)
         if checkpoints is not None:
             # So that a run that is ended while it compiles can go on; it is written meanwhile.
@@ -260,7 +264,7 @@ class _Run:
         compile_began = time.perf_counter()
         if self.refresh is None:
             arguments = (states, self.params, self.hyper, jnp.int32(1))
-            program = run_updates.lower(update_all, _MAX_UPDATES_PER_CALL, self.learner, *arguments).compile()
+            program = compile_once(run_updates, (update_all, _MAX_UPDATES_PER_CALL, self.learner), *arguments)
         else:
             program = compile_refreshed(
                 _MAX_UPDATES_PER_CALL, self.learner, self.refresh, states, self.params, self.hyper

@@ -21,7 +21,7 @@ from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.ppo.learner import TrainState
-from ploutos_jax.train.updates import States, has_failed, repeat, run_updates, update_all
+from ploutos_jax.train.updates import States, compile_once, has_failed, repeat, run_updates, update_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def compile_refreshed(
     source, function = refresh.draw.source, refresh.draw.function
     static = (num_rows, learner, function, refresh.every)
     arguments = (states, market, rest, source, kept, hyper, jnp.int32(1), jnp.asarray(True))
-    program = _run_refreshed.lower(*static, *arguments).compile()
+    program = compile_once(_run_refreshed, static, *arguments)
     held = {"market": market, "is_missing": True}
     del market, arguments
 

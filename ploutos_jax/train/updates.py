@@ -5,6 +5,7 @@ draws of a market; with `train.cross_validation` one update is one of every fold
 data, not shape: it can follow the clock without another compilation and without changing a bit of the result.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -88,6 +89,32 @@ def run_updates(
         return jnp.int32(1), States(now=now, good=good), rows, has_failed(metrics)
 
     return repeat(one, states, rows, count)
+
+
+_Key = tuple[Any, ...]
+_PROGRAMS: OrderedDict[_Key, Any] = OrderedDict()
+_MOST_PROGRAMS = 4
+"""Programs kept for runs to come in the same process; each takes tens of megabytes."""
+
+
+def compile_once(function: Any, static: tuple[Any, ...], *arguments: Any) -> Any:
+    """Return the program of a jitted function for its static arguments and arrays like these.
+
+    The last few are kept: training again in the same process, with another seed say, does not compile again.
+
+    Args:
+        function: from `jax.jit`, its static arguments first.
+        static: those, hashable.
+        arguments: whose types and places the program is for.
+    """
+    leaves, tree = jax.tree.flatten(arguments)
+    key = (function, static, tree, tuple((jax.typeof(x), x.sharding) for x in leaves))
+    if key not in _PROGRAMS:
+        _PROGRAMS[key] = function.lower(*static, *arguments).compile()
+    _PROGRAMS.move_to_end(key)
+    while len(_PROGRAMS) > _MOST_PROGRAMS:
+        _PROGRAMS.popitem(last=False)
+    return _PROGRAMS[key]
 
 
 def repeat(

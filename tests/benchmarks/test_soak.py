@@ -68,7 +68,6 @@ def test_what_is_broken_is_found(market):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="87 MB more for each training in one process: JAX keeps what was traced for its learner")
 def test_memory_is_flat_over_trainings(market):
     """Of 30 trainings the last ten take no more than the ten before them, but for what the allocator keeps."""
     after = trainings(30, market)["memory_after_trainings"]

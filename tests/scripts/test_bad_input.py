@@ -37,7 +37,7 @@ def place(finished, tmp_path_factory):
     (place / "words.csv").write_text("\n".join([*lines[:40], lines[40].replace(lines[40].split(",")[2], "cheap")]))
     (place / "empty.csv").write_text("")
     (place / "header.csv").write_text(lines[0] + "\n")
-    (place / "bars.txt").write_text("no table")
+    (place / "bars.doc").write_text("no table")
     (place / "empty_folder").mkdir()
     (place / "file").write_text("not a folder")
     (place / "members.csv").write_text("ticker,start,end\nQQQ,2015-01-01,\n")
@@ -61,7 +61,7 @@ def copy_run(finished, folder):
 
 TRAIN_CASES = {
     "data file missing": ("--data nowhere.csv", "No such file or folder: nowhere.csv"),
-    "data of no known kind": ("--data bars.txt", "bars.txt is of no known kind"),
+    "data of no known kind": ("--data bars.doc", "bars.doc is of no known kind"),
     "data folder empty": ("--data empty_folder", "The folder empty_folder holds no data file"),
     "column missing": ("--data no_close.csv", "no_close.csv has no close column"),
     "words for numbers": ("--data words.csv", "words.csv, column 'open', row 40 (line 41)"),

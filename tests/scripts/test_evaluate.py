@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +39,7 @@ def evaluate(run, folder, *more):
 def printed(finished):
     """What the command that training printed says; its report lies where the command puts it."""
     command = shlex.split(finished.outcome.out.splitlines()[-1].removeprefix("Next: "))
-    assert command[:2] == ["python", "scripts/evaluate.py"]
+    assert command[:2] == [sys.executable, str(ROOT / "scripts" / "evaluate.py")]
     return wait(start("evaluate", command[2:], ROOT)), finished.folder / "report"
 
 

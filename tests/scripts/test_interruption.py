@@ -20,7 +20,6 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 # The real command; only the moment at which the operating system sends the signal is chosen.
 DRIVER = """
 import os, sys, time
-from types import SimpleNamespace
 from ploutos_jax.cli import train as command
 from ploutos_jax.cli.terminal import exit_codes
 from ploutos_jax.train import loop
@@ -36,18 +35,15 @@ def send():
         time.sleep(120)  # nobody waits for what the process is at
 
 def compiling(*arguments):
-    lowered = run_updates.lower(*arguments)
-    def compile():
-        if phase == "compile":
+    if phase == "compile":
+        send()
+    program = compile_once(*arguments)
+    def call(*arguments):
+        calls.append(1)
+        if phase == "rollout" and len(calls) == 2:
             send()
-        program = lowered.compile()
-        def call(*arguments):
-            calls.append(1)
-            if phase == "rollout" and len(calls) == 2:
-                send()
-            return program(*arguments)
-        return call
-    return SimpleNamespace(compile=compile)
+        return program(*arguments)
+    return call
 
 def saving(self, step, *arguments):
     save(self, step, *arguments)
@@ -59,8 +55,8 @@ def reading(*arguments, **options):
         send()
     return read_training(*arguments, **options)
 
-calls, run_updates, save, read_training = [], loop.run_updates, store.Steps.save, command.read_data
-loop.run_updates = SimpleNamespace(lower=compiling)
+calls, compile_once, save, read_training = [], loop.compile_once, store.Steps.save, command.read_data
+loop.compile_once = compiling
 store.Steps.save, command.read_data = saving, reading
 with exit_codes():
     sys.exit(command.main(sys.argv[4:]))

@@ -6,6 +6,7 @@ per gradient step, inside the gradient.
 """
 
 import dataclasses
+import functools
 import typing
 from typing import Any
 
@@ -101,9 +102,12 @@ class _StepFigures(struct.PyTreeNode):
         return cls(LossSums(*(nothing,) * 5), nothing, zero, zero)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
     """PPO for one environment and one network; static, its methods are pure functions.
+
+    Learners are equal where their programs are: seeds, numbers of PPO and lengths of runs may differ, and training with
+    others in the same process compiles nothing anew.
 
     Attributes:
         config: sizes and kinds (numbers are in `Hyper`).
@@ -114,6 +118,17 @@ class Learner:
     config: TrainConfig
     env: TradingEnv
     network: Network
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._program == other._program
+
+    def __hash__(self) -> int:
+        return hash(self._program)
+
+    @functools.cached_property
+    def _program(self) -> tuple[TrainConfig, TradingEnv, Network]:
+        """What a compiled update depends on."""
+        return self.config.of_program(), self.env, self.network
 
     def init(self, key: PRNGKeyArray, params: EnvParams, features: FeatureScaling | None = None) -> TrainState:
         """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
@@ -153,7 +168,7 @@ class Learner:
         done = stored.terminated | stored.truncated
         agent = AgentParams(
             network=learned.agent.network,
-            scaling=state.agent.scaling.observe(stored.observation),
+            scaling=state.agent.scaling.observe(stored.observation, self.network.chunk_bytes),
         )
         returns = state.returns.observe(stored.reward.astype(jnp.float32) * state.returns.deviation, done, hyper.gamma)
         metrics = {

@@ -12,7 +12,7 @@ from ploutos_jax.evaluate.inference.sharpe import count_trials, read_trials
 def make_run(path, num_seeds=1, rows=(), scores=(), reports=()):
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump({"data": "x", "train": {"seed": 3, "num_seeds": num_seeds}}))
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (path / "metrics.jsonl").write_text("".join(json.dumps({"timesteps": 1} | row) + "\n" for row in rows))
     if scores:
         summary = {"score_by_seed": [{"seed": i, "sharpe": value} for i, value in enumerate(scores)]}
         (path / "summary.json").write_text(json.dumps(summary))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,12 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS
 from ploutos_jax.env.rewards import log_return
 from ploutos_jax.env.rollout import rollout
+from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import Observation
+from ploutos_jax.policy.actor_critic import PolicyConfig
+from ploutos_jax.train import updates
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.loop import train
 from ploutos_jax.train.ppo.divergence import FAULTS
 from ploutos_jax.train.ppo.gradients import minibatch_gradients
 from ploutos_jax.train.ppo.losses import joined_log_prob
@@ -277,3 +282,66 @@ def test_rewards_by_asset_add_up_to_the_reward_and_hold_each_profit():
     assert own.std() > 1e-4
     for a in range(2):  # what is not an asset's own is shared evenly
         np.testing.assert_allclose(credited[..., a] - own[..., a], credited[..., 2] - own[..., 2], rtol=1e-3, atol=1e-6)
+
+
+OTHER_NUMBERS = {
+    "seed": 7,
+    "total_timesteps": 123_456,
+    "learning_rate": 3e-4,
+    "learning_rate_schedule": "cosine",
+    "gamma": 0.9,
+    "gae_lambda": 0.5,
+    "clip_range": 0.1,
+    "entropy_coef": 0.1,
+    "entropy_schedule": "linear",
+    "value_coef": 0.1,
+    "max_grad_norm": 2.0,
+    "target_kl": 0.01,
+    "market_refresh": 3,
+    "checkpoint_every": 1000,
+    "keep_checkpoints": 9,
+    "eval_every": 1000,
+}
+"""Every setting that is no part of a compiled update, with another value than CONFIG has."""
+OTHER_PROGRAMS = {
+    "num_envs": 24,
+    "rollout_length": 8,
+    "num_minibatches": 4,
+    "num_epochs": 2,
+    "value_clip": None,
+    "ratio": "joint",
+    "num_seeds": 2,
+    "chunk_megabytes": 1.0,
+    "policy": PolicyConfig(hidden=(8,), width=8),
+}
+
+
+def test_learners_are_equal_exactly_where_their_programs_are():
+    """Equal learners share a compiled program: whatever a program reads must tell them apart."""
+    assert OTHER_NUMBERS.keys() | OTHER_PROGRAMS.keys() | {"batch_size"} == {
+        field.name for field in dataclasses.fields(TrainConfig)
+    }
+    learner, params, hyper, state = standard()
+    program = jax.make_jaxpr(learner.update)(state, params, hyper)
+    numbers = OTHER_NUMBERS | {"rollout_length": CONFIG.steps_per_rollout}
+    other = dataclasses.replace(learner, config=dataclasses.replace(CONFIG, **numbers))
+    assert other == learner
+    assert hash(other) == hash(learner)
+    # Addresses of functions stand in the text of a program.
+    text = lambda jaxpr: re.sub(r"0x[0-9a-f]+", "", str(jaxpr))  # noqa: E731
+    assert text(jax.make_jaxpr(other.update)(state, params, hyper)) == text(program)
+    for name, value in OTHER_PROGRAMS.items():
+        assert getattr(CONFIG, name) != value
+        changed = {name: value} | ({"policy": dataclasses.replace(SHARED, credit="joint")} if name == "ratio" else {})
+        assert dataclasses.replace(learner, config=dataclasses.replace(CONFIG, **changed)) != learner, name
+
+
+def test_a_second_training_in_a_process_compiles_nothing():
+    config = dataclasses.replace(CONFIG, total_timesteps=CONFIG.timesteps_per_update)
+    market, env = random_market(), TradingEnv(EnvConfig(episode_length=12))
+    first = train(config, market, env)
+    programs = dict(updates._PROGRAMS)
+    changed = dataclasses.replace(config, seed=5, learning_rate=3e-3, total_timesteps=2 * config.total_timesteps)
+    second = train(changed, market, env)
+    assert dict(updates._PROGRAMS) == programs
+    assert largest_difference(first.params.network, second.params.network) > 0
