@@ -218,7 +218,7 @@ class Observation(struct.PyTreeNode):
         return jnp.concatenate(self.asset_fields, axis=-1)
 
     @property
-    def asset_fields(self) -> tuple[Float[Array, "A 2"], Float[Array, "A 3"]]:
+    def asset_fields(self) -> tuple[Float[Array, "*batch A 2"], Float[Array, "*batch A 3"]]:
         """`assets` in the two parts that it is stored in, `[A, 2]` and `[A, 3]` float32."""
         return self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255
 
