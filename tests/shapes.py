@@ -16,7 +16,7 @@ from typing import Any, get_args
 from unittest.mock import patch
 
 import numpy as np
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, jaxtyped
 
 ROOMS = (
@@ -40,6 +40,8 @@ ROOMS = (
 )
 """Where functions state shapes."""
 
+_CHECKER = beartype(conf=BeartypeConf(is_pep484_tower=True))
+"""Takes an int for a float, as every type checker does."""
 _VERSION = "shapes1"
 """Of the compiled modules beside Python's own; another one where `_add_checks` changes."""
 
@@ -47,7 +49,7 @@ _VERSION = "shapes1"
 def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that checks its arguments, if any of them or the result has a shape; else the one given."""
     has_shapes = any(map(_states_a_shape, function.__annotations__.values()))
-    return jaxtyped(function, typechecker=beartype) if has_shapes else function
+    return jaxtyped(function, typechecker=_CHECKER) if has_shapes else function
 
 
 def with_jax_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
