@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Bool, Int
 
 from ploutos_jax.env.types import Array, EnvParams
 from ploutos_jax.train.algorithm import Algorithm, Metrics
@@ -57,7 +58,7 @@ def run_updates(
     states: States,
     params: EnvParams,
     hyper: Hyper,
-    count: Array,
+    count: Int[Array, ""],
 ) -> tuple[States, Metrics]:
     """Do `count` updates; one that skips too many gradient steps in a row is the last.
 
@@ -91,7 +92,10 @@ def run_updates(
 
 
 def repeat(
-    advance: Callable[[Array, T, Metrics], tuple[Array, T, Metrics, Array]], state: T, rows: Metrics, count: Array
+    advance: Callable[[Array, T, Metrics], tuple[Array, T, Metrics, Array]],
+    state: T,
+    rows: Metrics,
+    count: Int[Array, ""],
 ) -> tuple[T, Metrics]:
     """Advance until `count` updates are done or one has failed.
 
@@ -113,6 +117,6 @@ def repeat(
     return state, rows
 
 
-def has_failed(metrics: Metrics) -> Array:
+def has_failed(metrics: Metrics) -> Bool[Array, ""]:
     """Return whether an update, of any seed or fold, has skipped too many gradient steps in a row."""
     return (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()

@@ -49,7 +49,8 @@ def measure_execution(
 
     Args:
         config, params: rules and numbers; the market must know the usual range (`atr`) of its assets.
-        usually: `[bars, A]` bool, what trades where there is no shock; paths of so many bars lie end to end in the market.
+        usually: `[bars, A]` bool, what trades where there is no shock; paths of so many bars lie end to end in the
+            market.
         action: as the environment took it.
         moment, fills: of a step of an environment that itemises.
     """
