@@ -1,6 +1,7 @@
 """Scaling of features, account observations and rewards. The first two are part of the agent."""
 
 import typing
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ class ObservationScaling(struct.PyTreeNode):
         )
 
 
-def _merge_batch(moments: RunningMoments, values: tuple[Array, ...], count: float) -> RunningMoments:
+def _merge_batch(moments: RunningMoments, values: tuple[Any, ...], count: float) -> RunningMoments:
     # Part by part: each is converted as it is summed, where joined they would be written out in float32 first.
     means = [_mean_by_axis(x) for x in values]
     variances = [_mean_by_axis(jnp.square(x - mean)) for x, mean in zip(values, means, strict=True)]

@@ -213,12 +213,12 @@ class Observation(struct.PyTreeNode):
     account: Float16[Array, " G"]
 
     @property
-    def assets(self) -> Float[Array, "A H"]:
+    def assets(self) -> Float[Array, "*batch A H"]:
         """`[A, H]` float32 values of `observation.ASSET_FIELDS`."""
         return jnp.concatenate(self.asset_fields, axis=-1)
 
     @property
-    def asset_fields(self) -> tuple[Float[Array, "*batch A 2"], Float[Array, "*batch A 3"]]:
+    def asset_fields(self) -> tuple[Float[Array | np.ndarray, "*batch A 2"], Float[Array | np.ndarray, "*batch A 3"]]:
         """`assets` in the two parts that it is stored in, `[A, 2]` and `[A, 3]` float32."""
         return self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255
 

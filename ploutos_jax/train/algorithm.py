@@ -1,9 +1,9 @@
 """Algorithm: what the training loop needs of a learner. A second one is a file next to `ppo/` with these members."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Array, PRNGKeyArray, Shaped
+from jaxtyping import Array, PRNGKeyArray
 
 from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.scaling import FeatureScaling
@@ -11,10 +11,11 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.config import TrainConfig
 
-Metrics = dict[str, Shaped[Array, "..."]]
+Metrics = dict[str, Array]
 """Reduced metrics of one update, scalars by name."""
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """A learner as two pure functions; hashable and static, so that compiled programs can close over it.
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ploutos_jax.evaluate.metrics.returns import ROUNDING
 
 
-def overfitting_probability(matrix: Float[np.ndarray, "periods strategies"], num_blocks: int = 16) -> float:
+def overfitting_probability(matrix: Float[np.ndarray, " periods *strategies"], num_blocks: int = 16) -> float:
     """Return how often the strategy that is best on half of the time is below the median on the other half.
 
     Near 0 the choice carries over; 0.5 and more means that it was a choice of luck.
@@ -29,7 +29,7 @@ def overfitting_probability(matrix: Float[np.ndarray, "periods strategies"], num
 
 
 def overfitting_logits(
-    matrix: Float[np.ndarray, "periods strategies"], num_blocks: int = 16
+    matrix: Float[np.ndarray, " periods *strategies"], num_blocks: int = 16
 ) -> Float[np.ndarray, " splits"]:
     """Return `ln(ω / (1 - ω))` of every split, ω the rank out of sample, over their number + 1, of the best in sample.
 
