@@ -127,11 +127,11 @@ class Network:
         params: Any,
         scaling: ObservationScaling,
         row: Table,
-        mask: Bool[Array, "samples A"],
-        assets: Float[Array, "samples A H"],
-        account: Float[Array, "samples G"],
-        drop_keys: Key[Array, " samples"] | None = None,
-    ) -> tuple[Float[Array, "samples A outputs"], Float[Array, "samples K"]]:
-        """Return outputs `[samples, A, outputs]` and values `[samples, K]` from table rows and raw observations."""
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
+        """Return outputs `[..., A, outputs]` and values `[..., K]` from table rows and raw account observations."""
         scaled = scaling.assets(assets), scaling.account(account)
         return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
