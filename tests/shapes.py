@@ -1,4 +1,4 @@
-"""The type checker of the tests: beartype for functions that state a shape, nothing for all others.
+"""The type checker of the tests: beartype for arguments and results that state a shape, nothing for all others.
 
 Annotations such as `Float[Array, "T A"]` are checked at every call, also while a program is traced. Outside of tests
 they are words: nobody who trains pays for them. The import hook of jaxtyping would wrap every function of a module,
@@ -47,9 +47,18 @@ _VERSION = "shapes1"
 
 
 def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that checks its arguments, if any of them or the result has a shape; else the one given."""
-    has_shapes = any(map(_states_a_shape, function.__annotations__.values()))
-    return jaxtyped(function, typechecker=_CHECKER) if has_shapes else function
+    """Return a function that checks what of its arguments and result has a shape; the one given where nothing has.
+
+    Other hints are the business of pyright: a wrong name in a list has to reach the message that the function has.
+    """
+    hints = function.__annotations__
+    shapes = {name: hint for name, hint in hints.items() if _states_a_shape(hint)}
+    if not shapes:
+        return function
+    function.__annotations__ = shapes
+    checked = jaxtyped(function, typechecker=_CHECKER)
+    checked.__annotations__ = function.__annotations__ = hints
+    return checked
 
 
 def with_jax_arrays(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Algorithm: what the training loop needs of a learner. A second one is a file next to `ppo/` with these members."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from jaxtyping import Array, PRNGKeyArray
 
@@ -15,7 +15,6 @@ Metrics = dict[str, Array]
 """Reduced metrics of one update, scalars by name."""
 
 
-@runtime_checkable
 class Algorithm(Protocol):
     """A learner as two pure functions; hashable and static, so that compiled programs can close over it.
 

@@ -240,7 +240,7 @@ def _difference_of(means: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _resample_differences(moments: np.ndarray, block: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the differences of `[R]` resamples of blocks and their standard errors.
+    """Return the differences of resamples of blocks and their standard errors, `[resamples]` each.
 
     A resample enters through the sums of its blocks only, and those are looked up.
     """

@@ -19,7 +19,7 @@ def overfitting_probability(matrix: Float[np.ndarray, " periods *strategies"], n
     Args:
         matrix: `[periods, strategies]` returns of strategies (seeds, checkpoints, settings) over the same periods,
             without gaps.
-        num_blocks: S, even; time is cut into S blocks, and all S over S/2 ways to halve them are tried (12,870 for 16).
+        num_blocks: even; time is cut into as many blocks, and all ways to halve them are tried (12,870 for 16).
 
     Raises:
         ValueError: if there are fewer than two strategies, `num_blocks` is not an even number of at least 2, a block
