@@ -1,4 +1,4 @@
-"""Markets and agents of the tests of backtests."""
+"""Markets, agents and a book kept by hand, for the tests of backtests."""
 
 import jax
 import numpy as np
@@ -87,3 +87,22 @@ def make_market():
 
 def make_eventful_market():
     return build_market(make_eventful_panel(), "minimal")
+
+
+def account_by_hand(ledger, market):
+    """Return cash and equity by bar from the fills alone, `[N+1]` each."""
+    close = np.asarray(market.close, np.float64)
+    split, dividend = np.asarray(market.split, np.float64), np.asarray(market.dividend, np.float64)
+    money, shares = ledger.initial_cash, np.zeros(market.num_assets)
+    cash_by_bar, equity_by_bar = [money], [money]
+    fills = {bar: rows for bar, rows in ledger.fills.groupby("bar")}
+    for t in range(1, market.num_bars):
+        shares = shares * split[t]
+        money += shares @ dividend[t]
+        for fill in fills[t].itertuples() if t in fills else ():
+            sign = 1 if fill.side == "buy" else -1
+            money -= sign * fill.shares * fill.price + fill.fee
+            shares[market.symbols.index(fill.ticker)] += sign * fill.shares
+        cash_by_bar.append(money)
+        equity_by_bar.append(money + shares @ close[t])
+    return np.array(cash_by_bar), np.array(equity_by_bar)
