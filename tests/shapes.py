@@ -95,7 +95,7 @@ class _Finder(MetaPathFinder):
 class _Loader(SourceFileLoader):
     """Loads a module with `check_shapes` as the innermost decorator of its functions, below that of `jax.jit`."""
 
-    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:
         return compile(_add_checks(ast.parse(data, path)), path, "exec", dont_inherit=True, optimize=_optimize)
 
     def exec_module(self, module: ModuleType) -> None:
