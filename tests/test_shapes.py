@@ -2,14 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from jaxtyping import TypeCheckError
+from jaxtyping import Float, TypeCheckError
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.evaluate.metrics.returns import sharpe
+from ploutos_jax.evaluate.metrics.trades import exposure
 from ploutos_jax.market.features.indicators.volatility import atr
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig
 from ploutos_jax.train.ppo.advantages import gae
+from tests.shapes import check_shapes
 from tests.train.worlds import random_market
 
 T, A, F, H, G = 30, 3, 5, 4, 2
@@ -59,3 +63,26 @@ def test_advantages_refuse_ends_of_another_shape(transform):
     estimate(x, x, x, ended, ended, 0.99, 0.95)
     with pytest.raises(TypeCheckError, match="'terminated'"):
         estimate(x, x, x, ended[:, :1], ended, 0.99, 0.95)
+
+
+def test_metrics_refuse_columns_and_rows_that_do_not_belong_together():
+    sharpe(np.full(5, 0.01), 252)
+    with pytest.raises(TypeCheckError, match="'returns'"):
+        sharpe(np.full((5, 1), 0.01), 252)
+    with pytest.raises(TypeCheckError, match="'equity'"):
+        exposure(np.ones(5), np.ones(4))
+
+
+def test_only_what_states_a_shape_is_checked():
+    def plain(x: int) -> int:
+        return x
+
+    def shaped(x: Float[np.ndarray, " N"], name: str) -> str:
+        return name
+
+    assert check_shapes(plain) is plain
+    checked = check_shapes(shaped)
+    assert checked(np.ones(2), 3) == 3
+    assert checked.__annotations__ == shaped.__annotations__ and "name" in checked.__annotations__
+    with pytest.raises(TypeCheckError):
+        checked(np.ones((2, 2)), "a")

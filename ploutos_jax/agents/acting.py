@@ -4,7 +4,7 @@ The market is encoded once into a table; at a step the table's row is looked up 
 """
 
 import jax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Num
 
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
@@ -57,8 +57,8 @@ def market_policy(network: Network, agent: AgentParams, market: Market, *, sampl
 
 
 def act_on(
-    network: Network, agent: AgentParams, market: Market, observation: Observation, keys: Array | None = None
-) -> Array:
+    network: Network, agent: AgentParams, market: Market, observation: Observation, keys: Key[Array, " E"] | None = None
+) -> Num[Array, "E actions"]:
     """Return actions `[E, ...]` for `[E]` observations, of the rows that they stand at alone.
 
     Args:
@@ -74,7 +74,9 @@ def act_on(
     return choose(network, outputs, keys)
 
 
-def choose(network: Network, outputs: Array, keys: Array | None) -> Array:
-    """Return actions as the environment takes them from outputs `[E, A, num_outputs]`, drawn if there are keys."""
+def choose(
+    network: Network, outputs: Float[Array, "E A outputs"], keys: Key[Array, " E"] | None
+) -> Num[Array, "E actions"]:
+    """Return actions as the environment takes them from outputs `[E, A, outputs]`, drawn if there are keys."""
     action = network.head.mode(outputs) if keys is None else jax.vmap(network.head.sample)(keys, outputs)
     return network.head.to_env(action)

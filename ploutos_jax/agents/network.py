@@ -7,10 +7,10 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ploutos_jax.agents.scaling import ObservationScaling
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
-from ploutos_jax.env.types import Array
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.distributions import Head, head_for
@@ -49,7 +49,7 @@ class Network:
         return self.model.config.make_torso()
 
     @functools.partial(jax.jit, static_argnums=(0, 2))  # one program, and not one of every operation of every layer
-    def init(self, key: Array, num_features: int) -> Any:
+    def init(self, key: PRNGKeyArray, num_features: int) -> Any:
         """Return fresh parameters."""
         return self.model.init(
             key,
@@ -68,7 +68,7 @@ class Network:
         per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
         return self.torso.sample_bytes(self.model.num_assets, per_asset, len(ACCOUNT_FIELDS))
 
-    def drop_keys(self, key: Array | None, t: Array) -> Array | None:
+    def drop_keys(self, key: PRNGKeyArray | None, t: Int[Array, " *batch"]) -> Key[Array, "*batch"] | None:
         """Return the keys of dropout at bars `t [...]`, or None without dropout.
 
         One key for the rollout and the loss of an update makes both see the same units; see `torsos.drop_units`.
@@ -90,11 +90,16 @@ class Network:
         return agent.replace(scaling=scaling.replace(features=None)), market.replace(features=features)
 
     def encode(
-        self, params: Any, scaling: ObservationScaling, features: Array, mask: Array, drop_keys: Array | None = None
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        features: Float[Array, "rows A F"],
+        mask: Bool[Array, "rows A"],
+        drop_keys: Key[Array, " rows"] | None = None,
     ) -> Table:
-        """Return table rows of `features [N, A, F]`, `mask [N, A]`, in chunks that keep within `chunk_bytes`.
+        """Return table rows of `features [rows, A, F]`, `mask [rows, A]`, in chunks that keep within `chunk_bytes`.
 
-        Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [N]` are those of
+        Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [rows]` are those of
         dropout, None without it.
         """
 
@@ -122,11 +127,11 @@ class Network:
         params: Any,
         scaling: ObservationScaling,
         row: Table,
-        mask: Array,
-        assets: Array,
-        account: Array,
-        drop_keys: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """Return distribution outputs `[n, A, ...]` and values `[n]` from table rows and raw account observations."""
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
+        """Return outputs `[..., A, outputs]` and values `[..., K]` from table rows and raw account observations."""
         scaled = scaling.assets(assets), scaling.account(account)
         return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))

@@ -79,7 +79,9 @@ class RunningMoments(struct.PyTreeNode):
         deviation = jnp.sqrt(self.square / self.count + 1e-8)
         return jnp.clip((x.astype(jnp.float32) - self.mean) / deviation, -_CLIP, _CLIP)
 
-    def merge(self, count: Array | float, mean: Array, variance: Array) -> "RunningMoments":
+    def merge(
+        self, count: Float[Array, ""] | float, mean: Float[Array, " fields"], variance: Float[Array, " fields"]
+    ) -> "RunningMoments":
         """Return the moments with a batch of `count` samples joined."""
         total = self.count + count
         delta = mean - self.mean

@@ -213,7 +213,7 @@ class Observation(struct.PyTreeNode):
     account: Float16[Array, " G"]
 
     @property
-    def assets(self) -> Float[Array, "A H"]:
+    def assets(self) -> Float[Array, "*batch A H"]:
         """`[A, H]` float32 values of `observation.ASSET_FIELDS`."""
         return jnp.concatenate([self.positions.astype(jnp.float32), self.levels.astype(jnp.float32) / 255], axis=-1)
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int, Shaped
 
 from ploutos_jax.agents.provenance import UNKNOWN, Provenance
 from ploutos_jax.env.types import REASON_NAMES
@@ -57,23 +58,25 @@ class Ledger:
     """
 
     name: str
-    times: np.ndarray
-    equity: np.ndarray
-    cash: np.ndarray
-    gross_exposure: np.ndarray
-    turnover: np.ndarray
-    cost: np.ndarray
+    times: Shaped[np.ndarray, " rows"]
+    equity: Float[np.ndarray, " rows"]
+    cash: Float[np.ndarray, " rows"]
+    gross_exposure: Float[np.ndarray, " rows"]
+    turnover: Float[np.ndarray, " rows"]
+    cost: Float[np.ndarray, " rows"]
     initial_cash: float
     fills: pd.DataFrame
     symbols: tuple[str, ...] = ()
-    close: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
-    split: np.ndarray | None = None
-    fee_rounding: np.ndarray | None = None
-    interest: np.ndarray | None = None
+    close: Float[np.ndarray, "rows A"] | Float[np.ndarray, "0 0"] = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 0))
+    )
+    split: Float[np.ndarray, "rows A"] | None = None
+    fee_rounding: Float[np.ndarray, " rows"] | None = None
+    interest: Float[np.ndarray, " rows"] | None = None
     role: Role = "agent"
     provenance: Provenance = UNKNOWN
     calendar: Calendar = Calendar()
-    sessions: np.ndarray | None = None
+    sessions: Int[np.ndarray, " rows"] | None = None
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times).astype("datetime64[ns]")
@@ -106,12 +109,12 @@ class Ledger:
         _check_fills(self)
 
     @cached_property
-    def returns(self) -> np.ndarray:
+    def returns(self) -> Float[np.ndarray, " N"]:
         """`[N]` simple return of each bar."""
         return simple_returns(self.equity)
 
     @cached_property
-    def gross_returns(self) -> np.ndarray:
+    def gross_returns(self) -> Float[np.ndarray, " N"]:
         """`[N]` simple return of each bar had its trades cost nothing: net return plus cost over the equity before."""
         before = self.equity[:-1]
         alive = np.minimum.accumulate(before) > 0
@@ -135,12 +138,12 @@ class Ledger:
         return kinds | rounding
 
     @cached_property
-    def drawdown(self) -> np.ndarray:
+    def drawdown(self) -> Float[np.ndarray, " rows"]:
         """`[N+1]` equity over its highest value so far, minus 1; never above 0."""
         return self.equity / np.maximum.accumulate(self.equity) - 1.0
 
     @cached_property
-    def split_factor(self) -> np.ndarray | None:
+    def split_factor(self) -> Float[np.ndarray, "rows A"] | None:
         """`[N+1, A]` shares at the close of the bar that one share of row 0 has become; None without splits."""
         if self.split is None:
             return None
@@ -179,7 +182,7 @@ def part_columns(fills: pd.DataFrame) -> list[str]:
     return [name for name in fills.columns if name in PART_COLUMNS or str(name).startswith(FEE_PREFIX)]
 
 
-def simple_returns(equity: np.ndarray) -> np.ndarray:
+def simple_returns(equity: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows-1"]:
     """Return `equity[t] / equity[t-1] - 1`; 0 once the equity is gone, so that a total loss stays one.
 
     Args:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Shaped
 
 TRADE_COLUMNS = (
     "ticker",
@@ -28,11 +29,11 @@ sixth digit, and a position that the simulator closed must not live on here as d
 
 def round_trips(
     name: str,
-    times: np.ndarray,
+    times: Shaped[np.ndarray, " rows"],
     symbols: tuple[str, ...],
     fills: pd.DataFrame,
-    close: np.ndarray,
-    split_factor: np.ndarray | None,
+    close: Float[np.ndarray, "rows A"] | Float[np.ndarray, "0 0"],
+    split_factor: Float[np.ndarray, "rows A"] | None,
 ) -> pd.DataFrame:
     """Return round trips at average cost, one row per spell from flat to flat, sorted by entry.
 
@@ -47,7 +48,7 @@ def round_trips(
         times: `[N+1]` dates of bars.
         symbols: A tickers.
         fills: one row per fill in order of execution, as in `Ledger`.
-        close: `[N+1, A]` prices as traded, known at the close of their bar.
+        close: `[N+1, A]` prices as traded, known at the close of their bar; `[0, 0]` where nothing ever is.
         split_factor: `[N+1, A]` shares that one share of row 0 has become; None without splits.
 
     Raises:

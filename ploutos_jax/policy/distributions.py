@@ -68,7 +68,8 @@ class DiscreteHead:
 
     def entropy(self, logits: Float[Array, "*batch A 3"]) -> Float[Array, "*batch A"]:
         """Return `[..., A]` entropies in nats."""
-        return -sum(jnp.exp(x) * x for x in _log_softmax(logits))
+        hold, buy, sell = (jnp.exp(x) * x for x in _log_softmax(logits))
+        return -(hold + buy + sell)
 
     def to_env(self, action: Integer[Array, "*batch A"]) -> Integer[Array, "*batch A"]:
         """Return what `TradingEnv.step` takes."""

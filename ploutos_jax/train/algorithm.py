@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from jaxtyping import Array, PRNGKeyArray
+
 from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.scaling import FeatureScaling
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import Array, EnvParams
+from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.config import TrainConfig
 
 Metrics = dict[str, Array]
@@ -35,7 +37,7 @@ class Algorithm(Protocol):
     @property
     def network(self) -> Network: ...
 
-    def init(self, key: Array, params: EnvParams, features: FeatureScaling | None = None) -> Any:
+    def init(self, key: PRNGKeyArray, params: EnvParams, features: FeatureScaling | None = None) -> Any:
         """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
         ...
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Int
 
 from ploutos_jax.env.rollout import restart_runner
 from ploutos_jax.env.types import Array, EnvParams
@@ -77,7 +78,7 @@ def restart(learner: Algorithm, state: TrainState, params: EnvParams) -> TrainSt
 
 def compile_refreshed(
     num_rows: int, learner: Algorithm, refresh: Refresh, states: States, params: EnvParams, hyper: Hyper
-) -> Callable[[States, EnvParams, Hyper, Array], tuple[States, Metrics]]:
+) -> Callable[[States, EnvParams, Hyper, Int[Array, ""]], tuple[States, Metrics]]:
     """Compile `run_updates` with draws of markets between its updates; return a function called as its program is.
 
     Args:

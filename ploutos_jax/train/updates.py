@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Bool, Int
 
 from ploutos_jax.env.types import Array, EnvParams
 from ploutos_jax.train.algorithm import Algorithm, Metrics
@@ -58,7 +59,7 @@ def run_updates(
     states: States,
     params: EnvParams,
     hyper: Hyper,
-    count: Array,
+    count: Int[Array, ""],
 ) -> tuple[States, Metrics]:
     """Do `count` updates; one that skips too many gradient steps in a row is the last.
 
@@ -118,7 +119,10 @@ def compile_once(function: Any, static: tuple[Any, ...], *arguments: Any) -> Any
 
 
 def repeat(
-    advance: Callable[[Array, T, Metrics], tuple[Array, T, Metrics, Array]], state: T, rows: Metrics, count: Array
+    advance: Callable[[Array, T, Metrics], tuple[Array, T, Metrics, Array]],
+    state: T,
+    rows: Metrics,
+    count: Int[Array, ""],
 ) -> tuple[T, Metrics]:
     """Advance until `count` updates are done or one has failed.
 
@@ -140,6 +144,6 @@ def repeat(
     return state, rows
 
 
-def has_failed(metrics: Metrics) -> Array:
+def has_failed(metrics: Metrics) -> Bool[Array, ""]:
     """Return whether an update, of any seed or fold, has skipped too many gradient steps in a row."""
     return (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.env.adapters.gymnasium_vector import GymnasiumVectorEnv, Stream
 from ploutos_jax.env.adapters.gymnax import GymnaxEnv, GymnaxParams
@@ -50,7 +51,7 @@ class GymnasiumEnv(Env):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Float[np.ndarray, " observation"], dict[str, Any]]:
         """Start an episode; the same seed gives the same episodes.
 
         Raises:
@@ -68,7 +69,7 @@ class GymnasiumEnv(Env):
         self._episode += 1
         return np.array(_flatten(self.env, observation, self.params)), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Float[np.ndarray, " observation"], float, bool, bool, dict[str, Any]]:
         """Advance one bar.
 
         Raises:

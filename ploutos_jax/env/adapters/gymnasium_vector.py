@@ -1,17 +1,19 @@
 """Many accounts as a vector environment of Gymnasium."""
 
 import functools
+import typing
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float, Key, UInt32
 
 from ploutos_jax.env.adapters.seeding import keys_of, reset_key, step_key
 from ploutos_jax.env.adapters.spaces import require_gymnasium, shaped, single_figures, spaces_of
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import Array, EnvParams, EnvState
+from ploutos_jax.env.types import EnvParams, EnvState
 
 try:
     from gymnasium.vector import AutoresetMode, VectorEnv
@@ -22,6 +24,7 @@ except ImportError:
     VectorEnv = object
 
 
+@typing.no_type_check
 class Stream(struct.PyTreeNode):
     """One environment of a vector on its way.
 
@@ -33,9 +36,9 @@ class Stream(struct.PyTreeNode):
     """
 
     state: EnvState
-    key: Array
-    episode: Array
-    step: Array
+    key: Key[Array, "*E"]
+    episode: UInt32[Array, "*E"]
+    step: UInt32[Array, "*E"]
 
 
 class GymnasiumVectorEnv(VectorEnv):
@@ -82,7 +85,7 @@ class GymnasiumVectorEnv(VectorEnv):
 
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Float[np.ndarray, "E observation"], dict[str, Any]]:
         """Start an episode in every environment.
 
         Args:
@@ -104,7 +107,15 @@ class GymnasiumVectorEnv(VectorEnv):
         self._ended = np.zeros(self.num_envs, bool)
         return np.array(vectors), {}
 
-    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: Any
+    ) -> tuple[
+        Float[np.ndarray, "E observation"],
+        Float[np.ndarray, " E"],
+        Bool[np.ndarray, " E"],
+        Bool[np.ndarray, " E"],
+        dict[str, Any],
+    ]:
         """Advance all environments one bar; see the class for what follows an episode's end.
 
         Raises:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import Array, EnvParams, EnvState, Info
+from ploutos_jax.env.types import EnvParams, EnvState, Info
 
 
 def observation_size(env: TradingEnv, params: EnvParams) -> int:
@@ -80,7 +81,9 @@ class GymnaxEnv:
             return 3
         return self.default_params.trading.market.num_assets + 1
 
-    def reset(self, key: Array, params: GymnaxParams | None = None) -> tuple[Array, EnvState]:
+    def reset(
+        self, key: PRNGKeyArray, params: GymnaxParams | None = None
+    ) -> tuple[Float[Array, " observation"], EnvState]:
         """Start an episode; see `TradingEnv.reset`."""
         trading = self._resolve(params)
         observation, state = self.env.reset(key, trading)
@@ -88,7 +91,13 @@ class GymnaxEnv:
 
     reset_env = reset
 
-    def step(self, key: Array, state: EnvState, action: Array | int, params: GymnaxParams | None = None) -> Any:
+    def step(
+        self,
+        key: PRNGKeyArray,
+        state: EnvState,
+        action: Num[Array | np.ndarray, "..."] | int,
+        params: GymnaxParams | None = None,
+    ) -> Any:
         """Advance one bar, and start a new episode after the last; see the class for what is returned."""
         trading = self._resolve(params)
         observation, state, reward, terminated, truncated, info = self.env.step(
@@ -102,8 +111,12 @@ class GymnaxEnv:
         return vector, state, reward, terminated, truncated, figures
 
     def step_env(
-        self, key: Array, state: EnvState, action: Array | int, params: GymnaxParams | None = None
-    ) -> tuple[Array, EnvState, Array, Array, Info]:
+        self,
+        key: PRNGKeyArray,
+        state: EnvState,
+        action: Num[Array | np.ndarray, "..."] | int,
+        params: GymnaxParams | None = None,
+    ) -> tuple[Float[Array, " observation"], EnvState, Float[Array, ""], Bool[Array, ""], Info]:
         """Advance one bar without starting a new episode; the flag is `terminated`, or both with `joint_done`."""
         trading = self._resolve(params)
         observation, state, reward, terminated, truncated, info = self.env.step_env(
@@ -113,16 +126,16 @@ class GymnaxEnv:
         figures = {**_ends(terminated, truncated), **_figures(info)}
         return self.env.flatten(observation, trading), state, reward, done, figures
 
-    def is_terminated(self, state: EnvState, params: GymnaxParams | None = None) -> Array:
+    def is_terminated(self, state: EnvState, params: GymnaxParams | None = None) -> Bool[Array, ""]:
         """Return whether the account is ruined."""
         trading = self._resolve(params)
         return state.equity < trading.ruin_pct * trading.initial_cash
 
-    def is_truncated(self, state: EnvState, params: GymnaxParams | None = None) -> Array:
+    def is_truncated(self, state: EnvState, params: GymnaxParams | None = None) -> Bool[Array, ""]:
         """Return whether the episode's last bar is reached."""
         return ~self.is_terminated(state, params) & (state.t >= state.end)
 
-    def is_terminal(self, state: EnvState, params: GymnaxParams | None = None) -> Array:
+    def is_terminal(self, state: EnvState, params: GymnaxParams | None = None) -> Bool[Array, ""]:
         """Return the flag of `step_env`."""
         ended = self.is_terminated(state, params)
         return ended | self.is_truncated(state, params) if self.joint_done else ended
@@ -150,7 +163,7 @@ class GymnaxEnv:
     def _resolve(self, params: GymnaxParams | None) -> EnvParams:
         return (self.default_params if params is None else params).trading
 
-    def _shaped(self, action: Array | int, params: EnvParams) -> Array:
+    def _shaped(self, action: Array | np.ndarray | int, params: EnvParams) -> Array:
         action = jnp.asarray(action)
         return action.reshape(params.market.num_assets) if self.env.config.action == "discrete" else action
 

@@ -8,20 +8,19 @@ from collections.abc import Iterable
 
 import jax
 import numpy as np
+from jaxtyping import Array, Integer, Key, PRNGKeyArray
 
-from ploutos_jax.env.types import Array
 
-
-def reset_key(key: Array, episode: Array | int) -> Array:
+def reset_key(key: PRNGKeyArray, episode: Integer[Array, ""] | int) -> PRNGKeyArray:
     """Return the key that an episode starts with."""
     return jax.random.fold_in(jax.random.fold_in(key, 0), episode)
 
 
-def step_key(key: Array, step: Array | int) -> Array:
+def step_key(key: PRNGKeyArray, step: Integer[Array, ""] | int) -> PRNGKeyArray:
     """Return the key of a step."""
     return jax.random.fold_in(jax.random.fold_in(key, 1), step)
 
 
-def keys_of(seeds: Iterable[int]) -> Array:
+def keys_of(seeds: Iterable[int]) -> Key[Array, " E"]:
     """Return `[E]` keys, one for each seed."""
     return jax.vmap(jax.random.key)(np.array([int(seed) % 2**32 for seed in seeds], np.uint32))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Num
 
 from ploutos_jax.env.adapters.gymnax import observation_size
 from ploutos_jax.env.trading import TradingEnv
@@ -36,7 +37,7 @@ def spaces_of(env: TradingEnv, params: EnvParams) -> tuple[Any, Any]:
     return observations, spaces.Discrete(3) if num_assets == 1 else spaces.MultiDiscrete([3] * num_assets)
 
 
-def shaped(actions: Any, space: Any, batch: tuple[int, ...]) -> np.ndarray:
+def shaped(actions: Any, space: Any, batch: tuple[int, ...]) -> Num[np.ndarray, "*batch actions"]:
     """Return actions as `TradingEnv` takes them, `[..., A]` or `[..., A + 1]`.
 
     Raises:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Num
 
 from ploutos_jax.env.adapters.gymnasium import GymnasiumVectorEnv
 from ploutos_jax.env.trading import TradingEnv
@@ -33,13 +34,13 @@ class StableBaselinesVecEnv(VecEnv):
         self._actions: Any = None
         super().__init__(num_envs, self.vector.single_observation_space, self.vector.single_action_space)
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> Float[np.ndarray, "E observation"]:
         seeds = None if self._seeds[0] is None else [seed or 0 for seed in self._seeds]
         self._reset_seeds()
         self._reset_options()
         return self.vector.reset(seed=seeds)[0]
 
-    def step_async(self, actions: np.ndarray) -> None:
+    def step_async(self, actions: Num[np.ndarray, "..."]) -> None:
         self._actions = actions
 
     def step_wait(self) -> Any:

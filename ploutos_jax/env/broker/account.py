@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from ploutos_jax.env.broker import fees
 from ploutos_jax.env.broker.bar import Bar
@@ -106,7 +106,7 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - part)) + (b - part)
 
 
-def orders_none(config: EnvConfig, num_assets: int, dtype: Any) -> Array:
+def orders_none(config: EnvConfig, num_assets: int, dtype: Any) -> Num[Array, " A"]:
     """Return `[A]` actions that order nothing: hold, or NaN where actions are weights."""
     return jnp.zeros(num_assets, jnp.int8) if config.action == "discrete" else jnp.full(num_assets, jnp.nan, dtype)
 

@@ -8,12 +8,13 @@ it. That is for whoever asks how an account fared; without it nothing of it is c
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from ploutos_jax.env.broker import account, day_trades, execution, orders, stops
 from ploutos_jax.env.broker.account import Book, count
 from ploutos_jax.env.broker.bar import Bar, read_bar
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import DELISTED, ORDER, STOP, TARGET, TRAILING, Action, Array, EnvParams, EnvState, Fill
+from ploutos_jax.env.types import DELISTED, ORDER, STOP, TARGET, TRAILING, Action, EnvParams, EnvState, Fill
 
 
 class Worked(NamedTuple):
@@ -30,12 +31,18 @@ class Worked(NamedTuple):
     book: Book
     bar: Bar
     fills: tuple[Fill, ...]
-    rejected: Array
+    rejected: Int[Array, ""]
     moment: orders.OrderMoment | None
 
 
 def work_bar(
-    config: EnvConfig, params: EnvParams, state: EnvState, action: Action, noise: Array | None, *, itemised: bool
+    config: EnvConfig,
+    params: EnvParams,
+    state: EnvState,
+    action: Action,
+    noise: Float[Array, " A"] | None,
+    *,
+    itemised: bool,
 ) -> Worked:
     """Work through bar t+1 up to its close.
 

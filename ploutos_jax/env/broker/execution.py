@@ -170,7 +170,9 @@ def buy_within_cash(
     return fill, unfilled
 
 
-def itemise(config: EnvConfig, params: EnvParams, bar: Bar, fill: Fill, aim: Array, *, is_sale: bool) -> Fill:
+def itemise(
+    config: EnvConfig, params: EnvParams, bar: Bar, fill: Fill, aim: Float[Array, " A"], *, is_sale: bool
+) -> Fill:
     """Return fills with what their fee consists of, charge by charge as `sell` and `buy_within_cash` add it up.
 
     Args:

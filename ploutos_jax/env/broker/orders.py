@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Num
 
 from ploutos_jax.env.broker import day_trades, stops
 from ploutos_jax.env.broker.account import Book, count
@@ -33,6 +33,7 @@ class Orders(struct.PyTreeNode):
     addressed: Bool[Array, " A"]
 
 
+@typing.no_type_check
 class OrderMoment(struct.PyTreeNode):
     """The account and the bar as the agent's orders find them, for questions asked afterwards: what was ordered, say.
 
@@ -45,8 +46,8 @@ class OrderMoment(struct.PyTreeNode):
 
     book: Book
     bar: Bar
-    price: Array
-    leaving: Array
+    price: Float[Array, " A"]
+    leaving: Bool[Array, " A"]
 
 
 def decide(
@@ -100,7 +101,9 @@ def decide(
     )
 
 
-def with_waiting(config: EnvConfig, waiting: Array, observed: Array, action: Array) -> Array:
+def with_waiting(
+    config: EnvConfig, waiting: Num[Array, " A"], observed: Bool[Array, " A"], action: Num[Array, " actions"]
+) -> Num[Array, " actions"]:
     """Return the actions that go to the market: those of now, and where there is none those that wait.
 
     An asset without a bar at the close observed is held: nothing new is ordered of it, and what waits goes on waiting.
@@ -118,7 +121,9 @@ def with_waiting(config: EnvConfig, waiting: Array, observed: Array, action: Arr
     return jnp.concatenate([own, jnp.asarray(action)[num_assets:]])
 
 
-def still_waiting(config: EnvConfig, waiting: Array, action: Array, found_bar: Array) -> Array:
+def still_waiting(
+    config: EnvConfig, waiting: Num[Array, " A"], action: Num[Array, " actions"], found_bar: Bool[Array, " A"]
+) -> Num[Array, " A"]:
     """Return `[A]` the actions that wait on: those whose asset has found no bar yet (`found_bar [A]` False)."""
     own = action[: waiting.shape[0]].astype(waiting.dtype)
     none = HOLD if config.action == "discrete" else jnp.nan

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from ploutos_jax.evaluate.backtest.covariance import minimum_variance_weights, shrunk_covariance
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.synthetic.planted import HINT, is_planted
 
-Rule = Callable[[Market, int], np.ndarray]
+Rule = Callable[[Market, int], Float[np.ndarray, "bars A"]]
 """`(market, first) -> targets [T - first, A]`: `first` is the row at whose close the first decision is made."""
 
 _HINT_FEATURE = f"signal_{HINT}"
@@ -52,12 +53,12 @@ def warn_of_history(market: Market, first: int, rules: Mapping[str, Rule]) -> No
         )
 
 
-def cash(market: Market, first: int = 0) -> np.ndarray:
+def cash(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets that never hold anything."""
     return np.zeros((market.num_bars - first, market.num_assets))
 
 
-def buy_and_hold(market: Market, first: int = 0) -> np.ndarray:
+def buy_and_hold(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets that buy all assets that trade at the beginning in equal parts, once, and never trade again."""
     targets = np.full((market.num_bars - first, market.num_assets), np.nan)
     live = live_assets(market, first) & _may_buy(market, first)
@@ -65,7 +66,7 @@ def buy_and_hold(market: Market, first: int = 0) -> np.ndarray:
     return _at_own_bars(targets, np.asarray(market.tradable)[first:], np.zeros(1, np.int64))
 
 
-def equal_weight(market: Market, first: int = 0) -> np.ndarray:
+def equal_weight(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets that bring all assets that trade back to equal parts once a month.
 
     Positions in assets that have not traded for a week are left alone, here and in the rules below; those in assets
@@ -74,7 +75,7 @@ def equal_weight(market: Market, first: int = 0) -> np.ndarray:
     return _rebalance(market, first, MONTH, lambda _, live: _equal_parts(live))
 
 
-def momentum(market: Market, first: int = 0) -> np.ndarray:
+def momentum(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets that hold the third of the assets that rose most in a year, but for its last month.
 
     Once a month, in equal parts; of that third only what rose at all, the rest is cash.
@@ -89,7 +90,7 @@ def momentum(market: Market, first: int = 0) -> np.ndarray:
     return _rebalance(market, first, MONTH, weights)
 
 
-def mean_reversion(market: Market, first: int = 0) -> np.ndarray:
+def mean_reversion(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets that hold the third of the assets that fell most in a week, for as long.
 
     In equal parts; of that third only what fell at all, the rest is cash.
@@ -105,7 +106,7 @@ def mean_reversion(market: Market, first: int = 0) -> np.ndarray:
     return _rebalance(market, first, WEEK, weights)
 
 
-def volatility_target(market: Market, first: int = 0) -> np.ndarray:
+def volatility_target(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets in equal parts, scaled once a month to `TARGET_VOLATILITY` a year, cash the rest.
 
     The volatility is that of the equal parts over the last quarter; there is no borrowing. Until a quarter is there
@@ -127,7 +128,7 @@ def volatility_target(market: Market, first: int = 0) -> np.ndarray:
     return _rebalance(market, first, MONTH, weights)
 
 
-def minimum_variance(market: Market, first: int = 0) -> np.ndarray:
+def minimum_variance(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets of the least variance without short positions, from the shrunk covariance of a year.
 
     Once a month, over the assets of which a quarter of returns is known; a return that is not known counts as the
@@ -150,7 +151,7 @@ def minimum_variance(market: Market, first: int = 0) -> np.ndarray:
     return _rebalance(market, first, MONTH, weights)
 
 
-def foresight(market: Market, first: int = 0, *, fill: str = "next_open") -> np.ndarray:
+def foresight(market: Market, first: int = 0, *, fill: str = "next_open") -> Float[np.ndarray, "bars A"]:
     """Return targets that hold each asset, at an equal part, in just the bars in which it will rise.
 
     An upper bound that nobody can follow: it **sees the next bar**. Without costs no timing of such parts earns more.
@@ -177,7 +178,7 @@ def foresight(market: Market, first: int = 0, *, fill: str = "next_open") -> np.
     return (gain[first:] > 0) / market.num_assets
 
 
-def oracle(market: Market, first: int = 0) -> np.ndarray:
+def oracle(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
     """Return targets that hold, at an equal part each, the assets of a planted market whose hint is above 0.
 
     Each asset has its part whether or not others are held. Without costs nothing that holds at most such parts can be
@@ -204,7 +205,7 @@ def rules_for(market: Market, *, fill: str | None = None) -> dict[str, Rule]:
     return rules if fill is None else {**rules, ORACLE: partial(foresight, fill=fill)}
 
 
-def total_returns(market: Market) -> np.ndarray:
+def total_returns(market: Market) -> Float[np.ndarray, "T A"]:
     """Return `[T, A]` returns from close to close with splits and dividends, known at close t.
 
     NaN where an asset does not trade or has no earlier close; after a gap the return is that over the gap. A path
@@ -231,13 +232,13 @@ class _Past:
     """What rules estimate from: returns by session, of sessions that are over at the close of a row.
 
     Attributes:
-        returns: `[S, A]` returns of whole sessions, NaN where an asset has none.
+        returns: `[sessions, A]` returns of whole sessions, NaN where an asset has none.
         number: `[T]` how many sessions are over at the close of each row.
         calendar: how many sessions make a month.
     """
 
-    returns: np.ndarray
-    number: np.ndarray
+    returns: Float[np.ndarray, "sessions A"]
+    number: Int[np.ndarray, " T"]
     calendar: Calendar
 
     @classmethod
@@ -285,7 +286,7 @@ def _rebalance(
     return _at_own_bars(targets, np.asarray(market.tradable)[first:], starts)
 
 
-def live_assets(market: Market, row: int) -> np.ndarray:
+def live_assets(market: Market, row: int) -> Bool[np.ndarray, " A"]:
     """Return `[A]` bool, the assets that had a tradable bar at a row or in the week before it.
 
     In the first week of the data, when nobody can look back, those that have one in that week.

@@ -1,13 +1,14 @@
 """Covariance of returns from few bars, and the portfolio of least variance that it tells."""
 
 import numpy as np
+from jaxtyping import Float
 from scipy.linalg import cho_factor, cho_solve
 
 PATIENCE = 3
 """Exchanges of whole blocks that may bring no progress before single ones take over."""
 
 
-def shrunk_covariance(returns: np.ndarray) -> np.ndarray:
+def shrunk_covariance(returns: Float[np.ndarray, "N A"]) -> Float[np.ndarray, "A A"]:
     """Return the covariance `[A, A]` of returns `[N, A]`, drawn towards equal variances without correlation.
 
     The weight of that target, `mean variance * identity`, is the one of least expected squared error.
@@ -25,7 +26,7 @@ def shrunk_covariance(returns: np.ndarray) -> np.ndarray:
     return weight * scale * np.eye(size) + (1 - weight) * sample
 
 
-def minimum_variance_weights(covariance: np.ndarray) -> np.ndarray:
+def minimum_variance_weights(covariance: Float[np.ndarray, "A A"]) -> Float[np.ndarray, " A"]:
     """Return the weights `[A]` of least variance that are not negative and add up to 1; equal ones without variance.
 
     The least of `½ v'Σv - 1'v` over `v ≥ 0` points the same way. It is found by block principal pivoting: guess which

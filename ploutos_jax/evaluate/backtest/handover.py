@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from ploutos_jax.agents.acting import market_policy
 from ploutos_jax.agents.agent import Agent
@@ -81,7 +82,7 @@ def play_agent(
 
 @partial(jax.jit, static_argnums=0)
 def hand_over(
-    env: TradingEnv, params: EnvParams, runner: Runner | None, row: jax.Array | int
+    env: TradingEnv, params: EnvParams, runner: Runner | None, row: Int[jax.Array, ""] | int
 ) -> tuple[Runner, EnvParams]:
     """Return the account as the agent whose turn begins after the close of `row` finds it, and its numbers."""
     end = params.market.close.shape[0] - 1

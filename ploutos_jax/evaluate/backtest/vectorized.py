@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int, Num
 
 from ploutos_jax.agents.acting import market_policy
 from ploutos_jax.agents.agent import Agent
@@ -47,11 +48,11 @@ class Batch(NamedTuple):
         starts: `[starts]` rows of the first decision.
     """
 
-    equity: np.ndarray
-    cost: np.ndarray
-    turnover: np.ndarray
-    num_trades: np.ndarray
-    starts: np.ndarray
+    equity: Float[np.ndarray, "policies costs starts seeds rows"]
+    cost: Float[np.ndarray, "policies costs starts seeds"]
+    turnover: Float[np.ndarray, "policies costs starts seeds"]
+    num_trades: Int[np.ndarray, "policies costs starts seeds"]
+    starts: Int[np.ndarray, " starts"]
 
 
 def backtest_many(
@@ -96,7 +97,7 @@ def backtest_many(
 
 
 def play_decisions(
-    decisions: np.ndarray | jax.Array,
+    decisions: Num[np.ndarray | jax.Array, "N policies _"],
     market: Market,
     env: TradingEnv,
     start: Any = None,

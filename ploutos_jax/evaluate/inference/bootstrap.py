@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.evaluate.metrics.returns import NAN, ROUNDING, sharpe
 
@@ -42,7 +43,7 @@ class SharpeDifference(NamedTuple):
     block_length: int
 
 
-def block_length(returns: np.ndarray, *, circular: bool = False) -> float:
+def block_length(returns: Float[np.ndarray, " N"], *, circular: bool = False) -> float:
     """Return the block length that suits a series, at least 1: the mean one of the stationary bootstrap.
 
     Args:
@@ -60,7 +61,7 @@ def block_length(returns: np.ndarray, *, circular: bool = False) -> float:
     return float(np.clip(length, 1.0, max(1.0, known.size / 3))) if np.isfinite(length) else 1.0
 
 
-def usual_block(returns: np.ndarray) -> float:
+def usual_block(returns: Float[np.ndarray, " N"]) -> float:
     """Return the mean block length of intervals: `block_length`, and not below N to the power of 1/3.
 
     The estimate falls to 1 where it sees no dependence, and a block of one return would keep none at all.
@@ -69,7 +70,7 @@ def usual_block(returns: np.ndarray) -> float:
 
 
 def bootstrap_interval(
-    returns: np.ndarray,
+    returns: Float[np.ndarray, " N"] | Float[np.ndarray, "N series"],
     statistic: Callable[[np.ndarray], float] = sharpe,
     *,
     level: float = 0.95,
@@ -80,8 +81,8 @@ def bootstrap_interval(
     """Return the percentile interval of a figure under the stationary bootstrap.
 
     Args:
-        returns: `[N]`, or `[N, K]` for a figure of K series that belong together bar by bar. Rows with NaN are left
-            out.
+        returns: `[N]`, or `[N, series]` for a figure of several series that belong together bar by bar. Rows with NaN
+            are left out.
         statistic: returns to a figure, such as one of `metrics`.
         level: probability inside.
         mean_block: bars in a block on average; `usual_block` of the returns without it (of several columns, the
@@ -113,8 +114,8 @@ def bootstrap_interval(
 
 
 def sharpe_difference(
-    returns: np.ndarray,
-    benchmark: np.ndarray,
+    returns: Float[np.ndarray, " N"],
+    benchmark: Float[np.ndarray, " _"],
     *,
     periods: float = 252,
     level: float = 0.95,
@@ -167,8 +168,8 @@ def sharpe_difference(
 
 
 def superior_ability(
-    strategies: Mapping[str, np.ndarray] | np.ndarray,
-    benchmark: np.ndarray,
+    strategies: Mapping[str, Float[np.ndarray, " N"]] | Float[np.ndarray, "N strategies"],
+    benchmark: Float[np.ndarray, " N"],
     *,
     studentised: bool = True,
     mean_block: float | None = None,
@@ -178,7 +179,7 @@ def superior_ability(
     """Return the p-value for "none of these strategies has a higher mean return than the benchmark".
 
     Args:
-        strategies: returns `[N]` by name, or `[N, K]`.
+        strategies: returns `[N]` by name, or `[N, strategies]`.
         benchmark: `[N]` returns.
         studentised: Hansen's test of superior predictive ability (consistent p-value); without it White's reality
             check.
@@ -239,7 +240,7 @@ def _difference_of(means: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _resample_differences(moments: np.ndarray, block: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the differences of `[R]` resamples of blocks and their standard errors.
+    """Return the differences of resamples of blocks and their standard errors, `[resamples]` each.
 
     A resample enters through the sums of its blocks only, and those are looked up.
     """

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return Holm's step-down p-values `[M]`: rejecting those below α errs anywhere with probability α at most.
+def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """Return Holm's step-down p-values `[tests]`: rejecting those below α errs anywhere with probability α at most.
 
     The i-th smallest of m is multiplied by m + 1 - i and may not fall below the one before. A NaN is no test: it stays
     NaN and is not counted.
 
     Args:
-        p_values: `[M]`, of tests that may depend on each other in any way.
+        p_values: `[tests]`, of tests that may depend on each other in any way.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
     """

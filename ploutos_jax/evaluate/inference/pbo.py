@@ -6,18 +6,20 @@ Source: Bailey, Borwein, López de Prado and Zhu (2017), "The probability of bac
 import itertools
 
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.evaluate.metrics.returns import ROUNDING
 
 
-def overfitting_probability(matrix: np.ndarray, num_blocks: int = 16) -> float:
+def overfitting_probability(matrix: Float[np.ndarray, " periods *strategies"], num_blocks: int = 16) -> float:
     """Return how often the strategy that is best on half of the time is below the median on the other half.
 
     Near 0 the choice carries over; 0.5 and more means that it was a choice of luck.
 
     Args:
-        matrix: `[T, N]` returns of N strategies (seeds, checkpoints, settings) over the same periods, without gaps.
-        num_blocks: S, even; time is cut into S blocks, and all S over S/2 ways to halve them are tried (12,870 for 16).
+        matrix: `[periods, strategies]` returns of strategies (seeds, checkpoints, settings) over the same periods,
+            without gaps.
+        num_blocks: even; time is cut into as many blocks, and all ways to halve them are tried (12,870 for 16).
 
     Raises:
         ValueError: if there are fewer than two strategies, `num_blocks` is not an even number of at least 2, a block
@@ -26,12 +28,14 @@ def overfitting_probability(matrix: np.ndarray, num_blocks: int = 16) -> float:
     return float(np.mean(overfitting_logits(matrix, num_blocks) <= 0))
 
 
-def overfitting_logits(matrix: np.ndarray, num_blocks: int = 16) -> np.ndarray:
-    """Return `ln(ω / (1 - ω))` of every split, ω the rank out of sample, over N + 1, of the best in sample.
+def overfitting_logits(
+    matrix: Float[np.ndarray, " periods *strategies"], num_blocks: int = 16
+) -> Float[np.ndarray, " splits"]:
+    """Return `ln(ω / (1 - ω))` of every split, ω the rank out of sample, over their number + 1, of the best in sample.
 
     Strategies are ranked by their Sharpe ratio; equals share the mean of their ranks. Of several best in sample the
-    first counts. A strategy without spread has a Sharpe ratio of 0. Blocks differ by one period at most where T is no
-    multiple of their number. Arguments and errors are those of `overfitting_probability`.
+    first counts. A strategy without spread has a Sharpe ratio of 0. Blocks differ by one period at most where their
+    number does not divide that of all. Arguments and errors are those of `overfitting_probability`.
     """
     matrix = np.asarray(matrix, np.float64)
     _check(matrix, num_blocks)
@@ -46,7 +50,7 @@ def overfitting_logits(matrix: np.ndarray, num_blocks: int = 16) -> np.ndarray:
     inside[np.arange(len(chosen))[:, None], chosen] = 1.0
 
     def sharpes(picked: np.ndarray) -> np.ndarray:
-        """Return `[splits, N]` from 0-or-1 weights of the blocks."""
+        """Return `[splits, strategies]` from 0-or-1 weights of the blocks."""
         number = (picked @ counts)[:, None]
         mean = picked @ sums / number
         variance = (picked @ squares / number - mean**2) * number / (number - 1)

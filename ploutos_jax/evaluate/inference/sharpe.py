@@ -9,6 +9,7 @@ year.
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 
 from ploutos_jax.evaluate.inference.bootstrap import Interval as Interval
@@ -27,7 +28,7 @@ from ploutos_jax.evaluate.metrics.returns import NAN, kurtosis, sharpe, skew
 EULER = 0.5772156649015329
 
 
-def probabilistic_sharpe(returns: np.ndarray, benchmark_sharpe: float = 0.0) -> float:
+def probabilistic_sharpe(returns: Float[np.ndarray, " N"], benchmark_sharpe: float = 0.0) -> float:
     """Return the probability that the true Sharpe ratio is above `benchmark_sharpe` (per period).
 
     `Φ((SR - SR*) √(n - 1) / √(1 - γ₃ SR + (γ₄ - 1)/4 SR²))` with skewness γ₃ and raw kurtosis γ₄. Dependence between
@@ -70,7 +71,9 @@ def expected_maximum_sharpe(variance: float, num_trials: float) -> float:
 
 
 def deflated_sharpe(
-    returns: np.ndarray, trial_sharpes: Sequence[float] | np.ndarray, num_trials: float | None = None
+    returns: Float[np.ndarray, " N"],
+    trial_sharpes: Sequence[float] | Float[np.ndarray, " trials"],
+    num_trials: float | None = None,
 ) -> float:
     """Return the probability that the true Sharpe ratio is above what the best of all trials shows by luck.
 
@@ -95,11 +98,11 @@ def deflated_sharpe(
     return probabilistic_sharpe_of(own, num_returns, skewness, kurtosis, expected_maximum_sharpe(variance, number))
 
 
-def effective_trials(returns: np.ndarray) -> float:
+def effective_trials(returns: Float[np.ndarray, "N trials"]) -> float:
     """Return how many independent trials M correlated ones are worth, `ρ + (1 - ρ) M`, ρ their mean correlation.
 
     Args:
-        returns: `[N, M]` returns of the trials over the same periods.
+        returns: `[N, trials]` returns of the trials over the same periods.
     """
     returns = np.asarray(returns, np.float64)
     num_trials = returns.shape[1]
@@ -114,7 +117,9 @@ def effective_trials(returns: np.ndarray) -> float:
     return mean + (1 - mean) * num_trials
 
 
-def minimum_track_record(returns: np.ndarray, benchmark_sharpe: float = 0.0, confidence: float = 0.95) -> float:
+def minimum_track_record(
+    returns: Float[np.ndarray, " N"], benchmark_sharpe: float = 0.0, confidence: float = 0.95
+) -> float:
     """Return how many returns it takes to tell the Sharpe ratio from `benchmark_sharpe`; infinite if it is not above.
 
     `1 + (1 - γ₃ SR + (γ₄ - 1)/4 SR²) (z / (SR - SR*))²`, z the one-sided quantile of `confidence`.
@@ -139,7 +144,7 @@ def minimum_track_record_of(
     return float(1 + spread * (ndtri(confidence) / (sharpe_ratio - benchmark_sharpe)) ** 2)
 
 
-def annual_factor(returns: np.ndarray, periods: int = 252, num_lags: int | None = None) -> float:
+def annual_factor(returns: Float[np.ndarray, " N"], periods: int = 252, num_lags: int | None = None) -> float:
     """Return the factor from the Sharpe ratio of a period to that of a year, serial correlation taken in.
 
     `P / √(P + 2 Σ_k (P - k) ρ_k)`; it is √P for returns without serial correlation. Worth the noise it brings where

@@ -1,17 +1,20 @@
 """Times to an event of which some are not seen to their end."""
 
 import numpy as np
+from jaxtyping import Bool, Float, Num
 
 
-def kaplan_meier(durations: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def kaplan_meier(
+    durations: Num[np.ndarray, " cases"], observed: Bool[np.ndarray, " cases"]
+) -> tuple[Float[np.ndarray, " events"], Float[np.ndarray, " events"]]:
     """Return the times at which events happened and the share that lasts longer than each.
 
     `S(t) = Π_{t_i ≤ t} (1 - d_i / n_i)` with d_i events at t_i and n_i cases that had lasted until then. A case that is
     censored at the time of an event counts as having lasted through it.
 
     Args:
-        durations: `[N]` time to the event, or to the end of what was seen.
-        observed: `[N]` bool, False where the event had not happened by then.
+        durations: `[cases]` time to the event, or to the end of what was seen.
+        observed: `[cases]` bool, False where the event had not happened by then.
 
     Source: Kaplan and Meier (1958).
     """
@@ -21,7 +24,7 @@ def kaplan_meier(durations: np.ndarray, observed: np.ndarray) -> tuple[np.ndarra
     return times, np.cumprod(1 - events / np.maximum(at_risk, 1))
 
 
-def median_time(durations: np.ndarray, observed: np.ndarray) -> float:
+def median_time(durations: Num[np.ndarray, " cases"], observed: Bool[np.ndarray, " cases"]) -> float:
     """Return the time after which at most half are without the event, by Kaplan and Meier.
 
     Infinite where more than half may last beyond all that was seen; NaN without any case.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.runs.reader import Run, find_runs
 from ploutos_jax.train.checkpoints.checkpoint import PathLike
@@ -24,12 +25,12 @@ class Trials:
 
     Attributes:
         count: seeds times checkpoints scored, over all run folders.
-        sharpes: `[K]` Sharpe ratios per day of those trials whose score the folders hold; K may be below `count`.
+        sharpes: `[known]` Sharpe ratios per day of those trials whose score the folders hold, `count` or fewer.
         folders: the run folders counted.
     """
 
     count: int
-    sharpes: np.ndarray
+    sharpes: Float[np.ndarray, " known"]
     folders: tuple[Path, ...]
 
 

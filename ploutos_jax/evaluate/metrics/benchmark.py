@@ -4,11 +4,12 @@
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.evaluate.metrics.returns import NAN, ROUNDING, ratio_of
 
 
-def beta(returns: np.ndarray, benchmark: np.ndarray) -> float:
+def beta(returns: Float[np.ndarray, " N"], benchmark: Float[np.ndarray, " _"]) -> float:
     """Return `cov(r, b) / var(b)`."""
     own, other = _pair(returns, benchmark)
     if own.size < 2 or other.std() < ROUNDING:
@@ -17,7 +18,9 @@ def beta(returns: np.ndarray, benchmark: np.ndarray) -> float:
     return float((centred * own).mean() / (centred**2).mean())
 
 
-def alpha(returns: np.ndarray, benchmark: np.ndarray, periods: float = 252, risk_free: float = 0.0) -> float:
+def alpha(
+    returns: Float[np.ndarray, " N"], benchmark: Float[np.ndarray, " _"], periods: float = 252, risk_free: float = 0.0
+) -> float:
     """Return what the benchmark does not explain, a year: `(1 + mean(r - rf - β (b - rf)))^periods - 1`.
 
     `risk_free` is a return per period.
@@ -27,13 +30,15 @@ def alpha(returns: np.ndarray, benchmark: np.ndarray, periods: float = 252, risk
     return float((1 + (own - risk_free - slope * (other - risk_free)).mean()) ** periods - 1) if own.size else NAN
 
 
-def tracking_error(returns: np.ndarray, benchmark: np.ndarray, periods: float = 252) -> float:
+def tracking_error(returns: Float[np.ndarray, " N"], benchmark: Float[np.ndarray, " _"], periods: float = 252) -> float:
     """Return `std(r - b, ddof=1) * √periods`."""
     own, other = _pair(returns, benchmark)
     return float((own - other).std(ddof=1) * np.sqrt(periods)) if own.size > 1 else NAN
 
 
-def information_ratio(returns: np.ndarray, benchmark: np.ndarray, periods: float = 252) -> float:
+def information_ratio(
+    returns: Float[np.ndarray, " N"], benchmark: Float[np.ndarray, " _"], periods: float = 252
+) -> float:
     """Return `mean(r - b) / std(r - b, ddof=1) * √periods`."""
     own, other = _pair(returns, benchmark)
     if own.size < 2:
@@ -42,7 +47,7 @@ def information_ratio(returns: np.ndarray, benchmark: np.ndarray, periods: float
     return ratio_of(lead.mean() * np.sqrt(periods), lead.std(ddof=1))
 
 
-def correlation(returns: np.ndarray, benchmark: np.ndarray) -> float:
+def correlation(returns: Float[np.ndarray, " N"], benchmark: Float[np.ndarray, " _"]) -> float:
     """Return Pearson's correlation of the two."""
     own, other = _pair(returns, benchmark)
     if own.size < 2:

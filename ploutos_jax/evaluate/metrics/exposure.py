@@ -5,6 +5,7 @@ Pure NumPy and pandas functions of a ledger or its returns. A value in row t use
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Shaped
 
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import ROUNDING, drawdown_spells
@@ -26,13 +27,13 @@ def fitting_window(num_returns: int, calendar: Calendar) -> int | None:
     return next((window for window in windows if window >= 4 and num_returns >= 2 * window), None)
 
 
-def leverage(ledger: Ledger) -> np.ndarray:
+def leverage(ledger: Ledger) -> Float[np.ndarray, " rows"]:
     """Return `[N+1]` gross exposure over equity at the close; 0 once the equity is gone."""
     alive = ledger.equity > 0
     return np.where(alive, ledger.gross_exposure / np.where(alive, ledger.equity, 1.0), 0.0)
 
 
-def positions(ledger: Ledger) -> np.ndarray:
+def positions(ledger: Ledger) -> Float[np.ndarray, "rows A"]:
     """Return `[N+1, A]` signed shares held after the close of each bar, from the fills, in shares of that bar.
 
     What is left of a position by rounding (see `FLAT_TOLERANCE`) counts as nothing.
@@ -53,7 +54,7 @@ def positions(ledger: Ledger) -> np.ndarray:
     return held if ledger.split_factor is None else held * ledger.split_factor
 
 
-def weights(ledger: Ledger) -> np.ndarray:
+def weights(ledger: Ledger) -> Float[np.ndarray, "rows A"]:
     """Return `[N+1, A]` value of each position at the close over the equity; 0 once the equity is gone."""
     if ledger.fills.empty:
         return np.zeros((ledger.times.size, len(ledger.symbols)))
@@ -63,7 +64,9 @@ def weights(ledger: Ledger) -> np.ndarray:
     return np.where(alive[:, None], positions(ledger) * last_known / np.where(alive, ledger.equity, 1.0)[:, None], 0.0)
 
 
-def exposure_by_sector(weight: np.ndarray, sectors: tuple[str, ...]) -> dict[str, np.ndarray]:
+def exposure_by_sector(
+    weight: Float[np.ndarray, "rows A"], sectors: tuple[str, ...]
+) -> dict[str, Float[np.ndarray, " rows"]]:
     """Return `[N+1]` gross exposure over equity by sector, the largest on average first.
 
     Args:
@@ -76,19 +79,19 @@ def exposure_by_sector(weight: np.ndarray, sectors: tuple[str, ...]) -> dict[str
     return dict(sorted(by_name.items(), key=lambda item: -float(item[1].mean())))
 
 
-def largest_weight(weight: np.ndarray) -> np.ndarray:
+def largest_weight(weight: Float[np.ndarray, "rows A"]) -> Float[np.ndarray, " rows"]:
     """Return `[N+1]` the largest position of each bar over the equity, without sign."""
     return np.abs(weight).max(axis=1, initial=0.0)
 
 
-def effective_positions(weight: np.ndarray) -> np.ndarray:
+def effective_positions(weight: Float[np.ndarray, "rows A"]) -> Float[np.ndarray, " rows"]:
     """Return `[N+1]` number of equal positions that would be as concentrated, `(Σ|w|)² / Σw²`; 0 in cash."""
     gross = np.abs(weight)
     squares = (gross**2).sum(axis=1)
     return np.where(squares > 0, gross.sum(axis=1) ** 2 / np.where(squares > 0, squares, 1.0), 0.0)
 
 
-def drawdown_episodes(times: np.ndarray, equity: np.ndarray) -> pd.DataFrame:
+def drawdown_episodes(times: Shaped[np.ndarray, " rows"], equity: Float[np.ndarray, " rows"]) -> pd.DataFrame:
     """Return every drawdown from its peak to its recovery, the deepest first.
 
     Columns are `EPISODE_COLUMNS`: `peak`, `trough` and `recovered` are dates (`recovered` is missing while the account

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Shaped
 
 from ploutos_jax.evaluate.metrics.returns import NAN, total_return
 
@@ -9,7 +10,7 @@ TRADING_DAYS = (21, 22)
 """Trading days of a month, by the two counts in use."""
 
 
-def monthly_returns(times: np.ndarray, returns: np.ndarray) -> pd.DataFrame:
+def monthly_returns(times: Shaped[np.ndarray, " _"], returns: Float[np.ndarray, " N"]) -> pd.DataFrame:
     """Return the compounded return of every calendar month, a row per year, and of the year.
 
     The first and the last month may be parts of one. NaN is a month without a return.
@@ -34,7 +35,7 @@ def monthly_returns(times: np.ndarray, returns: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def projected_return(returns: np.ndarray, days: int, periods_per_day: float = 1.0) -> float:
+def projected_return(returns: Float[np.ndarray, " N"], days: int, periods_per_day: float = 1.0) -> float:
     """Return what the mean growth per period comes to over trading days: `Π(1 + r)^(days · periods_per_day / N) - 1`.
 
     It is arithmetic on returns that were had, not a forecast.

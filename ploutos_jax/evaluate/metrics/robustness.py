@@ -7,6 +7,7 @@ would have traded differently; a sweep of backtests at other costs answers that.
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics import exposure
@@ -19,14 +20,14 @@ TOP = 5
 """Number of best days and of best trades that a result is looked at without."""
 
 
-def growth_at_cost(ledger: Ledger, multiples: np.ndarray) -> np.ndarray:
-    """Return `[M]` total growth `Σ log(1 + r + (1 - k) cost / equity before)` of the same trades at k times the cost.
+def growth_at_cost(ledger: Ledger, multiples: Float[np.ndarray, " multiples"]) -> Float[np.ndarray, " multiples"]:
+    """Return the total growth `Σ log(1 + r + (1 - k) cost / equity before)` of the same trades at k times the cost.
 
-    Minus infinity where a bar's return would be a total loss.
+    `[multiples]`, minus infinity where a bar's return would be a total loss.
 
     Args:
         ledger: a strategy.
-        multiples: `[M]` values of k; 0 is free, 1 as charged.
+        multiples: `[multiples]` values of k; 0 is free, 1 as charged.
     """
     before = ledger.equity[:-1]
     share = np.where(before > 0, ledger.cost[1:] / np.where(before > 0, before, 1.0), 0.0)
@@ -35,8 +36,10 @@ def growth_at_cost(ledger: Ledger, multiples: np.ndarray) -> np.ndarray:
         return np.where((wealth > 0).all(axis=1), np.log(np.where(wealth > 0, wealth, 1.0)).sum(axis=1), -np.inf)
 
 
-def annual_return_at_cost(ledger: Ledger, multiples: np.ndarray) -> np.ndarray:
-    """Return `[M]` annual returns of the same trades at multiples of their cost."""
+def annual_return_at_cost(
+    ledger: Ledger, multiples: Float[np.ndarray, " multiples"]
+) -> Float[np.ndarray, " multiples"]:
+    """Return `[multiples]` annual returns of the same trades at multiples of their cost."""
     years = max(daily_returns(ledger).size, 1) / ledger.calendar.periods_per_year
     return np.expm1(growth_at_cost(ledger, multiples) / years)
 

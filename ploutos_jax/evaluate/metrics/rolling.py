@@ -7,16 +7,19 @@ window is left out, as in `return_metrics`, whose formulas these are; a figure t
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.evaluate.metrics.returns import ROUNDING
 
 BLOCK = 4096
 """Windows worked on at once: a window of a year on a million returns would be two gigabytes."""
 
-Windows = np.ndarray
+Windows = Float[np.ndarray, "rows window"]
 
 
-def rolling_sharpe(returns: np.ndarray, window: int, periods: float = 252, risk_free: float = 0.0) -> np.ndarray:
+def rolling_sharpe(
+    returns: Float[np.ndarray, " N"], window: int, periods: float = 252, risk_free: float = 0.0
+) -> Float[np.ndarray, " N"]:
     """Return the Sharpe ratio of each window, annual; `risk_free` is a return per period."""
 
     def figure(windows: Windows) -> np.ndarray:
@@ -25,12 +28,14 @@ def rolling_sharpe(returns: np.ndarray, window: int, periods: float = 252, risk_
     return _roll(figure, window, returns)
 
 
-def rolling_volatility(returns: np.ndarray, window: int, periods: float = 252) -> np.ndarray:
+def rolling_volatility(returns: Float[np.ndarray, " N"], window: int, periods: float = 252) -> Float[np.ndarray, " N"]:
     """Return the volatility of each window, annual."""
     return _roll(lambda windows: _std(windows) * np.sqrt(periods), window, returns)
 
 
-def rolling_beta(returns: np.ndarray, benchmark: np.ndarray, window: int) -> np.ndarray:
+def rolling_beta(
+    returns: Float[np.ndarray, " N"], benchmark: Float[np.ndarray, " _"], window: int
+) -> Float[np.ndarray, " N"]:
     """Return the beta of each window against a benchmark over the same periods."""
 
     def figure(own: Windows, other: Windows) -> np.ndarray:
@@ -45,7 +50,7 @@ def rolling_beta(returns: np.ndarray, benchmark: np.ndarray, window: int) -> np.
     return _roll(figure, window, returns, benchmark)
 
 
-def rolling_drawdown(returns: np.ndarray, window: int) -> np.ndarray:
+def rolling_drawdown(returns: Float[np.ndarray, " N"], window: int) -> Float[np.ndarray, " N"]:
     """Return the largest fall inside each window, from a peak inside it (its start too), at or below 0."""
 
     def figure(windows: Windows) -> np.ndarray:
@@ -56,7 +61,7 @@ def rolling_drawdown(returns: np.ndarray, window: int) -> np.ndarray:
     return _roll(figure, window, returns)
 
 
-def rolling_var(returns: np.ndarray, window: int, level: float = 0.05) -> np.ndarray:
+def rolling_var(returns: Float[np.ndarray, " N"], window: int, level: float = 0.05) -> Float[np.ndarray, " N"]:
     """Return the historical quantile `level` of each window, a loss below 0."""
 
     def figure(windows: Windows) -> np.ndarray:
@@ -69,7 +74,7 @@ def rolling_var(returns: np.ndarray, window: int, level: float = 0.05) -> np.nda
     return _roll(figure, window, returns)
 
 
-def rolling_cvar(returns: np.ndarray, window: int, level: float = 0.05) -> np.ndarray:
+def rolling_cvar(returns: Float[np.ndarray, " N"], window: int, level: float = 0.05) -> Float[np.ndarray, " N"]:
     """Return the mean of the `int((n - 1) * level) + 1` lowest of the n returns known in each window."""
 
     def figure(windows: Windows) -> np.ndarray:

@@ -7,6 +7,7 @@ them with the library that each is held to.
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.evaluate.ledger import Ledger, simple_returns
 from ploutos_jax.evaluate.metrics.benchmark import alpha as alpha
@@ -59,8 +60,8 @@ from ploutos_jax.evaluate.metrics.trades import win_rate as win_rate
 from ploutos_jax.evaluate.round_trips import OPEN
 
 
-def daily_returns(ledger: Ledger) -> np.ndarray:
-    """Return `[D]` returns by session: those of the ledger if its bars are days or longer, else compounded over one."""
+def daily_returns(ledger: Ledger) -> Float[np.ndarray, " days"]:
+    """Return `[days]` returns by session: the ledger's own if bars are days or longer, else compounded over one."""
     days = np.asarray(ledger.sessions)
     closes = np.flatnonzero(np.append(days[1:] != days[:-1], True))
     rows = closes if closes[0] == 0 else np.append(0, closes)

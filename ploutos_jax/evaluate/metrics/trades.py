@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 import numpy as np
+from jaxtyping import Float, Num, Shaped
 
 from ploutos_jax.evaluate.metrics.returns import NAN, ratio_of, total_return
 from ploutos_jax.evaluate.round_trips import OPEN
@@ -11,35 +12,35 @@ STOPS, TARGETS = ("stop", "trailing"), ("target",)
 """Exit reasons that count as a stop and as a target."""
 
 
-def win_rate(pnl: np.ndarray) -> float:
-    """Return the share of trades with a profit above 0, given the `[K]` net profits in dollars."""
+def win_rate(pnl: Float[np.ndarray, " trades"]) -> float:
+    """Return the share of trades with a profit above 0, given the `[trades]` net profits in dollars."""
     return float(np.mean(np.asarray(pnl) > 0)) if np.size(pnl) else NAN
 
 
-def profit_factor(pnl: np.ndarray) -> float:
+def profit_factor(pnl: Float[np.ndarray, " trades"]) -> float:
     """Return the dollars won over the dollars lost by trades."""
     pnl = np.asarray(pnl, np.float64)
     return ratio_of(np.maximum(pnl, 0.0).sum(), np.maximum(-pnl, 0.0).sum())
 
 
-def average_win(pnl: np.ndarray) -> float:
+def average_win(pnl: Float[np.ndarray, " trades"]) -> float:
     """Return the mean profit of the trades that won, in dollars."""
     pnl = np.asarray(pnl, np.float64)
     return float(pnl[pnl > 0].mean()) if (pnl > 0).any() else NAN
 
 
-def average_loss(pnl: np.ndarray) -> float:
+def average_loss(pnl: Float[np.ndarray, " trades"]) -> float:
     """Return the mean profit of the trades that lost, in dollars below 0."""
     pnl = np.asarray(pnl, np.float64)
     return float(pnl[pnl < 0].mean()) if (pnl < 0).any() else NAN
 
 
-def average_trade_bars(bars: np.ndarray) -> float:
+def average_trade_bars(bars: Num[np.ndarray, " trades"]) -> float:
     """Return the mean number of bars from entry to exit."""
     return float(np.mean(bars)) if np.size(bars) else NAN
 
 
-def turnover(turnover_by_bar: np.ndarray, equity: np.ndarray, years: float) -> float:
+def turnover(turnover_by_bar: Float[np.ndarray, " rows"], equity: Float[np.ndarray, " rows"], years: float) -> float:
     """Return the one-sided turnover per year, `Σ traded dollars / (2 * mean equity) / years`; 1 = all once a year.
 
     Args:
@@ -53,38 +54,40 @@ def turnover(turnover_by_bar: np.ndarray, equity: np.ndarray, years: float) -> f
     return ratio_of(float(traded) / 2.0, float(np.mean(equity)) * years)
 
 
-def exposure(gross_exposure: np.ndarray, equity: np.ndarray) -> float:
+def exposure(gross_exposure: Float[np.ndarray, " rows"], equity: Float[np.ndarray, " rows"]) -> float:
     """Return the mean of gross exposure over equity, both `[N+1]` in dollars; row 0, before any trade, is left out."""
     gross, equity = np.asarray(gross_exposure, np.float64)[1:], np.asarray(equity, np.float64)[1:]
     alive = equity > 0
     return float(np.mean(gross[alive] / equity[alive])) if alive.any() else NAN
 
 
-def leverage(gross_exposure: np.ndarray, equity: np.ndarray) -> float:
+def leverage(gross_exposure: Float[np.ndarray, " rows"], equity: Float[np.ndarray, " rows"]) -> float:
     """Return the highest gross exposure over equity; arguments as in `exposure`."""
     gross, equity = np.asarray(gross_exposure, np.float64)[1:], np.asarray(equity, np.float64)[1:]
     alive = equity > 0
     return float(np.max(gross[alive] / equity[alive])) if alive.any() else NAN
 
 
-def hit_rate(exit_reason: np.ndarray, reasons: Collection[str]) -> float:
+def hit_rate(exit_reason: Shaped[np.ndarray, " trades"], reasons: Collection[str]) -> float:
     """Return the share of closed round trips that ended for one of `reasons`, such as `STOPS`."""
     exit_reason = np.asarray(exit_reason)
     closed = exit_reason[exit_reason != OPEN]
     return float(np.mean(np.isin(closed, list(reasons)))) if closed.size else NAN
 
 
-def total_cost(cost: np.ndarray) -> float:
+def total_cost(cost: Float[np.ndarray, " rows"]) -> float:
     """Return the dollars paid in fees, spread and slippage."""
     return float(np.sum(cost))
 
 
-def num_trades(exit_reason: np.ndarray) -> int:
+def num_trades(exit_reason: Shaped[np.ndarray, " trades"]) -> int:
     """Return the number of closed round trips, given the exit reason of each."""
     return int(np.sum(np.asarray(exit_reason) != OPEN))
 
 
-def gross_return(returns: np.ndarray, cost: np.ndarray, equity: np.ndarray) -> float:
+def gross_return(
+    returns: Float[np.ndarray, " N"], cost: Float[np.ndarray, " N+1"], equity: Float[np.ndarray, " N+1"]
+) -> float:
     """Return the total return of the same trades at no cost, `Π(1 + r + cost / equity before) - 1`.
 
     Args:

@@ -5,11 +5,12 @@ from typing import cast
 
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from ploutos_jax.env.broker import orders
 from ploutos_jax.env.broker.orders import OrderMoment
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, STOP, TARGET, TRAILING, Array, Costs, EnvParams, Fill
+from ploutos_jax.env.types import DELISTED, NO_FILL, ORDER, STOP, TARGET, TRAILING, Costs, EnvParams, Fill
 
 
 @typing.no_type_check
@@ -25,16 +26,21 @@ class ExecutionQuality(struct.PyTreeNode):
         shortfall_cash: what they lost against the market price, or the stop, fees included.
     """
 
-    ordered_cash: Array
-    filled_cash: Array
-    stops: Array
-    stops_beyond_atr: Array
-    traded_cash: Array
-    shortfall_cash: Array
+    ordered_cash: Float[Array, "*draws"]
+    filled_cash: Float[Array, "*draws"]
+    stops: Int[Array, "*draws"]
+    stops_beyond_atr: Int[Array, "*draws"]
+    traded_cash: Float[Array, "*draws"]
+    shortfall_cash: Float[Array, "*draws"]
 
 
 def measure_execution(
-    config: EnvConfig, params: EnvParams, usually: Array, action: Array, moment: OrderMoment, fills: tuple[Fill, ...]
+    config: EnvConfig,
+    params: EnvParams,
+    usually: Bool[Array, "bars A"],
+    action: Num[Array, " action"],
+    moment: OrderMoment,
+    fills: tuple[Fill, ...],
 ) -> ExecutionQuality:
     """Return how one step's orders and stop exits were executed.
 
@@ -43,7 +49,8 @@ def measure_execution(
 
     Args:
         config, params: rules and numbers; the market must know the usual range (`atr`) of its assets.
-        usually: `[L, A]` bool, what trades where there is no shock; paths of L bars lie end to end in the market.
+        usually: `[bars, A]` bool, what trades where there is no shock; paths of so many bars lie end to end in the
+            market.
         action: as the environment took it.
         moment, fills: of a step of an environment that itemises.
     """

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from rich.table import Table
 
 from ploutos_jax.agents.acting import market_policy
@@ -122,11 +123,11 @@ class Outcomes:
     """What came of some draws.
 
     Attributes:
-        equity: `[N+1, D]` by bar of the span.
-        execution: sums over the span, `[D]` each.
+        equity: `[N+1, draws]` by bar of the span.
+        execution: sums over the span, `[draws]` each.
     """
 
-    equity: np.ndarray
+    equity: Float[np.ndarray, "rows draws"]
     execution: ExecutionQuality
 
 
@@ -222,12 +223,12 @@ def _play(
     keys: jax.Array,
     usually: jax.Array,
 ) -> tuple[jax.Array, ExecutionQuality]:
-    """Return equity `[num_steps, D]` and how orders were executed.
+    """Return equity `[num_steps, draws]` and how orders were executed.
 
     Args:
-        starts: `[D]` rows at whose close the first decision is made.
-        keys: `[D]`.
-        usually: `[L, A]` bool, what trades on a path without a shock.
+        starts: `[draws]` rows at whose close the first decision is made.
+        keys: `[draws]`.
+        usually: `[bars, A]` bool, what trades on a path without a shock.
     """
     policy = market_policy(network, agent, params.market)
     observation, state = jax.vmap(lambda row: env.reset_at(row, row + num_steps, params))(starts)
@@ -275,7 +276,7 @@ def _row(outcomes: Outcomes, usual: Outcomes, shocks: Shock | None) -> dict[str,
     }
 
 
-def recovery(equity: np.ndarray, first: int, last: int) -> tuple[int, bool]:
+def recovery(equity: Float[np.ndarray, " rows"], first: int, last: int) -> tuple[int, bool]:
     """Return how many bars equity took from its lowest point after a shock to what it was before, and whether it did.
 
     Args:

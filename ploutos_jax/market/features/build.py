@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Int
 
 from ploutos_jax.market.adjust import is_traced, total_return
 from ploutos_jax.market.features.cache import cached_features
@@ -45,7 +46,7 @@ Column = Feature | UserFunction | Array
 def build_market(
     panel: Panel,
     features: str | Sequence[str | UserFunction] = "standard",
-    path_end: np.ndarray | None = None,
+    path_end: Int[np.ndarray, " _"] | None = None,
     cache: str | Path | None = None,
 ) -> Market:
     """Return the market that the simulator runs on: broker-ready prices and the table of features.

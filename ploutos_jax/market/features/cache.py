@@ -17,6 +17,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.features.compute import MASKS, compute_features
@@ -45,7 +46,9 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ploutos_jax" / "features"
 
 
-def cached_features(panel: Panel, features: tuple[Feature, ...], num_paths: int, folder: str | Path) -> jax.Array:
+def cached_features(
+    panel: Panel, features: tuple[Feature, ...], num_paths: int, folder: str | Path
+) -> Float[jax.Array, "T A F"]:
     """Return the table of some features of prices as traded, from the cache if it is there.
 
     Args:

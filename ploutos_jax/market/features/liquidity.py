@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from ploutos_jax.market.features.compacted import compacted_bars
 
@@ -12,8 +13,11 @@ ATR_BARS, VOLATILITY_BARS, VOLUME_BARS = 14, 20, 20
 
 @partial(jax.jit, static_argnames="num_paths")
 def measure_activity(
-    prices: tuple[jax.Array, ...], cash_volume: jax.Array, sessions: jax.Array, num_paths: int
-) -> dict[str, jax.Array]:
+    prices: tuple[Float[jax.Array, "T A"], ...],
+    cash_volume: Float[jax.Array, "T A"],
+    sessions: Int[jax.Array, " T"],
+    num_paths: int,
+) -> dict[str, Float[jax.Array, "T A"]]:
     """Return usual range, volatility and trading of each asset over its last bars, as many as there are.
 
     Args:

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES, suggest
@@ -14,7 +15,7 @@ from ploutos_jax.market.features.definitions.feature import Feature, Raw
 from ploutos_jax.market.panel import Panel
 
 
-def raw_features(panel: Panel, features: str | Sequence[str] = "standard") -> dict[str, jax.Array]:
+def raw_features(panel: Panel, features: str | Sequence[str] = "standard") -> dict[str, Float[jax.Array, "T A"]]:
     """Return indicators in their own units: an RSI of 0 to 100, a moving average in units of the price.
 
     They run over each asset's own bars at total-return prices, as the table of `build_market` does, but are neither

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from ploutos_jax.market.adjust import is_traced
 from ploutos_jax.market.features.compacted import bar_exists
@@ -26,8 +27,6 @@ from ploutos_jax.market.panel import SCALES, Panel
 from ploutos_jax.market.sectors import NO_SECTOR, sector_columns
 from ploutos_jax.market.stress.decompose import Moves
 from ploutos_jax.market.stress.scenarios import OVERLAYS, Change, Scene
-
-Array = jax.Array
 
 SCENARIOS = tuple(OVERLAYS)
 """Names of the scenarios, see `overlays`."""
@@ -49,18 +48,18 @@ class Shock(struct.PyTreeNode):
         severity: 0 (mildest) to 1.
     """
 
-    scenario: Array
-    first: Array
-    last: Array
-    assets: Array
-    severity: Array
+    scenario: Int[Array, " *paths"]
+    first: Int[Array, " *paths"]
+    last: Int[Array, " *paths"]
+    assets: Bool[Array, "*paths A"]
+    severity: Float[Array, " *paths"]
 
 
 def stress(
-    key: Array,
+    key: PRNGKeyArray,
     panel: Panel,
     scenario: str,
-    severity: Array | float | None = None,
+    severity: Num[Array | np.ndarray, "..."] | float | None = None,
     *,
     between: tuple[int, int] | None = None,
     num_paths: int = 1,
@@ -104,9 +103,9 @@ def stress(
 
 
 def stress_some(
-    key: Array,
+    key: PRNGKeyArray,
     panel: Panel,
-    probability: Array | float,
+    probability: Float[Array, ""] | float,
     *,
     scenarios: Sequence[str] = SCENARIOS,
     num_paths: int,

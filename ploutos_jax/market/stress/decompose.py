@@ -5,11 +5,11 @@ import typing
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int
 
 from ploutos_jax.market.panel import Panel
 
-Array = jax.Array
-Prices = tuple[Array, Array, Array, Array]
+Prices = tuple[Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"], Float[Array, "T A"]]
 
 LEAST_FACTOR = 0.05
 """No changed move takes more than 95 % of a price: what is multiplied could otherwise fall below 0."""
@@ -31,17 +31,17 @@ class Moves(struct.PyTreeNode):
         starts_session: `[T, 1]` bool.
     """
 
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    exists: Array
-    gap: Array
-    body: Array
-    starts_session: Array
+    open: Float[Array, "T A"]
+    high: Float[Array, "T A"]
+    low: Float[Array, "T A"]
+    close: Float[Array, "T A"]
+    exists: Bool[Array, "T A"]
+    gap: Float[Array, "T A"]
+    body: Float[Array, "T A"]
+    starts_session: Bool[Array, "T 1"]
 
     @classmethod
-    def of(cls, prices: Prices, exists: Array, path: Panel) -> "Moves":
+    def of(cls, prices: Prices, exists: Bool[Array, "T A"], path: Panel) -> "Moves":
         """Take bars apart.
 
         Args:
@@ -68,13 +68,25 @@ class Moves(struct.PyTreeNode):
             starts_session=jnp.diff(jnp.asarray(path.sessions), prepend=path.sessions[:1] - 1)[:, None] != 0,
         )
 
-    def shift(self, at_open: Array, highest: Array, lowest: Array, at_close: Array) -> Prices:
+    def shift(
+        self,
+        at_open: Float[Array, "#T #A"],
+        highest: Float[Array, "#T #A"],
+        lowest: Float[Array, "#T #A"],
+        at_close: Float[Array, "#T #A"],
+    ) -> Prices:
         """Return the prices moved by levels of the logarithm, those of the high and low beyond those of the others."""
         shifts = (at_open, highest, lowest, at_close)
         prices = zip((self.open, self.high, self.low, self.close), shifts, strict=True)
         return _ordered(*(price * jnp.exp(shift) for price, shift in prices))
 
-    def replace_moves(self, gap: Array, body: Array, wicks: Array, rows: Array) -> Prices:
+    def replace_moves(
+        self,
+        gap: Float[Array, "T A"],
+        body: Float[Array, "T A"],
+        wicks: Float[Array, " A"] | Float[Array, "1 A"],
+        rows: Bool[Array, "T 1"],
+    ) -> Prices:
         """Return the prices that other moves make.
 
         Args:
@@ -98,7 +110,9 @@ class Moves(struct.PyTreeNode):
         low = jnp.minimum(opens, close) * jnp.maximum(1 - wicks * down, LEAST_FACTOR)
         return _ordered(opens, high, low, close)
 
-    def market_model(self, first: Array) -> tuple[Array, Array, Array]:
+    def market_model(
+        self, first: Int[Array, ""]
+    ) -> tuple[Float[Array, "1 A"], Float[Array, "1 A"], Float[Array, "1 A"]]:
         """Return beta, squared market return and squared residual return, `[1, A]` each, from rows before `first`.
 
         The market is the mean over assets. A few bars say little about a beta: it is drawn towards 1.
@@ -115,7 +129,9 @@ class Moves(struct.PyTreeNode):
         per_bar = 1 / jnp.maximum(count, 1)
         return beta, square * per_bar + 1e-12, (own**2).sum(axis=0, keepdims=True) * per_bar + 1e-12
 
-    def split_by_market(self, beta: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def split_by_market(
+        self, beta: Float[Array, "1 A"]
+    ) -> tuple[tuple[Float[Array, "T A"], Float[Array, "T A"]], tuple[Float[Array, "T A"], Float[Array, "T A"]]]:
         """Return what the market moved and the rest, overnight and inside bars: `(gap, body)` of each, `[T, A]`."""
         count = jnp.maximum(self.exists.sum(axis=1, keepdims=True), 1)
         gap, body = (beta * (x.sum(axis=1, keepdims=True) / count) for x in (self.gap, self.body))

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ploutos_jax.market.stress.decompose import Moves
-
-Array = jax.Array
+from ploutos_jax.market.stress.decompose import Moves, Prices
 
 SESSION_MINUTES = 390.0
 """Of a trading day in New York: what turns a number of bars per session into minutes per bar."""
@@ -48,20 +47,20 @@ class Scene(struct.PyTreeNode):
     """
 
     moves: Moves
-    row: Array
-    first: Array
-    last: Array
-    bars_per_session: Array
-    severity: Array
-    alive: Array
-    sector: Array
+    row: Int[Array, "T 1"]
+    first: Int[Array, ""]
+    last: Int[Array, ""]
+    bars_per_session: Float[Array, ""]
+    severity: Float[Array, ""]
+    alive: Bool[Array, " A"]
+    sector: Int[Array, " A"]
 
     @property
-    def inside(self) -> Array:
+    def inside(self) -> Bool[Array, "T 1"]:
         """`[T, 1]` bool, rows of the shock."""
         return (self.row >= self.first) & (self.row <= self.last)
 
-    def range(self, mildest: float, worst: float) -> Array:
+    def range(self, mildest: float, worst: float) -> Float[Array, ""]:
         """Return the number of a range that the severity stands for."""
         return mildest + (worst - mildest) * self.severity
 
@@ -76,12 +75,12 @@ class Change(NamedTuple):
         assets: `[A]` bool, assets hit; None for all alive.
     """
 
-    prices: tuple[Array, Array, Array, Array] | None = None
-    volume: Array | None = None
-    spread: Array | None = None
-    impact: Array | None = None
-    halted: Array | None = None
-    assets: Array | None = None
+    prices: Prices | None = None
+    volume: Float[Array, "#T #A"] | None = None
+    spread: Float[Array, "#T #A"] | None = None
+    impact: Float[Array, "#T #A"] | None = None
+    halted: Bool[Array, "T A"] | None = None
+    assets: Bool[Array, " A"] | None = None
 
 
 class Overlay(NamedTuple):
@@ -97,7 +96,7 @@ class Overlay(NamedTuple):
     """
 
     length: Callable[[Array, Array], Array]
-    apply: Callable[[Array, Scene], Change]
+    apply: Callable[[PRNGKeyArray, Scene], Change]
     at_session_start: bool = False
     scales: tuple[str, ...] = ()
     participation: float | None = None
@@ -107,7 +106,7 @@ def _sessions(mildest: float, worst: float) -> Callable[[Array, Array], Array]:
     return lambda severity, per_session: (mildest + (worst - mildest) * severity) * per_session
 
 
-def flash_crash(key: Array, scene: Scene) -> Change:
+def flash_crash(key: PRNGKeyArray, scene: Scene) -> Change:
     """All prices drop by 5-20 % within 1-30 minutes and win back 100-50 % of it in 5-60.
 
     Spread x 5-50, volume x 3-10 in the bars that it touches. In daily bars all of it lies inside one bar: its low
@@ -140,14 +139,14 @@ def _crash_length(severity: Array, per_session: Array) -> Array:
     return sum(_crash_minutes(severity)) * per_session / SESSION_MINUTES
 
 
-def low_liquidity(key: Array, scene: Scene) -> Change:
+def low_liquidity(key: PRNGKeyArray, scene: Scene) -> Change:
     """For 20-120 sessions volume x 0.3-0.05, spread x 3-10, market impact x 2; prices stay."""
     spread = jnp.where(scene.inside, scene.range(3, 10), 1)
     volume = jnp.where(scene.inside, scene.range(0.3, 0.05), 1)
     return Change(volume=volume, spread=spread, impact=jnp.where(scene.inside, 2.0, 1.0))
 
 
-def extreme_volatility(key: Array, scene: Scene) -> Change:
+def extreme_volatility(key: PRNGKeyArray, scene: Scene) -> Change:
     """For 10-60 sessions the market's moves x k = 2-4, the rest of each return x √k, and five times as many jumps.
 
     Simple returns are multiplied, so that what could be predicted of a return grows no more than its deviation. Jumps
@@ -168,7 +167,7 @@ def extreme_volatility(key: Array, scene: Scene) -> Change:
     return Change(prices=scene.moves.replace_moves(gap, body, wicks, scene.inside))
 
 
-def all_correlated(key: Array, scene: Scene) -> Change:
+def all_correlated(key: PRNGKeyArray, scene: Scene) -> Change:
     """For 20-120 sessions everything moves as one: the market's moves x √2, the rest of each return x 0.3."""
     beta, market_square, own_square = scene.moves.market_model(scene.first)
     market, own = scene.moves.split_by_market(beta)
@@ -178,7 +177,7 @@ def all_correlated(key: Array, scene: Scene) -> Change:
     return Change(prices=scene.moves.replace_moves(gap, body, wicks, scene.inside))
 
 
-def correlation_breakdown(key: Array, scene: Scene) -> Change:
+def correlation_breakdown(key: PRNGKeyArray, scene: Scene) -> Change:
     """For 20-120 sessions assets have each other's betas, and half of the sectors move against the market.
 
     Assets of no known sector are each a sector of their own.
@@ -199,7 +198,7 @@ def _half_of(key: Array, count: int) -> Array:
     return jnp.where(jax.random.permutation(key, count) < (count + 1) // 2, 1.0, -1.0)
 
 
-def gap_down(key: Array, scene: Scene) -> Change:
+def gap_down(key: PRNGKeyArray, scene: Scene) -> Change:
     """Overnight the market drops by 3-12 %, each asset by its beta; one asset by 5-30 % more."""
     beta, _, _ = scene.moves.market_model(scene.first)
     luck = jnp.where(scene.alive, jax.random.uniform(key, scene.alive.shape), -1)
@@ -209,7 +208,7 @@ def gap_down(key: Array, scene: Scene) -> Change:
     return Change(prices=scene.moves.shift(level, level, level, level))
 
 
-def prolonged_bear(key: Array, scene: Scene) -> Change:
+def prolonged_bear(key: PRNGKeyArray, scene: Scene) -> Change:
     """For 250-700 sessions the market drifts by -0.05 to -0.15 % a session in place of +0.03 %, each asset by its beta.
 
     In every 100 sessions, 20 in a row are a rally of 10-20 %, which the other sessions make up for. The path's own
@@ -237,7 +236,7 @@ def prolonged_bear(key: Array, scene: Scene) -> Change:
     return Change(prices=prices)
 
 
-def halt_and_delist(key: Array, scene: Scene) -> Change:
+def halt_and_delist(key: PRNGKeyArray, scene: Scene) -> Change:
     """5-20 % of the assets, at least one, do not trade for 1-20 bars and reopen 10-40 % higher or lower.
 
     Where more than one is hit, one of them never trades again: the broker pays it out (`delisting_recovery`).

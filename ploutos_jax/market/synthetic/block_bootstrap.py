@@ -17,13 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.features.compacted import bar_exists
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Panel
-
-Array = jax.Array
 
 _VOLUME_BARS = 20
 _PRICES = ("open", "high", "low", "close")
@@ -31,7 +30,7 @@ _PRICES = ("open", "high", "low", "close")
 
 @typing.no_type_check
 class Blocks(struct.PyTreeNode):
-    """What is drawn: N sessions of B bars (B = 1 for daily data) of A assets; `[N, B, A]` each, dtype float32 or bool.
+    """What is drawn: sessions of B bars (B = 1 for daily data) of A assets; `[sessions, B, A]` each, float32 or bool.
 
     Attributes:
         open, high, low, close: log prices less that of the asset's last close before, 0 where there is no bar.
@@ -40,15 +39,15 @@ class Blocks(struct.PyTreeNode):
         price, traded_cash: `[A]` what a path begins with, and dollars traded in a usual bar.
     """
 
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    volume: Array
-    exists: Array
-    tradable: Array
-    price: Array
-    traded_cash: Array
+    open: Float[Array, "sessions B A"]
+    high: Float[Array, "sessions B A"]
+    low: Float[Array, "sessions B A"]
+    close: Float[Array, "sessions B A"]
+    volume: Float[Array, "sessions B A"]
+    exists: Bool[Array, "sessions B A"]
+    tradable: Bool[Array, "sessions B A"]
+    price: Float[Array, " A"]
+    traded_cash: Float[Array, " A"]
 
     @property
     def num_sessions(self) -> int:
@@ -142,8 +141,10 @@ def _member_bars(panel: Panel) -> np.ndarray:
     return tradable if panel.buyable is None else tradable & np.asarray(panel.buyable)
 
 
-def draw_rows(key: Array, num_rows: int, num_drawn: int, mean_block: Array | float) -> Array:
-    """Return `[num_drawn]` int32 row numbers below `num_rows`, in blocks of geometric length."""
+def draw_rows(
+    key: PRNGKeyArray, num_rows: int, num_drawn: int, mean_block: Float[Array, ""] | float
+) -> Int[Array, " drawn"]:
+    """Return `[drawn]` int32 row numbers below `num_rows`, in blocks of geometric length."""
     start_key, end_key = jax.random.split(key)
     begins = jax.random.bernoulli(end_key, 1 / mean_block, (num_drawn,)).at[0].set(True)
     starts = jax.random.randint(start_key, (num_drawn,), 0, num_rows)
@@ -153,10 +154,10 @@ def draw_rows(key: Array, num_rows: int, num_drawn: int, mean_block: Array | flo
 
 
 def bootstrap_panel(
-    key: Array,
+    key: PRNGKeyArray,
     blocks: Blocks,
     num_bars: int,
-    mean_block: Array | float = 20.0,
+    mean_block: Float[Array, ""] | float = 20.0,
     *,
     num_paths: int = 1,
     first_day: str = "2010-01-04",

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from ploutos_jax.market.panel import Array
 
-
-def bridge_reach(key: jax.Array, moves: Array, variance: Array) -> tuple[Array, Array]:
+def bridge_reach(
+    key: PRNGKeyArray, moves: Float[Array, " *shape"], variance: Float[Array, " ..."]
+) -> tuple[Float[Array, " *shape"], Float[Array, " *shape"]]:
     """Draw how far a path gets above and below its start on its way to `moves`.
 
     Highest and lowest point are drawn apart. Over a short way that is near the truth; over a whole bar one path would
@@ -29,13 +30,13 @@ def bridge_reach(key: jax.Array, moves: Array, variance: Array) -> tuple[Array, 
 
 
 def draw_bars(
-    middle_key: jax.Array,
-    bridge_key: jax.Array,
-    first: Array,
-    overnight: Array,
-    inside: Array,
-    inside_variance: Array,
-) -> tuple[Array, ...]:
+    middle_key: PRNGKeyArray,
+    bridge_key: PRNGKeyArray,
+    first: Float[Array, " A"],
+    overnight: Float[Array, "T A"],
+    inside: Float[Array, "T A"],
+    inside_variance: Float[Array, "T A"],
+) -> tuple[Float[Array, "T A"], ...]:
     """Return open, high, low and close `[T, A]`, each bar a path of two halves.
 
     Args:

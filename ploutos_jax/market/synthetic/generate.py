@@ -13,8 +13,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from ploutos_jax.market.panel import Array, Panel
+from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.synthetic.intraday import Bars, bars_in_day, draw_path_bars
 from ploutos_jax.market.synthetic.labels import LAST_YEAR, exchange_days, session_times, synthetic_labels
 from ploutos_jax.market.synthetic.params import SyntheticParams, jitter_params
@@ -25,7 +26,7 @@ PRESETS: dict[str, int | None] = {"sp500-daily": None, "sp500-1m": 1, "sp500-5m"
 
 
 def synthetic_panel(
-    key: jax.Array,
+    key: PRNGKeyArray,
     num_assets: int = 30,
     num_bars: int = 2520,
     params: SyntheticParams | None = None,
@@ -69,7 +70,7 @@ def synthetic_panel(
 
 
 def draw_panel(
-    key: jax.Array,
+    key: PRNGKeyArray,
     params: SyntheticParams | None,
     num_assets: int,
     num_bars: int,
@@ -105,9 +106,9 @@ def draw_panel(
 
 @partial(jax.jit, static_argnames=("num_assets", "num_bars", "num_paths", "bar_minutes"))
 def draw_bars_of_paths(
-    key: jax.Array,
+    key: PRNGKeyArray,
     params: SyntheticParams,
-    jitter: float | Array,
+    jitter: Float[Array, ""] | float,
     *,
     num_assets: int,
     num_bars: int,
@@ -123,9 +124,9 @@ def draw_bars_of_paths(
 
 
 def draw_path(
-    key: jax.Array,
+    key: PRNGKeyArray,
     params: SyntheticParams,
-    jitter: float | Array,
+    jitter: Float[Array, ""] | float,
     num_assets: int,
     num_bars: int,
     bar_minutes: int | None,
@@ -139,12 +140,12 @@ def draw_path(
     return days, jax.tree.map(lambda x: x[:num_bars], bars)
 
 
-def last_rows(num_bars: int, num_paths: int) -> np.ndarray:
+def last_rows(num_bars: int, num_paths: int) -> Int[np.ndarray, " T"]:
     """Return `[P · num_bars]` int32, the last row of each row's path."""
     return np.repeat(np.arange(1, num_paths + 1, dtype=np.int32) * num_bars - 1, num_bars)
 
 
-def bar_days(num_bars: int, num_paths: int, preset: str) -> tuple[np.ndarray, np.ndarray]:
+def bar_days(num_bars: int, num_paths: int, preset: str) -> tuple[Shaped[np.ndarray, " T"], Int[np.ndarray, " T"]]:
     """Return the day of each bar of all paths, datetime64[D], and the minute of its session in which it starts.
 
     A path goes on with the day after the last one of the path before; where the calendar ends, one restarts it.

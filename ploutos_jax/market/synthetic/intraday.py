@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from ploutos_jax.market.panel import Array
 from ploutos_jax.market.synthetic.brownian_bridge import bridge_reach
 from ploutos_jax.market.synthetic.params import SyntheticParams
 from ploutos_jax.market.synthetic.returns import FIRST_ASSET, Assets, Days, mean_of_jumps, whole_day
@@ -27,34 +27,34 @@ _MINUTE_VOLUME_NOISE = 0.35
 class Bars(NamedTuple):
     """Bars of one path, `[T, A]` each; `spread_scale` as in `Panel`."""
 
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    volume: Array
-    spread_scale: Array
+    open: Float[Array, "*P T A"]
+    high: Float[Array, "*P T A"]
+    low: Float[Array, "*P T A"]
+    close: Float[Array, "*P T A"]
+    volume: Float[Array, "*P T A"]
+    spread_scale: Float[Array, "*P T A"]
 
 
 class _Levels(NamedTuple):
     """Bars of a day in log prices against the close before, and each one's share of the day's volume, `[B, A]`."""
 
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    volume_share: Array
+    open: Float[Array, "B A"]
+    high: Float[Array, "B A"]
+    low: Float[Array, "B A"]
+    close: Float[Array, "B A"]
+    volume_share: Float[Array, "B A"]
 
 
 class _Way(NamedTuple):
-    """The market's way through days of K pieces.
+    """The market's way through days of some pieces.
 
     Attributes:
-        level: `[D, K + 1]` log return since the close before at the open and after each piece, jumps apart.
-        slope: `[D, K]` how far it moves in a piece against a Brownian motion.
+        level: `[D, pieces + 1]` log return since the close before at the open and after each piece, jumps apart.
+        slope: `[D, pieces]` how far it moves in a piece against a Brownian motion.
     """
 
-    level: Array
-    slope: Array
+    level: Float[Array, "D points"]
+    slope: Float[Array, "D pieces"]
 
 
 def bars_in_day(bar_minutes: int | None) -> int:
@@ -62,14 +62,14 @@ def bars_in_day(bar_minutes: int | None) -> int:
     return 1 if bar_minutes is None else -(-SESSION_MINUTES // bar_minutes)
 
 
-def intraday_variance() -> np.ndarray:
+def intraday_variance() -> Float[np.ndarray, " 390"]:
     """Return `[390]` share of the day's variance in each minute: high after the open and before the close."""
     tau = (np.arange(SESSION_MINUTES) + 0.5) / SESSION_MINUTES
     rate = 0.55 + 1.9 * np.exp(-tau / 0.04) + 0.35 * np.exp(-tau / 0.25) + 0.45 * np.exp(-(1 - tau) / 0.04)
     return rate / rate.sum()
 
 
-def intraday_volume() -> np.ndarray:
+def intraday_volume() -> Float[np.ndarray, " 390"]:
     """Return `[390]` share of the day's volume in each minute: the first and last half hours have 15 % each."""
     tau = (np.arange(SESSION_MINUTES) + 0.5) / SESSION_MINUTES
     rate = 0.55 + 1.5 * np.exp(-tau / 0.04) + 0.5 * np.exp(-tau / 0.2) + 2.2 * np.exp(-(1 - tau) / 0.045)
@@ -77,7 +77,7 @@ def intraday_volume() -> np.ndarray:
 
 
 def draw_path_bars(
-    key: jax.Array, params: SyntheticParams, assets: Assets, days: Days, bar_minutes: int | None
+    key: PRNGKeyArray, params: SyntheticParams, assets: Assets, days: Days, bar_minutes: int | None
 ) -> Bars:
     """Draw the bars of one path; `[D·B, A]` for B bars a day.
 
@@ -184,7 +184,7 @@ def _volume_share(key: jax.Array, like: Array, size: int, count: int, bar_minute
 
 
 def _grouped(pieces: Array, size: int, count: int, fill: float) -> Array:
-    """Return the pieces of a day `[K, A]` as `[count, size, A]`."""
+    """Return the pieces of a day `[pieces, A]` as `[count, size, A]`."""
     padding = ((0, count * size - pieces.shape[0]), (0, 0))
     return jnp.pad(pieces, padding, constant_values=fill).reshape(count, size, -1)
 
@@ -200,7 +200,7 @@ def _usual_course(bar_minutes: int | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bridge(key: jax.Array, end: Array, steps: Array) -> Array:
-    """Return `[K, N]` a Brownian motion, after each of the steps in time, that ends at `end` `[N]` at time 1."""
+    """Return `[pieces, columns]` a Brownian motion after each step that ends at `end` `[columns]` at time 1."""
     noise = jnp.sqrt(steps)[:, None] * jax.random.normal(key, (*steps.shape, *end.shape))
     free = _running_sum(noise)
     bridge = jnp.asarray(free + _clock(steps)[:, None] * (end - free[-1]))
@@ -208,7 +208,7 @@ def _bridge(key: jax.Array, end: Array, steps: Array) -> Array:
 
 
 def _clock(steps: Array) -> Array:
-    """Return `[K]` the time after each step; the last is 1, whatever rounding says."""
+    """Return `[pieces]` the time after each step; the last is 1, whatever rounding says."""
     return jnp.cumsum(steps).at[-1].set(1)
 
 
@@ -247,13 +247,13 @@ def _usual_deviation(assets: Assets, days: Days) -> Array:
 
 
 def _variance(assets: Assets, scale: Array, slope: Array | float = 1.0) -> Array:
-    """Return `[..., A]` the variance that standard deviations by column `[..., C]` make."""
+    """Return `[..., A]` the variance that standard deviations by column `[..., columns]` make."""
     of_market = jnp.square(assets.beta * slope * scale[..., :1])
     return of_market + _without_market(assets, scale**2)
 
 
 def _without_market(assets: Assets, columns: Array) -> Array:
-    """Return `[..., A]` each asset's own column of `[..., C]` and that of its sector together."""
+    """Return `[..., A]` each asset's own column of `[..., columns]` and that of its sector together."""
     return columns[..., 1:FIRST_ASSET][..., assets.sector] + columns[..., FIRST_ASSET:]
 
 

@@ -4,6 +4,7 @@ from functools import cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from jaxtyping import Int, Shaped
 
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.instrument import US_EQUITY, Instrument
@@ -21,7 +22,7 @@ _SUFFIX = ".SIM"
 """No exchange has tickers of this kind: made prices must not pass for those of a company."""
 
 
-def synthetic_labels(num_assets: int, times: np.ndarray, bars_per_session: int = 1) -> Labels:
+def synthetic_labels(num_assets: int, times: Shaped[np.ndarray, " T"], bars_per_session: int = 1) -> Labels:
     """Return made-up tickers, sectors dealt out in turn, the times given, and the calendar of an exchange."""
     return Labels(
         symbols=tuple(made_symbol(i) for i in range(num_assets)),
@@ -49,7 +50,7 @@ def made_symbol(number: int) -> str:
 
 
 @cache
-def exchange_days() -> np.ndarray:
+def exchange_days() -> Shaped[np.ndarray, " days"]:
     """Return datetime64[D] from 2010-01-04 to the end of 2199: business days without the holidays of the NYSE.
 
     Holidays are those of today's rules (Juneteenth from 2022 on); days of mourning, storms and the like are not known.
@@ -58,7 +59,7 @@ def exchange_days() -> np.ndarray:
     return days[np.is_busday(days, holidays=_holidays())]
 
 
-def session_times(days: np.ndarray, minutes: np.ndarray) -> np.ndarray:
+def session_times(days: Shaped[np.ndarray, " T"], minutes: Int[np.ndarray, " T"]) -> Shaped[np.ndarray, " T"]:
     """Return datetime64[m] in UTC, so many minutes after the session of a day in New York opened at 9:30."""
     different, place = np.unique(days, return_inverse=True)
     midnights = different.astype("datetime64[m]")

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.labels import Labels
@@ -45,7 +45,7 @@ class MarketSpec:
         return synthetic_labels(self.num_assets, times, bars_in_day(PRESETS[self.preset]))
 
 
-def draw_market(key: jax.Array, recipe: MarketSpec, params: SyntheticParams | None = None) -> Market:
+def draw_market(key: PRNGKeyArray, recipe: MarketSpec, params: SyntheticParams | None = None) -> Market:
     """Draw a bank: bars, features, what the broker knows, sectors and path ends; pure, to be used inside `jit`.
 
     Args:
@@ -60,7 +60,7 @@ def draw_market(key: jax.Array, recipe: MarketSpec, params: SyntheticParams | No
     return make_market(draw_bank(key, recipe, params), recipe).replace(delisted=None)
 
 
-def draw_bank(key: jax.Array, recipe: MarketSpec, params: SyntheticParams | None = None) -> Panel:
+def draw_bank(key: PRNGKeyArray, recipe: MarketSpec, params: SyntheticParams | None = None) -> Panel:
     """Draw the panel of a bank, its `path_end` a NumPy array; see `draw_market`."""
     return draw_panel(
         key,

@@ -5,12 +5,12 @@ import typing
 import jax
 import jax.numpy as jnp
 from flax import struct
-
-from ploutos_jax.market.panel import Array
+from jaxtyping import Array, Float, PRNGKeyArray
 
 YEAR_DAYS = 252
 
-Three = tuple[float | Array, float | Array, float | Array]
+Number = float | Float[Array, ""]
+Three = tuple[Number, Number, Number]
 
 
 @typing.no_type_check
@@ -48,43 +48,43 @@ class SyntheticParams(struct.PyTreeNode):
         spread_spread: spread over assets of the logarithm of their spread.
     """
 
-    transition: tuple[tuple[float | Array, float | Array], ...] = ((0.0042, 0.0003), (0.0075, 0.0040), (0.0020, 0.0180))
+    transition: tuple[tuple[Number, Number], ...] = ((0.0042, 0.0003), (0.0075, 0.0040), (0.0020, 0.0180))
     drift: Three = (0.0006, 0.0001, -0.0010)
     volatility: Three = (0.0070, 0.0122, 0.0240)
     jump_rate: Three = (1 / YEAR_DAYS, 3 / YEAR_DAYS, 8 / YEAR_DAYS)
-    jump_mean: float | Array = -0.005
-    jump_volatility: float | Array = 0.012
-    market_tail: float | Array = 9.0
-    market_skew: float | Array = -0.10
-    market_asymmetry: float | Array = 0.15
-    market_persistence: float | Array = 0.895
-    sector_volatility: float | Array = 0.006
-    sector_tail: float | Array = 6.0
-    sector_reaction: float | Array = 0.05
-    sector_persistence: float | Array = 0.92
-    asset_volatility: float | Array = 0.012
-    asset_volatility_spread: float | Array = 0.30
-    asset_tail: float | Array = 4.5
-    asset_reaction: float | Array = 0.04
-    asset_asymmetry: float | Array = 0.03
-    asset_persistence: float | Array = 0.92
-    asset_jump_rate: float | Array = 6 / YEAR_DAYS
-    asset_jump_volatility: float | Array = 0.045
-    beta_spread: float | Array = 0.30
-    coupling: float | Array = 0.25
-    overnight_share: float | Array = 0.25
-    fairness: float | Array = 0.0
-    cash_volume: float | Array = 2e8
-    cash_volume_spread: float | Array = 0.9
-    volume_persistence: float | Array = 0.56
-    volume_reaction: float | Array = 0.20
-    volume_noise: float | Array = 0.34
-    spread_reaction: float | Array = 0.35
-    spread_depth: float | Array = 0.30
-    spread_spread: float | Array = 0.30
+    jump_mean: Number = -0.005
+    jump_volatility: Number = 0.012
+    market_tail: Number = 9.0
+    market_skew: Number = -0.10
+    market_asymmetry: Number = 0.15
+    market_persistence: Number = 0.895
+    sector_volatility: Number = 0.006
+    sector_tail: Number = 6.0
+    sector_reaction: Number = 0.05
+    sector_persistence: Number = 0.92
+    asset_volatility: Number = 0.012
+    asset_volatility_spread: Number = 0.30
+    asset_tail: Number = 4.5
+    asset_reaction: Number = 0.04
+    asset_asymmetry: Number = 0.03
+    asset_persistence: Number = 0.92
+    asset_jump_rate: Number = 6 / YEAR_DAYS
+    asset_jump_volatility: Number = 0.045
+    beta_spread: Number = 0.30
+    coupling: Number = 0.25
+    overnight_share: Number = 0.25
+    fairness: Number = 0.0
+    cash_volume: Number = 2e8
+    cash_volume_spread: Number = 0.9
+    volume_persistence: Number = 0.56
+    volume_reaction: Number = 0.20
+    volume_noise: Number = 0.34
+    spread_reaction: Number = 0.35
+    spread_depth: Number = 0.30
+    spread_spread: Number = 0.30
 
 
-def jitter_params(key: jax.Array, params: SyntheticParams, share: float | Array) -> SyntheticParams:
+def jitter_params(key: PRNGKeyArray, params: SyntheticParams, share: Float[Array, ""] | float) -> SyntheticParams:
     """Return the numbers with volatilities, jump rates and durations of regimes each redrawn around their values.
 
     Args:
@@ -102,14 +102,14 @@ def jitter_params(key: jax.Array, params: SyntheticParams, share: float | Array)
     )
 
 
-def transition_matrix(params: SyntheticParams) -> Array:
+def transition_matrix(params: SyntheticParams) -> Float[Array, "3 3"]:
     """Return `[3, 3]` chances from regime (row) to regime (column)."""
     (ab, ac), (ba, bc), (ca, cb) = params.transition
     rows = ((1 - ab - ac, ab, ac), (ba, 1 - ba - bc, bc), (ca, cb, 1 - ca - cb))
     return jnp.stack([jnp.stack([jnp.asarray(x, float) for x in row]) for row in rows])
 
 
-def stationary_share(params: SyntheticParams) -> Array:
+def stationary_share(params: SyntheticParams) -> Float[Array, " 3"]:
     """Return `[3]` share of days in each regime in the long run."""
     matrix = transition_matrix(params)
     for _ in range(16):

@@ -10,6 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.features.build import build_market
@@ -32,7 +33,7 @@ _FIRST_PRICE, _VOLUME_SHARES = 100.0, 1e8
 
 
 def planted_panel(
-    key: jax.Array,
+    key: PRNGKeyArray,
     num_assets: int = 30,
     num_bars: int = NUM_BARS,
     strength: float = 0.3,
@@ -103,7 +104,7 @@ class PlantedDraw:
     volatility: float = 0.01
     tail: float = 5.0
 
-    def __call__(self, key: jax.Array, source: None = None) -> Market:
+    def __call__(self, key: PRNGKeyArray, source: None = None) -> Market:
         numbers = (self.strength, self.volatility, self.tail, self.num_assets, self.num_bars, self.num_noise)
         panel = jax.vmap(lambda key: _make_panel(key, *numbers))(jax.random.split(key, self.num_paths))
         panel = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), panel)
@@ -113,7 +114,7 @@ class PlantedDraw:
             panel.replace(sessions=sessions), (), row // self.num_bars * self.num_bars + self.num_bars - 1
         )
 
-    def stream(self, key: jax.Array) -> MarketDraw:
+    def stream(self, key: PRNGKeyArray) -> MarketDraw:
         """Return the stream of such markets."""
         names = (*(f"signal_{name}" for name in (HINT, *_noise_names(self.num_noise))), *MASKS)
         return MarketDraw(self, None, key, _labels(self.num_assets, self.num_paths * self.num_bars), names)

@@ -13,7 +13,7 @@ is an asset's log return. Student-t shocks are normal ones with a drawn variance
 day begins, so that the way through the day can be a Brownian one, which says nothing of its own end. All random
 numbers are drawn before the scan over days; it carries the regime and the variances only.
 
-Market, sectors and assets are the columns of one array `[D, C]`, in this order, `C = 1 + 11 + A`.
+Market, sectors and assets are the columns of one array `[D, columns]`, in this order, `1 + 11 + A` of them.
 
 Source of the numbers: `SyntheticParams`, calibrated on the S&P 500 of 1999 to 2018; benchmarks/SYNTHETIC.md.
 """
@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ploutos_jax.market.panel import Array
 from ploutos_jax.market.sectors import NUM_SECTORS
 from ploutos_jax.market.synthetic.params import SyntheticParams, stationary_share, transition_matrix
 from ploutos_jax.market.synthetic.skewed_t import draw_variance, location_and_scale, lower_second_moment, stretch
@@ -48,12 +48,12 @@ class Assets(NamedTuple):
         spread: half spread against that of others, mean 1.
     """
 
-    beta: Array
-    volatility: Array
-    sector: Array
-    price: Array
-    volume: Array
-    spread: Array
+    beta: Float[Array, " A"]
+    volatility: Float[Array, " A"]
+    sector: Int[Array, " A"]
+    price: Float[Array, " A"]
+    volume: Float[Array, " A"]
+    spread: Float[Array, " A"]
 
 
 class Days(NamedTuple):
@@ -65,27 +65,27 @@ class Days(NamedTuple):
     Attributes:
         regime: `[D]` int32.
         relative: `[D]` the market's variance over its mean.
-        night, day: `[D, C]` standard normal.
-        scale: `[D, C]` standard deviation of a move, the variance of its shock drawn.
-        usual: `[D, C]` the same over all shocks.
+        night, day: `[D, columns]` standard normal.
+        scale: `[D, columns]` standard deviation of a move, the variance of its shock drawn.
+        usual: `[D, columns]` the same over all shocks.
         shift: `[D]` mean of the market's stretched shock.
         drift, jump: `[D]` log returns of the market.
         own_jump: `[D, A]` log returns.
     """
 
-    regime: Array
-    relative: Array
-    night: Array
-    day: Array
-    scale: Array
-    usual: Array
-    shift: Array
-    drift: Array
-    jump: Array
-    own_jump: Array
+    regime: Int[Array, " D"]
+    relative: Float[Array, " D"]
+    night: Float[Array, "D columns"]
+    day: Float[Array, "D columns"]
+    scale: Float[Array, "D columns"]
+    usual: Float[Array, "D columns"]
+    shift: Float[Array, " D"]
+    drift: Float[Array, " D"]
+    jump: Float[Array, " D"]
+    own_jump: Float[Array, "D A"]
 
 
-def draw_assets(key: jax.Array, params: SyntheticParams, num_assets: int) -> Assets:
+def draw_assets(key: PRNGKeyArray, params: SyntheticParams, num_assets: int) -> Assets:
     """Draw what does not change, for assets dealt out over the sectors in turn."""
     normal_key, price_key = jax.random.split(key)
     normal = jax.random.normal(normal_key, (4, num_assets))
@@ -102,7 +102,7 @@ def draw_assets(key: jax.Array, params: SyntheticParams, num_assets: int) -> Ass
     )
 
 
-def draw_days(key: jax.Array, params: SyntheticParams, assets: Assets, num_days: int) -> Days:
+def draw_days(key: PRNGKeyArray, params: SyntheticParams, assets: Assets, num_days: int) -> Days:
     """Draw the days of one path; pure, to be mapped over paths."""
     variance_key, normal_key, regime_key, when_key, size_key = jax.random.split(key, 5)
     num_assets = assets.beta.shape[0]
@@ -146,26 +146,31 @@ def draw_days(key: jax.Array, params: SyntheticParams, assets: Assets, num_days:
     )
 
 
-def whole_day(params: SyntheticParams, night: Array, day: Array) -> Array:
+def whole_day(params: SyntheticParams, night: Float[Array, " ..."], day: Float[Array, " ..."]) -> Float[Array, " ..."]:
     """Return the standard normal move of night and day together."""
     share = jnp.asarray(params.overnight_share, night.dtype)
     return jnp.sqrt(share) * night + jnp.sqrt(1 - share) * day
 
 
-def market_returns(params: SyntheticParams, days: Days) -> Array:
+def market_returns(params: SyntheticParams, days: Days) -> Float[Array, " D"]:
     """Return `[D]` log returns of the market factor."""
     shock = stretch(whole_day(params, days.night[:, 0], days.day[:, 0]), params.market_skew)
     return days.drift + days.scale[:, 0] * shock - days.shift + days.jump
 
 
-def by_column(market: Array | float, sectors: Array | float, assets: Array | float, num_assets: int) -> Array:
-    """Return `[C]` a number of the market, of all sectors and of all assets, by column."""
+def by_column(
+    market: Float[Array, ""] | float,
+    sectors: Float[Array, ""] | float,
+    assets: Float[Array, ""] | float,
+    num_assets: int,
+) -> Float[Array, " columns"]:
+    """Return `[columns]` a number of the market, of all sectors and of all assets, by column."""
     numbers = (market, sectors, assets)
     sizes = (1, NUM_SECTORS, num_assets)
     return jnp.concatenate([jnp.full(size, number, float) for size, number in zip(sizes, numbers, strict=True)])
 
 
-def mean_of_jumps(params: SyntheticParams, assets: Assets, days: Days) -> Array:
+def mean_of_jumps(params: SyntheticParams, assets: Assets, days: Days) -> Float[Array, "D A"]:
     """Return `[D, A]` what jumps add to the mean of simple returns."""
     rate = _stack(params.jump_rate)[days.regime][:, None]
     grown = jnp.expm1(assets.beta * params.jump_mean + (assets.beta * params.jump_volatility) ** 2 / 2)
@@ -173,7 +178,7 @@ def mean_of_jumps(params: SyntheticParams, assets: Assets, days: Days) -> Array:
 
 
 def _scan_variances(params: SyntheticParams, usual_share: Array, uniform: Array, shocks: Array) -> tuple[Array, Array]:
-    """Return regime `[D]` and variances of mean 1 `[D, C]` of each day, known before it begins."""
+    """Return regime `[D]` and variances of mean 1 `[D, columns]` of each day, known before it begins."""
     num_assets = shocks.shape[1] - FIRST_ASSET
     limits = jnp.cumsum(transition_matrix(params), axis=1)
     lower = lower_second_moment(params.market_tail, params.market_skew)

@@ -13,15 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln, ndtr, ndtri
-
-from ploutos_jax.market.panel import Array
+from jaxtyping import Array, Float, PRNGKeyArray
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 _NODE_SHARE = _WEIGHTS / _WEIGHTS.sum()
 _NUM_PROPOSALS = 3
 
 
-def draw_variance(key: jax.Array, tail: Array | float, shape: tuple[int, ...]) -> Array:
+def draw_variance(
+    key: PRNGKeyArray, tail: Float[Array, " ..."] | float, shape: tuple[int, ...]
+) -> Float[Array, " ..."]:
     """Draw V of mean 1 such that `√V·n` with a standard normal n is Student-t with `tail` degrees of freedom.
 
     Args:
@@ -47,7 +48,9 @@ def draw_variance(key: jax.Array, tail: Array | float, shape: tuple[int, ...]) -
     return (offset - 2 / 3) / (offset * gamma)
 
 
-def location_and_scale(tail: Array | float, skew: Array | float) -> tuple[Array, Array]:
+def location_and_scale(
+    tail: Float[Array, ""] | float, skew: Float[Array, ""] | float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Return a and b, which give Hansen's variable mean 0 and variance 1."""
     tail = jnp.asarray(tail, float)
     log_c = gammaln((tail + 1) / 2) - gammaln(tail / 2) - jnp.log(jnp.pi * (tail - 2)) / 2
@@ -55,7 +58,7 @@ def location_and_scale(tail: Array | float, skew: Array | float) -> tuple[Array,
     return a, jnp.sqrt(1 + 3 * jnp.square(skew) - a**2)
 
 
-def lower_second_moment(tail: Array | float, skew: Array | float) -> Array:
+def lower_second_moment(tail: Float[Array, ""] | float, skew: Float[Array, ""] | float) -> Float[Array, ""]:
     """Return `E[z²; z < 0]` of Hansen's variable, by the midpoint rule over its density."""
     tail = jnp.asarray(tail, float)
     a, b = location_and_scale(tail, skew)
@@ -68,7 +71,9 @@ def lower_second_moment(tail: Array | float, skew: Array | float) -> Array:
     return jnp.mean(z**2 * density / (1 - share) ** 2)
 
 
-def stretched(motion: Array, time: Array | float, skew: Array | float) -> Array:
+def stretched(
+    motion: Float[Array, " *shape"], time: Float[Array, " ..."] | float, skew: Float[Array, ""] | float
+) -> Float[Array, " *shape"]:
     """Return `E[G(B₁) | B_t]`, G the stretched normal variable as a function of a standard normal one.
 
     Args:
@@ -81,7 +86,7 @@ def stretched(motion: Array, time: Array | float, skew: Array | float) -> Array:
     return (stretch(nodes, skew) * jnp.asarray(_NODE_SHARE, motion.dtype)).sum(axis=-1)
 
 
-def stretch(normal: Array, skew: Array | float) -> Array:
+def stretch(normal: Float[Array, " *shape"], skew: Float[Array, ""] | float) -> Float[Array, " *shape"]:
     """Return `G` of a standard normal variable: the same quantile of the stretched one."""
     tail = ndtr(-jnp.abs(normal))
     below, above = (jnp.where((normal < 0) == is_left, tail, 1 - tail) for is_left in (True, False))
@@ -90,7 +95,9 @@ def stretch(normal: Array, skew: Array | float) -> Array:
     return -side * scale * ndtri(jnp.where(side < 0, below, above) / scale)
 
 
-def steepness(motion: Array, time: Array | float, skew: Array | float) -> Array:
+def steepness(
+    motion: Float[Array, " *shape"], time: Float[Array, " ..."] | float, skew: Float[Array, ""] | float
+) -> Float[Array, " *shape"]:
     """Return about how far `stretched` moves for a unit of `motion`: between `1 − λ` left and `1 + λ` right."""
     spread = jnp.maximum(jnp.sqrt(jnp.maximum(1 - jnp.asarray(time, motion.dtype), 0)), 1e-3)
     # G bends where the share of the left side, (1 − λ)/2, lies below: near −λ·√(π/2).

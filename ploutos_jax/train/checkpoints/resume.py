@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from ploutos_jax.agents.checksum import digest_of_bars
+from ploutos_jax.agents.scaling import FeatureScaling
 from ploutos_jax.agents.spec import check_format
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
@@ -104,7 +105,7 @@ def check_features(state: TrainState, restored: TrainState, feature_names: tuple
     Raises:
         ValueError: naming those whose centre or spread on the training rows is another.
     """
-    now, then = state.agent.scaling.features, restored.agent.scaling.features
+    now, then = (cast(FeatureScaling, x.agent.scaling.features) for x in (state, restored))
     spread = np.abs(np.asarray(then.spread))
     moved = np.abs(np.asarray(now.centre) - np.asarray(then.centre)) + np.abs(np.asarray(now.spread) - spread)
     within = (moved <= _TOLERANCE * spread).reshape(-1, len(feature_names))

@@ -125,7 +125,8 @@ def add_to_rows(table: Float[Array, "T ..."], t: Int[Array, " n"], rows: Float[A
         parts.append(part.astype(jnp.bfloat16))
     product = (((0,), (0,)), ((), ()))
     sums = jax.lax.dot_general(belongs, jnp.concatenate(parts, axis=-1), product, preferred_element_type=jnp.float32)
-    total = sum(jnp.split(sums, 3, axis=-1))
+    high, middle, low = jnp.split(sums, 3, axis=-1)
+    total = high + middle + low
     return table + total.reshape(table.shape).astype(table.dtype)
 
 

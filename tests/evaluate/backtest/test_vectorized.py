@@ -11,7 +11,7 @@ from ploutos_jax.evaluate.backtest.baselines import equal_weight
 from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule
 from ploutos_jax.evaluate.backtest.vectorized import backtest_many, play_decisions
 from ploutos_jax.market.features.build import build_market
-from tests.evaluate.backtest.test_run import COSTLY, NUM_ASSETS, NUM_BARS, make_agent, make_panel
+from tests.evaluate.backtest.worlds import COSTLY, NUM_ASSETS, NUM_BARS, make_agent, make_panel
 
 STARTS, LENGTH, SEEDS, LEVELS = (0, 25, 40), 45, (3, 8), (0.0, 1.0, 3.0)
 

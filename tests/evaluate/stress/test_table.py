@@ -15,7 +15,7 @@ from ploutos_jax.evaluate.inference.survival import kaplan_meier, median_time
 from ploutos_jax.evaluate.stress.table import NO_SHOCK, _Test, recovery, stress_table
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.stress.apply import SCENARIOS
-from tests.evaluate.backtest.test_run import NUM_BARS, make_agent, make_panel
+from tests.evaluate.backtest.worlds import NUM_BARS, make_agent, make_panel
 
 RULES = EnvConfig(
     episode_length=50,

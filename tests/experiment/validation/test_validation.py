@@ -30,7 +30,7 @@ from ploutos_jax.experiment.validation.result import (
 )
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.train.config import TrainConfig
-from tests.evaluate.backtest.test_run import COSTLY, account_by_hand, make_agent, make_eventful_panel, make_panel
+from tests.evaluate.backtest.worlds import COSTLY, account_by_hand, make_agent, make_eventful_panel, make_panel
 from tests.scripts.command_line import write_bars
 from tests.train.worlds import SHARED
 

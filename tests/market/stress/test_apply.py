@@ -298,7 +298,7 @@ def test_what_cannot_be_is_refused(panel):
         stress(key, panel, "flash-crash")
     with pytest.raises(ValueError, match=r"Unknown scenario 'boom'"):
         stress_some(key, panel, 0.5, scenarios=("boom",), num_paths=1)
-    for severity in (1.5, -0.1, np.nan, [0.1, 0.2]):
+    for severity in (1.5, -0.1, np.nan, np.array([0.1, 0.2])):
         with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
             stress(key, panel, "gap_down", severity)
     for between in ((0, 5), (5, 5), (5, 400)):

@@ -1,7 +1,6 @@
 """Banks: whole markets drawn inside a compiled program, whose paths know nothing of each other."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from ploutos_jax.agents.network import Network
-from ploutos_jax.agents.scaling import fit_features
+from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments, fit_features
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.market.features.build import build_market
@@ -87,7 +86,8 @@ def test_no_indicator_observation_or_encoding_looks_across_a_path(make, panel, d
         assert not np.array_equal(values[90:180], changed[90:180])
 
     network = Network.create(PolicyConfig(hidden=(8,), width=4), "discrete", 5, 2**20)
-    scaling = SimpleNamespace(features=fit_features(before.features, before.tradable))
+    features, unused = fit_features(before.features, before.tradable), RunningMoments.create(1)
+    scaling = ObservationScaling(features=features, assets=unused, account=unused)
     weights = network.init(jax.random.key(0), before.num_features)
     tables = [network.encode(weights, scaling, each.features, each.tradable) for each in (before, after)]
     for a, b in zip(*map(jax.tree.leaves, tables), strict=True):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Float
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature, Raw
@@ -49,24 +50,24 @@ def in_both_forms(
     )
 
 
-def of_100(values: jax.Array, bars: Bars) -> jax.Array:
+def of_100(values: Float[jax.Array, "T A"], bars: Bars) -> Float[jax.Array, "T A"]:
     """Return percent as a fraction."""
     del bars
     return values / 100
 
 
-def around_50(values: jax.Array, bars: Bars) -> jax.Array:
+def around_50(values: Float[jax.Array, "T A"], bars: Bars) -> Float[jax.Array, "T A"]:
     """Return an oscillator from 0 to 100 as -1 to 1."""
     del bars
     return values / 50 - 1
 
 
-def yearly(values: jax.Array, bars: Bars) -> jax.Array:
+def yearly(values: Float[jax.Array, "T A"], bars: Bars) -> Float[jax.Array, "T A"]:
     """Return a volatility per bar as one per year."""
     del bars
     return values * YEAR
 
 
-def over_close(values: jax.Array, bars: Bars) -> jax.Array:
+def over_close(values: Float[jax.Array, "T A"], bars: Bars) -> Float[jax.Array, "T A"]:
     """Return a difference of prices as a share of the close."""
     return values / bars.close
