@@ -4,9 +4,11 @@ The docstring of every settings class states them, as its help does.
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 import reprlib
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 60
 _repr.maxlong = 40
 _repr.maxlevel = 2
+_MOST_BITS = 200
 _LONGEST = 200
 """Signs of a value that a message shows."""
 
@@ -28,6 +31,7 @@ class Bound:
         low, high: the ends.
         above, below: whether the low, or the high end itself is out.
         whole: whether it has to be a whole number.
+        several: whether the setting is a list of such numbers.
     """
 
     low: float
@@ -35,13 +39,23 @@ class Bound:
     above: bool = False
     below: bool = False
     whole: bool = False
+    several: bool = False
 
     def __str__(self) -> str:
         return f"{'(' if self.above else '['}{_written(self.low)}, {_written(self.high)}{')' if self.below else ']'}"
 
+    def is_of_kind(self, value: Any) -> bool:
+        """Return whether a value is a number, and an integer where it has to be whole."""
+        return _is_number(value) and (not self.whole or isinstance(value, numbers.Integral))
+
+    @property
+    def kind(self) -> str:
+        """What a value has to be, in words."""
+        return "a whole number" if self.whole else "a number"
+
     def holds(self, value: Any) -> bool:
         """Return whether a value is a number within."""
-        if not _is_number(value) or (self.whole and value % 1):
+        if not self.is_of_kind(value):
             return False
         is_low = value > self.low if self.above else value >= self.low
         return is_low and (value < self.high if self.below else value <= self.high)
@@ -69,8 +83,9 @@ def check_kinds(settings: Any, bounds: Mapping[str, Bound], others: tuple[Any, .
         ValueError: naming the first that is none.
     """
     for name, value, one in _numbers(settings, bounds, others):
-        if not _is_number(one):
-            raise ValueError(f"{name}={shown(value)} must be a number in {bounds[name]}.")
+        # Of hundreds of digits none is within bounds, but many sums and messages fail of them.
+        if not bounds[name].is_of_kind(one) or (isinstance(one, int) and one.bit_length() > _MOST_BITS):
+            raise ValueError(f"{name}={shown(value)} must be {bounds[name].kind} in {bounds[name]}.")
 
 
 def check_bounds(settings: Any, bounds: Mapping[str, Bound], others: tuple[Any, ...] = (None,)) -> None:
@@ -83,17 +98,26 @@ def check_bounds(settings: Any, bounds: Mapping[str, Bound], others: tuple[Any, 
         if isinstance(one, float) and not math.isfinite(one):
             raise ValueError(f"{name}={value} is not a finite number; give one, or leave the setting out.")
         if not bounds[name].holds(one):
-            kind = "a whole number" if bounds[name].whole else "a number"
-            raise ValueError(f"{name}={shown(value)} must be {kind} in {bounds[name]}.")
+            raise ValueError(f"{name}={shown(value)} must be {bounds[name].kind} in {bounds[name]}.")
 
 
 def _numbers(settings: Any, bounds: Mapping[str, Bound], others: tuple[Any, ...]) -> Iterator[tuple[str, Any, Any]]:
     """Give name and value of each setting, and each number in it where it holds several."""
     for name in bounds:
         value = getattr(settings, name)
-        for one in value if isinstance(value, tuple | list) else (value,):
-            if not (one is None or isinstance(one, str)) or one not in others:
+        for one in value if bounds[name].several and isinstance(value, tuple | list) else (value,):
+            is_other = (one is None or isinstance(one, str)) and one in others
+            if not (is_other and one in _words(type(settings), name)):
                 yield name, value, one
+
+
+@functools.cache
+def _words(kind: type, name: str) -> tuple[Any, ...]:
+    """Return what a setting may be that is no number, by its annotation: None, and words."""
+    words: list[Any] = []
+    for one in typing.get_args(typing.get_type_hints(kind)[name]):
+        words += [None] if one is type(None) else typing.get_args(one)
+    return tuple(words)
 
 
 def _is_number(value: Any) -> bool:
@@ -102,7 +126,7 @@ def _is_number(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """Return a value as messages show it: on one line, and short whatever it is."""
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > _MOST_BITS:
         return f"a number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
     text = " ".join(str(value).split()) if isinstance(value, BaseException) else _repr.repr(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

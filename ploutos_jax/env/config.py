@@ -169,7 +169,7 @@ class EnvConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 words = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use {words}.")
+                raise ValueError(f"{name}={shown(getattr(self, name))} is unknown; use {words}.")
         check_kinds(self, ENV_BOUNDS, (None, AUTO))
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):

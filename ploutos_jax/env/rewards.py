@@ -144,6 +144,8 @@ def resolve_reward(reward: "str | RewardFunction | tuple[tuple[str | RewardFunct
         return tuple(_parse_term(term, reward) for term in reward.split(","))
     if not reward:
         raise ValueError("reward=() names no reward.")
+    if not isinstance(reward, tuple | list) or not all(isinstance(x, tuple | list) and len(x) == 2 for x in reward):
+        raise ValueError(f"reward={shown(reward)} must be a name, a function, or pairs of one of these and a weight.")
     return tuple(
         (term if callable(term) else _find(str(term), reward), _read_weight(weight, reward)) for term, weight in reward
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from flax import struct
 
-from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, whole
+from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, shown, whole
 from ploutos_jax.policy.actor_critic import PolicyConfig
 
 MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
@@ -42,7 +42,7 @@ TRAIN_BOUNDS: dict[str, Bound] = {
 }
 """Numbers of `TrainConfig`."""
 POLICY_BOUNDS: dict[str, Bound] = {
-    "hidden": whole(1, 100_000),
+    "hidden": dataclasses.replace(whole(1, 100_000), several=True),
     "width": whole(1, 100_000),
     "dropout": share(below=True),
 }
@@ -142,14 +142,14 @@ class TrainConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
         if self.ratio not in ("joint", "per_asset"):
-            raise ValueError(f"ratio={self.ratio!r} is unknown; use 'joint' or 'per_asset'.")
+            raise ValueError(f"ratio={shown(self.ratio)} is unknown; use 'joint' or 'per_asset'.")
         if self.learning_rate_schedule not in ("linear", "cosine", "constant"):
             raise ValueError(
-                f"learning_rate_schedule={self.learning_rate_schedule!r} is unknown; use 'linear', 'cosine' or"
+                f"learning_rate_schedule={shown(self.learning_rate_schedule)} is unknown; use 'linear', 'cosine' or"
                 " 'constant'."
             )
         if self.entropy_schedule not in ("linear", "constant"):
-            raise ValueError(f"entropy_schedule={self.entropy_schedule!r} is unknown; use 'linear' or 'constant'.")
+            raise ValueError(f"entropy_schedule={shown(self.entropy_schedule)} is unknown; use 'linear' or 'constant'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         check_bounds(self, TRAIN_BOUNDS)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ploutos_jax.env.bounds import shown
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.labels import read_date
 
@@ -184,13 +185,13 @@ def resolve_schedule(fees: str | FeeSchedule) -> FeeSchedule:
     """
     if isinstance(fees, FeeSchedule):
         return fees
-    name, _, day = fees.partition("@")
+    name, _, day = str(fees).partition("@")
     if fees == "auto":  # rates and kinds as of US equities; whom they are charged is for the instrument to say
         return ALPACA
     if name not in PRESETS:
         raise ValueError(
-            f"fees={fees!r} is unknown; use auto, {', '.join(PRESETS)}, one with a day such as 'alpaca@2024-05-22', or"
-            " a FeeSchedule."
+            f"fees={shown(fees)} is unknown; use auto, {', '.join(PRESETS)}, one with a day such as"
+            " 'alpaca@2024-05-22', or a FeeSchedule."
         )
     if not _:
         return PRESETS[name]
@@ -199,7 +200,7 @@ def resolve_schedule(fees: str | FeeSchedule) -> FeeSchedule:
             raise ValueError
         return PRESETS[name].frozen(day)
     except ValueError:
-        raise ValueError(f"fees={fees!r}: {day!r} is not a date; write it as YYYY-MM-DD.") from None
+        raise ValueError(f"fees={shown(fees)}: {shown(day)} is not a date; write it as YYYY-MM-DD.") from None
 
 
 def round_up(cash: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
