@@ -109,7 +109,8 @@ def compile_once(function: Any, static: tuple[Any, ...], *arguments: Any) -> Any
         arguments: whose types and places the program is for.
     """
     leaves, tree = jax.tree.flatten(arguments)
-    key = (function, static, tree, tuple((jax.typeof(x), x.sharding) for x in leaves))
+    config = jax.config.jax_default_matmul_precision, jax.config.jax_debug_nans  # what else makes another program
+    key = (function, static, tree, tuple((jax.typeof(x), x.sharding) for x in leaves), config)
     if key not in _PROGRAMS:
         _PROGRAMS[key] = function.lower(*static, *arguments).compile()
     _PROGRAMS.move_to_end(key)

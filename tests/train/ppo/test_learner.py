@@ -345,3 +345,12 @@ def test_a_second_training_in_a_process_compiles_nothing():
     second = train(changed, market, env)
     assert dict(updates._PROGRAMS) == programs
     assert largest_difference(first.params.network, second.params.network) > 0
+
+
+def test_another_precision_of_products_is_another_program():
+    function = jax.jit(lambda size, x: (x @ x).sum() * size, static_argnums=0)
+    x = jnp.ones((4, 4))
+    once = updates.compile_once(function, (2,), x)
+    assert updates.compile_once(function, (2,), x + 1) is once
+    with jax.default_matmul_precision("float32"):
+        assert updates.compile_once(function, (2,), x) is not once
