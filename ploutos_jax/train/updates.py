@@ -96,6 +96,8 @@ _Key = tuple[Any, ...]
 _PROGRAMS: OrderedDict[_Key, Any] = OrderedDict()
 _MOST_PROGRAMS = 4
 """Programs kept for runs to come in the same process; each takes tens of megabytes."""
+_OTHER_PROGRAM = ("jax_default_matmul_precision", "jax_debug_nans")
+"""Settings of JAX that make another program of the same arrays."""
 
 
 def compile_once(function: Any, static: tuple[Any, ...], *arguments: Any) -> Any:
@@ -109,7 +111,7 @@ def compile_once(function: Any, static: tuple[Any, ...], *arguments: Any) -> Any
         arguments: whose types and places the program is for.
     """
     leaves, tree = jax.tree.flatten(arguments)
-    config = jax.config.jax_default_matmul_precision, jax.config.jax_debug_nans  # what else makes another program
+    config = tuple(getattr(jax.config, name) for name in _OTHER_PROGRAM)
     key = (function, static, tree, tuple((jax.typeof(x), x.sharding) for x in leaves), config)
     if key not in _PROGRAMS:
         _PROGRAMS[key] = function.lower(*static, *arguments).compile()
