@@ -154,6 +154,7 @@ ENV_BOUNDS: dict[str, Bound] = {
     "lot_size": Bound(0, 1e9, above=True),
     "max_participation": share(above=True),
     "min_holding_bars": whole(1, 10_000_000),
+    "decide_every": whole(1, 1_000_000),
     "max_trades_per_day": whole(1, 1_000_000),
     "spread_bps": Bound(0, 20_000, below=True),
     "tick_size": Bound(0, 1e6),

@@ -24,7 +24,11 @@ class EnvConfig:
     A rule that is None (or "none") is off and not in the compiled program. Fractions unless named otherwise.
 
     Attributes:
-        action: `discrete` is hold, buy or sell per asset; `weights` is a target share of equity per asset.
+        action: `discrete` is hold, buy or sell per asset; `weights` is a target share of equity per asset; `bands` is a
+            lower and an upper share per asset, and a position outside is traded to the nearer of them; `levels` is
+            keep, or 0, a quarter, a half or all of the largest position per asset.
+        decide_every: bars between two decisions of the agent; in the bars between nothing is ordered, and exits work
+            on. Episodes of training begin anywhere between two. In [1, 1e6].
         reward: a name, such as `log_return`, or several with weights, such as "log_return, -0.1*turnover"; in
             Python also your own function of the account before and after a bar, or a tuple of (name or function,
             weight).
@@ -35,7 +39,8 @@ class EnvConfig:
             other engines: it trades at the price it has seen).
         buy_pct: share of equity that one buy order spends. In (0, 1].
         max_position_pct: largest share of equity in one asset that a buy may reach; without it a quarter, of fewer than
-            twelve assets three times an equal part, at most all. In (0, 1].
+            twelve assets three times an equal part, at most all; with `bands` and `levels` three times an equal part of
+            any number. In (0, 1].
         max_sector_pct: largest share of equity in one sector that buys may reach. In (0, 1].
         sizing: how large a discrete buy is: `fixed` share `buy_pct`; `volatility` is `buy_pct` of an asset with the
             target volatility, less of a wilder one; `atr` loses `risk_pct` of equity in a move of `risk_atr` ATR.
@@ -102,7 +107,8 @@ class EnvConfig:
         reward_scaling: factor on the `five_term` reward. In [-1e6, 1e6].
     """
 
-    action: Literal["discrete", "weights"] = "discrete"
+    action: Literal["discrete", "weights", "bands", "levels"] = "discrete"
+    decide_every: int | None = None
     reward: RewardSetting = "log_return"
     episode_length: int = 252
     initial_cash: float = 100_000.0
@@ -193,6 +199,11 @@ class EnvConfig:
         return dataclasses.replace(self, action="weights", max_position_pct=1.0, **off)
 
     @property
+    def is_choice(self) -> bool:
+        """Whether an action is one of a few, numbered from 0, which leaves a position alone; else it is numbers."""
+        return self.action in ("discrete", "levels")
+
+    @property
     def schedule(self) -> FeeSchedule:
         """The fee schedule, with the rounding chosen."""
         schedule = resolve_schedule(self.fees)
@@ -240,6 +251,7 @@ class EnvConfig:
 
 
 _STRATEGY_RULES = (
+    "decide_every",
     "stop_loss",
     "take_profit",
     "trailing_stop",
@@ -257,7 +269,7 @@ _STRATEGY_RULES = (
 )
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "action": ("discrete", "weights"),
+    "action": ("discrete", "weights", "bands", "levels"),
     "fill": ("next_open", "next_close", "same_close"),
     "sizing": ("fixed", "volatility", "atr"),
     "instrument": (AUTO, *INSTRUMENTS),
@@ -293,7 +305,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         "be above 0",
     ),
     (
-        ("min_holding_bars", "max_holding_bars", "max_trades_per_day"),
+        ("min_holding_bars", "max_holding_bars", "max_trades_per_day", "decide_every"),
         lambda x: x >= 1 and x == int(x),
         "be a whole number of at least 1, or None",
     ),

@@ -29,8 +29,14 @@ def usual_cap(num_assets: int) -> float:
 
 
 def cap_of(config: EnvConfig, num_assets: int) -> float:
-    """Return the largest share of equity in one asset that a buy may reach."""
-    return usual_cap(num_assets) if config.max_position_pct is None else config.max_position_pct
+    """Return the largest share of equity in one asset that a buy may reach.
+
+    Bands and levels divide the account up, so that three equal parts in one asset are much: a quarter each would let
+    four assets be all of it.
+    """
+    if config.max_position_pct is not None:
+        return config.max_position_pct
+    return min(1.0, FULL_PARTS / num_assets) if config.action in ("bands", "levels") else usual_cap(num_assets)
 
 
 def describe_limits(config: EnvConfig, market: Market) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -218,6 +219,29 @@ def update_reward_state(
         is_last=is_ruined | (after.t >= after.end),
     )
     return after.replace(stats=stats)
+
+
+def reward_slope(
+    terms: Terms,
+    params: EnvParams,
+    before: EnvState,
+    after: EnvState,
+    turnover: Float[Array, ""],
+    num_trades: Int[Array, ""],
+) -> Float[Array, ""]:
+    """Return `equity before * ∂reward/∂(equity after)`: by how much a reward rises with the bar's return.
+
+    It is what the profit of one asset, as a share of equity, is worth to the reward. `after` is the account before
+    `update_reward_state` or after it: its memory of the bar is made anew, with the peak of equity, for the derivative.
+    """
+    peak = before.peak_equity
+
+    def reward(equity: Array) -> Array:
+        state = after.replace(equity=equity, peak_equity=jnp.maximum(peak, equity))
+        state = update_reward_state(terms, params, before, state, turnover, num_trades)
+        return total_reward(terms, params, before, state)
+
+    return before.equity * jax.jvp(reward, (after.equity,), (jnp.ones_like(after.equity),))[1]
 
 
 def _needs_memory(terms: Terms) -> bool:

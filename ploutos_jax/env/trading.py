@@ -42,16 +42,21 @@ class TradingEnv:
     nothing.
 
     Actions: `discrete` takes `[A]` integers (0 hold, 1 buy, 2 sell); `weights` takes `[A]` target shares of equity,
-    or `[A + 1]` with cash last, NaN meaning "leave this position alone".
+    or `[A + 1]` with cash last, NaN meaning "leave this position alone"; `bands` takes `[A, 2]` lower and upper shares
+    of equity, between which a position is left alone; `levels` takes `[A]` integers, 0 to keep a position, then 0, a
+    quarter, a half and all of the largest one.
 
     Attributes:
         config: rules and costs.
         itemised: static; True adds to `info` what a step's costs consist of: `Costs` in each of its `fills`, and
             `order_moment`, the account as the agent's orders found it. False, for training, computes none of it.
+        with_slope: static; True adds to `info` the `reward_slope`, what a return of the bar adds to the reward (see
+            `rewards.reward_slope`), by differentiating the reward.
     """
 
     config: EnvConfig = EnvConfig()
     itemised: bool = False
+    with_slope: bool = False
 
     def default_params(self, market: Market) -> EnvParams:
         """Return the numbers of `config` as leaves, together with the market.
@@ -65,19 +70,27 @@ class TradingEnv:
     def reset(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start an episode of `episode_length` bars at a random bar, with an empty account."""
         start = params.starts[_draw_below(key, params.starts.shape[0])]
-        return self.reset_at(start, start + self.config.episode_length, params)
+        return self._begin(key, start, start + self.config.episode_length, params)
 
     def reset_staggered(self, key: PRNGKeyArray, params: EnvParams) -> tuple[Observation, EnvState]:
         """Start in the middle of an episode, so that environments begun together do not all end together."""
         start_key, age_key = jax.random.split(key)
         start = params.starts[_draw_below(start_key, params.starts.shape[0])]
         age = _draw_below(age_key, self.config.episode_length)
-        return self.reset_at(start + age, start + self.config.episode_length, params)
+        return self._begin(key, start + age, start + self.config.episode_length, params)
+
+    def _begin(self, key: Array, start: Array, end: Array, params: EnvParams) -> tuple[Observation, EnvState]:
+        """Start an episode of training; where decisions lie apart the first one comes within that distance."""
+        observation, state = self.reset_at(start, end, params)
+        if self.config.decide_every is None:
+            return observation, state
+        state = state.replace(phase=start + _draw_below(jax.random.fold_in(key, 2), self.config.decide_every))
+        return self.observe(state, params), state
 
     def reset_at(
         self, start: Int[Array, ""] | int, end: Int[Array, ""] | int, params: EnvParams
     ) -> tuple[Observation, EnvState]:
-        """Start an episode that observes bars `start` to `end`, with an empty account."""
+        """Start an episode that observes bars `start` to `end`, with an empty account and a decision at `start`."""
         state = account.new_state(self.config, params, jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32))
         state = rewards.init_reward_state(self.config.reward_terms, params, state)
         return self.observe(state, params), state
@@ -157,7 +170,11 @@ class TradingEnv:
             ValueError: while the step is traced; the message names both shapes.
         """
         num_assets = params.market.close.shape[1]
-        allowed = [(num_assets,)] if self.config.action == "discrete" else [(num_assets,), (num_assets + 1,)]
+        allowed = [(num_assets,)]
+        if self.config.action == "weights":
+            allowed.append((num_assets + 1,))
+        if self.config.action == "bands":
+            allowed = [(num_assets, 2)]
         if action.shape not in allowed:
             one_of = " or ".join(map(str, allowed))
             raise ValueError(
@@ -200,6 +217,10 @@ class TradingEnv:
             "fills": fills,
             "episode_return": after.episode_return,
         }
+        if self.with_slope:
+            info["reward_slope"] = rewards.reward_slope(
+                config.reward_terms, params, before, after, turnover, book.num_trades
+            )
         if worked.moment is not None:
             info["order_moment"] = worked.moment
         return after, reward, info

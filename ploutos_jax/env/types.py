@@ -10,11 +10,17 @@ from jaxtyping import Array, Bool, Float, Float16, Int, Int8, Num, UInt8
 
 from ploutos_jax.market.panel import Market
 
-Action = Num[Array | np.ndarray, " actions"]
-"""`[A]` integers or weights, or `[A + 1]` weights with cash last; see `TradingEnv`."""
+Action = Num[Array | np.ndarray, " actions *edges"]
+"""`[A]` integers or weights, `[A + 1]` weights with cash last, or `[A, 2]` bands; see `TradingEnv`."""
 
 HOLD, BUY, SELL = 0, 1, 2
 """Discrete actions of one asset."""
+
+LEVELS = (0.0, 0.25, 0.5, 1.0)
+"""Shares of the largest position that `levels` 1, 2, ... stand for; 0 is `HOLD`."""
+
+MAY_BUY, MAY_SELL = 1, 2
+"""Bits of `Observation.valid`."""
 
 NOT_HELD = -1
 """`EnvState.entry_bar` of an asset without a position."""
@@ -155,7 +161,9 @@ class EnvState(struct.PyTreeNode):
         episode_return: sum of the episode's rewards so far.
         highest_price: `[A]` highest price since the position's first fill; 0 where flat.
         entry_atr: `[A]` ATR (fraction of price) known when the position was opened; 0 where flat.
-        waiting: `[A]` actions that wait for their asset's next bar; hold, or NaN for weights, where none does.
+        waiting: `[A]` actions (`[A, 2]` of bands) that wait for their asset's next bar; hold, or NaN of numbers, where
+            none does.
+        phase: int32 a bar at which the agent decides; others lie `decide_every` bars apart.
         working_shares: `[A]` signed shares of orders still to be filled.
         unsettled_cash: `[settlement_days]` proceeds of sales that cannot buy yet, those of this session last.
         fee_day_cash: `[J]` what each kind of fee has charged in this session, not rounded.
@@ -182,7 +190,8 @@ class EnvState(struct.PyTreeNode):
     episode_return: Float[Array, ""]
     highest_price: Float[Array, " A"] | None = None
     entry_atr: Float[Array, " A"] | None = None
-    waiting: Num[Array, " A"] | None = None
+    waiting: Num[Array, " A *edges"] | None = None
+    phase: Int[Array, ""] | None = None
     working_shares: Float[Array, " A"] | None = None
     unsettled_cash: Float[Array, " settlement_days"] | None = None
     fee_day_cash: Float[Array, " J"] | None = None
@@ -205,12 +214,15 @@ class Observation(struct.PyTreeNode):
         positions: `[A, 2]` float16, the first of `observation.ASSET_FIELDS`.
         levels: `[A, 3]` uint8, the others, in 1/255.
         account: `[G]` float16, see `observation.ACCOUNT_FIELDS`.
+        valid: `[A]` uint8, which actions there are beside holding: the bits `MAY_BUY` and `MAY_SELL`; None where no
+            rule takes any away. Numbers (weights, bands) and levels count where either bit is set.
     """
 
     t: Int[Array, ""]
     positions: Float16[Array, "A 2"]
     levels: UInt8[Array, "A 3"]
     account: Float16[Array, " G"]
+    valid: UInt8[Array, " A"] | None = None
 
     @property
     def assets(self) -> Float[Array, "*batch A H"]:

@@ -10,7 +10,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvParams, EnvState, Info
+from ploutos_jax.env.types import LEVELS, EnvParams, EnvState, Info
 
 
 def observation_size(env: TradingEnv, params: EnvParams) -> int:
@@ -154,18 +154,20 @@ class GymnaxEnv:
         num_assets = self._resolve(params).market.num_assets
         if self.env.config.action == "weights":
             return _gymnax_spaces().Box(0.0, 1.0, (num_assets + 1,), jnp.float32)
+        if self.env.config.action == "bands":
+            return _gymnax_spaces().Box(0.0, 1.0, (num_assets, 2), jnp.float32)
         if num_assets > 1:
             raise ValueError(
                 f"gymnax has no space of {num_assets} discrete actions; use EnvConfig(action='weights') or one asset."
             )
-        return _gymnax_spaces().Discrete(3)
+        return _gymnax_spaces().Discrete(3 if self.env.config.action == "discrete" else len(LEVELS) + 1)
 
     def _resolve(self, params: GymnaxParams | None) -> EnvParams:
         return (self.default_params if params is None else params).trading
 
     def _shaped(self, action: Array | np.ndarray | int, params: EnvParams) -> Array:
         action = jnp.asarray(action)
-        return action.reshape(params.market.num_assets) if self.env.config.action == "discrete" else action
+        return action.reshape(params.market.num_assets) if self.env.config.is_choice else action
 
 
 def _ends(terminated: Array, truncated: Array) -> Info:

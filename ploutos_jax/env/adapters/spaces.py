@@ -7,7 +7,7 @@ from jaxtyping import Num
 
 from ploutos_jax.env.adapters.gymnax import observation_size
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.env.types import EnvParams, Info
+from ploutos_jax.env.types import LEVELS, EnvParams, Info
 
 try:
     from gymnasium import spaces
@@ -34,6 +34,10 @@ def spaces_of(env: TradingEnv, params: EnvParams) -> tuple[Any, Any]:
     num_assets = params.market.num_assets
     if env.config.action == "weights":
         return observations, spaces.Box(0.0, 1.0, (num_assets + 1,), np.float32)
+    if env.config.action == "bands":
+        return observations, spaces.Box(0.0, 1.0, (num_assets, 2), np.float32)
+    if env.config.action == "levels":
+        return observations, spaces.MultiDiscrete([len(LEVELS) + 1] * num_assets)
     return observations, spaces.Discrete(3) if num_assets == 1 else spaces.MultiDiscrete([3] * num_assets)
 
 

@@ -106,9 +106,11 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - part)) + (b - part)
 
 
-def orders_none(config: EnvConfig, num_assets: int, dtype: Any) -> Num[Array, " A"]:
-    """Return `[A]` actions that order nothing: hold, or NaN where actions are weights."""
-    return jnp.zeros(num_assets, jnp.int8) if config.action == "discrete" else jnp.full(num_assets, jnp.nan, dtype)
+def orders_none(config: EnvConfig, num_assets: int, dtype: Any) -> Num[Array, " A *edges"]:
+    """Return `[A]` actions, `[A, 2]` of bands, that order nothing: hold, or NaN where actions are numbers."""
+    if config.is_choice:
+        return jnp.zeros(num_assets, jnp.int8)
+    return jnp.full((num_assets, 2) if config.action == "bands" else num_assets, jnp.nan, dtype)
 
 
 def new_state(config: EnvConfig, params: EnvParams, start: Int[Array, ""], end: Int[Array, ""]) -> EnvState:
@@ -134,6 +136,7 @@ def new_state(config: EnvConfig, params: EnvParams, start: Int[Array, ""], end: 
         highest_price=zeros if follows_price else None,
         entry_atr=zeros if config.has_atr_exits else None,
         waiting=None if params.has_gaps is None else orders_none(config, num_assets, dtype),
+        phase=None if config.decide_every is None else start,
         working_shares=zeros if config.remainder == "carry" else None,
         unsettled_cash=jnp.zeros(config.settlement_days, dtype) if config.settlement_days else None,
         fee_day_cash=jnp.zeros(len(config.schedule.kinds), dtype) if config.schedule.rounding == "day" else None,

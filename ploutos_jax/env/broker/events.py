@@ -54,6 +54,7 @@ def work_bar(
         itemised: static, see the file.
     """
     desk, fill_at, action = _Desk(config, params, itemised), config.fill, jnp.asarray(action)
+    action = orders.at_decisions(config, state, action)
     if state.waiting is not None:
         action = orders.with_waiting(config, state.waiting, params.market.tradable[state.t], action)
     bar = read_bar(config, params, state.t + 1, state.t, noise)

@@ -13,7 +13,7 @@ from ploutos_jax.env.broker.account import Book, count
 from ploutos_jax.env.broker.bar import Bar
 from ploutos_jax.env.broker.ranking import largest_first
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import BUY, HOLD, SELL, Action, EnvParams, EnvState
+from ploutos_jax.env.types import BUY, HOLD, LEVELS, SELL, Action, EnvParams, EnvState
 
 
 @typing.no_type_check
@@ -74,7 +74,7 @@ def decide(
     state, forced = book.state, exiting_shares > 0
     if bar.delisted is not None:  # a payout is no trade
         forced = forced & ~bar.delisted
-    size = size_discrete if config.action == "discrete" else size_weights
+    size = _SIZES[config.action]
     shares = state.shares - exiting_shares
     orders = size(config, params, action, shares, state, bar, price)
     if state.working_shares is not None:
@@ -102,32 +102,53 @@ def decide(
 
 
 def with_waiting(
-    config: EnvConfig, waiting: Num[Array, " A"], observed: Bool[Array, " A"], action: Num[Array, " actions"]
-) -> Num[Array, " actions"]:
+    config: EnvConfig,
+    waiting: Num[Array, " A *edges"],
+    observed: Bool[Array, " A"],
+    action: Num[Array, " actions *edges"],
+) -> Num[Array, " actions *edges"]:
     """Return the actions that go to the market: those of now, and where there is none those that wait.
 
     An asset without a bar at the close observed is held: nothing new is ordered of it, and what waits goes on waiting.
 
     Args:
         config: rules.
-        waiting: `[A]` actions whose asset has had no bar since; see `EnvState`.
+        waiting: `[A]` (`[A, 2]` of bands) actions whose asset has had no bar since; see `EnvState`.
         observed: `[A]` bool, assets that traded in the bar observed.
         action: see `TradingEnv`.
     """
     num_assets = waiting.shape[0]
     own = jnp.asarray(action)[:num_assets]
-    is_order = (own != HOLD) if config.action == "discrete" else ~jnp.isnan(own)
-    own = jnp.where(is_order & observed, own, waiting.astype(own.dtype))
+    is_order = (own != HOLD) if config.is_choice else ~jnp.isnan(own)
+    own = jnp.where(is_order & _of_shape(observed, own), own, waiting.astype(own.dtype))
     return jnp.concatenate([own, jnp.asarray(action)[num_assets:]])
 
 
 def still_waiting(
-    config: EnvConfig, waiting: Num[Array, " A"], action: Num[Array, " actions"], found_bar: Bool[Array, " A"]
-) -> Num[Array, " A"]:
+    config: EnvConfig,
+    waiting: Num[Array, " A *edges"],
+    action: Num[Array, " actions *edges"],
+    found_bar: Bool[Array, " A"],
+) -> Num[Array, " A *edges"]:
     """Return `[A]` the actions that wait on: those whose asset has found no bar yet (`found_bar [A]` False)."""
     own = action[: waiting.shape[0]].astype(waiting.dtype)
-    none = HOLD if config.action == "discrete" else jnp.nan
-    return jnp.where(found_bar, jnp.asarray(none, waiting.dtype), own)
+    none = HOLD if config.is_choice else jnp.nan
+    return jnp.where(_of_shape(found_bar, own), jnp.asarray(none, waiting.dtype), own)
+
+
+def at_decisions(config: EnvConfig, state: EnvState, action: Num[Array, " actions *edges"]) -> Num[Array, "..."]:
+    """Return the actions that are decided: those given where `decides`, none in the bars between."""
+    if config.decide_every is None:
+        return action
+    none = jnp.zeros((), action.dtype) if config.is_choice else jnp.asarray(jnp.nan, action.dtype)
+    return jnp.where(decides(config, state), action, none)
+
+
+def decides(config: EnvConfig, state: EnvState) -> Bool[Array, ""]:
+    """Return whether the agent decides at close t."""
+    if state.phase is None or config.decide_every is None:
+        return jnp.ones((), bool)
+    return (state.t - state.phase) % config.decide_every == 0
 
 
 def size_discrete(
@@ -182,19 +203,90 @@ def size_weights(
     weight = weight / jnp.maximum(weight.sum(), 1)
     weight, keep = weight[: shares.shape[0]], keep[: shares.shape[0]]
     weight = jnp.minimum(weight * _drawdown_scale(config, params, state), params.max_position_pct)
+    change_cash = jnp.where(keep, 0, weight * state.equity - shares * price)
+    return _trades_to(config, params, change_cash, ~keep & (weight == 0), keep, shares, state, price)
+
+
+def size_levels(
+    config: EnvConfig,
+    params: EnvParams,
+    action: Integer[Array | np.ndarray, " A"],
+    shares: Float[Array, " A"],
+    state: EnvState,
+    bar: Bar,
+    price: Float[Array, " A"],
+) -> Orders:
+    """Turn `[A]` integers into orders: 0 keeps a position, 1, 2, ... are `LEVELS` of `max_position_pct` of equity.
+
+    What the target weights then do is told in `size_weights`.
+    """
+    level = jnp.asarray(LEVELS, price.dtype)[jnp.maximum(action - 1, 0)] * params.max_position_pct
+    return size_weights(config, params, jnp.where(action == HOLD, jnp.nan, level), shares, state, bar, price)
+
+
+def size_bands(
+    config: EnvConfig,
+    params: EnvParams,
+    action: Float[Array, "A 2"],
+    shares: Float[Array, " A"],
+    state: EnvState,
+    bar: Bar,
+    price: Float[Array, " A"],
+) -> Orders:
+    """Turn bands into the trades to their nearer edge.
+
+    Args:
+        config, params: rules and numbers.
+        action: `[A, 2]` lower and upper share of equity. Negative edges count as 0, an upper one below the lower as the
+            lower. Where the lower edges add up to more than 1, both are scaled down until they add up to 1; then each
+            is limited to `max_position_pct`. NaN in either keeps a position as it is. A position within its band is
+            not traded; one outside to the edge, if the trade is worth `min_order_cash` and `no_trade_band`, or closes
+            the position.
+        shares: `[A]` shares that may be traded.
+        state: its equity, of close t, is what weights refer to.
+        bar: the bar in which the orders fill.
+        price: `[A]` market price.
+
+    Source: with costs in proportion to the value traded the best policy trades to the edge of a region in which it
+    does nothing (Davis and Norman, "Portfolio Selection with Transaction Costs", 1990).
+    """
+    del bar
+    keep = jnp.isnan(action).any(axis=-1)
+    lower, upper = (jnp.where(keep, 0, jnp.maximum(action[:, edge], 0)) for edge in (0, 1))
+    upper = jnp.maximum(lower, upper)
+    scale = _drawdown_scale(config, params, state) / jnp.maximum(lower.sum(), 1)
+    lower, upper = (jnp.minimum(edge * scale, params.max_position_pct) for edge in (lower, upper))
+    held = shares * price
+    change_cash = jnp.clip(held, lower * state.equity, upper * state.equity) - held
+    return _trades_to(config, params, jnp.where(keep, 0, change_cash), ~keep & (upper == 0), keep, shares, state, price)
+
+
+def _trades_to(
+    config: EnvConfig,
+    params: EnvParams,
+    change_cash: Array,
+    to_nothing: Array,
+    keep: Array,
+    shares: Array,
+    state: EnvState,
+    price: Array,
+) -> Orders:
+    """Return the orders that change positions by `[A]` dollars, and sell all that is left where `to_nothing`."""
     least = params.min_order_cash
     if config.no_trade_band is not None:
         least = jnp.maximum(least, params.no_trade_band * state.equity)
-    change_cash = jnp.where(keep, 0, weight * state.equity - shares * price)
     change_cash = jnp.where(jnp.abs(change_cash) >= least, change_cash, 0)
     partial_sale = jnp.minimum(jnp.maximum(-change_cash, 0) / jnp.where(price > 0, price, 1), shares)
-    closing = ~keep & (weight == 0) & (shares != 0)
+    closing = to_nothing & (shares != 0)
     return Orders(
         sell_shares=jnp.where(closing, shares, partial_sale),
         buy_cash=jnp.maximum(change_cash, 0),
         requested=closing | (change_cash != 0),
         addressed=~keep,
     )
+
+
+_SIZES = {"discrete": size_discrete, "weights": size_weights, "bands": size_bands, "levels": size_levels}
 
 
 def within_sectors(
@@ -221,6 +313,11 @@ def within_sectors(
     room = jnp.maximum(params.max_sector_pct * equity - held, 0)
     factor = jnp.where(wanted > room, room / jnp.where(wanted > 0, wanted, 1), 1)
     return buy_cash * jnp.matmul(factor, members, precision=precision)
+
+
+def _of_shape(flags: Array, like: Array) -> Array:
+    """Return flags `[A]` as `[A, 1]` where they meet bands."""
+    return flags.reshape(flags.shape + (1,) * (like.ndim - flags.ndim))
 
 
 def _size_of_buy(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar) -> Array:
