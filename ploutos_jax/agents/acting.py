@@ -4,13 +4,14 @@ The market is encoded once into a table; at a step the table's row is looked up 
 """
 
 import jax
-from jaxtyping import Array, Float, Int, Key, Num
+from jaxtyping import Array, Float, Int, Key, Num, UInt8
 
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
+from ploutos_jax.policy.distributions import Head
 
 
 def encode_market(
@@ -51,14 +52,14 @@ def market_policy(network: Network, agent: AgentParams, market: Market, *, sampl
 
     def policy(keys: Array, observation: Observation) -> tuple[Array, None]:
         outputs, _ = respond(network, agent, market, look_up(table, observation.t), observation)
-        return choose(network, outputs, keys if sampled else None), None
+        return choose(network, outputs, keys if sampled else None, market, observation), None
 
     return policy
 
 
 def act_on(
     network: Network, agent: AgentParams, market: Market, observation: Observation, keys: Key[Array, " E"] | None = None
-) -> Num[Array, "E actions"]:
+) -> Num[Array, "E actions *edges"]:
     """Return actions `[E, ...]` for `[E]` observations, of the rows that they stand at alone.
 
     Args:
@@ -71,12 +72,26 @@ def act_on(
     t = observation.t
     row = network.encode(agent.network, agent.scaling, market.features[t], market.tradable[t])
     outputs, _ = respond(network, agent, market, row, observation)
-    return choose(network, outputs, keys)
+    return choose(network, outputs, keys, market, observation)
 
 
 def choose(
-    network: Network, outputs: Float[Array, "E A outputs"], keys: Key[Array, " E"] | None
-) -> Num[Array, "E actions"]:
+    network: Network,
+    outputs: Float[Array, "E A outputs"],
+    keys: Key[Array, " E"] | None,
+    market: Market,
+    observation: Observation,
+) -> Num[Array, "E actions *edges"]:
     """Return actions as the environment takes them from outputs `[E, A, outputs]`, drawn if there are keys."""
-    action = network.head.mode(outputs) if keys is None else jax.vmap(network.head.sample)(keys, outputs)
-    return network.head.to_env(action)
+    head, valid = network.head, observation.valid
+    action = head.mode(outputs, valid) if keys is None else draw(head, keys, outputs, valid)
+    return head.to_env(action, market.tradable[observation.t])
+
+
+def draw(
+    head: Head, keys: Key[Array, " E"], outputs: Float[Array, "E A outputs"], valid: UInt8[Array, "E A"] | None
+) -> Num[Array, "E A *parts"]:
+    """Return the actions of a head, `[E, A]` or `[E, A, 2]`, drawn with a key for each account."""
+    if valid is None:
+        return jax.vmap(head.sample)(keys, outputs)
+    return jax.vmap(head.sample)(keys, outputs, valid)

@@ -130,7 +130,7 @@ class Agent:
                 " env.default_params(agent.with_own_sectors(market)), as backtest does."
             )
 
-    def act(self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None) -> Num[Array, " A"]:
+    def act(self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None) -> Num[Array, " A *edges"]:
         """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key.
 
         Raises:
@@ -142,7 +142,7 @@ class Agent:
 
     def act_batch(
         self, observation: Observation, params: EnvParams, keys: Key[Array, " E"] | None = None
-    ) -> Num[Array, "E A"]:
+    ) -> Num[Array, "E A *edges"]:
         """Return actions `[E, A]` for `[E]` observations, as `TradingEnv.step` takes them.
 
         Args:

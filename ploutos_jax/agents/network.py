@@ -10,10 +10,11 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ploutos_jax.agents.scaling import ObservationScaling
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
-from ploutos_jax.policy.distributions import Head, head_for
+from ploutos_jax.policy.distributions import BandsHead, Head, head_for
 from ploutos_jax.policy.torsos import Torso
 
 
@@ -39,9 +40,28 @@ class Network:
     chunk_bytes: int
 
     @classmethod
-    def create(cls, policy: PolicyConfig, action: str, num_assets: int, chunk_bytes: int) -> "Network":
-        head = head_for(action)
-        return cls(model=ActorCritic(policy, num_assets, head.num_outputs), head=head, chunk_bytes=chunk_bytes)
+    def create(
+        cls,
+        policy: PolicyConfig,
+        action: str,
+        num_assets: int,
+        chunk_bytes: int,
+        *,
+        cap: float | None = None,
+        cost: float = 2e-4,
+    ) -> "Network":
+        """Return a network; `cap` and `cost` are of the weights of `bands` and `levels`, see `head_for`."""
+        head = head_for(action, num_assets, cap, cost)
+        prior_cap = head.cap if isinstance(head, BandsHead) else None
+        model = ActorCritic(policy, num_assets, head.num_outputs, prior_cap)
+        return cls(model=model, head=head, chunk_bytes=chunk_bytes)
+
+    @classmethod
+    def for_env(cls, policy: PolicyConfig, config: EnvConfig, num_assets: int, chunk_bytes: int) -> "Network":
+        """Return a network for the actions, the limits and the costs of an environment."""
+        cost = (config.spread_bps / 2 + config.slippage_bps + config.commission_bps) * 1e-4
+        cap = config.max_position_pct
+        return cls.create(policy, config.action, num_assets, chunk_bytes, cap=cap, cost=cost)
 
     @property
     def torso(self) -> Torso:

@@ -115,7 +115,7 @@ def _calendar_from(stored: Any) -> Calendar | None:
 def network_from(meta: Mapping[str, Any]) -> Network:
     """Return the network of a description."""
     policy = PolicyConfig(**{**meta["policy"], "hidden": tuple(meta["policy"]["hidden"])})
-    return Network.create(policy, meta["env"]["action"], meta["num_assets"], meta["chunk_bytes"])
+    return Network.for_env(policy, EnvConfig.from_plain(meta["env"]), meta["num_assets"], meta["chunk_bytes"])
 
 
 def shapes_of(meta: Mapping[str, Any], num_seeds: int) -> AgentParams:

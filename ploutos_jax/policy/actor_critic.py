@@ -4,8 +4,10 @@ import dataclasses
 from typing import Literal
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from ploutos_jax.policy.distributions import prior_score
 from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
 
 Table = dict[str, Array]
@@ -61,11 +63,14 @@ class ActorCritic(nn.Module):
         config: shape of the torso.
         num_assets: A; the flat torso is bound to it.
         num_outputs: numbers per asset that the action distribution takes.
+        cap: largest weight of an asset where the first of these numbers says where its weight lies: an untrained
+            network's is then the prior, equal parts of the assets that trade. None for other actions.
     """
 
     config: PolicyConfig
     num_assets: int
     num_outputs: int
+    cap: float | None = None
 
     def setup(self) -> None:
         self.torso = self.config.make_torso()
@@ -107,6 +112,9 @@ class ActorCritic(nn.Module):
         actor, critic = self.torso.act(row, mask, assets, account, drop_keys)
         outputs = self.actor_head(actor)
         outputs = outputs.reshape(*assets.shape[:-1], self.num_outputs)
+        if self.cap is not None:
+            equal = 1 / jnp.maximum(mask.sum(axis=-1, dtype=outputs.dtype), 1)
+            outputs = outputs.at[..., 0].add(prior_score(equal, self.cap)[..., None])
         values = self.critic_head(critic)
         return outputs, values[..., 0] if values.ndim > assets.ndim - 1 else values
 

@@ -1,17 +1,18 @@
 """Action distributions per asset. The only importer of distrax.
 
-Both heads treat assets as independent given the observation: probabilities, entropies and divergences come back per
+All heads treat assets as independent given the observation: probabilities, entropies and divergences come back per
 asset, and the learner decides whether to join them.
 """
 
 import dataclasses
 import functools
+import math
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, UInt8
 
 if TYPE_CHECKING:
     import distrax
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 NUM_CHOICES = 3
 """Hold, buy, sell."""
+NUM_LEVELS = 5
+"""Keep, nothing, a quarter, a half, all."""
+_NEVER = -1e9
+"""Logit of an action that there is not. Minus infinity would make the gradient of the entropy NaN."""
 
 
 @functools.cache
@@ -29,13 +34,13 @@ def _distrax() -> ModuleType:
     return distrax
 
 
-def _log_softmax(logits: Float[Array, "*batch A 3"]) -> tuple[Float[Array, "*batch A"], ...]:
-    """Return the logarithms of the three probabilities, `[..., A]` each.
+def _log_softmax(logits: Float[Array, "*batch A choices"]) -> tuple[Float[Array, "*batch A"], ...]:
+    """Return the logarithms of the probabilities of a few choices, `[..., A]` each.
 
     Choice by choice, not along an axis of length 3: whatever follows from them is then one pass over the logits, where
     sums along an axis write every step out, which costs a wide market more than its matrix products.
     """
-    choices = [logits[..., choice] for choice in range(NUM_CHOICES)]
+    choices = [logits[..., choice] for choice in range(logits.shape[-1])]
     top = jax.lax.stop_gradient(functools.reduce(jnp.maximum, choices))
     shifted = [x - top for x in choices]
     total = jnp.log(sum(jnp.exp(x) for x in shifted))
@@ -44,36 +49,164 @@ def _log_softmax(logits: Float[Array, "*batch A 3"]) -> tuple[Float[Array, "*bat
 
 @dataclasses.dataclass(frozen=True)
 class DiscreteHead:
-    """Hold, buy or sell of each asset: categorical with logits `[..., A, 3]`, actions int8 `[..., A]`."""
+    """Hold, buy or sell of each asset: categorical with logits `[..., A, 3]`, actions int8 `[..., A]`.
+
+    With `valid [..., A]`, the bits of `Observation.valid`, actions that there are not have no probability.
+
+    Source of the masks: Huang and Ontañón, "A Closer Look at Invalid Action Masking in Policy Gradient Algorithms"
+    (2020).
+    """
 
     num_outputs: int = NUM_CHOICES
     action_dtype = jnp.int8
 
-    def sample(self, key: PRNGKeyArray, logits: Float[Array, "*batch A 3"]) -> Integer[Array, "*batch A"]:
-        """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
-        hold, buy, _ = (jnp.exp(x) for x in _log_softmax(logits))
-        uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
-        return (uniform > hold).astype(jnp.int8) + (uniform > hold + buy).astype(jnp.int8)
+    def _masked(self, logits: Float[Array, "*batch A choices"], valid: UInt8[Array, "*batch A"] | None) -> Array:
+        if valid is None:
+            return logits
+        bits = [jnp.ones(valid.shape, bool), (valid & 1) > 0, (valid & 2) > 0]
+        return jnp.where(jnp.stack(bits, axis=-1), logits, _NEVER)
 
-    def mode(self, logits: Float[Array, "*batch A 3"]) -> Integer[Array, "*batch A"]:
+    def sample(
+        self,
+        key: PRNGKeyArray,
+        logits: Float[Array, "*batch A choices"],
+        valid: UInt8[Array, "*batch A"] | None = None,
+    ) -> Integer[Array, "*batch A"]:
+        """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
+        hold, buy, _ = (jnp.exp(x) for x in _log_softmax(self._masked(logits, valid)))
+        uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
+        action = (uniform > hold).astype(jnp.int8) + (uniform > hold + buy).astype(jnp.int8)
+        if valid is None:
+            return action
+        # Probabilities that round to less than 1 in all must not let the largest uniform through to what there is not.
+        last = jnp.where((valid & 2) > 0, 2, jnp.where((valid & 1) > 0, 1, 0))
+        return jnp.minimum(action, last).astype(jnp.int8)
+
+    def mode(
+        self, logits: Float[Array, "*batch A choices"], valid: UInt8[Array, "*batch A"] | None = None
+    ) -> Integer[Array, "*batch A"]:
         """Return the greedy action of each asset."""
-        return jnp.argmax(logits, axis=-1).astype(jnp.int8)
+        return jnp.argmax(self._masked(logits, valid), axis=-1).astype(jnp.int8)
 
     def log_prob(
-        self, logits: Float[Array, "*batch A 3"], action: Integer[Array, "*batch A"]
+        self,
+        logits: Float[Array, "*batch A choices"],
+        action: Integer[Array, "*batch A"],
+        valid: UInt8[Array, "*batch A"] | None = None,
     ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` log-probabilities."""
-        hold, buy, sell = _log_softmax(logits)
+        hold, buy, sell = _log_softmax(self._masked(logits, valid))
         return jnp.where(action == 0, hold, jnp.where(action == 1, buy, sell))
 
-    def entropy(self, logits: Float[Array, "*batch A 3"]) -> Float[Array, "*batch A"]:
+    def entropy(
+        self, logits: Float[Array, "*batch A choices"], valid: UInt8[Array, "*batch A"] | None = None
+    ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` entropies in nats."""
-        hold, buy, sell = (jnp.exp(x) * x for x in _log_softmax(logits))
+        hold, buy, sell = (jnp.exp(x) * x for x in _log_softmax(self._masked(logits, valid)))
         return -(hold + buy + sell)
 
-    def to_env(self, action: Integer[Array, "*batch A"]) -> Integer[Array, "*batch A"]:
+    def to_env(
+        self, action: Integer[Array, "*batch A"], tradable: Bool[Array, "*batch A"] | None = None
+    ) -> Integer[Array, "*batch A"]:
         """Return what `TradingEnv.step` takes."""
+        del tradable
         return action
+
+    def position_after(
+        self,
+        action: Integer[Array, "*batch A"],
+        weight: Float[Array, "*batch A"],
+        tradable: Bool[Array, "*batch A"] | None = None,
+    ) -> Float[Array, "*batch A"]:
+        """Return the weights that are known to follow: those held, as how much a buy buys is the account's rule."""
+        del action, tradable
+        return weight
+
+    def is_full(self, action: Integer[Array, "*batch A"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
+        """Return whether more of one asset is less of the others, as the account is divided up among them."""
+        del action
+        return jnp.zeros(tradable.shape[:-1], bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelsHead:
+    """Keep a position, or bring it to one of four levels: categorical with logits `[..., A, 5]`, actions int8.
+
+    With `valid [..., A]` 0, keeping is all that there is.
+
+    Attributes:
+        cap: weight of the highest level.
+        shares: what the levels are as shares of it.
+    """
+
+    cap: float = 0.1
+    shares: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
+    num_outputs: int = NUM_LEVELS
+    action_dtype = jnp.int8
+
+    def _masked(self, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None) -> Array:
+        if valid is None:
+            return logits
+        return jnp.where((valid > 0)[..., None] | (jnp.arange(self.num_outputs) == 0), logits, _NEVER)
+
+    def sample(
+        self, key: PRNGKeyArray, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None = None
+    ) -> Integer[Array, "*batch A"]:
+        """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
+        *first, _ = (jnp.exp(x) for x in _log_softmax(self._masked(logits, valid)))
+        uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
+        action, below = jnp.zeros(uniform.shape, jnp.int8), jnp.zeros_like(uniform)
+        for probability in first:
+            below = below + probability
+            action = action + (uniform > below).astype(jnp.int8)
+        return action if valid is None else jnp.where(valid > 0, action, jnp.int8(0))
+
+    def mode(
+        self, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None = None
+    ) -> Integer[Array, "*batch A"]:
+        """Return the greedy action of each asset."""
+        return jnp.argmax(self._masked(logits, valid), axis=-1).astype(jnp.int8)
+
+    def log_prob(
+        self,
+        logits: Float[Array, "*batch A 5"],
+        action: Integer[Array, "*batch A"],
+        valid: UInt8[Array, "*batch A"] | None = None,
+    ) -> Float[Array, "*batch A"]:
+        """Return `[..., A]` log-probabilities."""
+        choices = _log_softmax(self._masked(logits, valid))
+        return sum((jnp.where(action == i, x, 0) for i, x in enumerate(choices)), jnp.zeros_like(choices[0]))
+
+    def entropy(
+        self, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None = None
+    ) -> Float[Array, "*batch A"]:
+        """Return `[..., A]` entropies in nats."""
+        choices = _log_softmax(self._masked(logits, valid))
+        return -sum((jnp.exp(x) * x for x in choices), jnp.zeros_like(choices[0]))
+
+    def to_env(
+        self, action: Integer[Array, "*batch A"], tradable: Bool[Array, "*batch A"] | None = None
+    ) -> Integer[Array, "*batch A"]:
+        """Return what `TradingEnv.step` takes."""
+        del tradable
+        return action
+
+    def position_after(
+        self,
+        action: Integer[Array, "*batch A"],
+        weight: Float[Array, "*batch A"],
+        tradable: Bool[Array, "*batch A"] | None = None,
+    ) -> Float[Array, "*batch A"]:
+        """Return the weights that an action leads to from those held."""
+        del tradable
+        return jnp.where(action == 0, weight, self._level(action))
+
+    def is_full(self, action: Integer[Array, "*batch A"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
+        """Return whether more of one asset is less of the others, as the account is divided up among them."""
+        return jnp.where(tradable & (action > 0), self._level(action), 0).sum(axis=-1) > 1
+
+    def _level(self, action: Integer[Array, "*batch A"]) -> Float[Array, "*batch A"]:
+        return jnp.asarray(self.shares)[jnp.maximum(action.astype(int) - 1, 0)] * self.cap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,35 +223,192 @@ class WeightsHead:
     def _normal(self, outputs: Float[Array, "*batch A 2"]) -> "distrax.Normal":
         return _distrax().Normal(outputs[..., 0], jnp.exp(jnp.clip(outputs[..., 1], -5, 1)))
 
-    def sample(self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
+    def sample(
+        self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 2"], valid: Array | None = None
+    ) -> Float[Array, "*batch A"]:
         """Draw scores."""
+        del valid
         normal = self._normal(outputs)
         noise = jax.random.normal(key, outputs.shape[:-1], outputs.dtype)
         return jnp.asarray(normal.loc + normal.scale * noise)
 
-    def mode(self, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
+    def mode(self, outputs: Float[Array, "*batch A 2"], valid: Array | None = None) -> Float[Array, "*batch A"]:
         """Return the mean scores."""
+        del valid
         return outputs[..., 0]
 
     def log_prob(
-        self, outputs: Float[Array, "*batch A 2"], action: Float[Array, "*batch A"]
+        self, outputs: Float[Array, "*batch A 2"], action: Float[Array, "*batch A"], valid: Array | None = None
     ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` log-densities of the scores."""
+        del valid
         return jnp.asarray(self._normal(outputs).log_prob(action))
 
-    def entropy(self, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
+    def entropy(self, outputs: Float[Array, "*batch A 2"], valid: Array | None = None) -> Float[Array, "*batch A"]:
         """Return `[..., A]` differential entropies in nats."""
+        del valid
         return jnp.asarray(self._normal(outputs).entropy())
 
-    def to_env(self, action: Float[Array, "*batch A"]) -> Float[Array, "*batch A"]:
+    def to_env(
+        self, action: Float[Array, "*batch A"], tradable: Bool[Array, "*batch A"] | None = None
+    ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` target weights; cash is the rest."""
+        del tradable
         cash_score = jnp.zeros_like(action[..., :1])
         return jax.nn.softmax(jnp.concatenate([action, cash_score], axis=-1), axis=-1)[..., :-1]
 
+    def position_after(
+        self,
+        action: Float[Array, "*batch A"],
+        weight: Float[Array, "*batch A"],
+        tradable: Bool[Array, "*batch A"] | None = None,
+    ) -> Float[Array, "*batch A"]:
+        """Return the weights that an action leads to."""
+        del weight
+        return self.to_env(action, tradable)
 
-Head = DiscreteHead | WeightsHead
+    def is_full(self, action: Float[Array, "*batch A"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
+        """Return whether more of one asset is less of the others: always, cash being one of them."""
+        del action
+        return jnp.ones(tradable.shape[:-1], bool)
 
 
-def head_for(action: str) -> Head:
-    """Return the head of an environment's action form, `discrete` or `weights`."""
+@dataclasses.dataclass(frozen=True)
+class BandsHead:
+    """A band of weights per asset, from two normal numbers: where its middle lies, and how wide it is.
+
+    Outputs `[..., A, 4]` are the means of both and the logarithms of their deviations, each less what an untrained
+    network begins with. With numbers c and d and a cap of the weights,
+
+        lower = cap·σ(c − softplus d),    middle = cap·σ(c),    upper = cap·σ(c + softplus d),
+
+    all divided by the sum of the middles of the assets that trade where that is above 1: more than the account cannot
+    be held, and where every asset is wanted it is their order that counts. Actions are `[..., A, 2]` float16 c and d,
+    rounded before anything is made of them, so that the loss sees what the environment saw.
+
+    Attributes:
+        cap: largest weight of an asset.
+        width: softplus d of an untrained network.
+    """
+
+    cap: float = 0.1
+    width: float = 0.3
+    num_outputs: int = 4
+    action_dtype = jnp.float16
+
+    @classmethod
+    def create(cls, num_assets: int, cap: float, cost: float) -> "BandsHead":
+        """Return the head of A assets for a cost of a trade per side, as a fraction.
+
+        An untrained band reaches as far to each side as is best for one asset of weight θ = 1/A under logarithmic
+        utility, `(3/2 · θ²(1 − θ)² · cost)^⅓`.
+
+        Source: Janeček and Shreve, "Asymptotic analysis for optimal investment and consumption with transaction
+        costs" (2004).
+        """
+        share = min(1 / num_assets / cap, _MOST_SHARE)
+        weight = min(share * cap, 0.9)
+        half_width = (1.5 * (weight * (1 - weight)) ** 2 * max(cost, 1e-6)) ** (1 / 3)
+        return cls(cap=cap, width=min(half_width / (cap * share * (1 - share)), _MOST_WIDTH))
+
+    def _normal(self, outputs: Float[Array, "*batch A 4"]) -> tuple[Array, Array]:
+        """Return means and deviations `[..., A, 2]`."""
+        start = jnp.asarray([0.0, math.log(math.expm1(self.width))], outputs.dtype)
+        return outputs[..., :2] + start, jnp.exp(jnp.clip(outputs[..., 2:] + _LOG_DEVIATION, -5, 1))
+
+    def sample(
+        self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 4"], valid: Array | None = None
+    ) -> Float[Array, "*batch A 2"]:
+        """Draw the two numbers of each asset, float16."""
+        del valid
+        mean, deviation = self._normal(outputs)
+        noise = jax.random.normal(key, mean.shape, mean.dtype)
+        return (mean + deviation * noise).astype(self.action_dtype)
+
+    def mode(self, outputs: Float[Array, "*batch A 4"], valid: Array | None = None) -> Float[Array, "*batch A 2"]:
+        """Return the means, float16."""
+        del valid
+        return self._normal(outputs)[0].astype(self.action_dtype)
+
+    def log_prob(
+        self, outputs: Float[Array, "*batch A 4"], action: Float[Array, "*batch A 2"], valid: Array | None = None
+    ) -> Float[Array, "*batch A"]:
+        """Return `[..., A]` log-densities, of both numbers together."""
+        del valid
+        mean, deviation = self._normal(outputs)
+        each = _log_density((action.astype(mean.dtype) - mean) / deviation, deviation)
+        return each[..., 0] + each[..., 1]
+
+    def entropy(self, outputs: Float[Array, "*batch A 4"], valid: Array | None = None) -> Float[Array, "*batch A"]:
+        """Return `[..., A]` differential entropies of both numbers in nats."""
+        del valid
+        deviation = self._normal(outputs)[1]
+        return jnp.log(deviation).sum(axis=-1) + math.log(2 * math.pi * math.e)
+
+    def to_env(
+        self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"] | None = None
+    ) -> Float[Array, "*batch A 2"]:
+        """Return `[..., A, 2]` lower and upper weights; NaN, which keeps a position, of assets that do not trade."""
+        middle, reach = action[..., 0].astype(jnp.float32), jax.nn.softplus(action[..., 1].astype(jnp.float32))
+        weight = self.cap * jax.nn.sigmoid(middle)
+        weight = weight if tradable is None else jnp.where(tradable, weight, 0)
+        scale = self.cap / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
+        edges = [scale * jax.nn.sigmoid(middle + sign * reach) for sign in (-1, 1)]
+        band = jnp.stack(edges, axis=-1)
+        return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
+
+    def position_after(
+        self,
+        action: Float[Array, "*batch A 2"],
+        weight: Float[Array, "*batch A"],
+        tradable: Bool[Array, "*batch A"] | None = None,
+    ) -> Float[Array, "*batch A"]:
+        """Return the weights that an action leads to from those held."""
+        band = self.to_env(action, tradable)
+        inside = jnp.clip(weight, band[..., 0], band[..., 1])
+        return jnp.where(jnp.isnan(inside), weight, inside)
+
+    def is_full(self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
+        """Return whether more of one asset is less of the others, as the account is divided up among them."""
+        weight = self.cap * jax.nn.sigmoid(action[..., 0].astype(jnp.float32))
+        return jnp.where(tradable, weight, 0).sum(axis=-1) > 1
+
+
+Head = DiscreteHead | LevelsHead | WeightsHead | BandsHead
+
+import os
+_LOG_DEVIATION = float(os.environ.get("LOGDEV","-2.0"))
+"""Logarithm of the deviation of an untrained network's bands: small, as each deviation is traded in every bar."""
+_MOST_WIDTH = 0.5
+_MOST_SHARE = 0.9
+"""Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
+
+
+def prior_score(weight: Float[Array, "*batch"], cap: float) -> Float[Array, "*batch"]:
+    """Return the score c with `cap·σ(c)` equal to a weight, for weights a little away from nothing and all."""
+    share = jnp.clip(weight / cap, 1 - _MOST_SHARE, _MOST_SHARE) if cap >= 1 else jnp.clip(weight / cap, 0.02, 0.98)
+    return jnp.log(share / (1 - share))
+
+
+def head_for(action: str, num_assets: int = 30, cap: float | None = None, cost: float = 2e-4) -> Head:
+    """Return the head of an environment's action form.
+
+    Args:
+        action: of `EnvConfig`: `discrete`, `levels`, `weights` or `bands`.
+        num_assets: A; what follows is read by `levels` and `bands` alone.
+        cap: largest weight of an asset; three times an equal part, at most 1, without it.
+        cost: of a trade per side, as a fraction.
+    """
+    cap = min(1.0, 3 / num_assets) if cap is None else cap
+    if action == "bands":
+        return BandsHead.create(num_assets, cap, cost)
+    if action == "levels":
+        return LevelsHead(cap)
     return DiscreteHead() if action == "discrete" else WeightsHead()
+
+
+def _log_density(scaled: Array, deviation: Array) -> Array:
+    """Return the log-density of a normal number `scaled` deviations from its mean."""
+    return -0.5 * jnp.square(scaled) - jnp.log(deviation) - 0.5 * math.log(2 * math.pi)
+
+

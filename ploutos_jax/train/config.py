@@ -30,6 +30,7 @@ TRAIN_BOUNDS: dict[str, Bound] = {
     "entropy_coef": Bound(0, 1e6),
     "value_coef": Bound(0, 1e6),
     "value_clip": Bound(0, 1e6, above=True),
+    "average": share(below=True),
     "max_grad_norm": Bound(0, 1e30, above=True),
     "target_kl": Bound(0, 1e6, above=True),
     "seed": whole(0, 2**31 - 1),
@@ -75,6 +76,12 @@ class TrainConfig:
         max_grad_norm: global norm to which gradients are clipped. In (0, 1,000,000,000,000,000,019,884,624,838,656].
         target_kl: mean KL per asset at which the epochs of an update stop; None never stops. In (0, 1e6].
         ratio: probability ratio `per_asset`, or `joint` over all assets.
+        advantage: how an action is judged. `gae`: by the rewards that followed and the critic (generalised advantage
+            estimation). `position`: by what the weight that it led to earned until it was traded again, against the
+            mean action's; it knows which part of a profit is the market's luck, finds weak signals that the other
+            does not, and needs actions that say weights (`bands`, `levels`, `weights`).
+        average: decay per gradient step of an average of the network's parameters, such as 0.995, with which the agent
+            is scored and saved; None takes the last ones. In [0, 1).
         seed: first number of everything random. In [0, 2,147,483,647].
         num_seeds: agents trained side by side in one program, with the seeds from `seed` on. In [1, 10,000].
         market_refresh: updates between two draws of a new market, where markets can be drawn; None keeps the first. In
@@ -106,6 +113,8 @@ class TrainConfig:
     max_grad_norm: float = 0.5
     target_kl: float | None = None
     ratio: Literal["joint", "per_asset"] = "per_asset"
+    advantage: Literal["gae", "position"] = "gae"
+    average: float | None = None
     seed: int = 0
     num_seeds: int = 1
     market_refresh: int | None = None
@@ -150,6 +159,8 @@ class TrainConfig:
             )
         if self.entropy_schedule not in ("linear", "constant"):
             raise ValueError(f"entropy_schedule={shown(self.entropy_schedule)} is unknown; use 'linear' or 'constant'.")
+        if self.advantage not in ("gae", "position"):
+            raise ValueError(f"advantage={shown(self.advantage)} is unknown; use 'gae' or 'position'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         check_bounds(self, TRAIN_BOUNDS)
@@ -185,6 +196,11 @@ class TrainConfig:
                 f" (num_envs={self.num_envs} x {stretches} stretches of {self.steps_per_chunk} bars). Use {near}, or a"
                 f" num_envs that is a multiple of {self.num_minibatches}."
             )
+
+    @property
+    def judges_positions(self) -> bool:
+        """Whether actions are judged by the weights that they lead to."""
+        return self.advantage == "position"
 
     @property
     def steps_per_rollout(self) -> int:
@@ -242,6 +258,8 @@ class TrainConfig:
             num_epochs=self.num_epochs,
             value_clip=None if self.value_clip is None else 1.0,
             ratio=self.ratio,
+            advantage=self.advantage,
+            average=None if self.average is None else 0.5,
             num_seeds=self.num_seeds,
             chunk_megabytes=self.chunk_megabytes,
             policy=self.policy,
@@ -263,6 +281,7 @@ class TrainConfig:
             value_clip=float("inf") if self.value_clip is None else self.value_clip,
             max_grad_norm=self.max_grad_norm,
             target_kl=float("inf") if self.target_kl is None else self.target_kl,
+            average=0.0 if self.average is None else self.average,
         )
 
 
@@ -293,3 +312,4 @@ class Hyper(struct.PyTreeNode):
     value_clip: float
     max_grad_norm: float
     target_kl: float
+    average: float = 0.0

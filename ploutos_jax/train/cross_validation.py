@@ -60,7 +60,7 @@ class FoldTrainer:
         available = device_bytes()
         share = None if available is None else available // self.folds_at_once
         config = fit_to_device(config, wide, env.config.action, share)
-        network = Network.create(config.policy, env.config.action, wide.num_assets, config.chunk_bytes)
+        network = Network.for_env(config.policy, env.config, wide.num_assets, config.chunk_bytes)
         self.learner = Learner(config=config, env=env, network=network)
         self.config = config
 
@@ -146,7 +146,7 @@ class FoldTrainer:
 
     def _agents(self, state: TrainState, is_batch: bool, fold: int) -> list[AgentParams]:
         """Return the parameters of a fold's agents, one by seed, in buffers of their own."""
-        agents = jax.tree.map(lambda x: x[fold], state.agent) if is_batch else state.agent
+        agents = jax.tree.map(lambda x: x[fold], state.acting) if is_batch else state.acting
         return [_copied(of_seed(agents, seed, self.config.num_seeds)) for seed in range(self.config.num_seeds)]
 
 

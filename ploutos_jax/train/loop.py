@@ -169,7 +169,7 @@ def train_seeds(
         config = with_rollout_of(output, config)
     refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
-    network = Network.create(config.policy, env.config.action, market.num_assets, config.chunk_bytes)
+    network = Network.for_env(config.policy, env.config, market.num_assets, config.chunk_bytes)
     learner = algorithm(config, env, network)
     numbers = make_hyperparams(learner, hyper)
     meta = describe(network, env.config, market, params, config.num_seeds)
@@ -186,7 +186,7 @@ def train_seeds(
         params = params.replace(market=None)
 
     def agents_of(state: TrainState) -> tuple[Agent, ...]:
-        parts = [of_seed(state.agent, place, config.num_seeds) for place in range(config.num_seeds)]
+        parts = [of_seed(state.acting, place, config.num_seeds) for place in range(config.num_seeds)]
         agents = [agent_from(meta, part, _updates_of(state)) for part in parts]
         # A reward of the user's own is known here, though not in the description.
         return tuple(dataclasses.replace(agent, network=network, env_config=env.config) for agent in agents)
@@ -321,7 +321,7 @@ class _Run:
         update, figures = _updates_of(state), self.held_out.figures(self.agents_of(state))
         if best is not None and folder is not None:
             timesteps = update * self.learner.config.timesteps_per_update
-            best.offer(update, state.agent, {"timesteps": timesteps, **figures})
+            best.offer(update, state.acting, {"timesteps": timesteps, **figures})
             folder.add({"best": best.found})
         return {HELD_OUT_PREFIX + name: value for name, value in figures.items()}
 

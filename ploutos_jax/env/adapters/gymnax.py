@@ -76,10 +76,11 @@ class GymnaxEnv:
 
     @property
     def num_actions(self) -> int:
-        """Actions of one asset (3), or the number of weights."""
-        if self.env.config.action == "discrete":
-            return 3
-        return self.default_params.trading.market.num_assets + 1
+        """Actions of one asset (3, or 5 of levels), or how many numbers an action is."""
+        if self.env.config.is_choice:
+            return 3 if self.env.config.action == "discrete" else len(LEVELS) + 1
+        num_assets = self.default_params.trading.market.num_assets
+        return 2 * num_assets if self.env.config.action == "bands" else num_assets + 1
 
     def reset(
         self, key: PRNGKeyArray, params: GymnaxParams | None = None

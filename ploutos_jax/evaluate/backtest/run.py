@@ -171,7 +171,7 @@ def _play_rule(env: TradingEnv, num_steps: int, targets: jax.Array, params: EnvP
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _play_random(env: TradingEnv, num_steps: int, params: EnvParams, runner: Runner) -> Records:
-    head = head_for(env.config.action)
+    head = head_for(env.config.action, params.market.close.shape[1], env.config.max_position_pct)
     outputs = jnp.zeros((params.market.close.shape[1], head.num_outputs))
 
     def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:

@@ -52,7 +52,7 @@ class Checkpoints:
             SaveError: if this step or the one before it cannot be written.
         """
         if step != self.latest_step:
-            self._steps.save(step, {"agent": state.agent, "training": state.replace(agent=None)}, self._meta)
+            self._steps.save(step, _apart(state), self._meta)
 
     def wait(self) -> None:
         """Return once everything is on the disk; raise `SaveError` if it cannot be."""
@@ -69,10 +69,28 @@ class Checkpoints:
         """
         if not self._steps.numbers:
             raise ValueError(f"There is no checkpoint to resume from in {self._steps.path}.")
-        templates = {"agent": template.agent, "training": template.replace(agent=None)}
+        templates = _apart(template)
         step, _, trees = self._steps.read_newest(lambda _: templates)
         self._steps.set_aside(after=step)
-        return trees["training"].replace(agent=trees["agent"])
+        return _joined(trees["agent"], trees["training"])
+
+
+def _apart(state: TrainState) -> dict[str, Any]:
+    """Return what is saved of a state: the agent by itself, as it acts, and all else.
+
+    An agent acts with averaged parameters where there are any; those that training goes on from are then in `average`.
+    """
+    rest = state.replace(agent=None)
+    if state.average is not None:
+        rest = rest.replace(average=state.agent.network)
+    return {"agent": state.acting, "training": rest}
+
+
+def _joined(agent: AgentParams, rest: TrainState) -> TrainState:
+    """Return the state that `_apart` took apart."""
+    if rest.average is None:
+        return rest.replace(agent=agent)
+    return rest.replace(agent=agent.replace(network=rest.average), average=agent.network)
 
 
 class BestAgent:

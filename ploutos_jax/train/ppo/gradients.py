@@ -19,7 +19,14 @@ from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import Hyper, TrainConfig
-from ploutos_jax.train.ppo.losses import LossSums, asset_mean, joined_log_prob, surrogate, value_squares
+from ploutos_jax.train.ppo.losses import (
+    LossSums,
+    asset_mean,
+    choosing,
+    joined_log_prob,
+    surrogate,
+    value_squares,
+)
 
 TableMode = Literal["table", "gather"]
 """`table` encodes all rows once; `gather` encodes the rows of the samples, for markets with more rows than samples."""
@@ -181,12 +188,13 @@ class ChunkLoss:
         keys = self.network.drop_keys(self.drop_key, obs.t)
         outputs, value = self.network.act(params, self.scaling, rows, mask, obs.assets, obs.account, keys)
         outputs = _gradient_in_one_piece(outputs)
-        log_prob = joined_log_prob(head.log_prob(outputs, batch.action), mask, self.ratio)
-        counted = mask if self.ratio == "per_asset" else jnp.ones_like(mask[:, :1])
+        chosen = choosing(mask, obs)
+        log_prob = joined_log_prob(head.log_prob(outputs, batch.action, obs.valid), chosen, self.ratio)
+        counted = chosen if self.ratio == "per_asset" else jnp.ones_like(mask[:, :1])
         policy, kl, clipped = surrogate(log_prob, batch.log_prob, batch.advantage, counted, self.hyper.clip_range)
         squares = value_squares(value, batch.target, batch.value, self.hyper.value_clip)
         value_error = asset_mean(squares, mask) if squares.shape[-1] == mask.shape[-1] else squares[..., 0]
-        entropy = asset_mean(head.entropy(outputs), mask)
+        entropy = asset_mean(head.entropy(outputs, obs.valid), chosen)
         kl_share = kl if self.ratio == "per_asset" else kl / jnp.maximum(mask.sum(axis=-1), 1)
         sums = LossSums(
             policy=(policy * weight).sum(),
@@ -204,7 +212,8 @@ def _advantage_stats(by_pair: Samples, market: Market, chunk: Array, env: Array)
     advantage = _at_least_float32(by_pair.advantage[chunk, :, env])
     if advantage.shape[-1] == 1:
         return advantage.mean(), advantage.std() + 1e-8
-    weight = market.tradable[by_pair.observation.t[chunk, :, env]].astype(advantage.dtype)
+    seen = jax.tree.map(lambda x: x[chunk, :, env], by_pair.observation)
+    weight = choosing(market.tradable[seen.t], seen).astype(advantage.dtype)
     total = jnp.maximum(weight.sum(), 1)
     mean = (advantage * weight).sum() / total
     return mean, jnp.sqrt((jnp.square(advantage - mean) * weight).sum() / total) + 1e-8

@@ -16,7 +16,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
-from ploutos_jax.agents.acting import encode_market, look_up, respond
+from ploutos_jax.agents.acting import draw, encode_market, look_up, respond
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
@@ -30,12 +30,14 @@ from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_run
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.policy.actor_critic import Table
+from ploutos_jax.policy.distributions import Head
 from ploutos_jax.train.algorithm import Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.ppo.advantages import gae, next_values
 from ploutos_jax.train.ppo.divergence import rollout_fault, step_fault
 from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
-from ploutos_jax.train.ppo.losses import LossSums, joined_log_prob
+from ploutos_jax.train.ppo.losses import LossSums, choosing, joined_log_prob
+from ploutos_jax.train.ppo.position_value import bar_returns, position_advantage
 from ploutos_jax.train.ppo.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.ppo.schedules import hyper_at
 
@@ -55,6 +57,7 @@ class TrainState(struct.PyTreeNode):
         skipped_in_row: int32 those since the last one taken.
         fault: int32 code of what the first of those lacked, see `faults.FAULTS`.
         draws: key of the markets that are drawn (see `refresh`), None where the market stays.
+        average: network parameters averaged over gradient steps, by which the agent is scored; None without.
     """
 
     agent: AgentParams
@@ -67,6 +70,12 @@ class TrainState(struct.PyTreeNode):
     skipped_in_row: Int[Array, ""]
     fault: Int[Array, ""]
     draws: PRNGKeyArray | None = None
+    average: Any = None
+
+    @property
+    def acting(self) -> AgentParams:
+        """The agent that training has made so far: with averaged parameters, where they are averaged."""
+        return self.agent if self.average is None else self.agent.replace(network=self.average)
 
 
 @typing.no_type_check
@@ -74,7 +83,8 @@ class Stored(struct.PyTreeNode):
     """What a rollout keeps of each step, `[S, E, ...]`.
 
     Observation, action and log-probability take at most 16 bytes per asset; credit by asset adds 4, a value and a
-    reward in half precision. Rewards are divided by the scale of returns, so that they are of order 1.
+    reward in half precision, and the market's part 2, the weight that the mean action leads to. Rewards are divided by
+    the scale of returns, so that they are of order 1. `slope` is what a return adds to the reward.
     """
 
     observation: Observation
@@ -84,6 +94,8 @@ class Stored(struct.PyTreeNode):
     reward: Float[Array, "S E K"]
     terminated: Bool[Array, "S E"]
     truncated: Bool[Array, "S E"]
+    planned: Float[Array, "S E A"] | None = None
+    slope: Float[Array, "S E"] | None = None
 
 
 @typing.no_type_check
@@ -154,6 +166,7 @@ class Learner:
             skipped=jnp.zeros((), jnp.int32),
             skipped_in_row=jnp.zeros((), jnp.int32),
             fault=jnp.zeros((), jnp.int32),
+            average=None if self.config.average is None else jax.tree.map(jnp.copy, network),
         )
 
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
@@ -204,13 +217,17 @@ class Learner:
         )
 
     def _credited(self, step: Step) -> Array:
-        """Return the rewards `[E, K]`: of the account, or each asset's profit and an even share of all else."""
+        """Return the rewards `[E, K]`: of the account, or each asset's profit and an even share of all else.
+
+        A profit counts by what it adds to the reward, its share of equity times `reward_slope`; they add up to the
+        reward whatever it is.
+        """
         reward = step.reward.astype(jnp.float32)[:, None]
         profit = step.info["profit"].astype(jnp.float32)
         if self.config.policy.credit == "joint" or profit.shape[-1] == 1:
             return reward
         gained = (profit.sum(axis=-1) + step.info["interest"] - step.info["fee_rounding"])[:, None]
-        own = profit / (step.info["equity"][:, None] - gained)
+        own = profit / (step.info["equity"][:, None] - gained) * step.info["reward_slope"][:, None]
         return own + (reward - own.sum(axis=-1, keepdims=True)) / profit.shape[-1]
 
     def _act(
@@ -239,19 +256,32 @@ class Learner:
             sample_bytes = max(sample_bytes, self.network.row_bytes(params.market.num_features))
         return _map_in_chunks(act, obs, max(1, self.network.chunk_bytes // sample_bytes))
 
+    @property
+    def _credits_assets(self) -> bool:
+        """Whether there is more than one value to credit rewards to."""
+        return self.network.model.num_values > 1
+
     def _rollout(
         self, state: TrainState, params: EnvParams, table: Table | None
     ) -> tuple[Runner, Boundaries, tuple[Stored, Metrics]]:
         config, head = self.config, self.network.head
+        env = dataclasses.replace(self.env, with_slope=self._credits_assets or config.judges_positions)
 
-        def policy(keys: Array, obs: Observation) -> tuple[Array, tuple[Array, Array, Array]]:
+        def policy(keys: Array, obs: Observation) -> tuple[Array, tuple[Array, Array, Array, Array | None]]:
             outputs, value = self._act(state.agent, params, table, obs, self._drop_key(state))
-            action = jax.vmap(head.sample)(keys, outputs)
-            log_prob = joined_log_prob(head.log_prob(outputs, action), params.market.tradable[obs.t], config.ratio)
-            return head.to_env(action), (action, log_prob, value)
+            tradable = params.market.tradable[obs.t]
+            action = draw(head, keys, outputs, obs.valid)
+            log_prob = joined_log_prob(
+                head.log_prob(outputs, action, obs.valid), choosing(tradable, obs), config.ratio
+            )
+            planned = None
+            if config.judges_positions:
+                weight = obs.positions[..., 0].astype(jnp.float32)
+                planned = _moved(head, head.mode(outputs, obs.valid), obs, weight, tradable).astype(jnp.float16)
+            return head.to_env(action, tradable), (action, log_prob, value, planned)
 
         def record(step: Step) -> Stored:
-            action, log_prob, value = step.extra
+            action, log_prob, value, planned = step.extra
             return Stored(
                 observation=step.observation,
                 action=action,
@@ -260,10 +290,12 @@ class Learner:
                 reward=(self._credited(step) / state.returns.deviation).astype(self._stored_type),
                 terminated=step.terminated,
                 truncated=step.truncated,
+                planned=planned,
+                slope=step.info["reward_slope"].astype(jnp.float32) if config.judges_positions else None,
             )
 
         runner, ends, (stored, sums) = rollout(
-            self.env,
+            env,
             params,
             policy,
             state.runner,
@@ -295,15 +327,35 @@ class Learner:
         advantage = gae(reward, value, following, stored.terminated, stored.truncated, hyper.gamma, hyper.gae_lambda)
         target = advantage + value
         explained = 1 - advantage.var() / jnp.maximum(target.var(), 1e-12)
+        if self.config.judges_positions:
+            advantage = self._position_advantage(state, params, hyper, stored)
         samples = Samples(
             observation=stored.observation,
             action=stored.action,
             log_prob=stored.log_prob,
-            advantage=advantage.astype(self._stored_type),
+            advantage=advantage.astype(jnp.float32 if self.config.judges_positions else self._stored_type),
             target=target.astype(self._stored_type),
             value=stored.value if self.config.value_clip is not None else None,
         )
         return samples, explained
+
+    def _position_advantage(self, state: TrainState, params: EnvParams, hyper: Hyper, stored: Stored) -> Array:
+        """Return advantages `[S, E, K]` from the worth of positions; see `position_value`."""
+        obs, head, tradable = stored.observation, self.network.head, params.market.tradable[stored.observation.t]
+        weight = obs.positions[..., 0].astype(jnp.float32)
+        advantage = position_advantage(
+            bar_returns(self.env.config, params),
+            obs.t,
+            stored.terminated | stored.truncated,
+            weight,
+            stored.planned,
+            _moved(head, stored.action, obs, weight, tradable),
+            head.is_full(stored.action, tradable).astype(jnp.float32),
+            stored.slope,
+            hyper.gamma,
+        )
+        advantage = advantage / state.returns.deviation
+        return advantage if self._credits_assets else advantage.sum(axis=-1, keepdims=True)
 
     def _epochs(
         self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
@@ -329,8 +381,13 @@ class Learner:
             code = step_fault(fault, losses, norm)
             finite = code == 0
             keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)  # noqa: E731
+            average = state.average
+            if average is not None:
+                slow = jax.tree.map(lambda a, p: a + (1 - hyper.average) * (p - a), average, network)
+                average = keep(slow, average)
             state = state.replace(
                 agent=state.agent.replace(network=keep(network, state.agent.network)),
+                average=average,
                 optimizer=keep(optimizer, state.optimizer),
                 skipped=state.skipped + ~finite,
                 skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
@@ -373,6 +430,11 @@ class Learner:
 _ADAM = optax.scale_by_adam(eps=1e-5)
 _DROPOUT = 0x0D0
 """What the learner's key is folded with for dropout, so that all else stays as it is without."""
+
+
+def _moved(head: Head, action: Array, obs: Observation, weight: Array, tradable: Array) -> Array:
+    """Return the weights `[..., A]` that an action leads to, those held where nothing can be ordered."""
+    return jnp.where(choosing(tradable, obs), head.position_after(action, weight, tradable), weight)
 
 
 def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
+from ploutos_jax.env.types import Observation
+
 RatioKind = Literal["joint", "per_asset"]
 
 
@@ -30,6 +32,11 @@ def asset_mean(x: Float[Array, "samples A"], mask: Bool[Array, "samples A"]) -> 
     """Return the mean over tradable assets, `[samples, A]` to `[samples]`; 0 where none is tradable."""
     weight = mask.astype(x.dtype)
     return (x * weight).sum(axis=-1) / jnp.maximum(weight.sum(axis=-1), 1)
+
+
+def choosing(tradable: Bool[Array, "*batch A"], observation: Observation) -> Bool[Array, "*batch A"]:
+    """Return where an asset's action makes a difference: it trades, and there is more to do than to hold."""
+    return tradable if observation.valid is None else tradable & (observation.valid > 0)
 
 
 def joined_log_prob(
