@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.experts.ridge_fit import CLIP_FEATURES, RidgeFit
-from ploutos_jax.policy.experts.rules import places, third
+from ploutos_jax.policy.experts.rules import third
 from ploutos_jax.policy.experts.schedule import look_back, newest, path_starts
 
 _ROWS_AT_ONCE = 64
@@ -31,24 +31,26 @@ def ridge(market: Market, calendar: Calendar, fit: RidgeFit) -> Float[Array, "T 
     last = newest(past.tradable, start)
     score = jnp.take_along_axis(scores(jnp.asarray(market.features), fit), jnp.maximum(last, 0), axis=0)
     ranked = past.allowed & (last >= 0)
+    # Ranks of all rows at once: a sort in every step of the scan would cost more than all else in it.
+    order = jnp.argsort(jnp.where(ranked, -score, jnp.inf), axis=1, stable=True)
+    place = jnp.argsort(order, axis=1)
     ended = jnp.zeros_like(ranked) if market.delisted is None else jnp.asarray(market.delisted)
     row = jnp.arange(len(start))
 
     def step(weight: Array, at: tuple[Array, ...]) -> tuple[Array, Array]:
-        begins, decides, score, ranked, live, trades, ended = at
+        begins, decides, order, place, ranked, live, trades, ended = at
         weight = jnp.where(begins | ended, 0, weight)
         count = ranked.sum()
         number, most = third(count), jnp.maximum((count + 1) // 2, third(count))
-        place = places(score, ranked)
         kept = (weight > 0) & ~(trades & ~(ranked & (place < most)))
         free = jnp.maximum(number - (kept & live).sum(), 0)
         able = ranked & ~kept & trades & (place < number)
-        bought = able & (places(score, able) < free)
+        bought = able & (jnp.cumsum(able[order])[place] <= free)
         chosen = jnp.where(bought, 1 / jnp.maximum(number, 1), jnp.where(kept, weight, 0)).astype(jnp.float32)
         weight = jnp.where(decides, chosen, weight)
         return weight, jnp.where(trades, weight, 0)
 
-    inputs = (row == start, past.opens, score, ranked, past.live, past.tradable, ended)
+    inputs = (row == start, past.opens, order, place, ranked, past.live, past.tradable, ended)
     table = jax.lax.scan(step, jnp.zeros(market.close.shape[1], jnp.float32), inputs)[1]
     return table / jnp.maximum(table.sum(axis=1, keepdims=True), 1)
 
