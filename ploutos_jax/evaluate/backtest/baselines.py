@@ -40,6 +40,8 @@ Rule = Callable[[Market, int], Float[np.ndarray, "bars A"]]
 
 _HINT_FEATURE = f"signal_{HINT}"
 
+UNMOVED = 1e-6
+"""Log return up to which a price counts as unmoved: less is what rounding leaves of one that came back to the cent."""
 TARGET_VOLATILITY = 0.10
 """Annual volatility that the volatility target aims at."""
 
@@ -247,7 +249,7 @@ def _best_third(score: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     number = int(np.ceil(allowed.sum() * PART_HELD))
     out = np.zeros(score.shape)
     best = np.argsort(np.where(allowed, -score, np.inf), kind="stable")[:number]
-    out[best] = np.where(score[best] > 0, 1 / max(number, 1), 0.0)
+    out[best] = np.where(score[best] > UNMOVED, 1 / max(number, 1), 0.0)
     return out
 
 

@@ -13,6 +13,8 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.experts.minimum_variance import minimum_variance_weights, shrunk_covariance
 from ploutos_jax.policy.experts.schedule import MONTH, QUARTER, WEEK, YEAR, decide, look_back, sessions_in
 
+UNMOVED = 1e-6
+"""Log return up to which a price counts as unmoved: less is what rounding leaves of one that came back to the cent."""
 TARGET_VOLATILITY = 0.10
 """Annual volatility that the volatility target aims at."""
 
@@ -123,7 +125,7 @@ def places(score: Float[Array, " A"], allowed: Bool[Array, " A"]) -> Array:
 
 def _best_third(score: Array, allowed: Array) -> Array:
     number = third(allowed.sum())
-    best = allowed & (places(score, allowed) < number) & (score > 0)
+    best = allowed & (places(score, allowed) < number) & (score > UNMOVED)
     return best / jnp.maximum(number, 1)
 
 

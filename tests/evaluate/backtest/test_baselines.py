@@ -28,6 +28,7 @@ from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.planted import planted_panel
+from ploutos_jax.policy.experts import rules as experts
 
 NUM_ASSETS, NUM_BARS = 4, 300
 FREE = EnvConfig(spread_bps=0, tick_size=None, slippage_bps=0, fees="none", min_order_cash=0)
@@ -205,6 +206,18 @@ def test_momentum_and_reversion_rank_as_pandas_does(ragged):
     number = int(np.ceil(score.notna().sum() / 3))
     lowest = score.nlargest(number)
     assert set(np.flatnonzero(fallen)) == set(lowest[lowest > 0].index)
+
+
+def test_a_price_that_came_back_has_neither_risen_nor_fallen():
+    """Rounding used to decide: the log returns of a week add up to ±1e-16, and half of such assets were held."""
+    close = np.tile(np.random.default_rng(0).integers(3000, 9000, (5, ASSETS)) / 100, (BARS // 5, 1))
+    panel = ragged_panel().replace(tradable=np.ones((BARS, ASSETS), bool), split=None, dividend=None)
+    panel = panel.replace(open=close, high=close, low=close, close=close, volume=np.full(close.shape, 1e6))
+    market = build_market(panel, ())
+    assert (total_returns(market)[6:] != 0).any()
+    targets = mean_reversion(market, 0)
+    assert (~np.isnan(targets)).any() and not np.nan_to_num(targets).any()
+    assert not np.asarray(experts.mean_reversion(market, market.calendar)).any()
 
 
 def test_the_volatility_target_scales_to_its_target():
