@@ -79,8 +79,8 @@ def baselines(
     policy that knows nothing under the environment's own rules.
 
     Args:
-        market: bars; features are not used. Give the whole history: rules estimate from the bars before the span, and
-            a warning tells when a window has lost them.
+        market: bars, and features for the rule `ridge`. Give the whole history: rules estimate from the bars before
+            the span, and a warning tells when a window has lost them.
         config: rules and costs of the agent that the baselines are compared with.
         start, end: the span, as in `backtest`.
         seed: of the random actions.

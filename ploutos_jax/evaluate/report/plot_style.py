@@ -43,7 +43,10 @@ class Look:
     faint: str = "#66717f"
     grid: str = "#e6e9ee"
     agent: str = "#1f5fe0"
-    others: tuple[str, ...] = ("#d97706", "#0f9d76", "#c2408f", "#7a5af0", "#8a6d3b", "#0c8fb3", "#c0392b", "#6b8e23")
+    others: tuple[str, ...] = (
+        *("#d97706", "#0f9d76", "#c2408f", "#7a5af0", "#8a6d3b", "#0c8fb3"),
+        *("#c0392b", "#6b8e23", "#3d4f9f", "#d9a400", "#5b6b7a", "#e0728c"),
+    )
     exits: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: {
             "order": "#1f5fe0",

@@ -13,6 +13,7 @@ from ploutos_jax.evaluate.backtest.baselines import (
     ORACLE,
     RULES,
     buy_and_hold,
+    inverse_volatility,
     mean_reversion,
     momentum,
     oracle,
@@ -27,6 +28,7 @@ from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.planted import planted_panel
+from ploutos_jax.policy.experts import rules as experts
 
 NUM_ASSETS, NUM_BARS = 4, 300
 FREE = EnvConfig(spread_bps=0, tick_size=None, slippage_bps=0, fees="none", min_order_cash=0)
@@ -112,7 +114,15 @@ def test_rules_hold_members_only_and_sell_what_has_left():
     market = build_market(panel.replace(buyable=inside), ())
     bought = RULES["buy and hold"](market, 60)
     assert np.nanmax(bought[:, 0]) > 0 and np.isnan(bought[:, 3]).all()
-    for name in ("equal weight", "momentum", "mean reversion", "volatility target", "minimum variance"):
+    names = (
+        "equal weight",
+        "momentum",
+        "mean reversion",
+        "volatility target",
+        "minimum variance",
+        "inverse volatility",
+    )
+    for name in names:
         targets = RULES[name](market, 0)
         assert not (np.nan_to_num(targets) > 0)[~inside].any(), name
         assert (targets[200:, 0] == 0).any(), name
@@ -142,12 +152,12 @@ def test_rules_are_weights_of_what_trades(ragged):
         assert targets.shape == tradable.shape, name
         known = np.nan_to_num(targets)
         assert (known >= 0).all() and (known.sum(axis=1) <= 1 + 1e-9).all(), name
-        if name != "cash":
+        if name not in ("cash", "ridge"):  # ridge has neither history nor features here
             assert (known[~tradable] == 0).all() and known.any(), name
     # With history before the span the first decision is made in its first bar.
-    for name in ("momentum", "mean reversion", "volatility target", "minimum variance"):
+    for name in ("momentum", "mean reversion", "volatility target", "minimum variance", "inverse volatility"):
         assert np.nan_to_num(RULES[name](ragged, 300)[0]).any(), name
-    for name in ("momentum", "minimum variance"):
+    for name in ("momentum", "minimum variance", "inverse volatility"):
         assert not np.nan_to_num(RULES[name](ragged, 0)[0]).any(), name
 
 
@@ -198,6 +208,18 @@ def test_momentum_and_reversion_rank_as_pandas_does(ragged):
     assert set(np.flatnonzero(fallen)) == set(lowest[lowest > 0].index)
 
 
+def test_a_price_that_came_back_has_neither_risen_nor_fallen():
+    """Rounding used to decide: the log returns of a week add up to ±1e-16, and half of such assets were held."""
+    close = np.tile(np.random.default_rng(0).integers(3000, 9000, (5, ASSETS)) / 100, (BARS // 5, 1))
+    panel = ragged_panel().replace(tradable=np.ones((BARS, ASSETS), bool), split=None, dividend=None)
+    panel = panel.replace(open=close, high=close, low=close, close=close, volume=np.full(close.shape, 1e6))
+    market = build_market(panel, ())
+    assert (total_returns(market)[6:] != 0).any()
+    targets = mean_reversion(market, 0)
+    assert (~np.isnan(targets)).any() and not np.nan_to_num(targets).any()
+    assert not np.asarray(experts.mean_reversion(market, market.calendar)).any()
+
+
 def test_the_volatility_target_scales_to_its_target():
     panel = ragged_panel()
     wild = panel.replace(tradable=np.ones_like(panel.tradable), split=None, dividend=None, volume=panel.volume + 1)
@@ -210,6 +232,26 @@ def test_the_volatility_target_scales_to_its_target():
     returns = (close[1:] / close[:-1] - 1).mean(axis=1)[row - 63 : row]
     np.testing.assert_allclose(targets[row].sum(), 0.10 / (returns.std(ddof=1) * np.sqrt(252)), rtol=1e-5)
     assert 0 < targets[row].sum() < 0.5 and np.ptp(targets[row]) == 0
+
+
+def test_inverse_volatility_by_a_loop(ragged):
+    """One asset that never moves is left out; one that has traded for too short a time is, too."""
+    still = ragged.replace(**{n: np.asarray(getattr(ragged, n)).copy() for n in ("open", "high", "low", "close")})
+    for name in ("open", "high", "low", "close"):
+        getattr(still, name)[:, 5] = 10.0
+    still = still.replace(split=None, dividend=None)
+    returns, tradable = total_returns(still), np.asarray(still.tradable)
+    targets = inverse_volatility(still, 0)
+    for row in range(0, BARS, 21):
+        inverse = np.zeros(ASSETS)
+        for a in range(ASSETS):
+            known = [r for r in returns[max(row - 62, 0) : row + 1, a] if np.isfinite(r)]
+            ended = still.delisted is not None and bool(np.asarray(still.delisted)[: row + 1, a].any())
+            if len(known) >= 32 and row >= 62 and not ended and a != 5:
+                inverse[a] = 1 / np.sqrt(sum((r - np.mean(known)) ** 2 for r in known) / (len(known) - 1))
+        here = tradable[row]
+        np.testing.assert_allclose(targets[row, here], (inverse / max(inverse.sum(), 1e-12))[here], rtol=1e-9)
+    assert np.nanmax(targets) > 0 and np.nan_to_num(targets[:, 5]).sum() == 0
 
 
 def test_minimum_variance_solves_its_program():
