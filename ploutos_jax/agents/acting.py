@@ -6,6 +6,7 @@ The market is encoded once into a table; at a step the table's row is looked up 
 import jax
 from jaxtyping import Array, Float, Int, Key, Num
 
+from ploutos_jax.agents.members import Members, choose_of
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
 from ploutos_jax.env.types import Observation
@@ -40,7 +41,10 @@ def respond(
     observation: Observation,
     drop_keys: Key[Array, "*batch"] | None = None,
 ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
-    """Return distribution outputs `[..., A, num_outputs]` and values for observations and their rows of the table."""
+    """Return distribution outputs `[..., A, num_outputs]` and values for observations and their rows of the table.
+
+    Of an ensemble `[..., N, A, num_outputs]`, and the values of its N members, each by its own rewards.
+    """
     mask = market.tradable[observation.t]
     return network.act(agent.network, agent.scaling, row, mask, observation.assets, observation.account, drop_keys)
 
@@ -75,8 +79,14 @@ def act_on(
 
 
 def choose(
-    network: Network, outputs: Float[Array, "E A outputs"], keys: Key[Array, " E"] | None
+    network: Network, outputs: Float[Array, "E *N A outputs"], keys: Key[Array, " E"] | None
 ) -> Num[Array, "E actions"]:
-    """Return actions as the environment takes them from outputs `[E, A, outputs]`, drawn if there are keys."""
+    """Return actions as the environment takes them from outputs `[E, A, outputs]`, drawn if there are keys.
+
+    Outputs of an ensemble are `[E, N, A, outputs]`, and its members' actions become one; see `members.choose_of`.
+    """
+    if isinstance(network, Members):
+        of_one = jax.vmap(choose_of, in_axes=(None, 0, None if keys is None else 0))
+        return of_one(network.head, outputs, keys)
     action = network.head.mode(outputs) if keys is None else jax.vmap(network.head.sample)(keys, outputs)
     return network.head.to_env(action)
