@@ -69,6 +69,21 @@ def ensemble(agents: Sequence[Agent], names: Sequence[str] | None = None) -> Age
     )
 
 
+def members_of_ensemble(agent: Agent) -> tuple[Agent, ...]:
+    """Return the members of an ensemble as agents, in their order; an agent alone is its only one.
+
+    What an ensemble does not keep of each (tickers, spans and steps, where they differed) is that of all together.
+    """
+    if not isinstance(agent.network, Members):
+        return (agent,)
+    return tuple(
+        dataclasses.replace(
+            agent, params=jax.tree.map(lambda leaf: leaf[place], agent.params), network=agent.network.one, members=()
+        )
+        for place in range(agent.network.num_members)
+    )
+
+
 def _differences(one: Agent, other: Agent) -> list[str]:
     """Return in words what two agents differ in, so that they cannot be members of one ensemble."""
     found = _different_fields(one.env_config.to_plain(), other.env_config.to_plain())

@@ -10,6 +10,7 @@ import pytest
 
 import ploutos_jax as pj
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.ensemble import members_of_ensemble
 from ploutos_jax.agents.members import choose_of
 from ploutos_jax.agents.network import Network
 from ploutos_jax.evaluate.backtest.vectorized import backtest_many
@@ -198,6 +199,10 @@ def test_the_seeds_of_a_run_are_an_ensemble(market, tmp_path):
     several = load_ensemble(tmp_path / "run")
     assert several.members == ("seed 5, update 2", "seed 6, update 2")
     assert_identical(several.params, pj.ensemble(agents).params)
+    for one, agent in zip(members_of_ensemble(several), agents, strict=True):
+        assert_identical(one.params, agent.params)
+        assert one.network == agent.network and one.members == ()
+    assert members_of_ensemble(agents[0]) == (agents[0],)
     assert load_ensemble([tmp_path / "run"] * 2).members[0] == "run, seed 5, update 2"
     with pytest.raises(ValueError, match="leave one of them out"):
         load_agent(tmp_path / "run", seed=1, all_seeds=True)
