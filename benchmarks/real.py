@@ -205,8 +205,7 @@ def ablate(wanted: Ablate) -> dict[str, Any]:
     sharpes: dict[str, np.ndarray] = {}
     for name, settings in arms.items():
         agents, seconds, key = _trained(wanted, settings, name, tickers, wanted.train_start, wanted.train_end)
-        began = time.perf_counter()
-        length = wanted.warm_up + wanted.path_bars
+        began, length = time.perf_counter(), wanted.warm_up + wanted.path_bars
         sizes = {"paths": wanted.paths, "bars": wanted.path_bars, "warm_up": wanted.warm_up, "block": wanted.block}
         paths = score_paths(held_out, settings, **sizes)
         played = play_paths(agents, paths, settings.env, length, wanted.warm_up)
@@ -297,8 +296,7 @@ def score(wanted: Score) -> dict[str, Any]:
         played.append(play_years(folds, market, windows, settings.env))
         say(f"universe {number + 1}: played in {time.perf_counter() - began:.0f} s", style="dim")
     books = {name: book_of([accounts[name] for accounts in played]) for name in played[0]}
-    seeds = [f"seed {i}" for i in range(wanted.seeds)]
-    made_by = circumstances()
+    seeds, made_by = [f"seed {i}" for i in range(wanted.seeds)], circumstances()
     days = [str(times[row])[:10] for row in (first, windows[-1].stop - 1)]
     scored_on = f"{days[0]} to {days[1]}, {len(universes)} universes of {wanted.tickers.size}"
     figures = {name: figures_of(book) for name, book in books.items()}

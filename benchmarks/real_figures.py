@@ -212,8 +212,8 @@ def _score_lines(one: Mapping[str, Any]) -> list[str]:
         f"## {one['name']}: {one['first']} to {one['last']}",
         "",
         f"Settings {one['settings_hash']}, {one['steps']:,} steps a seed, {len(one['seeds'])} seeds,"
-        f" {one['num_bars']:,} bars, {one['universes']} universes of {one['size']}, trained on {one['train_bars']:,} bars for each"
-        f" {one['test_bars']}; {_made_by(one)}",
+        f" {one['num_bars']:,} bars, {one['universes']} universes of {one['size']}, trained on"
+        f" {one['train_bars']:,} bars for each {one['test_bars']}; {_made_by(one)}",
         "",
         *[
             f"Against {name}: {_percent(test['annual_lead'])} a year ({_percent(test['annual_lead_95'][0])} to"
