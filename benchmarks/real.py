@@ -52,12 +52,12 @@ from benchmarks.real_protocol import (  # noqa: E402
     read_bars,
     score_paths,
     settings_of,
+    test_windows,
     train_on,
 )
 from ploutos_jax.agents.agent import Agent  # noqa: E402
 from ploutos_jax.agents.ensemble import ensemble, members_of_ensemble  # noqa: E402
 from ploutos_jax.cli.terminal import exit_codes, result_console  # noqa: E402
-from ploutos_jax.datasets.splits import Window  # noqa: E402
 from ploutos_jax.env.limits import LimitsWarning  # noqa: E402
 from ploutos_jax.evaluate.ledger import Ledger  # noqa: E402
 from ploutos_jax.evaluate.metrics.returns import sharpe  # noqa: E402
@@ -198,7 +198,8 @@ def ablate(wanted: Ablate) -> dict[str, Any]:
     held_out = read_bars(wanted.data, tickers).window(wanted.score_start, wanted.score_end)
     scored_on = (
         f"{wanted.paths} paths of {wanted.path_bars} bars, blocks of {wanted.block:g} sessions of"
-        f" {wanted.score_start} to {wanted.score_end}, {len(tickers)} tickers, split {wanted.tickers.split_seed}"
+        f" {wanted.score_start} to {wanted.score_end}, {len(tickers)} tickers, split {wanted.tickers.split_seed};"
+        f" trained on {wanted.train_start} to {wanted.train_end}"
     )
     say(f"{len(arms)} arms, {wanted.seeds} seeds each; scored on {scored_on}", style="dim")
     made_by, rows, rules = circumstances(), {}, {}
@@ -277,7 +278,8 @@ def score(wanted: Score) -> dict[str, Any]:
         )
     settings, say = wanted.settings(wanted.candidate, arms[wanted.candidate]), result_console().print
     bars = read_bars(wanted.data)
-    windows = _test_windows(bars.times, wanted)
+    dates = wanted.first_test, wanted.last_test
+    windows = test_windows(bars.times, *dates, wanted.train_bars, wanted.test_bars, wanted.folds)
     first = windows[0].start
     universes = wanted.tickers.draw(bars.window(first - wanted.train_bars, first))
     times, seconds, played, key = bars.times, [], [], ""
@@ -298,7 +300,8 @@ def score(wanted: Score) -> dict[str, Any]:
     books = {name: book_of([accounts[name] for accounts in played]) for name in played[0]}
     seeds, made_by = [f"seed {i}" for i in range(wanted.seeds)], circumstances()
     days = [str(times[row])[:10] for row in (first, windows[-1].stop - 1)]
-    scored_on = f"{days[0]} to {days[1]}, {len(universes)} universes of {wanted.tickers.size}"
+    scored_on = f"{days[0]} to {days[1]}, {len(universes)} universes of {wanted.tickers.size}, split"
+    scored_on += f" {wanted.tickers.split_seed}; trained on {wanted.train_bars} bars for each {wanted.test_bars}"
     figures = {name: figures_of(book) for name, book in books.items()}
     row = {"name": wanted.candidate, "settings_hash": key, "scored_on": scored_on, "seeds": list(range(wanted.seeds))}
     add_trial(wanted.trials, {**row, "sharpe_by_seed": [figures[seed]["sharpe"] for seed in seeds], **made_by})
@@ -355,23 +358,6 @@ def _trained(
     export_policy(ensemble(agents), folder / "agents", overwrite=True)
     _write(facts, {**window, "seconds": seconds})
     return agents, seconds, key
-
-
-def _test_windows(times: np.ndarray, wanted: Score) -> list[Window]:
-    """Return the rows of the tests, end to end, none after the last date to test.
-
-    Raises:
-        ValueError: if the file has too few bars before or between the dates.
-    """
-    first = int(np.searchsorted(times, np.datetime64(wanted.first_test)))
-    stop = int(np.searchsorted(times, np.datetime64(wanted.last_test), side="right"))
-    starts = [first + fold * wanted.test_bars for fold in range(wanted.folds)]
-    if first < wanted.train_bars or starts[-1] + 1 >= stop:
-        raise ValueError(
-            f"{wanted.data} has {first} bars before {wanted.first_test} and {stop - first} up to {wanted.last_test};"
-            f" {wanted.folds} folds need {wanted.train_bars} before, and {wanted.test_bars} each but the last."
-        )
-    return [Window(start, min(start + wanted.test_bars, stop)) for start in starts]
 
 
 def _mean_figures(ledgers: Sequence[Ledger]) -> dict[str, Any]:

@@ -133,6 +133,25 @@ def hash_of(settings: RunSettings, file: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def test_windows(
+    times: np.ndarray, first_test: str, last_test: str, train_bars: int, test_bars: int, folds: int
+) -> list[Window]:
+    """Return the rows of the tests, end to end, none after the last date to test; the last may be shorter.
+
+    Raises:
+        ValueError: if there are too few bars before or between the dates.
+    """
+    first = int(np.searchsorted(times, np.datetime64(first_test)))
+    stop = int(np.searchsorted(times, np.datetime64(last_test), side="right"))
+    starts = [first + fold * test_bars for fold in range(folds)]
+    if first < train_bars or starts[-1] + 1 >= stop:
+        raise ValueError(
+            f"The data has {first} bars before {first_test} and {stop - first} up to {last_test}; {folds} folds need"
+            f" {train_bars} before, and {test_bars} each but the last."
+        )
+    return [Window(start, min(start + test_bars, stop)) for start in starts]
+
+
 def on_window(settings: RunSettings, tickers: Sequence[str], start: str, end: str) -> RunSettings:
     """Return settings that train on some tickers from one date to another."""
     data = dataclasses.replace(settings.data, tickers=tuple(tickers), start=start, end=end, liquid=None)

@@ -11,7 +11,7 @@ import pytest
 import ploutos_jax as pj
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.ensemble import members_of_ensemble
-from ploutos_jax.agents.members import choose_of
+from ploutos_jax.agents.members import Members, choose_of
 from ploutos_jax.agents.network import Network
 from ploutos_jax.evaluate.backtest.vectorized import backtest_many
 from ploutos_jax.evaluate.stress.table import stress_table
@@ -54,7 +54,7 @@ def observation_of(agent: Agent, market):
 def test_copies_of_an_agent_are_that_agent(market, config):
     agent = make_agent(market, config)
     several = pj.ensemble([agent] * 3)
-    assert several.network.num_members == 3
+    assert isinstance(several.network, Members) and several.network.num_members == 3
     assert_identical(pj.ensemble([agent]).params, agent.params)
     observation, params = observation_of(agent, market)
     np.testing.assert_allclose(several.act(observation, params), agent.act(observation, params), rtol=1e-5, atol=1e-6)
