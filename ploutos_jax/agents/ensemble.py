@@ -74,14 +74,15 @@ def members_of_ensemble(agent: Agent) -> tuple[Agent, ...]:
 
     What an ensemble does not keep of each (tickers, spans and steps, where they differed) is that of all together.
     """
-    if not isinstance(agent.network, Members):
+    network = agent.network
+    if not isinstance(network, Members):
         return (agent,)
-    return tuple(
-        dataclasses.replace(
-            agent, params=jax.tree.map(lambda leaf: leaf[place], agent.params), network=agent.network.one, members=()
-        )
-        for place in range(agent.network.num_members)
-    )
+
+    def member(place: int) -> Agent:
+        params = jax.tree.map(lambda leaf: leaf[place], agent.params)
+        return dataclasses.replace(agent, params=params, network=network.one, members=())
+
+    return tuple(member(place) for place in range(network.num_members))
 
 
 def _differences(one: Agent, other: Agent) -> list[str]:
