@@ -13,6 +13,7 @@ from ploutos_jax.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from ploutos_jax.agents.agent import Agent as Agent
+    from ploutos_jax.agents.ensemble import ensemble as ensemble
     from ploutos_jax.datasets.config import DataConfig as DataConfig
     from ploutos_jax.env.broker.fees import FeeKind as FeeKind
     from ploutos_jax.env.broker.fees import FeeSchedule as FeeSchedule
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ploutos_jax.runs.settings import RunSettings as RunSettings
     from ploutos_jax.train.checkpoints.checkpoint import restore as restore
     from ploutos_jax.train.checkpoints.export import export_policy as export_policy
+    from ploutos_jax.train.checkpoints.export import load_ensemble as load_ensemble
     from ploutos_jax.train.checkpoints.export import load_policy as load_policy
     from ploutos_jax.train.config import Hyper as Hyper
     from ploutos_jax.train.config import TrainConfig as TrainConfig
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "Agent": "agents.agent",
+    "ensemble": "agents.ensemble",
     "DataConfig": "datasets.config",
     "FeeKind": "env.broker.fees",
     "FeeSchedule": "env.broker.fees",
@@ -84,6 +87,7 @@ _NAMES = {
     "RunSettings": "runs.settings",
     "restore": "train.checkpoints.checkpoint",
     "export_policy": "train.checkpoints.export",
+    "load_ensemble": "train.checkpoints.export",
     "load_policy": "train.checkpoints.export",
     "Hyper": "train.config",
     "TrainConfig": "train.config",

@@ -6,6 +6,7 @@ The market is encoded once into a table; at a step the table's row is looked up 
 import jax
 from jaxtyping import Array, Float, Int, Key, Num, UInt8
 
+from ploutos_jax.agents.members import Members, choose_of
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
 from ploutos_jax.env.types import Observation
@@ -41,7 +42,10 @@ def respond(
     observation: Observation,
     drop_keys: Key[Array, "*batch"] | None = None,
 ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
-    """Return distribution outputs `[..., A, num_outputs]` and values for observations and their rows of the table."""
+    """Return distribution outputs `[..., A, num_outputs]` and values for observations and their rows of the table.
+
+    Of an ensemble `[..., N, A, num_outputs]`, and the values of its N members, each by its own rewards.
+    """
     mask = market.tradable[observation.t]
     return network.act(agent.network, agent.scaling, row, mask, observation.assets, observation.account, drop_keys)
 
@@ -77,13 +81,19 @@ def act_on(
 
 def choose(
     network: Network,
-    outputs: Float[Array, "E A outputs"],
+    outputs: Float[Array, "E *N A outputs"],
     keys: Key[Array, " E"] | None,
     market: Market,
     observation: Observation,
 ) -> Num[Array, "E actions *edges"]:
-    """Return actions as the environment takes them from outputs `[E, A, outputs]`, drawn if there are keys."""
+    """Return actions as the environment takes them from outputs `[E, A, outputs]`, drawn if there are keys.
+
+    Outputs of an ensemble are `[E, N, A, outputs]`, and its members' actions become one; see `members.choose_of`.
+    """
     head, valid = network.head, observation.valid
+    if isinstance(network, Members):
+        of_one = jax.vmap(choose_of, in_axes=(None, 0, 0, None if valid is None else 0, None if keys is None else 0))
+        return of_one(head, outputs, market.tradable[observation.t], valid, keys)
     action = head.mode(outputs, valid) if keys is None else draw(head, keys, outputs, valid)
     return head.to_env(action, market.tradable[observation.t])
 

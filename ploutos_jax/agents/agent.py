@@ -35,6 +35,7 @@ class Agent:
         chosen_on: first and last of the bars by whose score it was chosen among the agents of its run; empty if
             it was not.
         calendar: of the training market; None if not known, as of agents of older versions.
+        members: what each member of an ensemble is, such as "seed 3, update 40"; empty of one agent alone.
     """
 
     params: AgentParams
@@ -48,6 +49,7 @@ class Agent:
     step: int
     chosen_on: tuple[str, ...] = ()
     calendar: Calendar | None = None
+    members: tuple[str, ...] = ()
 
     def known_tickers(self, symbols: Sequence[str]) -> list[str]:
         """Return those of the agent's tickers that the data has, in the agent's order.

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.members import Members
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.env.config import EnvConfig
@@ -21,6 +22,10 @@ from ploutos_jax.policy.actor_critic import PolicyConfig
 
 FORMAT = 3
 """Version of the description; older ones lack what resuming compares, and can be read."""
+ENSEMBLE_FORMAT = 4
+"""Version of the description of an ensemble, which readers of format 3 would take for one agent."""
+MOST_MEMBERS = 10_000
+"""More members than any ensemble has, and few enough to ask for their shapes."""
 
 
 def describe(
@@ -43,9 +48,9 @@ def describe(
 
 
 def describe_agent(agent: Agent) -> dict[str, Any]:
-    """Return the JSON of one agent alone; what `agent_from` reads."""
+    """Return the JSON of one agent alone, or of one ensemble; what `agent_from` reads."""
     return {
-        "format": FORMAT,
+        "format": ENSEMBLE_FORMAT if agent.members else FORMAT,
         "env": agent.env_config.to_plain(),
         "policy": dataclasses.asdict(agent.network.model.config),
         "num_assets": agent.network.model.num_assets,
@@ -58,6 +63,7 @@ def describe_agent(agent: Agent) -> dict[str, Any]:
         "chosen_on": list(agent.chosen_on),
         "calendar": None if agent.calendar is None else dataclasses.asdict(agent.calendar),
         "step": agent.step,
+        **({"members": list(agent.members)} if agent.members else {}),
     }
 
 
@@ -79,17 +85,24 @@ def check_format(meta: Mapping[str, Any], place: object) -> None:
     Raises:
         ValueError: if it was written by a later one.
     """
-    if not isinstance(meta.get("format"), int) or not 1 <= meta["format"] <= FORMAT:
+    if not isinstance(meta.get("format"), int) or not 1 <= meta["format"] <= ENSEMBLE_FORMAT:
         raise ValueError(
-            f"{place} has the format {meta.get('format')!r}; this version reads 1 to {FORMAT}. Update ploutos_jax."
+            f"{place} has the format {meta.get('format')!r}; this version reads 1 to {ENSEMBLE_FORMAT}. Update"
+            " ploutos_jax."
         )
 
 
 def agent_from(meta: Mapping[str, Any], params: AgentParams, step: int) -> Agent:
-    """Return an agent with the parameters of one seed."""
+    """Return an agent with the parameters of one seed, or the ensemble whose members the description names.
+
+    Raises:
+        ValueError: if it names members as no ensemble does.
+    """
+    members = members_of(meta)
+    network = network_from(meta)
     return Agent(
         params=params,
-        network=network_from(meta),
+        network=Members.of(network, len(members)) if members else network,
         env_config=EnvConfig.from_plain(meta["env"]),
         feature_names=tuple(meta["feature_names"]),
         symbols=tuple(meta["symbols"]),
@@ -99,7 +112,23 @@ def agent_from(meta: Mapping[str, Any], params: AgentParams, step: int) -> Agent
         step=step,
         chosen_on=tuple(meta.get("chosen_on") or ()),
         calendar=_calendar_from(meta.get("calendar")),
+        members=members,
     )
+
+
+def members_of(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the members of a described ensemble are; empty of one agent.
+
+    Raises:
+        ValueError: if that is no list of two texts or more.
+    """
+    members = meta.get("members")
+    if members is None:
+        return ()
+    is_list = isinstance(members, list) and 2 <= len(members) <= MOST_MEMBERS
+    if not is_list or not all(isinstance(member, str) for member in members):
+        raise ValueError(f"members must be a list of 2 to {MOST_MEMBERS} texts")
+    return tuple(members)
 
 
 def _calendar_from(stored: Any) -> Calendar | None:

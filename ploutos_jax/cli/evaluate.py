@@ -1,6 +1,7 @@
 """Play a trained agent over a span of bars and write a report next to baselines at the same costs; or compare several.
 
 ploutos evaluate --checkpoint checkpoints/run-1 --output report
+ploutos evaluate --checkpoint checkpoints/run-1 --ensemble --output report
 ploutos evaluate --compare checkpoints/run-1 checkpoints/run-2 --output comparison
 ploutos evaluate --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
 """
@@ -58,6 +59,7 @@ class Evaluation:
         step: update of the checkpoint; the newest without it. In [0, 2,147,483,647].
         best: take the agent with the best held-out score during training.
         agent: which agent of a run with several seeds, by its place from 0. In [0, 10,000].
+        ensemble: play all seeds of the run as one agent that trades the mean of their targets.
         benchmark: ticker of the data to hold as a further comparison.
         tickers: tickers whose trades are drawn, such as A,B; the most traded ones without it.
         columns: which column of the data plays which role, such as close=Close/Last,date=Date; those of the run
@@ -79,6 +81,7 @@ class Evaluation:
     step: int | None = None
     best: bool = False
     agent: int = 0
+    ensemble: bool = False
     benchmark: str | None = None
     tickers: str | None = None
     columns: str | None = None
@@ -119,7 +122,7 @@ class Run(NamedTuple):
 
 def read_run(wanted: Evaluation, folder: str) -> Run:
     """Restore an agent and read the bars that it is scored on."""
-    agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent)
+    agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent, all_seeds=wanted.ensemble)
     given = {"data": wanted.data, "columns": wanted.columns, "universe": wanted.universe}
     changes = {name: value for name, value in given.items() if value is not None}
     data = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
@@ -137,12 +140,14 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
 
 def notes_of(run: Run) -> list[str]:
     """Return what a person at the terminal should know of the bars before any figure."""
-    missing = run.agent.missing_tickers(run.panel.symbols)
+    missing, members = run.agent.missing_tickers(run.panel.symbols), run.agent.members
+    said = [f"The agent is an ensemble of {len(members)}: {'; '.join(members)}."] if members else []
     if not missing:
-        return []
+        return said
     return [
+        *said,
         f"Data: {run.data.data} lacks {_few(missing)} of the {len(run.agent.symbols)} tickers that the agent was"
-        f" trained on; scored on the other {len(run.agent.symbols) - len(missing)}."
+        f" trained on; scored on the other {len(run.agent.symbols) - len(missing)}.",
     ]
 
 
@@ -154,7 +159,9 @@ def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     """Return what a reader of the report should know about a run."""
     missing = run.agent.missing_tickers(run.panel.symbols)
     lacks = f"; lacks {_few(missing)} of the agent's {len(run.agent.symbols)}" if missing else ""
-    place = f", agent {wanted.agent}" if wanted.agent else ""
+    members = run.agent.members
+    place = f", ensemble of {len(members)} ({'; '.join(members)})" if members else ""
+    place = f", agent {wanted.agent}" if wanted.agent else place
     return {
         "checkpoint": f"{folder}{place}, update {run.agent.step}",
         "data": f"{run.data.data}, {run.span.num_assets} tickers{lacks}",

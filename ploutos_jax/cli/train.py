@@ -17,7 +17,15 @@ from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable, wri
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
-from ploutos_jax.experiment.run import ExperimentResult, day, prepared_output, read_data, score_agents, train_agents
+from ploutos_jax.experiment.run import (
+    ENSEMBLE,
+    ExperimentResult,
+    day,
+    prepared_output,
+    read_data,
+    score_agents,
+    train_agents,
+)
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 
 
@@ -91,7 +99,10 @@ def _rows(result: ExperimentResult) -> dict[str, Any]:
         for i, name in enumerate(("  95 % from", "  95 % to"))
     }
     agent = {f"agent, mean of {len(result.agents)}": result.scores["agent"], **ends}
-    return agent | {f"  seed {seed}": score for seed, score in result.scores_by_seed.items()} | others
+    seeds = {f"  seed {seed}": score for seed, score in result.scores_by_seed.items()}
+    # Stands with the agents, of which it is made.
+    together = {f"ensemble of {len(result.agents)}": others.pop(ENSEMBLE)} if ENSEMBLE in others else {}
+    return agent | seeds | together | others
 
 
 def _projection(result: ExperimentResult) -> str:

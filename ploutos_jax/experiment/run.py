@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.ensemble import ensemble
 from ploutos_jax.datasets.samplers import weigh_starts
 from ploutos_jax.datasets.training import TrainingData, read_training
 from ploutos_jax.env.trading import TradingEnv
@@ -32,6 +33,9 @@ from ploutos_jax.train.run.lock import locked
 
 MONTHS = (21, 22)
 """Trading days of the months that a projection is made for."""
+
+ENSEMBLE = "ensemble"
+"""The seeds of a run as one agent, in scores."""
 
 Score = Mapping[str, Any]
 """The figures of one strategy over the span, see `summarize`."""
@@ -57,7 +61,8 @@ class ExperimentResult:
     Attributes:
         agents: one for each seed, in their order.
         output: the run folder; its `summary.json` holds the scores of the agents and the projection, too.
-        scores: the figures of `agent` (the mean of the seeds, where there are several) and of every baseline.
+        scores: the figures of `agent` (the mean of the seeds, where there are several) and of every baseline; with
+            several seeds those of `ENSEMBLE`, too.
         first: first day of the bars scored on.
         last: last day of them.
         in_sample: whether those are the training bars, because none were held out; such a score proves nothing.
@@ -187,7 +192,10 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     first, last = day(span, 0), day(span, -1)
     content: dict[str, Any] = {"final_score": score, "final_score_bars": {"first": first, "last": last}}
     content |= {} if trained.reason is None else {"ended_early": trained.reason}
+    together: dict[str, Score] = {}
     if len(by_seed) > 1:
+        together = {ENSEMBLE: summarize(backtest(ensemble(trained.agents), span, name=ENSEMBLE))}
+        content |= {"score_ensemble": together[ENSEMBLE]}
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
     with locked(output):
@@ -197,7 +205,7 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     return ExperimentResult(
         agents=trained.agents,
         output=output,
-        scores={"agent": score} | {name: summarize(ledger) for name, ledger in others.items()},
+        scores={"agent": score, **together} | {name: summarize(ledger) for name, ledger in others.items()},
         first=first,
         last=last,
         in_sample=data.held_out is None,

@@ -6,7 +6,9 @@ import json
 import pytest
 
 import ploutos_jax as pj
+from ploutos_jax.datasets.training import read_training
 from ploutos_jax.evaluate.backtest.baselines import RULES
+from ploutos_jax.experiment.run import ENSEMBLE
 from ploutos_jax.runs.settings import parse_settings
 from tests.scripts.command_line import call, train_args, write_bars
 
@@ -60,9 +62,19 @@ def test_it_stops_when_asked_and_scores_what_there_is(bars, tmp_path):
 
 
 def test_several_seeds_have_a_mean_and_an_interval(bars, tmp_path):
-    result = pj.run_experiment(parse_settings(train_args(bars, tmp_path / "run", 1, "--num-seeds", "2")))
+    args = train_args(bars, tmp_path / "run", 1, "--num-seeds", "2")
+    result = pj.run_experiment(parse_settings(args))
     returns = [score["total_return"] for score in result.scores_by_seed.values()]
     assert list(result.scores_by_seed) == [7, 8] and len(result.agents) == 2
     assert result.scores["agent"]["total_return"] == pytest.approx(sum(returns) / 2)
     low, high = result.interval["total_return"]
     assert low <= result.scores["agent"]["total_return"] <= high
+    together = pj.backtest(pj.ensemble(result.agents), read_training(parse_settings(args).data).held_out)
+    assert result.scores[ENSEMBLE]["total_return"] == pytest.approx(pj.summarize(together)["total_return"])
+    assert summary_of(tmp_path / "run")["score_ensemble"]["sharpe"] == pytest.approx(result.scores[ENSEMBLE]["sharpe"])
+    report = call("evaluate", ["--checkpoint", "run", "--ensemble", "--output", "report"], tmp_path)
+    assert report.code == 0, report.err
+    assert "The agent is an ensemble of 2: seed 7, update 1; seed 8, update 1." in report.out
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["total_return"] == pytest.approx(result.scores[ENSEMBLE]["total_return"])
+    assert "ensemble of 2 (seed 7, update 1; seed 8, update 1)" in metrics["facts"]["checkpoint"]

@@ -162,7 +162,7 @@ def test_several_seeds_give_a_mean_and_an_interval(finished, tmp_path):
     outcome = call("train", train_args(finished.data, "run", 2, "--num-seeds", "3", "--seed", "7"), tmp_path)
     assert outcome.code == 0, outcome.err
     lines = [line.split("  ")[0].strip() or line.strip().split("  ")[0] for line in outcome.out.splitlines()]
-    names = ["agent, mean of 3", "95 % from", "95 % to", "seed 7", "seed 8", "seed 9", "cash"]
+    names = ["agent, mean of 3", "95 % from", "95 % to", "seed 7", "seed 8", "seed 9", "ensemble of 3", "cash"]
     assert [line for line in lines if line in names] == names
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=refuse_constant)
     assert [score["seed"] for score in summary["score_by_seed"]] == [7, 8, 9]

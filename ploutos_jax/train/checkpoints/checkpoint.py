@@ -146,6 +146,30 @@ def restore(run_folder: PathLike, *, step: int | None = None, best: bool = False
     Raises:
         ValueError: if the folder holds no such checkpoint or agent, or it is damaged; the message says which it has.
     """
+    chosen, meta, params = _read(run_folder, step, best)
+    num_seeds = meta.get("num_seeds", 1)
+    if not 0 <= seed < num_seeds:
+        folder = Path(run_folder).absolute()
+        raise ValueError(f"No agent {seed} in {folder}: the run has {num_seeds}, numbered from 0.")
+    return agent_from(meta, of_seed(params, seed, num_seeds), chosen)
+
+
+def restore_seeds(run_folder: PathLike, *, step: int | None = None, best: bool = False) -> dict[str, Agent]:
+    """Return the agents of all seeds of a run by what they are, "seed 3" say, in their order; see `restore`.
+
+    Raises:
+        ValueError: as `restore` does.
+    """
+    chosen, meta, params = _read(run_folder, step, best)
+    num_seeds = meta.get("num_seeds", 1)
+    first = meta["train"].get("seed") if isinstance(meta.get("train"), Mapping) else None
+    # Runs of older versions do not say which seed was the first.
+    names = [f"agent {place}" if not isinstance(first, int) else f"seed {first + place}" for place in range(num_seeds)]
+    return {name: agent_from(meta, of_seed(params, i, num_seeds), chosen) for i, name in enumerate(names)}
+
+
+def _read(run_folder: PathLike, step: int | None, best: bool) -> tuple[int, Mapping[str, Any], AgentParams]:
+    """Return update, description and arrays of all seeds of a checkpoint; arguments and errors of `restore`."""
     if best and step is not None:
         raise ValueError(f"step={step} and best=True name two checkpoints; give one of them.")
     folder = Path(run_folder).absolute()
@@ -166,10 +190,7 @@ def restore(run_folder: PathLike, *, step: int | None = None, best: bool = False
             raise ValueError(f"No checkpoint of step {step} in {folder}; there are {steps.numbers}.")
         else:
             chosen, (meta, trees) = step, steps.read_whole(step, _templates)
-    num_seeds = meta.get("num_seeds", 1)
-    if not 0 <= seed < num_seeds:
-        raise ValueError(f"No agent {seed} in {folder}: the run has {num_seeds}, numbered from 0.")
-    return agent_from(meta, of_seed(trees["agent"], seed, num_seeds), chosen)
+    return chosen, meta, trees["agent"]
 
 
 def _templates(meta: Mapping[str, Any]) -> dict[str, Any]:

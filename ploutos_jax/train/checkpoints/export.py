@@ -6,10 +6,11 @@ the description has, so that loading a file from a stranger can fail but not run
 
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ import numpy as np
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.checksum import digest_of
+from ploutos_jax.agents.ensemble import ensemble
 from ploutos_jax.agents.network import AgentParams
-from ploutos_jax.agents.spec import agent_from, check_format, describe_agent, shapes_of
-from ploutos_jax.train.checkpoints.checkpoint import PathLike, restore
+from ploutos_jax.agents.spec import agent_from, check_format, describe_agent, members_of, shapes_of
+from ploutos_jax.train.checkpoints.checkpoint import PathLike, restore, restore_seeds
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
 ARRAYS_FILE, DESCRIPTION_FILE = "policy.npz", "policy.json"
@@ -41,8 +43,10 @@ def export_policy(
 ) -> Path:
     """Write an agent as a folder of plain files that `load_policy` reads on any machine.
 
+    An ensemble is one agent: its arrays are `[N, ...]`, and the description names its N members.
+
     Args:
-        run: run folder, or an agent.
+        run: run folder, or an agent or ensemble.
         path: folder to make; it appears whole or not at all.
         step, best, seed: which agent of the run, see `restore`.
         overwrite: replace an older export.
@@ -80,7 +84,7 @@ def export_policy(
 
 
 def load_policy(path: PathLike) -> Agent:
-    """Return an exported agent, ready to act on the present default device.
+    """Return an exported agent or ensemble, ready to act on the present default device.
 
     Raises:
         ValueError: if the folder holds no export, or one that is not what was written; nothing in it is ever run.
@@ -88,7 +92,7 @@ def load_policy(path: PathLike) -> Agent:
     folder = Path(path).absolute()
     description = _read_description(folder)
     try:
-        template = shapes_of(description, 1)
+        template = shapes_of(description, max(len(members_of(description)), 1))
         agent = agent_from(description, template, description["step"])
         wanted = _named(template)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -101,17 +105,58 @@ def load_policy(path: PathLike) -> Agent:
     return dataclasses.replace(agent, params=params)
 
 
-def load_agent(path: PathLike, *, step: int | None = None, best: bool = False, seed: int = 0) -> Agent:
+def load_agent(
+    path: PathLike, *, step: int | None = None, best: bool = False, seed: int = 0, all_seeds: bool = False
+) -> Agent:
     """Return an agent of a run folder or of an exported policy.
 
+    Args:
+        path: run folder, or folder of an export.
+        step, best, seed: which agent of the run, see `restore`.
+        all_seeds: take the ensemble of all seeds of the run instead of one of them.
+
     Raises:
-        ValueError: as `restore` and `load_policy` do, or if a choice is made where an export holds one agent.
+        ValueError: as `restore`, `load_ensemble` and `load_policy` do, or if a choice is made where an export holds one
+            agent.
     """
-    if not (Path(path) / DESCRIPTION_FILE).is_file():
-        return restore(path, step=step, best=best, seed=seed)
+    if all_seeds and seed:
+        raise ValueError(f"seed={seed} is one agent, and an ensemble is made of all; leave one of them out.")
+    is_export = (Path(path) / DESCRIPTION_FILE).is_file()
+    if not is_export:
+        return (
+            load_ensemble(path, step=step, best=best) if all_seeds else restore(path, step=step, best=best, seed=seed)
+        )
     if step is not None or best or seed:
         raise ValueError(f"{path} is an exported policy, one agent alone: leave out step, best and agent.")
-    return load_policy(path)
+    agent = load_policy(path)
+    if all_seeds and not agent.members:
+        raise ValueError(f"{path} is an exported policy, one agent alone and no ensemble.")
+    return agent
+
+
+def load_ensemble(runs: PathLike | Sequence[PathLike], *, step: int | None = None, best: bool = False) -> Agent:
+    """Return the ensemble of all seeds of a run, or of several runs; see `ensemble`.
+
+    Args:
+        runs: one run folder or several.
+        step, best: which checkpoint of each, see `restore`.
+
+    Raises:
+        ValueError: as `restore` does, or if there is one agent only, or the agents cannot be members of one ensemble.
+    """
+    folders = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    agents, names = [], []
+    for folder in folders:
+        place = f"{Path(folder).name}, " if len(folders) > 1 else ""
+        for name, agent in restore_seeds(folder, step=step, best=best).items():
+            agents.append(agent)
+            names.append(f"{place}{name}, update {agent.step}")
+    if len(agents) < 2:
+        raise ValueError(
+            f"{', '.join(map(str, folders)) or 'No run'} holds {len(agents)} agent; an ensemble needs two or more."
+            " Train several with --num-seeds."
+        )
+    return ensemble(agents, names)
 
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
