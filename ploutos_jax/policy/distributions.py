@@ -278,9 +278,10 @@ class BandsHead:
     """A band of weights per asset, from two normal numbers: where its middle lies, and how wide it is.
 
     Outputs `[..., A, 4]` are the means of both and the logarithms of their deviations, each less what an untrained
-    network begins with. With numbers c and d and a cap of the weights,
+    network begins with. With numbers c and d, a cap of the weights, and a logistic curve that is stretched a little, so
+    that nothing and all are within reach, S(x) = σ(x) + (σ(x) − ½)/4 between 0 and 1,
 
-        lower = cap·σ(c − softplus d),    middle = cap·σ(c),    upper = cap·σ(c + softplus d),
+        lower = cap·S(c − softplus d),    middle = cap·S(c),    upper = cap·S(c + softplus d),
 
     all divided by the sum of the middles of the assets that trade where that is above 1: more than the account cannot
     be held, and where every asset is wanted it is their order that counts. Actions are `[..., A, 2]` float16 c and d,
@@ -307,9 +308,9 @@ class BandsHead:
         costs" (2004).
         """
         share = min(1 / num_assets / cap, _MOST_SHARE)
-        weight = min(share * cap, 0.9)
+        weight, steep = min(share * cap, 0.9), 0.5 + (share - 0.5) / _STRETCH
         half_width = (1.5 * (weight * (1 - weight)) ** 2 * max(cost, 1e-6)) ** (1 / 3)
-        return cls(cap=cap, width=min(half_width / (cap * share * (1 - share)), _MOST_WIDTH))
+        return cls(cap=cap, width=min(half_width / (cap * _STRETCH * steep * (1 - steep)), _MOST_WIDTH))
 
     def _normal(self, outputs: Float[Array, "*batch A 4"]) -> tuple[Array, Array]:
         """Return means and deviations `[..., A, 2]`."""
@@ -350,10 +351,10 @@ class BandsHead:
     ) -> Float[Array, "*batch A 2"]:
         """Return `[..., A, 2]` lower and upper weights; NaN, which keeps a position, of assets that do not trade."""
         middle, reach = action[..., 0].astype(jnp.float32), jax.nn.softplus(action[..., 1].astype(jnp.float32))
-        weight = self.cap * jax.nn.sigmoid(middle)
+        weight = self.cap * _share(middle)
         weight = weight if tradable is None else jnp.where(tradable, weight, 0)
         scale = self.cap / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
-        edges = [scale * jax.nn.sigmoid(middle + sign * reach) for sign in (-1, 1)]
+        edges = [scale * _share(middle + sign * reach) for sign in (-1, 1)]
         band = jnp.stack(edges, axis=-1)
         return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
 
@@ -370,7 +371,7 @@ class BandsHead:
 
     def is_full(self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
         """Return whether more of one asset is less of the others, as the account is divided up among them."""
-        weight = self.cap * jax.nn.sigmoid(action[..., 0].astype(jnp.float32))
+        weight = self.cap * _share(action[..., 0].astype(jnp.float32))
         return jnp.where(tradable, weight, 0).sum(axis=-1) > 1
 
 
@@ -379,15 +380,24 @@ Head = DiscreteHead | LevelsHead | WeightsHead | BandsHead
 import os
 _LOG_DEVIATION = float(os.environ.get("LOGDEV","-2.0"))
 """Logarithm of the deviation of an untrained network's bands: small, as each deviation is traded in every bar."""
+_STRETCH = 1.25
+"""Slope of the share in the logistic curve; nothing and all of the cap lie at scores of ∓2.2."""
 _MOST_WIDTH = 0.5
+"""Most that an untrained band reaches to each side: where it held all there is, nothing would be traded to learn from."""
 _MOST_SHARE = 0.9
 """Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
 
 
 def prior_score(weight: Float[Array, "*batch"], cap: float) -> Float[Array, "*batch"]:
-    """Return the score c with `cap·σ(c)` equal to a weight, for weights a little away from nothing and all."""
-    share = jnp.clip(weight / cap, 1 - _MOST_SHARE, _MOST_SHARE) if cap >= 1 else jnp.clip(weight / cap, 0.02, 0.98)
-    return jnp.log(share / (1 - share))
+    """Return the score c of a band whose middle is a weight, at most nine tenths of the cap."""
+    share = jnp.clip(weight / cap, 0, _MOST_SHARE)
+    logistic = 0.5 + (share - 0.5) / _STRETCH
+    return jnp.log(logistic / (1 - logistic))
+
+
+def _share(score: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Return the share of the cap that a score stands for, S of `BandsHead`."""
+    return jnp.clip(0.5 + _STRETCH * (jax.nn.sigmoid(score) - 0.5), 0, 1)
 
 
 def head_for(action: str, num_assets: int = 30, cap: float | None = None, cost: float = 2e-4) -> Head:

@@ -106,7 +106,7 @@ def position_advantage(
         more = taken - planned
         more_paid = jnp.abs(taken - weight) - jnp.abs(planned - weight)
         advantage = more * (worth - full[:, None] * of_account) - slope * cost * more_paid
-        after = jnp.where(taken < weight, -slope * cost, jnp.where(taken > weight, slope * cost, worth))
+        after = jnp.where(planned < weight, -slope * cost, jnp.where(planned > weight, slope * cost, worth))
         return slope * returns.held[t + 1] + after, advantage
 
     inputs = (t, done, *(x.astype(jnp.float32) for x in (weight, planned, taken, full, slope)))
