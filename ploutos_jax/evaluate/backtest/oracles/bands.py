@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.synthetic.params import YEAR_DAYS
 
 _REACH = 6.0
 """The grid goes from −6 to 6 standard deviations; of 10⁹ hints two lie beyond."""
@@ -102,7 +102,6 @@ def best_bands(
     worth = promised if start is None else start
     for _ in range(_ROUNDS):
         before, worth = worth, promised + step @ np.clip(worth, -cost, cost)
-        # Of a hint that says nothing of the next one a single sum would do; of others errors shrink by a factor a round.
         if np.abs(worth - before).max() <= _TOLERANCE:
             break
     buy, sell = (_crossing(hints, worth, level) for level in (cost, -cost))
@@ -128,7 +127,7 @@ def optimum(
     *,
     volatility: float = 0.01,
     price: float = 0.0,
-    calendar: Calendar = Calendar(),
+    bars_per_year: float = YEAR_DAYS,
 ) -> Optimum:
     """Return the best rule of one asset of a planted market, and what is expected of it.
 
@@ -138,7 +137,7 @@ def optimum(
         cost: per side, as a share of what is traded (0.001 is 10 basis points).
         volatility: of a bar.
         price: of capital, per bar and unit held, as a share.
-        calendar: how many bars make a year.
+        bars_per_year: bars in a year.
 
     Raises:
         ValueError: if a number is out of range, or nothing is promised (strength 0).
@@ -147,9 +146,9 @@ def optimum(
     if not unit > 0:
         raise ValueError(f"strength={strength} and volatility={volatility} must be above 0: nothing is promised.")
     bands = best_bands(persistence, np.array([cost / unit]), np.array([price / unit]))
-    year = calendar.bars_per_year
-    gain = year * (unit * bands.gross[0] - cost * bands.trades[0])
-    return Optimum(float(bands.buy[0]), float(bands.sell[0]), float(gain), float(year * bands.trades[0]), bands.held[0])
+    gain = bars_per_year * (unit * bands.gross[0] - cost * bands.trades[0])
+    trades = bars_per_year * float(bands.trades[0])
+    return Optimum(float(bands.buy[0]), float(bands.sell[0]), float(gain), trades, float(bands.held[0]))
 
 
 @lru_cache(maxsize=8)
