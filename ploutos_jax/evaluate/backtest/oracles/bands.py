@@ -28,7 +28,7 @@ _REACH = 6.0
 """The grid goes from −6 to 6 standard deviations; of 10⁹ hints two lie beyond."""
 _STEP = 0.05
 _LEAST_POINTS_PER_INNOVATION = 3.0
-_ROUNDS, _TOLERANCE = 20_000, 1e-7
+_MOST_ROUNDS = 20_000
 MOST_PERSISTENCE = 0.999
 
 
@@ -79,6 +79,7 @@ def best_bands(
     price: Float[np.ndarray, " B"] | float = 0.0,
     *,
     start: Float[np.ndarray, "points B"] | None = None,
+    tolerance: float = 1e-7,
 ) -> Bands:
     """Return the best thresholds of several problems that share the persistence of their hints.
 
@@ -87,6 +88,7 @@ def best_bands(
         cost: k, `[B]` per purchase and per sale, in units of what a hint of 1 promises for a bar; not negative.
         price: m, of capital per bar held, in the same unit.
         start: `worth` of a nearby problem, from which the iteration begins.
+        tolerance: change of a round, in units of hints and shares of time, at which iterations end.
 
     Raises:
         ValueError: if a number is out of range.
@@ -100,12 +102,12 @@ def best_bands(
     hints, law, step = _grid(persistence)
     promised = hints[:, None] - price
     worth = promised if start is None else start
-    for _ in range(_ROUNDS):
+    for _ in range(_MOST_ROUNDS):
         before, worth = worth, promised + step @ np.clip(worth, -cost, cost)
-        if np.abs(worth - before).max() <= _TOLERANCE:
+        if np.abs(worth - before).max() <= tolerance:
             break
     buy, sell = (_crossing(hints, worth, level) for level in (cost, -cost))
-    return _in_the_long_run(hints, law, step, buy, sell, worth)
+    return _in_the_long_run(hints, law, step, buy, sell, worth, tolerance)
 
 
 def follow(persistence: float, buy: Float[np.ndarray, " B"], sell: Float[np.ndarray, " B"]) -> Bands:
@@ -117,7 +119,7 @@ def follow(persistence: float, buy: Float[np.ndarray, " B"], sell: Float[np.ndar
     """
     hints, law, step = _grid(persistence)
     buy, sell = np.asarray(buy, np.float64), np.asarray(sell, np.float64)
-    return _in_the_long_run(hints, law, step, buy, sell, np.full((len(hints), len(buy)), np.nan))
+    return _in_the_long_run(hints, law, step, buy, sell, np.full((len(hints), len(buy)), np.nan), 1e-7)
 
 
 def optimum(
@@ -177,7 +179,13 @@ def _crossing(hints: np.ndarray, worth: np.ndarray, level: np.ndarray) -> np.nda
 
 
 def _in_the_long_run(
-    hints: np.ndarray, law: np.ndarray, step: np.ndarray, buy: np.ndarray, sell: np.ndarray, worth: np.ndarray
+    hints: np.ndarray,
+    law: np.ndarray,
+    step: np.ndarray,
+    buy: np.ndarray,
+    sell: np.ndarray,
+    worth: np.ndarray,
+    tolerance: float,
 ) -> Bands:
     """Return what thresholds bring: an AR(1) looks the same backwards, so `step` also tells where a hint came from."""
     width = hints[1] - hints[0]
@@ -187,10 +195,10 @@ def _in_the_long_run(
     keeping = np.maximum(1 - buying - selling, 0)
     held = np.broadcast_to(buying, keeping.shape).copy()
     came = step @ held
-    for _ in range(_ROUNDS):
+    for _ in range(_MOST_ROUNDS):
         held = buying + keeping * came
         before, came = came, step @ held
-        if np.abs(came - before).max() <= _TOLERANCE:
+        if np.abs(came - before).max() <= tolerance:
             break
     trades = law @ (buying * (1 - came) + selling * came)
     return Bands(buy, sell, law @ held, trades, (law * hints) @ held, hints, worth)
