@@ -168,7 +168,7 @@ def test_planted_data_shows_its_signals_alone_unless_more_is_asked_for():
 
 
 def test_features_are_the_core_set_without_a_choice(monkeypatch, make_panel):
-    monkeypatch.setattr(data_config, "synthetic_panel", lambda key, num_assets, num_paths: make_panel(num_bars=30))
+    monkeypatch.setattr(data_config, "synthetic_panel", lambda key, **_: make_panel(num_bars=30))
     assert read_market(DataConfig()).feature_names == read_market(DataConfig(features="core")).feature_names
     assert read_market(DataConfig()).num_features > 20
 
