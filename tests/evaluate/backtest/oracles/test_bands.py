@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from ploutos_jax.evaluate.backtest.oracles.bands import MOST_PERSISTENCE, best_bands, follow, optimum
 
-# Strength, persistence, basis points a side: optimum in % a year, buy above, sell below, trades a year, rule of the sign.
+# Strength, persistence, basis points a side: optimum in % a year, buy above, sell below, trades a year, sign rule.
 # From an independent value iteration over position and hint, thresholds on a grid of 0.025.
 TABLE = [
     (0.10, 0.90, 0.0, 10.05, 0.00, 0.00, 36.0, 10.06),
@@ -41,9 +41,9 @@ def test_hints_that_do_not_last_are_bought_above_the_cost(cost):
     assert bands.buy[0] == pytest.approx(cost, abs=1e-6) and bands.sell[0] == pytest.approx(-cost, abs=1e-6)
     chance = norm.sf(cost)
     # Held half of the time before a decision: bought in a share p of the other half.
-    assert bands.trades[0] == pytest.approx(chance, rel=1e-3)
+    assert bands.trades[0] == pytest.approx(chance, rel=3e-3)
     kept = scipy.integrate.quad(lambda h: h * norm.pdf(h), cost, 10)[0]  # the band itself has mean 0
-    assert bands.gross[0] == pytest.approx(kept, rel=1e-3)
+    assert bands.gross[0] == pytest.approx(kept, rel=3e-3)
 
 
 def test_without_costs_the_sign_decides_and_a_price_moves_it():

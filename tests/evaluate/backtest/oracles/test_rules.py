@@ -146,7 +146,8 @@ def test_the_filter_knows_what_can_be_known(markets):
             assert state[rows].mean() == pytest.approx(chance[rows].mean(), abs=min(error, 0.25))
         told, filtered = (score(market, rule(market), 0.0).net for rule in (state_oracle, filter_oracle))
         naive = score(market, np.where(hints_of(market) > 0, 1 / NUM_ASSETS, 0.0), 0.0).net
-        assert abs(naive) < 0.25 * filtered < 0.25 * told
+        # The wild regime of `a` is the one that turns the hint round: there its sign, read backwards, earns a third.
+        assert abs(naive) < 0.5 * filtered < 0.5 * told
     with pytest.raises(ValueError, match="persistent market means the same at all times"):
         regime_chances(markets["persistent"])
 
@@ -191,6 +192,6 @@ def test_what_cannot_be_scored_is_refused(markets):
         promised_returns(drawn)
     with pytest.raises(ValueError, match="do not fit the market's 2500 bars of 20 assets"):
         expected_edge(np.zeros((5, 20)), np.zeros(5), markets["lag"])
-    ledger = baselines_by_rule(drawn, FREE, {"oracle": oracle})["oracle"]
+    ledger = baselines_by_rule(drawn.window(0, 30), FREE, {"oracle": oracle})["oracle"]
     with pytest.raises(ValueError, match="its bars and tickers are not those of the market"):
         expected_edge_of(ledger, markets["lag"])
