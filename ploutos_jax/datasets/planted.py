@@ -9,6 +9,7 @@ import jax
 
 from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.sampler import MarketDraw
+from ploutos_jax.market.synthetic.planted.bars import NUM_BARS
 from ploutos_jax.market.synthetic.planted.hinted import HintedDraw, Recipe, hinted_panel
 from ploutos_jax.market.synthetic.planted.iid import PlantedDraw, planted_panel
 from ploutos_jax.market.synthetic.planted.lag import Lag
@@ -32,11 +33,11 @@ class PlantedData:
     strength: float
     recipe: Recipe | None = None
 
-    def panel(self, key: jax.Array) -> Panel:
+    def panel(self, key: jax.Array, num_bars: int = NUM_BARS) -> Panel:
         """Return one fixed panel."""
         if self.recipe is None:
-            return planted_panel(key, num_assets=self.num_assets, strength=self.strength)
-        return hinted_panel(key, self.recipe)
+            return planted_panel(key, self.num_assets, num_bars, self.strength)
+        return hinted_panel(key, self.recipe, num_bars)
 
     def stream(self, key: jax.Array, num_bars: int, num_paths: int) -> MarketDraw:
         """Return the stream of markets of so many paths of so many bars."""

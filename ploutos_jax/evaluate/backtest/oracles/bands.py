@@ -34,24 +34,24 @@ MOST_PERSISTENCE = 0.999
 
 @dataclasses.dataclass(frozen=True)
 class Bands:
-    """Thresholds of B problems, and what following them brings in the long run.
+    """Thresholds of several problems, and what following them brings in the long run.
 
     Attributes:
-        buy, sell: `[B]` hint above which to buy, and below which to sell; infinite where that never pays.
-        held: `[B]` share of the bars in which the asset is held.
-        trades: `[B]` purchases and sales per bar, each counted as one.
-        gross: `[B]` mean of hint times position per bar, costs and price of capital not taken off.
+        buy, sell: `[problems]` hint above which to buy, and below which to sell; infinite where that never pays.
+        held: `[problems]` share of the bars in which the asset is held.
+        trades: `[problems]` purchases and sales per bar, each counted as one.
+        gross: `[problems]` mean of hint times position per bar, costs and price of capital not taken off.
         hints: `[points]` the grid.
-        worth: `[points, B]` W above: worth of holding over a bar against not holding, before what trading costs.
+        worth: `[points, problems]` W above: worth of holding over a bar against not holding, before what trading costs.
     """
 
-    buy: Float[np.ndarray, " B"]
-    sell: Float[np.ndarray, " B"]
-    held: Float[np.ndarray, " B"]
-    trades: Float[np.ndarray, " B"]
-    gross: Float[np.ndarray, " B"]
+    buy: Float[np.ndarray, " problems"]
+    sell: Float[np.ndarray, " problems"]
+    held: Float[np.ndarray, " problems"]
+    trades: Float[np.ndarray, " problems"]
+    gross: Float[np.ndarray, " problems"]
     hints: Float[np.ndarray, " points"]
-    worth: Float[np.ndarray, "points B"]
+    worth: Float[np.ndarray, "points problems"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,20 +75,20 @@ class Optimum:
 
 def best_bands(
     persistence: float,
-    cost: Float[np.ndarray, " B"],
-    price: Float[np.ndarray, " B"] | float = 0.0,
+    cost: Float[np.ndarray, " problems"],
+    price: Float[np.ndarray, " problems"] | float = 0.0,
     *,
-    start: Float[np.ndarray, "points B"] | None = None,
+    start: Float[np.ndarray, "points problems"] | None = None,
     tolerance: float = 1e-7,
 ) -> Bands:
     """Return the best thresholds of several problems that share the persistence of their hints.
 
     Args:
         persistence: φ of the AR(1), from 0 to `MOST_PERSISTENCE`.
-        cost: k, `[B]` per purchase and per sale, in units of what a hint of 1 promises for a bar; not negative.
+        cost: k, `[problems]` per purchase and per sale, in units of what a hint of 1 promises for a bar; not negative.
         price: m, of capital per bar held, in the same unit.
         start: `worth` of a nearby problem, from which the iteration begins.
-        tolerance: change of a round, in units of hints and shares of time, at which iterations end.
+        tolerance: change of a round, in units of hints, at which the iteration ends.
 
     Raises:
         ValueError: if a number is out of range.
@@ -107,19 +107,19 @@ def best_bands(
         if np.abs(worth - before).max() <= tolerance:
             break
     buy, sell = (_crossing(hints, worth, level) for level in (cost, -cost))
-    return _in_the_long_run(hints, law, step, buy, sell, worth, tolerance)
+    return _in_the_long_run(hints, law, step, buy, sell, worth)
 
 
-def follow(persistence: float, buy: Float[np.ndarray, " B"], sell: Float[np.ndarray, " B"]) -> Bands:
+def follow(persistence: float, buy: Float[np.ndarray, " problems"], sell: Float[np.ndarray, " problems"]) -> Bands:
     """Return what thresholds bring, the best or not; `worth` is NaN.
 
     Args:
         persistence: of the AR(1).
-        buy, sell: `[B]`, sell not above buy.
+        buy, sell: `[problems]`, sell not above buy.
     """
     hints, law, step = _grid(persistence)
     buy, sell = np.asarray(buy, np.float64), np.asarray(sell, np.float64)
-    return _in_the_long_run(hints, law, step, buy, sell, np.full((len(hints), len(buy)), np.nan), 1e-7)
+    return _in_the_long_run(hints, law, step, buy, sell, np.full((len(hints), len(buy)), np.nan))
 
 
 def optimum(
@@ -166,7 +166,7 @@ def _grid(persistence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _crossing(hints: np.ndarray, worth: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Return `[B]` the hint at which the worth, which rises, reaches a level; infinite where it never does."""
+    """Return `[problems]` the hint at which the worth, which rises, reaches a level; infinite where it never does."""
     out = np.empty(worth.shape[1])
     for i, column in enumerate(worth.T):
         if column[-1] <= level[i]:
@@ -185,7 +185,6 @@ def _in_the_long_run(
     buy: np.ndarray,
     sell: np.ndarray,
     worth: np.ndarray,
-    tolerance: float,
 ) -> Bands:
     """Return what thresholds bring: an AR(1) looks the same backwards, so `step` also tells where a hint came from."""
     width = hints[1] - hints[0]
@@ -193,12 +192,15 @@ def _in_the_long_run(
     buying = np.clip((hints[:, None] - buy) / width + 0.5, 0, 1)
     selling = np.clip((sell - hints[:, None]) / width + 0.5, 0, 1)
     keeping = np.maximum(1 - buying - selling, 0)
-    held = np.broadcast_to(buying, keeping.shape).copy()
+    held = buying.copy()
+    for column in range(held.shape[1]):
+        between = np.flatnonzero(keeping[:, column] > 0)
+        kept = keeping[between, column]
+        # What is held between the thresholds was held before: a linear system of the few hints there.
+        inside = np.eye(len(between)) - kept[:, None] * step[np.ix_(between, between)]
+        outside = held[:, column].copy()
+        outside[between] = 0
+        held[between, column] = np.linalg.solve(inside, buying[between, column] + kept * (step[between] @ outside))
     came = step @ held
-    for _ in range(_MOST_ROUNDS):
-        held = buying + keeping * came
-        before, came = came, step @ held
-        if np.abs(came - before).max() <= tolerance:
-            break
     trades = law @ (buying * (1 - came) + selling * came)
     return Bands(buy, sell, law @ held, trades, (law * hints) @ held, hints, worth)

@@ -38,7 +38,7 @@ class Budget:
     """Bands of A assets on P paths that share their account's equity.
 
     Attributes:
-        bands: of all problems, path by path, `[P · A]`; in units of what a hint of 1 promises.
+        bands: of all problems, path by path, `[P · A]` problems; in units of what a hint of 1 promises.
         unit: `[P, A]` that promise.
         cost: `[P, A]` per side, in that unit.
         price: `[P]` of capital per bar, as a share of it.

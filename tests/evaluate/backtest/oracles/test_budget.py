@@ -84,8 +84,7 @@ def test_the_account_is_never_overdrawn_and_seldom_idle(best, budget):
 
 def test_nothing_near_the_oracle_makes_more(market, budget, best):
     """Dearer and cheaper capital, wider and narrower bands: what they make beyond the oracle on 32 paths is noise."""
-    held, gross, cost = best
-    own = gross - cost
+    own = best[1] - best[2]
     hints, path = hints_of(market), market.labels.hint.path
     neighbours = {
         f"{name} {amount}": change(amount)
