@@ -9,7 +9,8 @@ python benchmarks/learning.py --kind planted_persistent --strength 0.1 --persist
 One and the same configuration serves all sizes; only how long it trains goes by the number of assets, each of which is
 a sample of its own in every step. The score is the share of the oracle's mean log return in the same
 environment, without costs unless asked for; `on seen bars` beside it shows how much was overfitted. Each seed has a
-market of its own. Every run is a line of JSON in `runs/learning.jsonl` as soon as it ends; what was found is in LEARNING.md.
+market of its own. Every run is a line of JSON in `runs/learning.jsonl` as soon as it ends; what was found is in
+LEARNING.md.
 """
 
 import dataclasses

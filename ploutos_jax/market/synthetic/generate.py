@@ -69,7 +69,7 @@ def synthetic_panel(
     if (days[1:] < days[:-1]).any():
         raise ValueError(
             f"{num_paths} paths of {num_bars} bars reach beyond the year {LAST_YEAR}; take fewer or shorter ones, or"
-            " market.bank.draw_market, whose markets have no dates."
+            " market.synthetic.multi_path.draw_market, whose markets have no dates."
         )
     panel = draw_panel(key, params, num_assets, num_bars, num_paths=num_paths, preset=preset, jitter=jitter, edge=edge)
     times = days if PRESETS[preset] is None else session_times(days, minutes)
