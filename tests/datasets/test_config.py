@@ -155,6 +155,9 @@ def test_an_edge_is_one_more_feature_of_synthetic_data():
         assert panel.labels.hint.path[path * 2520] == path
     columns = panel.select((panel.symbols[1],)).labels.hint
     np.testing.assert_array_equal(columns.volatility, panel.labels.hint.volatility[:, [1]])
+    spans = DataConfig(data="synthetic:2", edge=0.05, features="minimal", spans="2011-01-01..2011-12-31,2013..2013")
+    joined = split_market(edged, spans)[0]
+    assert joined.labels.hint.path.shape == (joined.num_bars,) == joined.times.shape
     cut = panel.window(2000, 3000).labels.hint
     np.testing.assert_array_equal(cut.volatility_by_bar, panel.labels.hint.volatility_by_bar[2000:3000])
 

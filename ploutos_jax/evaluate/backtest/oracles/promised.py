@@ -22,7 +22,7 @@ def law_of(market: Market) -> HintLaw:
         raise ValueError(
             f"The oracle reads the feature {HINT_FEATURE!r} of a planted market, which this market does not have."
             " Build the market from planted_panel, or from a synthetic panel with an edge, with that signal among its"
-            " features."
+            " features; a synthetic market that was drawn inside a program keeps no law of its hint."
         )
     return law
 

@@ -1,5 +1,7 @@
 """Oracles of planted markets: what they hold, that they see nothing later, and that they make what theory says."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -150,6 +152,28 @@ def test_the_filter_knows_what_can_be_known(markets):
         assert abs(naive) < 0.5 * filtered < 0.5 * told
     with pytest.raises(ValueError, match="persistent market means the same at all times"):
         regime_chances(markets["persistent"])
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_the_filter_is_the_sum_over_all_ways_that_regimes_can_go(variant):
+    """Brute force: 2⁹ courses of the regime, each with its prior and the density of all returns."""
+    num_bars = 9
+    recipe = Regimes(3, 0.6, variant)
+    market = build_market(hinted_panel(jax.random.key(8), recipe, num_bars), ())
+    law, hint = market.labels.hint, hints_of(market)
+    moves = np.diff(np.log(np.asarray(market.close, np.float64)), axis=0)
+    fits = np.zeros((num_bars - 1, 2))
+    for state, sign in ((0, 1), (1, -1)):
+        size = law.sizes[state] * 0.01
+        rest = moves - np.log1p(sign * 0.6 * size * hint[:-1])
+        fits[:, state] = _log_density(rest, np.full(rest.shape, size * 0.8), 5.0).sum(axis=1)
+    courses = np.array(list(itertools.product((0, 1), repeat=num_bars)))
+    turned = np.abs(np.diff(courses, axis=1)) > 0
+    prior = np.where(turned, 1 - law.stay, law.stay).prod(axis=1) / 2
+    for t in range(num_bars):
+        weight = prior * np.exp(fits[np.arange(t), courses[:, :t]].sum(axis=1) - fits[:t].max(initial=0))
+        expected = weight[courses[:, t] == 1].sum() / weight.sum()
+        assert regime_chances(market)[t] == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_density_of_the_rest_is_that_of_its_definition():
