@@ -62,12 +62,12 @@ def expected_edge_of(
     """Score a ledger of a market with a hint: what its positions were promised a year, and what its trades cost.
 
     Positions are valued at the close at which the hint was known. One that is left inside a bar, by a stop say, counts
-    as not held in that bar.
+    as not held in that bar; where orders fill at closes, as held.
 
     Args:
         ledger: of a backtest or a rule, over a span of the market's bars.
         market: of these bars, or of more.
-        fill: when its orders filled; those of `next_close` come too late for the bar that they were decided before.
+        fill: when its orders filled; those of `next_close` come too late for the bar that the hint spoke of.
 
     Raises:
         ValueError: if the bars or tickers of the ledger are not in the market, or prices were split.
@@ -85,7 +85,8 @@ def expected_edge_of(
     columns = np.array([place[ticker] for ticker in fills["ticker"]], np.int64)
     np.add.at(shares, (fills["bar"].to_numpy(np.int64), columns), signed)
     held = np.cumsum(shares, axis=0)
-    over_next = held if fill == "next_close" else np.concatenate([held[1:], held[-1:]])
+    # At the open of a bar trades come before what the bar brings; at a close after it.
+    over_next = np.concatenate([held[1:], held[-1:]]) if fill == "next_open" else held
     alive = np.minimum.accumulate(ledger.equity) > 0
     equity = np.where(alive, ledger.equity, np.inf)
     cost = np.append(ledger.cost[1:], 0.0) / equity

@@ -1,5 +1,6 @@
 """Oracles of planted markets: what they hold, that they see nothing later, and that they make what theory says."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -114,6 +115,18 @@ def test_ledgers_realise_what_is_expected(markets):
     assert abs(expected_edge_of(ledgers["equal weight"], market).gross) < 3 * wide
     cash = expected_edge_of(ledgers["cash"], market)
     assert cash == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("fill", "share"), [("next_open", 1.0), ("same_close", 1.0), ("next_close", 0.9)])
+def test_what_fills_late_is_promised_less(markets, fill, share):
+    """One bar late a hint of persistence 0.9 promises nine tenths; filled at the close observed, all of it."""
+    market = markets["persistent"]
+    config = dataclasses.replace(FREE, fill=fill)
+    ledger = baselines_by_rule(market, config, {"oracle": oracle})["oracle"]
+    found = expected_edge_of(ledger, market, fill=fill)
+    assert found.gross == pytest.approx(share * score(market, oracle(market), 0.0).gross, rel=0.03)
+    error = ledger.returns.std() / np.sqrt(ledger.returns.size) * 252
+    assert ledger.returns.mean() * 252 == pytest.approx(found.net, abs=3 * error)
 
 
 def test_promises_are_kept_on_average(markets):
