@@ -3,11 +3,14 @@
 python benchmarks/learning.py                                       5 seeds at 1, 30, 100 and 503 assets
 python benchmarks/learning.py --assets 30 --seeds 1 --torso flat    any setting of the learner is a flag
 python benchmarks/learning.py --cost-check                          without a signal: what does it pay for nothing?
+python benchmarks/learning.py --kind planted_persistent --strength 0.1 --persistence 0.9 --cost-bps 10
+                                                                    another market, see docs/made_markets.md
 
 One and the same configuration serves all sizes; only how long it trains goes by the number of assets, each of which is
 a sample of its own in every step. The score is the share of the oracle's mean log return in the same
-environment, without costs; `on seen bars` beside it shows how much was overfitted. Each seed has a market of
-its own. Every run is a line of JSON in `runs/learning.jsonl` as soon as it ends; what was found is in LEARNING.md.
+environment, without costs unless asked for; `on seen bars` beside it shows how much was overfitted. Each seed has a
+market of its own. Every run is a line of JSON in `runs/learning.jsonl` as soon as it ends; what was found is in
+LEARNING.md.
 """
 
 import dataclasses
@@ -17,6 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +32,7 @@ from rich.table import Table
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.terminal import exit_codes, result_console
+from ploutos_jax.datasets.planted import read_planted
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.baselines import oracle
@@ -35,7 +40,6 @@ from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule, rando
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.synthetic.planted import planted_panel
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train
 
@@ -59,7 +63,11 @@ class Probe:
     Attributes:
         assets: sizes of the market.
         seeds: runs per size, each with a seed and a market of its own; they count from `--seed`.
+        kind: of the planted market, as `--data` of the training command names it.
         strength: correlation of the signal with the next bar's return.
+        persistence: of the hint of `planted_persistent`.
+        variant: of `planted_regimes`.
+        cost_bps: commission a side, in basis points, which the oracle knows of.
         steps: of the environment in each run. Without it `STEPS` of the size, or of the next smaller one.
         train_bars: bars to train on. Without it 4,032, and sixteen times as many at one asset, which has no others
             beside it to learn from.
@@ -73,7 +81,11 @@ class Probe:
 
     assets: tuple[int, ...] = (1, 30, 100, 503)
     seeds: int = 5
+    kind: Literal["planted", "planted_persistent", "planted_lag", "planted_regimes"] = "planted"
     strength: float = 0.3
+    persistence: float = 0.9
+    variant: Literal["a", "b"] = "a"
+    cost_bps: float = 0.0
     steps: int | None = None
     train_bars: int | None = None
     unseen_bars: int | None = None
@@ -117,18 +129,19 @@ def main(args: list[str]) -> int:
 
 def run_with_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
     """Train on a planted market and return the shares of the oracle's mean log return on seen and unseen bars."""
-    env = environment(num_assets)
+    env = environment(num_assets, commission_bps=probe.cost_bps)
     market = planted_market(probe, config.seed, num_assets, probe.strength)
+    best_rule = partial(oracle, cost=probe.cost_bps * 1e-4)
     train_bars = train_bars_for(probe, num_assets)
     seen = market.window(0, train_bars)
     agent, figures = _train(config, seen, env)
     row: Row = {}
     for name, span in (("seen", seen), ("unseen", market.window(train_bars))):
-        best = _log_return(baselines_by_rule(span, env.config, {"oracle": oracle})["oracle"])
+        best = _log_return(baselines_by_rule(span, env.config, {"oracle": best_rule})["oracle"])
         own = _log_return(backtest(agent, span))
         row |= {f"{name}_share": own / best, f"{name}_log_return": own, f"{name}_oracle_log_return": best}
     bars = {"train_bars": train_bars, "unseen_bars": market.num_bars - train_bars}
-    return {"strength": probe.strength} | bars | row | figures
+    return {"kind": probe.kind, "strength": probe.strength, "cost_bps": probe.cost_bps} | bars | row | figures
 
 
 def run_without_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
@@ -184,7 +197,9 @@ def planted_market(probe: Probe, seed: int, num_assets: int, strength: float) ->
     """Return the market of one seed over seen and unseen bars; its features are the signals alone."""
     unseen_bars = probe.unseen_bars or (UNSEEN_BARS if num_assets > 1 else 4 * UNSEEN_BARS)
     num_bars = train_bars_for(probe, num_assets) + unseen_bars
-    return build_market(planted_panel(jax.random.key(_FIRST_MARKET_KEY + seed), num_assets, num_bars, strength), ())
+    rest = {"planted_persistent": f":{probe.persistence}", "planted_regimes": f":{probe.variant}"}.get(probe.kind, "")
+    planted = read_planted(f"{probe.kind}:{num_assets}:{strength}{rest}")
+    return build_market(planted.panel(jax.random.key(_FIRST_MARKET_KEY + seed), num_bars), ())
 
 
 def _train(config: TrainConfig, market: Market, env: TradingEnv) -> tuple[Agent, Row]:

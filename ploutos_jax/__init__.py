@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ploutos_jax.market.panel import Panel as Panel
     from ploutos_jax.market.stress.apply import stress as stress
     from ploutos_jax.market.synthetic.generate import synthetic_panel as synthetic_panel
-    from ploutos_jax.market.synthetic.planted import planted_panel as planted_panel
+    from ploutos_jax.market.synthetic.planted.iid import planted_panel as planted_panel
     from ploutos_jax.policy.actor_critic import PolicyConfig as PolicyConfig
     from ploutos_jax.runs.settings import RunSettings as RunSettings
     from ploutos_jax.train.checkpoints.checkpoint import restore as restore
@@ -82,7 +82,7 @@ _NAMES = {
     "Panel": "market.panel",
     "stress": "market.stress.apply",
     "synthetic_panel": "market.synthetic.generate",
-    "planted_panel": "market.synthetic.planted",
+    "planted_panel": "market.synthetic.planted.iid",
     "PolicyConfig": "policy.actor_critic",
     "RunSettings": "runs.settings",
     "restore": "train.checkpoints.checkpoint",

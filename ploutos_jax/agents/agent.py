@@ -132,7 +132,9 @@ class Agent:
                 " env.default_params(agent.with_own_sectors(market)), as backtest does."
             )
 
-    def act(self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None) -> Num[Array, " A *edges"]:
+    def act(
+        self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None
+    ) -> Num[Array, " A *edges"]:
         """Return the action for one observation, `[A]`: the greedy one without a key, a sampled one with a key.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ploutos_jax.datasets.planted import is_planted_name, read_planted
 from ploutos_jax.datasets.selection import expand_tickers, most_traded, read_spans, training_rows
 from ploutos_jax.datasets.splits import Window, cut
 from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, whole
@@ -18,11 +19,10 @@ from ploutos_jax.market.io.columns import read_mapping
 from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.labels import name_moment, read_date
 from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.market.synthetic.edge import check_edge
 from ploutos_jax.market.synthetic.generate import synthetic_panel
-from ploutos_jax.market.synthetic.planted import planted_panel
 
 SYNTHETIC = "synthetic"
-PLANTED = "planted"
 BOOTSTRAP = "bootstrap:"
 _DEFAULT_FEATURES = "core"
 _MIN_HELD_OUT_BARS = 20
@@ -30,6 +30,7 @@ _MIN_HELD_OUT_BARS = 20
 
 DATA_BOUNDS = {
     "paths": whole(1, 100_000),
+    "edge": share(),
     "holdout": share(below=True),
     "liquid": whole(1, 1_000_000),
     "periods_per_year": Bound(0, 1e8, above=True),
@@ -47,11 +48,16 @@ class DataConfig:
 
     Attributes:
         data: a CSV, Parquet or Feather file, a folder of them, `synthetic` (30 made assets that move as the S&P 500
-            does; `synthetic:503` for 503), or `planted`: made assets with a column that tells the next bar's return,
-            to see whether a learner learns (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the leaked
-            future).
+            does; `synthetic:503` for 503), or made assets with a column that tells the next bar's return, to see
+            whether a learner learns: `planted` (`planted:100:0.3` for 100 assets and a correlation of 0.3; 1 is the
+            leaked future), `planted_persistent:30:0.1:0.9` with a hint that lasts (0.9 from bar to bar),
+            `planted_lag:30:0.3` with one that tells late, `planted_regimes:30:0.3:a` with one whose meaning turns
+            round in a hidden regime (`a`: its volatility is double; `b`: nothing else tells it).
         paths: independent histories of ten years that `synthetic` lays end to end; no episode and no feature reaches
             from one into the next, and the last of them are kept for scoring. In [1, 100,000].
+        edge: of `synthetic`: a column that tells a known part of the next day's return, so many of an asset's usual
+            daily volatilities for a hint of 1; 0.05 is weak and survives costs, 0 is a column that tells nothing.
+            Without it there is no such column. In [0, 1].
         start: first date to train on.
         end: last date to train on; later bars are kept for scoring.
         spans: several spans to train on instead of `start` and `end`, such as
@@ -86,6 +92,7 @@ class DataConfig:
 
     data: str = SYNTHETIC
     paths: int = 1
+    edge: float | None = None
     start: str | None = None
     end: str | None = None
     spans: str | None = None
@@ -149,7 +156,8 @@ class DataConfig:
                 f"paths={self.paths} needs synthetic data, such as --data synthetic; {self.data!r} is one history."
             )
         if self.is_planted:
-            planted_size(self.data)
+            read_planted(self.data)
+        _check_edge(self)
         check_bounds(self, DATA_BOUNDS)
 
     @property
@@ -179,7 +187,7 @@ class DataConfig:
 
     @property
     def is_planted(self) -> bool:
-        return self.data == PLANTED or self.data.startswith(PLANTED + ":")
+        return is_planted_name(self.data)
 
 
 def read_panel(config: DataConfig) -> Panel:
@@ -292,6 +300,21 @@ def _check_span(config: DataConfig, start: str, end: str) -> None:
         raise ValueError(f"{start}={values[start]} lies after {end}={values[end]}; exchange them.")
 
 
+def _check_edge(config: DataConfig) -> None:
+    if config.edge is None:
+        return
+    check_edge(config.edge)
+    if not config.is_synthetic:
+        raise ValueError(
+            f"edge={config.edge} is for --data synthetic, whose returns are made; {config.data!r} has its own."
+        )
+    if config.stress_prob:
+        raise ValueError(
+            f"edge={config.edge} with stress_prob={config.stress_prob}: a shock is not in the hint, which would then"
+            " tell something else than it says; leave one of them out."
+        )
+
+
 def _check_warm_up(market: Market, stop: int) -> None:
     """Make sure that some asset has more own bars before row `stop` than its features need to warm up."""
     warm_ups = {feature.name: feature.warm_up for feature in FEATURES}
@@ -334,10 +357,9 @@ def _from_row(market: Market, row: int) -> Market | None:
 
 def _made_panel(config: DataConfig) -> Panel:
     if config.is_planted:
-        num_assets, strength = planted_size(config.data)
-        return planted_panel(jax.random.key(0), num_assets=num_assets, strength=strength)
+        return read_planted(config.data).panel(jax.random.key(0))
     num_assets = num_synthetic_assets(config.data)
-    return synthetic_panel(jax.random.key(0), num_assets=num_assets, num_paths=config.paths)
+    return synthetic_panel(jax.random.key(0), num_assets=num_assets, num_paths=config.paths, edge=config.edge)
 
 
 def num_synthetic_assets(data: str) -> int:
@@ -347,26 +369,3 @@ def num_synthetic_assets(data: str) -> int:
     if not number.isdigit() or int(number) < 1:
         raise ValueError(f"data={data!r}: write synthetic:N with the number of assets, such as synthetic:100.")
     return int(number)
-
-
-def planted_size(data: str) -> tuple[int, float]:
-    """Return number of assets and strength of `planted[:A[:strength]]`."""
-    assets, strength = "30", "0.3"
-    if data != PLANTED:
-        assets, _, given = data.partition(":")[2].partition(":")
-        strength = given if data.count(":") > 1 else strength
-    share = _share_or_none(strength)
-    if not assets.isdigit() or int(assets) < 1 or share is None:
-        raise ValueError(
-            f"data={data!r}: write planted:A:STRENGTH with a whole number of assets from 1 on and a strength from 0 to"
-            " 1, such as planted:30:0.3 or planted:30."
-        )
-    return int(assets), share
-
-
-def _share_or_none(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number <= 1 else None

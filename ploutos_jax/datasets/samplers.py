@@ -36,7 +36,7 @@ class SyntheticSampler:
 
     def stream(self, key: jax.Array) -> MarketDraw:
         """Return the stream of such markets."""
-        return MarketDraw(self, None, key, self.recipe.labels, feature_names(self.recipe.features))
+        return MarketDraw(self, None, key, self.recipe.labels, self.recipe.column_names)
 
 
 @dataclasses.dataclass(frozen=True)

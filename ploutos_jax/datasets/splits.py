@@ -246,7 +246,9 @@ def cut(market: Market, windows: Sequence[Window]) -> Market:
     joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *shifted)
     labels = market.labels
     if labels is not None:
-        labels = dataclasses.replace(labels, times=labels.times[_rows_of(windows)])
+        rows = _rows_of(windows)
+        hint = None if labels.hint is None else labels.hint.rows(rows)
+        labels = dataclasses.replace(labels, times=labels.times[rows], hint=hint)
     return joined.replace(sector=market.sector, labels=labels, feature_names=market.feature_names)
 
 

@@ -9,17 +9,16 @@ from ploutos_jax.datasets.config import (
     default_features,
     market_to_score,
     num_synthetic_assets,
-    planted_size,
     read_market,
     read_panel,
     split_market,
 )
+from ploutos_jax.datasets.planted import read_planted
 from ploutos_jax.datasets.samplers import SyntheticSampler, bootstrap_stream, history_stream
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.synthetic.multi_path import MarketSpec
-from ploutos_jax.market.synthetic.planted import PlantedDraw
 
 _STREAM_KEY = 1
 """Of drawn markets; the panels that are held out are drawn with key 0. The same whatever the seed of a run."""
@@ -85,11 +84,12 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
     if config.is_planted and config.stress_prob:
         raise ValueError(f"stress_prob={config.stress_prob}: planted data cannot be stressed, its hint would be wrong.")
     if config.is_planted and refresh:
-        num_assets, strength = planted_size(config.data)
-        stream = PlantedDraw(num_assets, config.bank_bars, config.bank_paths, strength).stream(key)
+        stream = read_planted(config.data).stream(key, config.bank_bars, config.bank_paths)
         return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)
     if config.is_synthetic and (refresh or config.stress_prob):
-        recipe = MarketSpec(num_synthetic_assets(config.data), config.bank_bars, config.bank_paths, features)
+        recipe = MarketSpec(
+            num_synthetic_assets(config.data), config.bank_bars, config.bank_paths, features, edge=config.edge
+        )
         stream = SyntheticSampler(recipe, config.stress_prob).stream(key)
         return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)
     if config.stress_prob:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from ploutos_jax.market.calendar import Calendar, find_calendar
+from ploutos_jax.market.hints import HintLaw
 from ploutos_jax.market.instrument import Instrument, find_instruments
 
 UNKNOWN_SECTOR = "Unknown"
@@ -28,6 +29,7 @@ class Labels:
         instruments: what each of the A tickers is taken for; None to find it from tickers and bars.
         adjusted: tickers whose prices are not those that were traded: adjusted for later splits or dividends.
         cut_off: bars that lay before the first one in the history that this was cut from.
+        hint: of a made market with a column that tells of returns, what it tells; None of all others.
     """
 
     symbols: tuple[str, ...]
@@ -38,9 +40,11 @@ class Labels:
     instruments: tuple[Instrument, ...] | None = None
     adjusted: tuple[str, ...] = ()
     cut_off: int = 0
+    hint: HintLaw | None = None
 
     def rows(self, window: slice) -> "Labels":
-        return dataclasses.replace(self, times=self.times[window], cut_off=self.cut_off + window.start)
+        hint = None if self.hint is None else self.hint.rows(window)
+        return dataclasses.replace(self, times=self.times[window], cut_off=self.cut_off + window.start, hint=hint)
 
 
 class Labelled:

@@ -123,6 +123,7 @@ class Panel(Labelled):
             instruments=None
             if (kinds := self._known_labels().instruments) is None
             else tuple(kinds[i] for i in columns),
+            hint=None if (law := self._known_labels().hint) is None else law.columns(columns),
         )
         picked = jax.tree.map(lambda x: x[:, columns] if x.ndim == 2 else x, self)
         return picked.replace(labels=labels)

@@ -378,7 +378,8 @@ class BandsHead:
 Head = DiscreteHead | LevelsHead | WeightsHead | BandsHead
 
 import os
-_LOG_DEVIATION = float(os.environ.get("LOGDEV","-2.0"))
+
+_LOG_DEVIATION = float(os.environ.get("LOGDEV", "-2.0"))
 """Logarithm of the deviation of an untrained network's bands: small, as each deviation is traded in every bar."""
 _STRETCH = 1.25
 """Slope of the share in the logistic curve; nothing and all of the cap lie at scores of ∓2.2."""
@@ -420,5 +421,3 @@ def head_for(action: str, num_assets: int = 30, cap: float | None = None, cost: 
 def _log_density(scaled: Array, deviation: Array) -> Array:
     """Return the log-density of a normal number `scaled` deviations from its mean."""
     return -0.5 * jnp.square(scaled) - jnp.log(deviation) - 0.5 * math.log(2 * math.pi)
-
-

@@ -8,8 +8,9 @@ import pytest
 
 from ploutos_jax.datasets import config as data_config
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_market, read_panel, split_market
+from ploutos_jax.datasets.planted import read_planted
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.synthetic.planted import HINT, NUM_BARS
+from ploutos_jax.market.synthetic.planted import HINT, NUM_BARS, planted_panel
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +86,11 @@ def test_made_data():
 
 
 def test_number_of_made_assets(monkeypatch):
-    monkeypatch.setattr(data_config, "synthetic_panel", lambda key, num_assets, num_paths: (num_assets, num_paths))
-    assert read_panel(DataConfig(data="synthetic:4")) == (4, 1)
-    assert read_panel(DataConfig(data="synthetic:4", paths=3)) == (4, 3)
+    monkeypatch.setattr(
+        data_config, "synthetic_panel", lambda key, num_assets, num_paths, edge: (num_assets, num_paths, edge)
+    )
+    assert read_panel(DataConfig(data="synthetic:4")) == (4, 1, None)
+    assert read_panel(DataConfig(data="synthetic:4", paths=3, edge=0.05)) == (4, 3, 0.05)
     assert DataConfig(data="synthetic:4").is_synthetic and DataConfig().is_synthetic
     assert not DataConfig(data="synthetic.csv").is_synthetic
 
@@ -108,12 +111,55 @@ def test_planted_data():
         assert told[0, 1] == pytest.approx(strength, abs=0.07)
 
 
-def test_number_and_strength_of_planted_assets(monkeypatch):
-    monkeypatch.setattr(data_config, "planted_panel", lambda key, num_assets, strength: (num_assets, strength))
-    for data, wanted in (("planted", (30, 0.3)), ("planted:4", (4, 0.3)), ("planted:503:0.05", (503, 0.05))):
-        assert read_panel(DataConfig(data=data)) == wanted
-        assert DataConfig(data=data).is_planted and not DataConfig(data=data).is_synthetic
-    assert not DataConfig(data="planted.csv").is_planted and not DataConfig().is_planted
+@pytest.mark.parametrize(
+    ("data", "kind", "assets", "strength"),
+    [
+        ("planted", "planted", 30, 0.3),
+        ("planted:4", "planted", 4, 0.3),
+        ("planted:503:0.05", "planted", 503, 0.05),
+        ("planted_persistent", "persistent", 30, 0.1),
+        ("planted_persistent:4", "persistent", 4, 0.1),
+        ("planted_persistent:4:0.05:0.98", "persistent", 4, 0.05),
+        ("planted_lag", "lag", 30, 0.3),
+        ("planted_lag:4:0.2", "lag", 4, 0.2),
+        ("planted_regimes", "regimes", 30, 0.3),
+        ("planted_regimes:4:0.2:b", "regimes", 4, 0.2),
+    ],
+)
+def test_kinds_and_numbers_of_planted_markets(data, kind, assets, strength):
+    config, read = DataConfig(data=data), read_planted(data)
+    assert config.is_planted and not config.is_synthetic and config.file is None
+    panel = read.panel(jax.random.key(0)) if assets < 100 else planted_panel(jax.random.key(0), assets, 30, strength)
+    law = panel.labels.hint
+    assert (
+        (law.kind, panel.num_assets, law.strength) == (kind, assets, strength) == (kind, read.num_assets, read.strength)
+    )
+    if data.count(":") == 3:
+        assert law.persistence == 0.98 if kind == "persistent" else law.sizes == (1.0, 1.0)
+
+
+def test_other_names_are_not_planted():
+    for data in ("planted.csv", "planted_lag.parquet", "planted_lags", "synthetic"):
+        assert not DataConfig(data=data).is_planted
+    with pytest.raises(ValueError, match="names no planted market; known are planted, planted_persistent, planted_lag"):
+        read_planted("planted_lags:3")
+
+
+def test_an_edge_is_one_more_feature_of_synthetic_data():
+    plain, edged = (read_market(DataConfig(data="synthetic:2", features="minimal", edge=edge)) for edge in (None, 0.05))
+    names = plain.feature_names
+    assert edged.feature_names == (*names[:-2], "signal_hint", *names[-2:])
+    assert not plain.notes and "adds 0.05 of the asset's usual daily volatility" in edged.notes[0]
+    for path in range(2):
+        panel = read_panel(DataConfig(data="synthetic:2", paths=2, edge=0.05))
+        assert panel.labels.hint.path[path * 2520] == path
+    columns = panel.select((panel.symbols[1],)).labels.hint
+    np.testing.assert_array_equal(columns.volatility, panel.labels.hint.volatility[:, [1]])
+    spans = DataConfig(data="synthetic:2", edge=0.05, features="minimal", spans="2011-01-01..2011-12-31,2013..2013")
+    joined = split_market(edged, spans)[0]
+    assert joined.labels.hint.path.shape == (joined.num_bars,) == joined.times.shape
+    cut = panel.window(2000, 3000).labels.hint
+    np.testing.assert_array_equal(cut.volatility_by_bar, panel.labels.hint.volatility_by_bar[2000:3000])
 
 
 def test_planted_data_shows_its_signals_alone_unless_more_is_asked_for():
@@ -125,7 +171,7 @@ def test_planted_data_shows_its_signals_alone_unless_more_is_asked_for():
 
 
 def test_features_are_the_core_set_without_a_choice(monkeypatch, make_panel):
-    monkeypatch.setattr(data_config, "synthetic_panel", lambda key, num_assets, num_paths: make_panel(num_bars=30))
+    monkeypatch.setattr(data_config, "synthetic_panel", lambda key, **_: make_panel(num_bars=30))
     assert read_market(DataConfig()).feature_names == read_market(DataConfig(features="core")).feature_names
     assert read_market(DataConfig()).num_features > 20
 
@@ -186,6 +232,19 @@ def test_the_span_is_not_cut_when_reading(bars_file):
         ({"data": "planted:30:-0.1"}, "write planted:A:STRENGTH"),
         ({"data": "planted:30:nan"}, "write planted:A:STRENGTH"),
         ({"data": "planted:30:0.3:7"}, "write planted:A:STRENGTH"),
+        ({"data": "planted_persistent:"}, "write planted_persistent:A:STRENGTH:PERSISTENCE"),
+        ({"data": "planted_persistent:30:0.1:1"}, "a persistence from 0 to below 1, such as planted_persistent:30:0.1"),
+        ({"data": "planted_persistent:30:0.1:x"}, "write planted_persistent:A:STRENGTH:PERSISTENCE"),
+        ({"data": "planted_lag:30:0.1:5"}, "data='planted_lag:30:0.1:5': write planted_lag:A:STRENGTH with"),
+        ({"data": "planted_regimes:30:0.3:c"}, "a variant a or b, such as planted_regimes:30:0.3:a"),
+        ({"edge": -0.1}, "edge=-0.1 must lie in [0, 1]"),
+        ({"edge": 1.5}, "edge=1.5 must lie in [0, 1]"),
+        ({"edge": float("nan")}, "edge=nan must lie in [0, 1]"),
+        ({"edge": "much"}, "edge='much'"),
+        ({"edge": 0.05, "data": "bars.csv"}, "edge=0.05 is for --data synthetic, whose returns are made; 'bars.csv'"),
+        ({"edge": 0.05, "data": "bootstrap:bars.csv"}, "edge=0.05 is for --data synthetic"),
+        ({"edge": 0.05, "data": "planted:3"}, "edge=0.05 is for --data synthetic"),
+        ({"edge": 0.05, "stress_prob": 0.1}, "edge=0.05 with stress_prob=0.1: a shock is not in the hint"),
     ],
 )
 def test_bad_descriptions_are_refused(fields, said):

@@ -1,14 +1,17 @@
 """Streams of markets: the same shapes from every key, paths that never meet, history beside stressed copies."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from ploutos_jax.datasets.config import DataConfig
-from ploutos_jax.datasets.samplers import bootstrap_stream, history_stream, weigh_starts
+from ploutos_jax.datasets.samplers import SyntheticSampler, bootstrap_stream, history_stream, weigh_starts
 from ploutos_jax.datasets.training import read_training
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.synthetic.planted import PlantedDraw
+from ploutos_jax.market.synthetic.multi_path import MarketSpec
+from ploutos_jax.market.synthetic.planted import HintedDraw, Lag, Persistent, PlantedDraw, Regimes
 
 PRICES = ("open", "high", "low", "close")
 
@@ -82,6 +85,59 @@ def test_planted_paths_never_meet():
     assert inside > 0.99
     np.testing.assert_array_equal(market.path_end, np.repeat([39, 79, 119], 40))
     np.testing.assert_allclose(market.open[[0, 40, 80]], 100, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "recipe", [Persistent(2, 1.0, 0.9), Lag(2, 1.0), Regimes(2, 1.0, "b")], ids=lambda x: type(x).__name__
+)
+def test_hints_of_every_kind_stay_on_their_paths(recipe):
+    market = HintedDraw(recipe, num_bars=100, num_paths=3).stream(jax.random.key(0)).first()
+    np.testing.assert_array_equal(market.path_end, np.repeat([99, 199, 299], 100))
+    np.testing.assert_allclose(market.open[[0, 100, 200]], 100, rtol=1e-6)
+    assert market.feature_names[0] == "signal_hint" and market.labels.notes == (recipe.note,)
+    hint = np.asarray(market.features[..., 0], np.float64).reshape(3, 100, 2)
+    returns = (
+        np.diff(np.asarray(market.close, np.float64).reshape(3, 100, 2), axis=1)
+        / np.asarray(market.close, np.float64).reshape(3, 100, 2)[:, :-1]
+    )
+    # With a strength of 1 nothing is left to chance but a regime's sign.
+    if isinstance(recipe, Lag):
+        told, returns = (hint[:, 40:-1] + hint[:, :-41]) / np.sqrt(2), np.roll(returns, -20, axis=1)[:, 40:]
+        told, returns = told[:, :-20], returns[:, :-20]
+    else:
+        told = hint[:, :-1]
+    expected = 0.01 * np.abs(told) if isinstance(recipe, Regimes) else 0.01 * told
+    np.testing.assert_allclose(np.abs(returns) if isinstance(recipe, Regimes) else returns, expected, atol=2e-6)
+    again = HintedDraw(recipe, num_bars=100, num_paths=3).stream(jax.random.key(0)).number(1)
+    assert not np.array_equal(again.close, market.close) and again.features.shape == market.features.shape
+
+
+def test_a_drawn_edge_is_a_fixed_one_with_other_keys():
+    """Inside the compiled program too: the same bars as without an edge where it is 0, and the hint among features."""
+    spec = MarketSpec(2, 60, 3, "minimal")
+    plain, silent, edged = (
+        SyntheticSampler(dataclasses.replace(spec, edge=edge)).stream(jax.random.key(5)).first()
+        for edge in (None, 0.0, 0.5)
+    )
+    for name in (*PRICES, "volume", "spread_scale"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(silent, name), err_msg=name)
+    names = plain.feature_names
+    assert silent.feature_names == edged.feature_names == (*names[:-2], "signal_hint", *names[-2:])
+    assert edged.features.shape == (180, 2, len(names) + 1) and not np.array_equal(edged.close, plain.close)
+    np.testing.assert_array_equal(edged.features[..., -3], silent.features[..., -3])
+    assert "tells nothing (edge 0)" in silent.notes[0] and "adds 0.5 of" in edged.notes[0]
+    assert edged.labels.hint is None, "usual volatilities are drawn with each market"
+    named = MarketSpec(2, 60, 3, ("log_return_1", "signal_hint"), edge=0.5)
+    assert named.column_names == ("log_return_1", "signal_hint", *names[-2:])
+
+
+def test_an_edge_is_refreshed():
+    config = DataConfig("synthetic:2", features="minimal", bank_paths=2, bank_bars=60, edge=0.1)
+    data = read_training(config, refresh=True)
+    assert "signal_hint" in data.market.feature_names and data.held_out.feature_names == data.market.feature_names
+    assert data.held_out.labels.hint.kind == "edge" and data.market.num_bars == 120
+    lasting = read_training(DataConfig("planted_persistent:2", bank_paths=2, bank_bars=60), refresh=True)
+    assert lasting.market.feature_names == lasting.held_out.feature_names and lasting.market.num_bars == 120
 
 
 def write_csv(path, panel):

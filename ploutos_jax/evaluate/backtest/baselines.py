@@ -31,14 +31,14 @@ from ploutos_jax.evaluate.backtest.history import (
     rebalance,
 )
 from ploutos_jax.evaluate.backtest.history import total_returns as total_returns
+from ploutos_jax.evaluate.backtest.oracles.promised import hints_of, law_of
+from ploutos_jax.evaluate.backtest.oracles.rules import ORACLES, Cost
 from ploutos_jax.evaluate.backtest.ridge import has_features, ridge
+from ploutos_jax.market.hints import HINT_FEATURE
 from ploutos_jax.market.panel import Market
-from ploutos_jax.market.synthetic.planted import HINT, is_planted
 
 Rule = Callable[[Market, int], Float[np.ndarray, "bars A"]]
 """`(market, first) -> targets [T - first, A]`: `first` is the row at whose close the first decision is made."""
-
-_HINT_FEATURE = f"signal_{HINT}"
 
 UNMOVED = 1e-6
 """Log return up to which a price counts as unmoved: less is what rounding leaves of one that came back to the cent."""
@@ -46,6 +46,8 @@ TARGET_VOLATILITY = 0.10
 """Annual volatility that the volatility target aims at."""
 
 ORACLE = "oracle (sees the next bar)"
+HINT_ORACLE = "oracle"
+"""Knows the law of a made market's hint, and no later bar."""
 
 
 def warn_of_history(market: Market, first: int, rules: Mapping[str, Rule]) -> None:
@@ -217,30 +219,36 @@ def foresight(market: Market, first: int = 0, *, fill: str = "next_open") -> Flo
     return (gain[first:] > 0) / market.num_assets
 
 
-def oracle(market: Market, first: int = 0) -> Float[np.ndarray, "bars A"]:
-    """Return targets that hold, at an equal part each, the assets of a planted market whose hint is above 0.
+def oracle(market: Market, first: int = 0, *, cost: Cost = 0.0) -> Float[np.ndarray, "bars A"]:
+    """Return the targets of somebody who knows what the hint of a made market tells, and what trading costs.
 
-    Each asset has its part whether or not others are held. Without costs nothing that holds at most such parts can be
-    expected to earn more: the hint's sign is that of the return to be expected, and nothing else tells of it.
+    On a market of `planted_panel` he holds, at an equal part each and whatever it costs, the assets whose hint is above
+    0. Each asset has its part whether or not others are held. Without costs nothing that holds at most such parts can
+    be expected to earn more: the hint's sign is that of the return to be expected, and nothing else tells of it. On the
+    others, see `oracles.rules`.
+
+    Args:
+        market, first: as in the other rules.
+        cost: of a side, as a share of what is traded, for each asset or for all.
 
     Raises:
-        ValueError: if the market is not a planted one, or was built without its hint.
+        ValueError: if the market is not a made one with a hint, or was built without it.
     """
-    if not _has_hint(market):
-        raise ValueError(
-            f"The oracle reads the feature {_HINT_FEATURE!r} of a planted market, which this market does not have."
-            " Build the market from planted_panel, with that signal among its features."
-        )
-    hint = np.asarray(market.features[first:, :, market.feature_names.index(_HINT_FEATURE)])
-    return (hint > 0) / market.num_assets
+    law = law_of(market)
+    if law.kind != "planted":
+        return ORACLES[law.kind](market, first, cost=cost)
+    return (hints_of(market)[first:] > 0) / market.num_assets
 
 
-def rules_for(market: Market, *, fill: str | None = None) -> dict[str, Rule]:
-    """Return the rules that a report on this market shows: `RULES`, and on a planted market the oracle.
+def rules_for(market: Market, *, fill: str | None = None, cost: Cost = 0.0) -> dict[str, Rule]:
+    """Return the rules that a report on this market shows: `RULES`, and on a made market with a hint the oracle.
 
-    With `fill`, when orders fill, `foresight` is among them, named `ORACLE`.
+    Args:
+        market: bars.
+        fill: when orders fill; with it `foresight` is among them, named `ORACLE`.
+        cost: of a side, which the oracle of a hint that lasts needs to know; see `side_cost`.
     """
-    rules = {**RULES, "oracle": oracle} if _has_hint(market) else dict(RULES)
+    rules = {**RULES, HINT_ORACLE: partial(oracle, cost=cost)} if _has_hint(market) else dict(RULES)
     return rules if fill is None else {**rules, ORACLE: partial(foresight, fill=fill)}
 
 
@@ -254,7 +262,8 @@ def _best_third(score: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def _has_hint(market: Market) -> bool:
-    return is_planted(market) and _HINT_FEATURE in market.feature_names
+    law = None if market.labels is None else market.labels.hint
+    return law is not None and HINT_FEATURE in market.feature_names
 
 
 RULES: dict[str, Rule] = {

@@ -19,7 +19,16 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import Policy, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
-from ploutos_jax.evaluate.backtest.baselines import ORACLE, Rule, buy_and_hold, equal_weight, rules_for, warn_of_history
+from ploutos_jax.evaluate.backtest.baselines import (
+    HINT_ORACLE,
+    ORACLE,
+    Rule,
+    buy_and_hold,
+    equal_weight,
+    rules_for,
+    warn_of_history,
+)
+from ploutos_jax.evaluate.backtest.oracles.costs import side_cost
 from ploutos_jax.evaluate.backtest.recorder import Records, record_account, to_ledger
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
@@ -86,7 +95,8 @@ def baselines(
         seed: of the random actions.
         with_oracle: also play `baselines.foresight`, which sees the next bar, under the name `baselines.ORACLE`.
     """
-    rules = rules_for(market, fill=config.fill if with_oracle else None)
+    cost = side_cost(config, market, market.find_rows(start, end).start)
+    rules = rules_for(market, fill=config.fill if with_oracle else None, cost=cost)
     ledgers = baselines_by_rule(market, config, rules, start, end)
     return {**ledgers, RANDOM: random_actions(market, config, start, end, seed=seed)}
 
@@ -109,7 +119,13 @@ def baselines_by_rule(
     for name, rule in rules.items():
         targets = jnp.asarray(rule(seen, first), params.initial_cash.dtype)
         records = _play_rule(env, span.num_bars - 1, targets, params, runner)
-        role = "oracle" if name == ORACLE else "market" if rule in (buy_and_hold, equal_weight) else "baseline"
+        role = (
+            "oracle"
+            if name in (ORACLE, HINT_ORACLE)
+            else "market"
+            if rule in (buy_and_hold, equal_weight)
+            else "baseline"
+        )
         ledgers[name] = to_ledger(name, span, plain, records, role=role)
     return ledgers
 

@@ -177,7 +177,7 @@ class _Test:
         if labels is not None:
             # Dates must ascend; the sessions, which rules go by, are those of the span.
             times = labels.times[0] + np.arange(count * self.length) * np.timedelta64(1, "D")
-            labels = dataclasses.replace(labels, times=times, calendar=self.panel.calendar)
+            labels = dataclasses.replace(labels, times=times, calendar=self.panel.calendar, hint=None)
         half = self.offset + 1 + max(1, self.num_steps // 2)
         key = jax.random.fold_in(jax.random.key(self.seed), first)
         shocked, shock = stress(

@@ -77,7 +77,12 @@ def intraday_volume() -> Float[np.ndarray, " 390"]:
 
 
 def draw_path_bars(
-    key: PRNGKeyArray, params: SyntheticParams, assets: Assets, days: Days, bar_minutes: int | None
+    key: PRNGKeyArray,
+    params: SyntheticParams,
+    assets: Assets,
+    days: Days,
+    bar_minutes: int | None,
+    told: Float[Array, "D A"] | None = None,
 ) -> Bars:
     """Draw the bars of one path; `[D·B, A]` for B bars a day.
 
@@ -86,20 +91,22 @@ def draw_path_bars(
         params: numbers of the generator.
         assets, days: see `synthetic_model`.
         bar_minutes: length of a bar, or None for a day.
+        told: log return of each day, evenly from open to close, that was known before it; None for none.
     """
     market_key, day_key, volume_key = jax.random.split(key, 3)
     steps = np.full(2, 0.5) if bar_minutes is None else intraday_variance()
     way = _market_way(market_key, params, days, jnp.asarray(steps, days.scale.dtype))
     keys = jax.vmap(lambda day: jax.random.fold_in(day_key, day))(jnp.arange(days.scale.shape[0]))
 
-    def draw_day(drawn: tuple[jax.Array, Days, _Way]) -> _Levels:
-        key, day, way = drawn
-        return _draw_day(key, params, assets, day, way, jnp.asarray(steps, days.scale.dtype), bar_minutes)
+    def draw_day(drawn: tuple[jax.Array, Days, _Way, Array | None]) -> _Levels:
+        key, day, way, told = drawn
+        return _draw_day(key, params, assets, day, way, jnp.asarray(steps, days.scale.dtype), bar_minutes, told)
 
-    in_day = (keys, days, way)
+    in_day = (keys, days, way, told)
     # A session of minutes is an array of its own size for each day; one at a time, only the bars are kept.
     levels = jax.vmap(draw_day)(in_day) if bar_minutes is None else jax.lax.map(draw_day, in_day)
     gap, inside = _gaps_and_moves(params, assets, days, way)
+    inside = inside if told is None else inside + told
     before, activity = _scan_days(volume_key, params, gap + inside, _usual_deviation(assets, days))
     start = (before + gap)[:, None]
     prices = [assets.price * jnp.exp(jnp.clip(start + level, -_REACH, _REACH)) for level in levels[:4]]
@@ -151,6 +158,7 @@ def _draw_day(
     way: _Way,
     steps: Array,
     bar_minutes: int | None,
+    told: Array | None,
 ) -> _Levels:
     """Return the bars of one day, in log prices against its open."""
     move_key, reach_key, volume_key = jax.random.split(key, 3)
@@ -159,6 +167,7 @@ def _draw_day(
     moves = day.scale * _bridge(move_key, day.day, steps)
     level = assets.beta * (way.level[1:] - way.level[0])[:, None] + jnp.sqrt(1 - share) * _without_market(assets, moves)
     level = level - params.fairness * (1 - share) * _clock(steps)[:, None] * _variance(assets, day.scale) / 2
+    level = level if told is None else level + _clock(steps)[:, None] * told
     level = jnp.concatenate([jnp.zeros_like(level[:1]), level])
     variance = (1 - share) * steps[:, None] * _variance(assets, day.scale, way.slope[:, None])
     above, below = bridge_reach(reach_key, level[1:] - level[:-1], variance)

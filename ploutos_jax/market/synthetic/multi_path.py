@@ -6,10 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.features.build import build_market, feature_names
+from ploutos_jax.market.features.compute import MASKS
+from ploutos_jax.market.hints import HINT_FEATURE
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.sectors import sector_columns
+from ploutos_jax.market.synthetic.edge import edge_note
 from ploutos_jax.market.synthetic.generate import PRESETS, bar_days, draw_panel
 from ploutos_jax.market.synthetic.intraday import bars_in_day
 from ploutos_jax.market.synthetic.labels import synthetic_labels
@@ -28,6 +31,7 @@ class MarketSpec:
         preset: see `synthetic.PRESETS`.
         jitter: see `synthetic_panel`; by default each path has its own volatilities, jump rates and durations of
             regimes, so that nobody learns the numbers of the generator by heart.
+        edge: what the signal `hint` tells of the next day's return, see `edge`; None for no such signal.
     """
 
     num_assets: int = 30
@@ -36,13 +40,26 @@ class MarketSpec:
     features: str | tuple[str, ...] = "core"
     preset: str = "sp500-daily"
     jitter: float = 0.2
+    edge: float | None = None
 
     @property
     def labels(self) -> Labels:
-        """Tickers and sectors, and row numbers as times: dates of a bank may repeat. Host only."""
+        """Tickers and sectors, and row numbers as times: dates of a bank may repeat. Host only.
+
+        With an edge they have a note of it, but no law: usual volatilities are drawn with each bank.
+        """
         days, _ = bar_days(1, 1, self.preset)
         times = days[0].astype("datetime64[D]") + np.arange(self.num_paths * self.num_bars)
-        return synthetic_labels(self.num_assets, times, bars_in_day(PRESETS[self.preset]))
+        labels = synthetic_labels(self.num_assets, times, bars_in_day(PRESETS[self.preset]))
+        return labels if self.edge is None else dataclasses.replace(labels, notes=(edge_note(self.edge),))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the features of a bank's market, the hint among them where there is an edge."""
+        names = feature_names(self.features)
+        if self.edge is None or HINT_FEATURE in names:
+            return names
+        return (*(name for name in names if name not in MASKS), HINT_FEATURE, *MASKS)
 
 
 def draw_market(key: PRNGKeyArray, recipe: MarketSpec, params: SyntheticParams | None = None) -> Market:
@@ -70,6 +87,7 @@ def draw_bank(key: PRNGKeyArray, recipe: MarketSpec, params: SyntheticParams | N
         num_paths=recipe.num_paths,
         preset=recipe.preset,
         jitter=recipe.jitter,
+        edge=recipe.edge,
     )
 
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ploutos_jax.market.sectors import NUM_SECTORS
-from ploutos_jax.market.synthetic.params import SyntheticParams, stationary_share, transition_matrix
+from ploutos_jax.market.synthetic.params import SyntheticParams, jitter_params, stationary_share, transition_matrix
 from ploutos_jax.market.synthetic.skewed_t import draw_variance, location_and_scale, lower_second_moment, stretch
 
 FIRST_ASSET = 1 + NUM_SECTORS
@@ -100,6 +100,34 @@ def draw_assets(key: PRNGKeyArray, params: SyntheticParams, num_assets: int) -> 
         volume=params.cash_volume * jnp.exp(params.cash_volume_spread * normal[2] - price),
         spread=jnp.exp(spread),
     )
+
+
+def draw_numbers(
+    key: PRNGKeyArray, params: SyntheticParams, jitter: Float[Array, ""] | float, num_assets: int
+) -> tuple[SyntheticParams, Assets, Array, Array]:
+    """Return the numbers of one path, its assets, and the keys of its days and of its bars.
+
+    Args:
+        key: of the path, consumed.
+        params, jitter, num_assets: see `synthetic_panel`.
+    """
+    jitter_key, asset_key, day_key, bar_key = jax.random.split(key, 4)
+    own = jitter_params(jitter_key, params, jitter)
+    return own, draw_assets(asset_key, own, num_assets), day_key, bar_key
+
+
+def usual_volatility(params: SyntheticParams, assets: Assets) -> Float[Array, " A"]:
+    """Return `[A]` the usual standard deviation of a day's log return, a constant of each asset on its path.
+
+    All variances at their long-run means, and those of sectors and assets as if the market's were: what `coupling`
+    takes off them is left out.
+    """
+    rate, volatility = _stack(params.jump_rate), _stack(params.volatility)
+    jump = jnp.square(params.jump_mean) + jnp.square(params.jump_volatility)
+    of_market = (stationary_share(params) * (volatility**2 + rate * jump)).sum()
+    own_jump = params.asset_jump_rate * jnp.square(params.asset_jump_volatility)
+    variance = assets.beta**2 * of_market + jnp.square(params.sector_volatility) + assets.volatility**2 + own_jump
+    return jnp.sqrt(variance)
 
 
 def draw_days(key: PRNGKeyArray, params: SyntheticParams, assets: Assets, num_days: int) -> Days:

@@ -271,9 +271,7 @@ class Learner:
             outputs, value = self._act(state.agent, params, table, obs, self._drop_key(state))
             tradable = params.market.tradable[obs.t]
             action = draw(head, keys, outputs, obs.valid)
-            log_prob = joined_log_prob(
-                head.log_prob(outputs, action, obs.valid), choosing(tradable, obs), config.ratio
-            )
+            log_prob = joined_log_prob(head.log_prob(outputs, action, obs.valid), choosing(tradable, obs), config.ratio)
             planned = None
             if config.judges_positions:
                 weight = obs.positions[..., 0].astype(jnp.float32)

@@ -1,8 +1,4 @@
-"""Probe markets: a random key becomes a panel in which one column tells the next bar's return.
-
-Looking ahead is the point here, and nowhere else: what can be earned is known beforehand, so that a learner can be
-held against it. What an agent earns on such a panel says whether it learns, and nothing of any real market.
-"""
+"""The simplest planted market: one column tells the next bar's return, each hint on its own."""
 
 import dataclasses
 from functools import partial
@@ -12,24 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.compute import MASKS
-from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
+from ploutos_jax.market.hints import HINT, HintLaw
 from ploutos_jax.market.panel import Array, Market, Panel
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.synthetic.brownian_bridge import draw_bars
-
-HINT = "hint"
-"""The signal that looks ahead; as a feature it is `signal_hint`."""
-
-PLANTED_NOTE = f"The signal {HINT!r} looks ahead on purpose: it tells the next bar's return, as no real column can."
-
-NUM_BARS = 5040
-"""Twenty years of days: of the share kept for scoring, too much is left for luck to decide."""
-
-_FIRST_DATE = np.datetime64("2010-01-04")
-_FIRST_PRICE, _VOLUME_SHARES = 100.0, 1e8
+from ploutos_jax.market.synthetic.planted.bars import (
+    FIRST_PRICE,
+    NUM_BARS,
+    business_days,
+    check_numbers,
+    noise_names,
+    planted_labels,
+    to_panel,
+)
 
 
 def planted_panel(
@@ -75,16 +68,10 @@ def planted_panel(
     Source: a normal with inverse-gamma variance is Student-t (Gelman et al., Bayesian Data Analysis, 3rd ed., section
     17.2); extremes of a bar as in `bridge.draw_bars`.
     """
-    if num_assets < 1 or num_bars < 1:
-        raise ValueError(f"A planted panel needs at least 1 asset and 1 bar, not {num_assets} and {num_bars}.")
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength={strength} must lie in [0, 1]: it is the correlation of hint and next return.")
-    if num_noise < 0:
-        raise ValueError(f"num_noise={num_noise} must not be negative; 0 leaves the hint alone.")
-    if not volatility > 0 or not tail > 2:
-        raise ValueError(f"volatility={volatility} must be above 0 and tail={tail} above 2.")
+    check_numbers(num_assets, num_bars, strength, num_noise, volatility, tail)
+    law = planted_law(num_assets, num_bars, strength, volatility, tail)
     return _make_panel(key, strength, volatility, tail, num_assets, num_bars, num_noise).replace(
-        labels=_labels(num_assets, num_bars)
+        labels=planted_labels(num_bars, law)
     )
 
 
@@ -109,54 +96,30 @@ class PlantedDraw:
         panel = jax.vmap(lambda key: _make_panel(key, *numbers))(jax.random.split(key, self.num_paths))
         panel = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), panel)
         row = np.arange(self.num_paths * self.num_bars)
-        sessions = jnp.asarray(_days(len(row)).astype(np.int64), jnp.int32)
+        sessions = jnp.asarray(business_days(len(row)).astype(np.int64), jnp.int32)
         return build_market(
             panel.replace(sessions=sessions), (), row // self.num_bars * self.num_bars + self.num_bars - 1
         )
 
     def stream(self, key: PRNGKeyArray) -> MarketDraw:
         """Return the stream of such markets."""
-        names = (*(f"signal_{name}" for name in (HINT, *_noise_names(self.num_noise))), *MASKS)
-        return MarketDraw(self, None, key, _labels(self.num_assets, self.num_paths * self.num_bars), names)
+        names = (*(f"signal_{name}" for name in (HINT, *noise_names(self.num_noise))), *MASKS)
+        num_rows = self.num_paths * self.num_bars
+        law = planted_law(self.num_assets, num_rows, self.strength, self.volatility, self.tail)
+        return MarketDraw(self, None, key, planted_labels(num_rows, law), names)
+
+
+def planted_law(num_assets: int, num_bars: int, strength: float, volatility: float, tail: float) -> HintLaw:
+    """Return what the hint of `planted_panel` tells: the best linear prediction, exact but for the tails."""
+    shape = (1, num_assets)
+    return HintLaw("planted", strength, np.full(shape, volatility), np.zeros(num_bars, np.int32), tail=tail)
 
 
 def _make_panel(
     key: jax.Array, strength: float, volatility: float, tail: float, num_assets: int, num_bars: int, num_noise: int
 ) -> Panel:
     opens, high, low, close, hint, noise = _draw(key, strength, volatility, tail, num_assets, num_bars, num_noise)
-    return Panel(
-        open=opens,
-        high=high,
-        low=low,
-        close=close,
-        volume=jnp.full(close.shape, _VOLUME_SHARES, close.dtype),
-        tradable=jnp.ones(close.shape, bool),
-        sessions=jnp.asarray(_days(num_bars).astype(np.int64), jnp.int32),
-        signals={HINT: hint, **dict(zip(_noise_names(num_noise), noise, strict=True))},
-    )
-
-
-def _noise_names(num_noise: int) -> tuple[str, ...]:
-    return tuple(f"noise_{i}" for i in range(num_noise))
-
-
-def _days(num_bars: int) -> np.ndarray:
-    return np.busday_offset(_FIRST_DATE, np.arange(num_bars), roll="forward")
-
-
-def _labels(num_assets: int, num_bars: int) -> Labels:
-    return Labels(
-        symbols=tuple(f"P{i + 1:03d}" for i in range(num_assets)),
-        sectors=(UNKNOWN_SECTOR,) * num_assets,
-        times=_days(num_bars).astype("datetime64[ns]"),
-        notes=(PLANTED_NOTE,),
-        calendar=Calendar(bars_per_session=1.0),
-    )
-
-
-def is_planted(source: Panel | Market) -> bool:
-    """Return whether bars come from `planted_panel`; a user's file may have a column of the same name."""
-    return source.labels is not None and PLANTED_NOTE in source.labels.notes
+    return to_panel((opens, high, low, close), {HINT: hint, **dict(zip(noise_names(num_noise), noise, strict=True))})
 
 
 @partial(jax.jit, static_argnums=(4, 5, 6))
@@ -172,7 +135,7 @@ def _draw(
     move = jnp.sqrt(variance) * jax.random.normal(move_key, returns_shape)
     hint = strength * move[1:] / volatility + jnp.sqrt(1 - strength**2) * jax.random.normal(error_key, shape)
     inside = (move - variance / 2)[:num_bars]
-    first = jnp.full(num_assets, _FIRST_PRICE)
+    first = jnp.full(num_assets, FIRST_PRICE)
     bars = draw_bars(middle_key, bridge_key, first, jnp.zeros(shape), inside, variance[:num_bars])
     opens, high, low, close = (jnp.asarray(prices) for prices in bars)
     # Rounding must not come between a close and the open after it, which are one price.
