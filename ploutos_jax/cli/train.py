@@ -17,6 +17,7 @@ from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable, wri
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
+from ploutos_jax.evaluate.backtest.baselines import HINT_ORACLE
 from ploutos_jax.experiment.run import (
     ENSEMBLE,
     ExperimentResult,
@@ -75,7 +76,9 @@ def _run(settings: RunSettings, output: Path) -> int:
     final = result_console()
     final.print(f"\nScore on {seen}, {result.first} to {result.last}, net of costs:")
     final.print(metrics_table(_rows(result)))
-    final.print(_projection(result))
+    for line in (_found(result), _projection(result)):
+        if line:
+            final.print(line)
     final.print(f"\nNext: {next_command(settings, output)}")
     return 0
 
@@ -103,6 +106,19 @@ def _rows(result: ExperimentResult) -> dict[str, Any]:
     # Stands with the agents, of which it is made.
     together = {f"ensemble of {len(result.agents)}": others.pop(ENSEMBLE)} if ENSEMBLE in others else {}
     return agent | seeds | together | others
+
+
+def _found(result: ExperimentResult) -> str:
+    """Return how much of what a made market promises the agent found, in words; empty of other data."""
+    best = result.promised.get(HINT_ORACLE)
+    if best is None:
+        return ""
+    shown = {"agent": "agent", "ridge": "ridge", "equal weight": "equal weight", HINT_ORACLE: "oracle"}
+    parts = [f"{word} {result.promised[name]:+.1%}" for name, word in shown.items() if name in result.promised]
+    words = f"\nWhat the hint promised a year, net of costs and with luck left out: {', '.join(parts)}."
+    if best <= 0.001:
+        return f"{words} There is nothing to be earned here: what is right is to trade little."
+    return f"{words} The agent found {max(result.promised['agent'], 0) / best:.0%} of what could be earned."
 
 
 def _projection(result: ExperimentResult) -> str:

@@ -13,11 +13,15 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.ensemble import ensemble
 from ploutos_jax.datasets.samplers import weigh_starts
 from ploutos_jax.datasets.training import TrainingData, read_training
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
-from ploutos_jax.evaluate.backtest.run import backtest, baselines
+from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
+from ploutos_jax.evaluate.backtest.run import RANDOM, backtest, baselines
+from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.hints import HINT_FEATURE
 from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
@@ -71,6 +75,9 @@ class ExperimentResult:
         projection: gain in a month of so many trading days if the account grew as in the last updates of training, a
             fraction and in sample; empty where the run holds no growth.
         reason: why a rule of the settings ended the run before its last update, or None.
+        promised: in a market whose hint promises a known part of each return, what the positions of each strategy were
+            promised in a year net of costs, luck left out, see `expected_edge_of`; the mean of several agents. Empty
+            elsewhere.
     """
 
     agents: tuple[Agent, ...]
@@ -83,6 +90,7 @@ class ExperimentResult:
     interval: Mapping[str, Any]
     projection: Mapping[int, float]
     reason: str | None = None
+    promised: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def run_experiment(
@@ -187,7 +195,8 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     # In sample, the bars before the training span are still there for rules, where it is one span of the history.
     is_one_span = data.draw is None and settings.data.spans is None
     history = data.history if data.held_out is not None or is_one_span else data.market
-    by_seed = [summarize(backtest(agent, span)) for agent in trained.agents]
+    played = [backtest(agent, span) for agent in trained.agents]
+    by_seed = [summarize(ledger) for ledger in played]
     score, interval = (by_seed[0], {}) if len(by_seed) == 1 else mean_and_interval(by_seed)
     first, last = day(span, 0), day(span, -1)
     content: dict[str, Any] = {"final_score": score, "final_score_bars": {"first": first, "last": last}}
@@ -199,8 +208,9 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
     with locked(output):
-        add_to_summary(output, content)
         others = baselines(history, settings.env, span.times[0], span.times[-1])
+        promised = _promised(played, others, span, settings.env)
+        add_to_summary(output, content | ({"promised": promised} if promised else {}))
         projection = _project(output, span.calendar)
     return ExperimentResult(
         agents=trained.agents,
@@ -213,7 +223,22 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         interval=interval,
         projection=projection,
         reason=trained.reason,
+        promised=promised,
     )
+
+
+def _promised(
+    played: Sequence[Ledger], others: Mapping[str, Ledger], span: Market, config: EnvConfig
+) -> dict[str, float]:
+    """Return what a hint promised to the agents, on average, and to the rules; empty where there is none."""
+    if span.labels is None or span.labels.hint is None or HINT_FEATURE not in span.feature_names:
+        return {}
+
+    def net(ledger: Ledger) -> float:
+        return expected_edge_of(ledger, span, fill=config.fill).net
+
+    agent = sum(map(net, played)) / len(played)
+    return {"agent": agent} | {name: net(ledger) for name, ledger in others.items() if name != RANDOM}
 
 
 def day(market: Market, row: int) -> str:

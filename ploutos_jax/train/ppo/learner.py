@@ -37,7 +37,7 @@ from ploutos_jax.train.ppo.advantages import gae, next_values
 from ploutos_jax.train.ppo.divergence import rollout_fault, step_fault
 from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
 from ploutos_jax.train.ppo.losses import LossSums, choosing, joined_log_prob
-from ploutos_jax.train.ppo.position_value import bar_returns, position_advantage
+from ploutos_jax.train.ppo.position_value import Steps, bar_returns, position_advantage
 from ploutos_jax.train.ppo.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.ppo.schedules import hyper_at
 
@@ -322,11 +322,14 @@ class Learner:
         boundary = values[num_envs:].reshape(num_envs, -1, values.shape[-1])
         following = next_values(value, values[:num_envs], stored.truncated, boundary)
         reward = stored.reward.astype(jnp.float32)
-        advantage = gae(reward, value, following, stored.terminated, stored.truncated, hyper.gamma, hyper.gae_lambda)
-        target = advantage + value
-        explained = 1 - advantage.var() / jnp.maximum(target.var(), 1e-12)
         if self.config.judges_positions:
-            advantage = self._position_advantage(state, params, hyper, stored)
+            advantage, target = self._judged_positions(state, params, hyper, stored, following)
+            missed = target - value
+        else:
+            ends = stored.terminated, stored.truncated
+            missed = advantage = gae(reward, value, following, *ends, hyper.gamma, hyper.gae_lambda)
+            target = advantage + value
+        explained = 1 - missed.var() / jnp.maximum(target.var(), 1e-12)
         samples = Samples(
             observation=stored.observation,
             action=stored.action,
@@ -337,23 +340,30 @@ class Learner:
         )
         return samples, explained
 
-    def _position_advantage(self, state: TrainState, params: EnvParams, hyper: Hyper, stored: Stored) -> Array:
-        """Return advantages `[S, E, K]` from the worth of positions; see `position_value`."""
+    def _judged_positions(
+        self, state: TrainState, params: EnvParams, hyper: Hyper, stored: Stored, following: Array
+    ) -> tuple[Array, Array]:
+        """Return advantages and what the critic is to learn `[S, E, A]`, from the worth of positions.
+
+        The critic's numbers are worths of an equal part, over the scale of returns: of order 1, as others are.
+        """
         obs, head, tradable = stored.observation, self.network.head, params.market.tradable[stored.observation.t]
         weight = obs.positions[..., 0].astype(jnp.float32)
-        advantage = position_advantage(
-            bar_returns(self.env.config, params),
-            obs.t,
-            stored.terminated | stored.truncated,
-            weight,
-            stored.planned,
-            _moved(head, stored.action, obs, weight, tradable),
-            head.is_full(stored.action, tradable).astype(jnp.float32),
-            stored.slope,
-            hyper.gamma,
+        scale = state.returns.deviation * self.network.model.num_assets
+        steps = Steps(
+            t=obs.t,
+            terminated=stored.terminated,
+            truncated=stored.truncated,
+            weight=weight,
+            planned=stored.planned,
+            taken=_moved(head, stored.action, obs, weight, tradable),
+            full=head.is_full(stored.action, tradable).astype(jnp.float32),
+            slope=stored.slope,
+            following=following * scale,
         )
-        advantage = advantage / state.returns.deviation
-        return advantage if self._credits_assets else advantage.sum(axis=-1, keepdims=True)
+        returns = bar_returns(self.env.config, params)
+        advantage, worth = position_advantage(returns, steps, hyper.gamma, hyper.gae_lambda)
+        return advantage / state.returns.deviation, worth / scale
 
     def _epochs(
         self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array

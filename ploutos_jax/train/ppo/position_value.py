@@ -1,23 +1,25 @@
 """Advantages from positions: what the weight that an action leads to is worth, along the path that the market took.
 
-What an asset earns is its weight times a return that no action moves. Of the profit that follows an action nearly all is
-luck of the market on a position that was held anyway, and a critic that is to take that luck away has to be learned from
-the same noise. But how an account goes on from one weight more is known: it earns the returns that the rollout has
+What an asset earns is its weight times a return that no action moves. Of the profit that follows an action nearly all
+is luck of the market on a position that was held anyway, and a critic that is to take that luck away has to be learned
+from the same noise. But how an account goes on from one weight more is known: it earns the returns that the rollout has
 seen until it is traded again, and pays or saves the costs of that trade. So the worth P of one unit of weight after a
-fill follows from the rollout by a recursion backward in time, without a critic:
+fill, and the worth V of one held at a close, follow from the rollout by a recursion backward in time:
 
-    P_s = g_s·day + γ·V_{s+1},      V_s = g_s·night + P_s     where the position is left alone at s,
-                                    V_s = g_s·(night − c)     where some of it is sold (the unit is sold too),
-                                    V_s = g_s·(night + c)     where more is bought (the unit need not be bought),
+    P_s = g_s·day + γ·((1 − λ)·V̂_{s+1} + λ·V_{s+1})
+    V_s = g_s·night + P_s     where the policy's mean action leaves the position alone,
+    V_s = g_s·(night − c)     where it sells some (the unit is sold too),
+    V_s = g_s·(night + c)     where it buys more (the unit need not be bought),
 
-with `night` and `day` the returns up to the fill and after it, c the cost of a trade as a fraction and g what a return
-adds to the reward (`rewards.reward_slope`). An action is judged against the policy's mean one: by the difference of the
-weights that the two lead to, times P, less the difference of their costs. Where the account is full, a unit more of one
-asset is taken from the others, and is charged what the account's unit is worth.
+with `night` and `day` the returns up to the fill and after it, c the cost of a trade as a fraction, g what a return adds
+to the reward (`rewards.reward_slope`) and V̂ what the critic, which learns V, has made of the next state; it stands in
+where a rollout or an episode ends. An action is judged against the policy's mean one: by the difference of the weights
+that the two lead to, times P, less the difference of their costs. Where the account is full, a unit more of one asset
+is taken from the others, and is charged what the account's unit is worth.
 
-This is the derivative of the rollout's discounted reward by its weights, exact as long as the order of trades stays as
-it is, with likelihood ratios for the policy alone. Exits of the broker (stops, targets) end a position: what lies beyond
-them counts as nothing. Nothing of it reaches critic or agent, so no later bar does.
+This is the derivative of the discounted reward by the weights, exact as long as the order of trades stays as it is,
+with likelihood ratios for the policy alone. Exits of the broker (stops, targets) are not foreseen in it. Later returns
+judge what was done, as in every advantage; what the agent sees is what was known.
 
 Source: Mao, Venkatakrishnan, Schwarzkopf and Alizadeh, "Variance Reduction for Reinforcement Learning in Input-Driven
 Environments" (2019), for baselines that know the inputs to come.
@@ -74,40 +76,58 @@ def bar_returns(config: EnvConfig, params: EnvParams) -> BarReturns:
     return BarReturns(jnp.zeros_like(whole), whole, costs)
 
 
-def position_advantage(
-    returns: BarReturns,
-    t: Int[Array, "S E"],
-    done: Bool[Array, "S E"],
-    weight: Float[Array, "S E A"],
-    planned: Float[Array, "S E A"],
-    taken: Float[Array, "S E A"],
-    full: Float[Array, "S E"],
-    slope: Float[Array, "S E"],
-    gamma: Float[Array, ""] | float,
-) -> Float[Array, "S E A"]:
-    """Return the advantage of each action `[S, E, A]`, in rewards; see the file.
+class Steps(NamedTuple):
+    """What a rollout tells of positions.
 
-    Args:
-        returns: of the market's bars.
+    Attributes:
         t: `[S, E]` bars observed.
-        done: `[S, E]` ends of episodes; what comes after belongs to another account.
+        terminated, truncated: `[S, E]` ends of episodes.
         weight: `[S, E, A]` weights at the close observed.
         planned, taken: `[S, E, A]` weights that the mean action and the action taken lead to.
         full: `[S, E]` 1 where the account is divided up among the assets, else 0.
         slope: `[S, E]` g.
-        gamma: γ.
+        following: `[S, E, A]` V̂ of the state that each step led to, in rewards per unit of weight.
     """
 
-    def step(later: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
-        t, done, weight, planned, taken, full, slope = inputs
-        slope, cost = slope[:, None], returns.cost[t + 1]
-        worth = slope * returns.filled[t + 1] + gamma * jnp.where(done[:, None], 0, later)
-        of_account = (planned * worth).sum(axis=-1, keepdims=True) / jnp.maximum(planned.sum(-1, keepdims=True), 1e-3)
-        more = taken - planned
-        more_paid = jnp.abs(taken - weight) - jnp.abs(planned - weight)
-        advantage = more * (worth - full[:, None] * of_account) - slope * cost * more_paid
-        after = jnp.where(planned < weight, -slope * cost, jnp.where(planned > weight, slope * cost, worth))
-        return slope * returns.held[t + 1] + after, advantage
+    t: Int[Array, "S E"]
+    terminated: Bool[Array, "S E"]
+    truncated: Bool[Array, "S E"]
+    weight: Float[Array, "S E A"]
+    planned: Float[Array, "S E A"]
+    taken: Float[Array, "S E A"]
+    full: Float[Array, "S E"]
+    slope: Float[Array, "S E"]
+    following: Float[Array, "S E A"]
 
-    inputs = (t, done, *(x.astype(jnp.float32) for x in (weight, planned, taken, full, slope)))
-    return jax.lax.scan(step, jnp.zeros(weight.shape[1:], jnp.float32), inputs, reverse=True)[1]
+
+def position_advantage(
+    returns: BarReturns, steps: Steps, gamma: Float[Array, ""] | float, trace: Float[Array, ""] | float
+) -> tuple[Float[Array, "S E A"], Float[Array, "S E A"]]:
+    """Return the advantage of each action and the worth V of each position, `[S, E, A]` in rewards; see the file.
+
+    Args:
+        returns: of the market's bars.
+        steps: the rollout.
+        gamma: γ.
+        trace: λ.
+    """
+
+    def step(later: Array, now: Steps) -> tuple[Array, tuple[Array, Array]]:
+        slope, cost = now.slope[:, None], returns.cost[now.t + 1]
+        # Of a step whose following state is another account's, the critic alone tells what comes next.
+        later = jnp.where(now.truncated[:, None], now.following, (1 - trace) * now.following + trace * later)
+        worth = slope * returns.filled[now.t + 1] + gamma * jnp.where(now.terminated[:, None], 0, later)
+        invested = jnp.maximum(now.planned.sum(axis=-1, keepdims=True), _LEAST_INVESTED)
+        of_account = (now.planned * worth).sum(axis=-1, keepdims=True) / invested
+        more_paid = jnp.abs(now.taken - now.weight) - jnp.abs(now.planned - now.weight)
+        gained = (now.taken - now.planned) * (worth - now.full[:, None] * of_account)
+        saved = jnp.where(now.planned < now.weight, -cost, cost) * slope
+        held = slope * returns.held[now.t + 1] + jnp.where(now.planned == now.weight, worth, saved)
+        return held, (gained - slope * cost * more_paid, held)
+
+    steps = jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, steps)
+    return jax.lax.scan(step, steps.following[-1], steps, reverse=True)[1]
+
+
+_LEAST_INVESTED = 1e-3
+"""Weight of all assets together below which the worth of an account's unit counts as less."""
