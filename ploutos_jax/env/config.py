@@ -37,8 +37,8 @@ class EnvConfig:
 
         fill: when orders decided at close t fill: `next_open`, `next_close`, or `same_close` (for comparison with
             other engines: it trades at the price it has seen).
-        order_type: `market`, or `limit`: the agent buys at `limit_offset_bps` below and sells at as much above the close
-            it has observed, in the next bar or not at all. It fills where the bar trades through that price, and pays
+        order_type: `market`, or `limit`: the agent buys `limit_offset_bps` below and sells as much above the close it
+            has observed, in the next bar or not at all. It fills where the bar trades through that price, and pays
             fees, but no spread, slippage or impact. Stops and other exits stay market orders.
         limit_offset_bps: distance of limit orders from that close. In [0, 10,000).
         buy_pct: share of equity that one buy order spends. In (0, 1].
@@ -203,8 +203,8 @@ class EnvConfig:
             )
         if self.order_type == "limit" and self.remainder != "cancel":
             raise ValueError(
-                "order_type='limit' cancels what the bar does not fill: remainder='carry' would trade yesterday's price;"
-                " leave it at 'cancel'."
+                "order_type='limit' cancels what the bar does not fill: remainder='carry' would trade yesterday's"
+                " price; leave it at 'cancel'."
             )
         resolve_schedule(self.fees)
         resolve_reward(self.reward)

@@ -110,7 +110,16 @@ CASES = [Case(number, tuple(combination.items())) for number, combination in enu
 """The usual rules, and combinations in which every two choices meet."""
 
 LIMIT_CASES = [
-    Case(100 + case.number, tuple((dict(case.chosen) | {"fill": "limit"} | ({"volume": "cancel"} if "carry" in dict(case.chosen).values() else {})).items()))
+    Case(
+        100 + case.number,
+        tuple(
+            (
+                dict(case.chosen)
+                | {"fill": "limit"}
+                | ({"volume": "cancel"} if "carry" in dict(case.chosen).values() else {})
+            ).items()
+        ),
+    )
     for case in CASES
 ]
 """The same with limit orders, which are not carried on."""

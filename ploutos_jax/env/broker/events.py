@@ -204,9 +204,7 @@ class _Desk(NamedTuple):
         book, rejected = self._close_orders(book, bar, action, unfilled, leaving)
         return book, rejected, [at_open, first, sale, buy, last]
 
-    def _close_orders(
-        self, book: Book, bar: Bar, action: Array, unfilled: Array, leaving: Array
-    ) -> tuple[Book, Array]:
+    def _close_orders(self, book: Book, bar: Bar, action: Array, unfilled: Array, leaving: Array) -> tuple[Book, Array]:
         """Let orders wait whose asset has no bar; return the book and the number of others that are `unfilled [A]`."""
         if book.state.waiting is None:
             return book, count(unfilled)

@@ -75,7 +75,7 @@ def exits_inside_bar(
         bar: the bar.
         live: `[A]` bool, positions that may exit.
         bought_at: `[A]` fill price of limit buys of this bar, infinite where there is none; None without limit orders.
-            The high of the bar may lie before such a buy, so that it reaches no target, and a stop above it fills at it.
+            The bar's high may lie before such a buy, so that it reaches no target, and a stop above it fills at it.
     """
     reason, reference = jnp.zeros(live.shape, jnp.int8), bar.open
     levels = find_levels(config, params, state)
