@@ -47,7 +47,7 @@ def rest(config: EnvConfig, params: EnvParams, bar: Bar, price: Float[Array, " A
     buy, sell = price * (1 - params.limit_offset), price * (1 + params.limit_offset)
     below, above = buy, sell
     if config.tick_size is not None:
-        hair = 4 * jnp.finfo(price.dtype).eps
+        hair = 4 * float(jnp.finfo(price.dtype).eps)
         buy, buy_tick = _to_tick(params, buy, jnp.floor, 1 + hair)
         sell, sell_tick = _to_tick(params, sell, jnp.ceil, 1 - hair)
         # A hair beyond is rounding error; the limit itself never is.
@@ -84,7 +84,7 @@ def comes_after(resting: Resting, exit_price: Float[Array, " A"]) -> Bool[Array,
 
 
 def _to_tick(
-    params: EnvParams, price: Array, whole: Callable[[Array], Array], hair: Array | float
+    params: EnvParams, price: Array, whole: Callable[[Array], Array], hair: float
 ) -> tuple[Array, Array]:
     """Return prices at whole ticks, and the tick of each; where the tick is 0 they stay as they are."""
     tick = jnp.where(price >= 1, params.tick_size, params.tick_size / 100)

@@ -267,7 +267,7 @@ def size_bands(
 def size_quotes(
     config: EnvConfig,
     params: EnvParams,
-    action: Float[Array, "A 2"],
+    action: Action,
     shares: Float[Array, " A"],
     state: EnvState,
     bar: Bar,
