@@ -157,24 +157,11 @@ def test_of_a_buy_and_a_stop_the_higher_price_comes_first():
     # 99 is above the stop at 94.05: bought first, then all of it is stopped at 5 % below the average of 99.
     assert reasons(below, 1) == ["order", "stop"]
     assert fills(below, 1)[1][0] == near(-(10_000 + below.state.equity[0] * 0.1) / 99)
-    above = trade(
-        [*bought, deep],
-        [BUY_ONE, BUY_ONE],
-        stop_loss=0.005,
-        max_position_pct=1.0,
-        limit_offset=0.03,
-        **{"compiled": LIMIT["compiled"]},
-    )
-    assert not fills(above, 0)
-    tight = trade(
-        [FLAT, (100, 100, 96, 100), deep],
-        [BUY_ONE, BUY_ONE],
-        stop_loss=0.001,
-        max_position_pct=1.0,
-        limit_offset=0.03,
-        **{"compiled": LIMIT["compiled"]},
-    )
-    assert reasons(tight, 0) == ["order", "stop"]
+    tight = [FLAT, (100, 100, 98.9, 99.2), (99.2, 99.2, 80, 85)]
+    above = trade(tight, [BUY_ONE, BUY_ONE], stop_loss=0.005, max_position_pct=1.0, **LIMIT)
+    # 98.208 is below the stop at 98.505: that comes first, and the order with it to its end.
+    assert (reasons(above, 1), fills(above, 1)) == (["stop"], [near((-10_000 / 99, 99 * 0.995))])
+    assert above.info["rejected_orders"][1] == 1
 
 
 def test_a_trailing_stop_does_not_know_the_high_of_the_bar_of_a_limit_buy():
