@@ -83,9 +83,7 @@ def comes_after(resting: Resting, exit_price: Float[Array, " A"]) -> Bool[Array,
     return sold_before | (resting.buys & (resting.buy_price > exit_price))
 
 
-def _to_tick(
-    params: EnvParams, price: Array, whole: Callable[[Array], Array], hair: float
-) -> tuple[Array, Array]:
+def _to_tick(params: EnvParams, price: Array, whole: Callable[[Array], Array], hair: float) -> tuple[Array, Array]:
     """Return prices at whole ticks, and the tick of each; where the tick is 0 they stay as they are."""
     tick = jnp.where(price >= 1, params.tick_size, params.tick_size / 100)
     has_tick = tick > 0
