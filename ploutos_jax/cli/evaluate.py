@@ -19,9 +19,9 @@ from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.terminal import result_console, writing
 from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
 from ploutos_jax.datasets.selection import expand_tickers
-from ploutos_jax.env.bounds import check_bounds, whole
+from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.env.broker.instruments import describe_costs
-from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold
+from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold, market_making
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.evaluate.report.comparison import write_comparison
@@ -38,6 +38,7 @@ EVALUATION_BOUNDS = {
     "step": whole(0, 2**31 - 1),
     "agent": whole(0, 10_000),
     "seed": whole(0, 2**31 - 1),
+    "market_making": Bound(0, 10_000, below=True),
     "stress": whole(0, 1_000_000),
 }
 """Numbers of `Evaluation`."""
@@ -66,6 +67,8 @@ class Evaluation:
             without it.
         universe: CSV of ticker, start, end; that of the run without it.
         seed: draw the agent's actions with this seed; its greedy actions without it. In [0, 2,147,483,647].
+        market_making: also show a market maker that quotes so many basis points from every close. What it earns assumes
+            fills that bars cannot prove; no verdict counts it. In [0, 10,000).
         stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out. In [0,
             1e6].
         device: where to run.
@@ -87,6 +90,7 @@ class Evaluation:
     columns: str | None = None
     universe: str | None = None
     seed: int | None = None
+    market_making: float | None = None
     stress: int = 0
     device: Literal["auto", "cpu", "gpu"] = "auto"
     overwrite: bool = False
@@ -192,6 +196,9 @@ def score(wanted: Evaluation, folder: str) -> int:
     benchmark = hold_benchmark(wanted.benchmark, run)
     ledger = backtest(run.agent, span, seed=wanted.seed)
     others = baselines(run.market, run.agent.env_config, span.times[0], span.times[-1])
+    if wanted.market_making is not None:
+        quoted = market_making(span, run.agent.env_config, offset_bps=wanted.market_making)
+        others[quoted.name] = quoted
     stress = None
     if wanted.stress:
         bars = run.panel.select(run.agent.known_tickers(run.panel.symbols))

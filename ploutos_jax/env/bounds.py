@@ -141,6 +141,7 @@ def _written(number: float) -> str:
 ENV_BOUNDS: dict[str, Bound] = {
     "episode_length": whole(1, 10_000_000),
     "initial_cash": Bound(1e-6, 1e12),
+    "limit_offset_bps": Bound(0, 10_000, below=True),
     "buy_pct": share(above=True),
     "max_position_pct": share(above=True),
     "max_sector_pct": share(above=True),

@@ -37,6 +37,10 @@ class EnvConfig:
 
         fill: when orders decided at close t fill: `next_open`, `next_close`, or `same_close` (for comparison with
             other engines: it trades at the price it has seen).
+        order_type: `market`, or `limit`: the agent buys `limit_offset_bps` below and sells as much above the close it
+            has observed, in the next bar or not at all. It fills where the bar trades through that price, and pays
+            fees, but no spread, slippage or impact. Stops and other exits stay market orders.
+        limit_offset_bps: distance of limit orders from that close. In [0, 10,000).
         buy_pct: share of equity that one buy order spends. In (0, 1].
         max_position_pct: largest share of equity in one asset that a buy may reach; without it a quarter, of fewer than
             twelve assets three times an equal part, at most all; with `bands` and `levels` three times an equal part of
@@ -114,6 +118,8 @@ class EnvConfig:
     initial_cash: float = 100_000.0
 
     fill: Literal["next_open", "next_close", "same_close"] = "next_open"
+    order_type: Literal["market", "limit"] = "market"
+    limit_offset_bps: float = 10.0
     buy_pct: float = 0.10
     max_position_pct: float | None = None
     max_sector_pct: float | None = None
@@ -190,13 +196,26 @@ class EnvConfig:
         check_bounds(self, ENV_BOUNDS, (None, AUTO))
         if self.remainder == "carry" and self.max_participation is None:
             raise ValueError("remainder='carry' has nothing to carry: set max_participation, the cap on volume, too.")
+        if self.order_type == "limit" and self.fill != "next_open":
+            raise ValueError(
+                f"order_type='limit' works in the whole bar after the decision: fill={self.fill!r} is for market orders"
+                " alone; leave it at 'next_open'."
+            )
+        if self.order_type == "limit" and self.remainder != "cancel":
+            raise ValueError(
+                "order_type='limit' cancels what the bar does not fill: remainder='carry' would trade yesterday's"
+                " price; leave it at 'cancel'."
+            )
         resolve_schedule(self.fees)
         resolve_reward(self.reward)
 
     def without_strategy_rules(self) -> "EnvConfig":
-        """Return the rules for following target weights to the letter: same costs and account, no exits, no limits."""
+        """Return the rules for following target weights to the letter: same costs and account, no exits, no limits.
+
+        Orders are market orders: a rule that trades once would never trade where its limit is not reached.
+        """
         off = dict.fromkeys(_STRATEGY_RULES)
-        return dataclasses.replace(self, action="weights", max_position_pct=1.0, **off)
+        return dataclasses.replace(self, action="weights", order_type="market", max_position_pct=1.0, **off)
 
     @property
     def is_choice(self) -> bool:
@@ -271,6 +290,7 @@ _STRATEGY_RULES = (
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "action": ("discrete", "weights", "bands", "levels"),
     "fill": ("next_open", "next_close", "same_close"),
+    "order_type": ("market", "limit"),
     "sizing": ("fixed", "volatility", "atr"),
     "instrument": (AUTO, *INSTRUMENTS),
     "remainder": ("cancel", "carry"),
@@ -312,6 +332,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("settlement_days",), lambda x: 0 <= x <= 5 and x == int(x), "be a whole number from 0 to 5"),
     (
         (
+            "limit_offset_bps",
             "spread_bps",
             "tick_size",
             "slippage_bps",

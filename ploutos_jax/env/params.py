@@ -65,6 +65,7 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
 _RENAMED = {
     "spread": ("spread_bps", 1e-4),
     "slippage": ("slippage_bps", 1e-4),
+    "limit_offset": ("limit_offset_bps", 1e-4),
     "commission_per_share_cash": ("commission_per_share", 1.0),
     "commission_per_order_cash": ("commission_per_order", 1.0),
     "commission_min_cash": ("commission_min", 1.0),

@@ -37,9 +37,9 @@ EXITS = {"exit_stop": STOP, "exit_target": TARGET, "exit_trailing": TRAILING, "e
 class TradingEnv:
     """A multi-asset account with spread, slippage, impact, fees, limits, account rules, stops and targets.
 
-    The agent observes the close of bar t and acts; its orders fill at the open of bar t+1, unless `config.fill` says
-    otherwise. `docs/broker.md` lists the order of events and every formula. An asset that is not tradable in t+1 fills
-    nothing.
+    The agent observes the close of bar t and acts; its orders fill at the open of bar t+1, unless `config.fill` or
+    `config.order_type` says otherwise. `docs/broker.md` lists the order of events and every formula. An asset that is
+    not tradable in t+1 fills nothing.
 
     Actions: `discrete` takes `[A]` integers (0 hold, 1 buy, 2 sell); `weights` takes `[A]` target shares of equity,
     or `[A + 1]` with cash last, NaN meaning "leave this position alone"; `bands` takes `[A, 2]` lower and upper shares
@@ -50,6 +50,8 @@ class TradingEnv:
         config: rules and costs.
         itemised: static; True adds to `info` what a step's costs consist of: `Costs` in each of its `fills`, and
             `order_moment`, the account as the agent's orders found it. False, for training, computes none of it.
+        quotes: static; True takes `[A, 2]` shares of equity to buy and to sell in place of bands, orders on both sides
+            of the close: for rules that make a market, not for agents. Needs `action="bands"` and `order_type="limit"`.
         with_slope: static; True adds to `info` the `reward_slope`, what a return of the bar adds to the reward (see
             `rewards.reward_slope`), by differentiating the reward.
     """
@@ -57,6 +59,14 @@ class TradingEnv:
     config: EnvConfig = EnvConfig()
     itemised: bool = False
     with_slope: bool = False
+    quotes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.quotes and (self.config.action, self.config.order_type) != ("bands", "limit"):
+            raise ValueError(
+                f"quotes=True needs action='bands' and order_type='limit', not action={self.config.action!r} and"
+                f" order_type={self.config.order_type!r}: only limit orders can be on both sides."
+            )
 
     def default_params(self, market: Market) -> EnvParams:
         """Return the numbers of `config` as leaves, together with the market.
@@ -157,7 +167,7 @@ class TradingEnv:
             params: numbers and market.
         """
         self._check_action(action, params)
-        worked = events.work_bar(self.config, params, state, action, noise, itemised=self.itemised)
+        worked = events.work_bar(self.config, params, state, action, noise, itemised=self.itemised, quotes=self.quotes)
         after, reward, info = self._close(params, state, worked)
         terminated = after.equity < params.ruin_pct * params.initial_cash
         truncated = ~terminated & (after.t >= after.end)

@@ -53,7 +53,7 @@ class EnvParams(struct.PyTreeNode):
             are.
         reward_weights: `[rewards]` weights of the rewards that are added up.
         day_trade_end: int32, the first session without the day-trade rule.
-        spread, slippage, commission: fractions of price (`spread` is the full quoted one).
+        limit_offset, spread, slippage, commission: fractions of price (`spread` is the full quoted one).
         tick_size, commission: `[A]` where assets are different instruments, else one number.
         commission_per_share_cash, commission_per_order_cash, commission_min_cash, day_trade_equity_cash: dollars.
     """
@@ -69,6 +69,7 @@ class EnvParams(struct.PyTreeNode):
     reward_weights: Float[Array, " rewards"]
     day_trade_end: Int[Array, ""]
     initial_cash: Float[Array, ""]
+    limit_offset: Float[Array, ""]
     buy_pct: Float[Array, ""]
     max_position_pct: Float[Array, ""]
     max_sector_pct: Float[Array, ""]
@@ -259,8 +260,8 @@ class Fill(struct.PyTreeNode):
         fee_cash_by_kind: the part of each kind of the fee schedule, where fees are rounded by day.
         reason: int8, `ORDER`, `STOP`, ...; `NO_FILL` where nothing was.
         spread, slippage, impact: fractions of `reference` that a market order pays away from it, one for all assets
-            where no rule makes them differ; `impact` is None without that rule. Exits at a limit pay none of them, and
-            have `price` equal to `reference`.
+            where no rule makes them differ; `impact` is None without that rule. Orders and exits at a limit pay none of
+            them, and have `price` equal to `reference`.
         costs: None unless the environment itemises; see `TradingEnv`.
     """
 

@@ -20,8 +20,8 @@ FEE_PREFIX = "fee_"
 FILL_REASONS = tuple(name for name in REASON_NAMES if name)
 """Why a fill happened, in words."""
 Role = Literal["agent", "market", "baseline", "random", "oracle"]
-"""What a strategy is: `market` holds what there is, without skill; an oracle sees later bars, or
-knows the law of a made market; the others are rules."""
+"""What a strategy is: `market` holds what there is, without skill; an oracle is what nobody can follow, for it
+sees later bars, knows the law of a made market or assumes its fills; the others are rules."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

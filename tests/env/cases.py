@@ -67,6 +67,10 @@ RULES: dict[str, dict[str, dict[str, Any]]] = {
 """The choices of each rule, and the settings that they stand for; the numbers in them are drawn anew."""
 
 
+RESTING = {"fill": "next_open", "order_type": "limit"}
+"""Settings of the choice `limit` of "fill", which stands in `LIMIT_CASES` alone: it does not go with all others."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One compiled program: a choice for each rule of `RULES`."""
@@ -85,7 +89,7 @@ class Case:
     def config(self) -> EnvConfig:
         settings: dict[str, Any] = {}
         for rule, choice in self.chosen:
-            settings |= RULES[rule][choice]
+            settings |= RESTING if (rule, choice) == ("fill", "limit") else RULES[rule][choice]
         return make_config(self["action"], NUM_BARS, **settings)
 
 
@@ -104,3 +108,18 @@ COMBINATIONS = [USUAL, *cover_pairs({rule: list(choices) for rule, choices in RU
 
 CASES = [Case(number, tuple(combination.items())) for number, combination in enumerate(COMBINATIONS)]
 """The usual rules, and combinations in which every two choices meet."""
+
+LIMIT_CASES = [
+    Case(
+        100 + case.number,
+        tuple(
+            (
+                dict(case.chosen)
+                | {"fill": "limit"}
+                | ({"volume": "cancel"} if "carry" in dict(case.chosen).values() else {})
+            ).items()
+        ),
+    )
+    for case in CASES
+]
+"""The same with limit orders, which are not carried on."""

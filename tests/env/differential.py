@@ -36,7 +36,17 @@ SETTING_OF = {
     "day_trade_equity_cash": "day_trade_equity",
 }
 IN_BPS = {"spread": "spread_bps", "slippage": "slippage_bps", "commission": "commission_bps"}
-ALWAYS = ("action", "fill", "sizing", "remainder", "holding_binds_stops", "max_trades_per_day", "settlement_days")
+IN_BPS |= {"limit_offset": "limit_offset_bps"}
+ALWAYS = (
+    "action",
+    "fill",
+    "order_type",
+    "sizing",
+    "remainder",
+    "holding_binds_stops",
+    "max_trades_per_day",
+    "settlement_days",
+)
 ALWAYS += ("both_touched", "strict_targets", "day_trade_rule", "day_trade_mode")
 """Settings that are not numbers of `EnvParams`."""
 

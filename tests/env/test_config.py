@@ -21,6 +21,8 @@ BAD: dict[str, list[Any]] = {
     "episode_length": [0, -3],
     "initial_cash": [0.0, -1.0, NAN, INFINITE],
     "fill": ["open", None],
+    "order_type": ["stop", None],
+    "limit_offset_bps": [-1.0, NAN],
     "buy_pct": [0.0, -0.1, 1.5, NAN],
     "max_position_pct": [0.0, 1.01],
     "max_sector_pct": [0.0, 1.5],
@@ -170,11 +172,13 @@ NUMBERS: dict[str, float] = {
 
 SIZED_BY_ATR = {"risk_pct": 0.03, "risk_atr": 1.0}
 WEIGHTS_ONLY = {"no_trade_band": 0.2}
+LIMITS_ONLY = {"limit_offset_bps": 50.0}
 
 CHOICES: dict[str, dict[str, Any]] = {
     "action": {"action": "weights"},
     "reward": {"reward": "simple_return"},
     "fill": {"fill": "next_close"},
+    "order_type": {"order_type": "limit"},
     "sizing": {"sizing": "atr"},
     "remainder": {"remainder": "carry"},
     "holding_binds_stops": {"holding_binds_stops": True},
@@ -235,6 +239,11 @@ def test_every_number_of_weights_changes_something(name: str):
     assert differs(make_config("weights", no_trade_band=0.01, fees="none"), {name: WEIGHTS_ONLY[name]})
 
 
+@pytest.mark.parametrize("name", LIMITS_ONLY)
+def test_every_number_of_limit_orders_changes_something(name: str):
+    assert differs(make_config(order_type="limit", fees="none"), {name: LIMITS_ONLY[name]})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHOICES)
 def test_every_choice_changes_something(name: str):
@@ -252,7 +261,7 @@ def test_every_choice_changes_something(name: str):
 def test_every_setting_is_covered_above():
     settings = {field.name for field in dataclasses.fields(EnvConfig)}
     # A high that meets a target to the digit is rare: that choice has its bar in test_stops.py.
-    assert {*NUMBERS, *SIZED_BY_ATR, *WEIGHTS_ONLY, *CHOICES, "strict_targets"} == settings
+    assert {*NUMBERS, *SIZED_BY_ATR, *WEIGHTS_ONLY, *LIMITS_ONLY, *CHOICES, "strict_targets"} == settings
     assert set(BAD) == settings - {"holding_binds_stops", "strict_targets"}
 
 

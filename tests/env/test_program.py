@@ -123,11 +123,22 @@ def test_the_step_never_calls_the_host_and_holds_no_large_constant():
 EVERYTHING = OPTIONAL | {"fees": "alpaca", "day_trade_rule": "pdt_2001", "settlement_days": 1, "remainder": "carry"}
 
 
-@pytest.mark.parametrize("fill", ["next_open", "next_close", "same_close"])
+def test_limit_orders_are_in_the_program_of_limit_orders_alone():
+    market, limit = (make_config("discrete", 11, **OFF, order_type=kind) for kind in ("market", "limit"))
+    # The offset is not read, and nothing else of a program of market orders depends on it.
+    assert trace_step(market) == trace_step(dataclasses.replace(market, limit_offset_bps=500.0))
+    assert not any(".limit_offset" in leaf for leaf in trace_step(market)[0])
+    assert any(".limit_offset" in leaf for leaf in trace_step(limit)[0])
+
+
+@pytest.mark.parametrize("fill", ["next_open", "next_close", "same_close", "limit"])
 @pytest.mark.parametrize("rules", [OFF, EVERYTHING], ids=["no rule", "every rule"])
 def test_costs_that_are_not_itemised_are_not_in_the_program(fill: str, rules: dict):
     """Without the flag the step is the very text of one that itemises and whose record nobody reads."""
-    config = dataclasses.replace(make_config("discrete", 11, **rules), fill=fill)
+    if fill == "limit":
+        config = make_config("discrete", 11, **(rules | {"order_type": "limit", "remainder": "cancel"}))
+    else:
+        config = dataclasses.replace(make_config("discrete", 11, **rules), fill=fill)
     market = random_market(0)
     params = TradingEnv(config).default_params(market)
     _, state = TradingEnv(config).reset_at(0, 10, params)

@@ -217,7 +217,7 @@ RULE_NUMBERS: dict[str, tuple[float, float]] = {
 
 IN_BARS = ("min_holding_bars", "max_holding_bars")
 
-ACCOUNT_NUMBERS = ("initial_cash", *NUMBERS, *RULE_NUMBERS)
+ACCOUNT_NUMBERS = ("initial_cash", "limit_offset", *NUMBERS, *RULE_NUMBERS)
 """What every account of a run may have its own value of."""
 
 
@@ -235,6 +235,8 @@ def random_numbers(seed: int, num_accounts: int = NUM_ACCOUNTS, *, rules: bool =
     # Some brokers cost more per share than a penny stock is worth.
     drawn["commission_per_share_cash"] *= np.where(rng.random(num_accounts) < 0.1, 100, 1)
     drawn |= {"initial_cash": np.exp(rng.uniform(np.log(500), np.log(1e7), num_accounts))}
+    # Drawn apart: the other numbers of a seed stay what they were.
+    drawn["limit_offset"] = np.random.default_rng([seed, 9]).choice([0.0, 0.001, 0.005, 0.02], num_accounts)
     return drawn | _random_rule_numbers(rng, num_accounts) if rules else drawn
 
 

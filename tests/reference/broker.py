@@ -16,6 +16,7 @@ from tests.reference.account import Account, Fill
 from tests.reference.bars import Bars
 from tests.reference.costs import Costs, Known, round_up_to_cents
 from tests.reference.exits import Exits, Moment
+from tests.reference.limits import LimitOrders
 from tests.reference.orders import Orders
 from tests.reference.settings import Settings
 
@@ -83,6 +84,7 @@ class ReferenceBroker(Account):
         self._costs = Costs(self.settings, self.bars, self.events)
         self._exits = Exits(self.settings, self, self.bars, self._costs)
         self._orders = Orders(self.settings, self, self._costs)
+        self._limits = LimitOrders(self.settings, self, self._costs, self._exits, self.bars)
 
     def step(self, action: Any, noise: Any = None) -> dict[str, Any]:
         """Trade bar t+1 by an action decided at close t, and move on to it.
@@ -115,12 +117,16 @@ class ReferenceBroker(Account):
             self.begin_session()
             self._pay_interest(bars.sessions[n] - bars.sessions[t])
         self._corporate_actions(n)
+        put_aside = self.available()
         self._pay_out_delisted(n)
         moment = Moment(bars, n, bars.open[n], settings.max_participation)
         self._exits.at_open(moment, known)
-        if settings.fill == "next_open":
-            self._orders.trade(wanted, moment, known)
-        self._exits.inside(moment, known)
+        if settings.order_type == "limit":
+            self._limits.trade(wanted, moment, known, put_aside)
+        else:
+            if settings.fill == "next_open":
+                self._orders.trade(wanted, moment, known)
+            self._exits.inside(moment, known)
         self._exits.raise_highest(n)
         if settings.fill == "next_close":
             moment.price = bars.close[n]

@@ -1,5 +1,6 @@
 """Exits: stops, targets, trailing stops, time stops and the drawdown halt."""
 
+from collections.abc import Container, Mapping
 from itertools import pairwise
 from math import inf
 from typing import NamedTuple
@@ -56,15 +57,30 @@ class Exits:
         found = [self._look_at_open(asset, moment) for asset in self._may_exit(moment)]
         self._fill([exit for exit in found if exit], moment, known)
 
+    def touched(self, moment: Moment, bought_at: Mapping[int, float] | None = None) -> list[Exit]:
+        """Return what the bar reaches, of positions that have not left; `bought_at` prices of limit buys of the bar."""
+        live = [asset for asset in self._may_exit(moment) if asset not in moment.exited]
+        found = [self._look_inside(asset, moment, (bought_at or {}).get(asset)) for asset in live]
+        return [exit for exit in found if exit]
+
+    def fill(self, exits: list[Exit], moment: Moment, known: Known, later: Container[int] = ()) -> set[int]:
+        """Fill exits but those of the assets that are to come `later`; return the assets that a rule refused."""
+        return self._fill(exits, moment, known, later)
+
     def inside(self, moment: Moment, known: Known) -> None:
         """Fill what the rest of the bar reaches, for every position there is."""
         found = [self._look_inside(asset, moment) for asset in self._may_exit(moment)]
         self._fill([exit for exit in found if exit], moment, known)
 
     def raise_highest(self, bar: int) -> None:
-        """Let trailing levels know the high of the bar that is over, if it traded."""
-        highest = self.account.highest_price
+        """Let trailing levels know the high of the bar that is over, if it traded.
+
+        A position that a limit order has opened in the bar may have come after its high.
+        """
+        highest, resting = self.account.highest_price, self.settings.order_type == "limit"
         for asset, held in enumerate(self.account.shares):
+            if resting and self.account.entry_bar[asset] == bar:
+                continue
             if held > 0 and self.bars.tradable[bar][asset]:
                 highest[asset] = max(highest[asset], self.bars.high[bar][asset])
 
@@ -111,11 +127,14 @@ class Exits:
             return Exit(asset, first, "time", pays=True)
         return None
 
-    def _look_inside(self, asset: int, moment: Moment) -> Exit | None:
+    def _look_inside(self, asset: int, moment: Moment, bought_at: float | None = None) -> Exit | None:
         protective, name, target = self.levels(asset)
         first, high, low = (x[moment.bar][asset] for x in (self.bars.open, self.bars.high, self.bars.low))
         # With a spread wider than the stop distance a new position starts below its stop: then the open counts.
         stopped = Exit(asset, min(protective, first), name, pays=True) if low <= protective else None
+        if bought_at is not None:
+            # The price came through the limit on its way down; whether the high was before that is not known.
+            return stopped and stopped._replace(price=min(stopped.price, bought_at))
         reached = high > target if self.settings.strict_targets else high >= target
         targeted = Exit(asset, target, "target", pays=False) if reached else None
         if stopped is None or targeted is None:
@@ -125,7 +144,7 @@ class Exits:
             return stopped if first - low <= high - first else targeted
         return targeted if self.settings.both_touched == "target" else stopped
 
-    def _fill(self, exits: list[Exit], moment: Moment, known: Known) -> None:
+    def _fill(self, exits: list[Exit], moment: Moment, known: Known, later: Container[int] = ()) -> set[int]:
         account = self.account
         # What finds no volume is no sale: were it ranked, a sale that the rule puts off to the next session could fill
         # later in this one.
@@ -138,8 +157,9 @@ class Exits:
             account.tied = True
             account.events["exits nearly tied"] += 1
         for exit in exits:
-            if exit.asset not in refused:
+            if exit.asset not in refused and exit.asset not in later:
                 self._leave(exit, moment, known)
+        return refused
 
     def _leave(self, exit: Exit, moment: Moment, known: Known) -> None:
         """Sell the whole position, as far as volume allows."""

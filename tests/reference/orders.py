@@ -32,6 +32,8 @@ class Orders:
         """
         kind, num_assets = self.settings.action, len(self.account.shares)
         values = np.asarray(action, np.float64)
+        if kind == "quotes":
+            return values.reshape(num_assets, 2).tolist()
         lengths = (num_assets,) if kind == "discrete" else (num_assets, num_assets + 1)
         if values.ndim != 1 or len(values) not in lengths:
             raise ValueError(f"A {kind} action needs {lengths} numbers; this one has shape {values.shape}.")
@@ -44,6 +46,9 @@ class Orders:
 
     def join_waiting(self, wanted: list[float], observed: Sequence[bool]) -> list[float]:
         """Return the orders to try: the new ones of assets that traded at close t, else those that wait."""
+        if self.settings.action == "quotes":
+            assert all(observed), "quotes that wait for a bar are not written down here"
+            return list(wanted)
         none = float(HOLD) if self.settings.action == "discrete" else float("nan")
         joined = list(wanted)
         for asset, waits in enumerate(self.account.waiting):
@@ -57,6 +62,8 @@ class Orders:
     def _keep_waiting(self, wanted: list[float], moment: Moment) -> set[int]:
         """Let the orders of assets that have no bar wait on; return those assets."""
         account, kept = self.account, set()
+        if self.settings.action == "quotes":
+            return kept
         for asset in range(len(account.shares)):
             found = moment.tradable[asset] or asset in moment.exited
             waits = not found and not self._is_none(wanted[asset])
@@ -271,7 +278,7 @@ class Orders:
             wanted = value / sizing_price[asset]
             shares[asset] = self._cap(asset, wanted, moment)
             self._keep_working(asset, wanted - shares[asset], moment)
-        shares = self._cut_to_cash(shares, sizing_price, moment)
+        shares = self._cut_to_cash(shares, sizing_price, moment, account.available())
         filled = set()
         for asset, number in shares.items():
             number = self._round_to_lots(number)
@@ -286,12 +293,12 @@ class Orders:
         return filled
 
     def _cut_to_cash(
-        self, shares: dict[int, float], sizing_price: dict[int, float], moment: Moment
+        self, shares: dict[int, float], sizing_price: dict[int, float], moment: Moment, available: float
     ) -> dict[int, float]:
         """Return the shares that the cash pays for, fees included, all cut by the same factor."""
         value = {asset: number * sizing_price[asset] for asset, number in shares.items()}
         pays = [asset for asset, number in shares.items() if number > 0]
-        free = self.account.available() - self.costs.reserve()
+        free = available - self.costs.reserve()
         cost = fsum(value[a] + self.costs.fee(BUY_SIDE, value[a], shares[a], moment.bar)[0] for a in pays)
         if not pays or cost <= free:
             return shares

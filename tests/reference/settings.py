@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 LAST_DAY_TRADE_SESSION_PLUS_ONE = (date(2026, 6, 4) - date(1970, 1, 1)).days
 
 CHOICES = {
-    "action": ("discrete", "weights"),
+    "action": ("discrete", "weights", "quotes"),
     "fill": ("next_open", "next_close", "same_close"),
+    "order_type": ("market", "limit"),
     "sizing": ("fixed", "volatility", "atr"),
     "remainder": ("cancel", "carry"),
     "fee_rounding": ("none", "fill", "day"),
@@ -52,6 +53,8 @@ class Settings:
     initial_cash: float = 100_000.0
 
     fill: str = "next_open"
+    order_type: str = "market"
+    limit_offset_bps: float = 10.0
     buy_pct: float = 0.10
     max_position_pct: float = 0.25
     max_sector_pct: float | None = None

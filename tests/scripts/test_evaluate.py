@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ploutos_jax.evaluate.backtest.baselines import RULES
+from ploutos_jax.evaluate.backtest.run import MARKET_MAKING
 from ploutos_jax.train.checkpoints.export import export_policy
 from tests.scripts.command_line import NUM_HELD_OUT, ROOT, TICKERS, call, start, wait, write_bars
 
@@ -102,6 +103,7 @@ def test_every_flag_is_heeded(finished, tmp_path):
     (tmp_path / "report" / "diary.txt").write_text("mine")
     of_data = ("--data", "moved.csv", "--start", "2015-06-01", "--end", "2015-09-21", "--benchmark", "BBB")
     of_agent = ("--step", "3", "--seed", "7", "--device", "cpu", "--overwrite", "--tickers", "CCC,AAA")
+    of_agent += ("--market-making", "20")
     metrics, equity, printed = evaluate(finished.folder, tmp_path, *of_data, *of_agent)
     assert len(equity) == NUM_HELD_OUT
     assert str(equity["date"].iloc[0])[:10] == "2015-06-01" and str(equity["date"].iloc[-1])[:10] == "2015-09-21"
@@ -113,6 +115,9 @@ def test_every_flag_is_heeded(finished, tmp_path):
     drawn = sorted(path.stem[-3:] for path in (tmp_path / "report").glob("backtest_trades_*.png"))
     assert drawn == ["AAA", "CCC"]
 
+    quoted = metrics["baselines"][MARKET_MAKING]
+    assert quoted["num_trades"] > 0 and any(line.startswith("market making") for line in printed.splitlines())
+    assert "market making" not in metrics["verdict"]
     assert metrics["benchmark"]["name"] == "BBB"
     assert any(line.startswith("BBB ") for line in printed.splitlines())
     bars = pd.read_csv(finished.data).query("ticker == 'BBB' and '2015-06-01' <= date <= '2015-09-21'")

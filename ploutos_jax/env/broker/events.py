@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ploutos_jax.env.broker import account, day_trades, execution, orders, stops
+from ploutos_jax.env.broker import account, day_trades, execution, limit_orders, orders, stops
 from ploutos_jax.env.broker.account import Book, count
 from ploutos_jax.env.broker.bar import Bar, read_bar
 from ploutos_jax.env.config import EnvConfig
@@ -43,6 +43,7 @@ def work_bar(
     noise: Float[Array, " A"] | None,
     *,
     itemised: bool,
+    quotes: bool = False,
 ) -> Worked:
     """Work through bar t+1 up to its close.
 
@@ -52,8 +53,9 @@ def work_bar(
         action: see `TradingEnv`.
         noise: `[A]` standard normal numbers for random slippage; None without it.
         itemised: static, see the file.
+        quotes: static, see `TradingEnv`.
     """
-    desk, fill_at, action = _Desk(config, params, itemised), config.fill, jnp.asarray(action)
+    desk, fill_at, action = _Desk(config, params, itemised, quotes), config.fill, jnp.asarray(action)
     action = orders.at_decisions(config, state, action)
     if state.waiting is not None:
         action = orders.with_waiting(config, state.waiting, params.market.tradable[state.t], action)
@@ -72,6 +74,10 @@ def work_bar(
     ended = none if bar.delisted is None else bar.delisted
     exits = desk.allowed(book, bar, stops.exits_at_open(config, params, book.state, bar, book.held & ~ended))
     leaving = exits.any | ended
+    if config.order_type == "limit":
+        moment = desk.moment(book, bar, book.last_close, leaving)
+        book, rejected, fills = desk.fill_limits(book, bar, action, leaving, exits)
+        return Worked(book=book, bar=bar, fills=tuple(fills), rejected=rejected, moment=moment)
     if fill_at == "next_open":
         moment = desk.moment(book, bar, bar.open, leaving)
         book, rejected, fills = desk.fill_orders(book, bar, bar.open, action, leaving, exits)
@@ -97,6 +103,7 @@ class _Desk(NamedTuple):
     config: EnvConfig
     params: EnvParams
     itemised: bool
+    quotes: bool
 
     def moment(self, book: Book, bar: Bar, price: Array, leaving: Array) -> orders.OrderMoment | None:
         if not self.itemised:
@@ -144,13 +151,66 @@ class _Desk(NamedTuple):
             kept = jnp.where(free, left, jnp.where(wanted.addressed | leaving, 0, state.working_shares))
             book = book.replace(state=book.state.replace(working_shares=kept))
         filled = free & ((sale.shares != 0) | (buy.shares != 0))
-        unfilled = wanted.requested & ~filled
-        if state.waiting is not None:
-            found_bar = bar.tradable | leaving
-            waiting = orders.still_waiting(config, state.waiting, action, found_bar)
-            book = book.replace(state=book.state.replace(waiting=waiting))
-            unfilled = unfilled & found_bar
-        return book, count(unfilled), [sale, buy]
+        book, rejected = self._close_orders(book, bar, action, wanted.requested & ~filled, leaving)
+        return book, rejected, [sale, buy]
+
+    def fill_limits(
+        self, book: Book, bar: Bar, action: Array, leaving: Array, exits: stops.Exits
+    ) -> tuple[Book, Array, list[Fill]]:
+        """Fill the exits of the open, then what the rest of the bar reaches of limit orders, stops and targets.
+
+        Returns:
+            The book, the number of orders that found no fill, and the fills.
+        """
+        config, params, cash, price = self.config, self.params, book.available_cash, book.last_close
+        book, at_open = self.fill_exits(book, bar, exits, at_open=True)
+        bar = bar.replace(delisted=None)  # paid out
+        free, shares, volume = bar.tradable & ~leaving, book.state.shares, book.volume_left
+        none = jnp.zeros_like(shares)
+        wanted = orders.decide(config, params, book, bar, price, action, free, none, quotes=self.quotes)
+        selling = execution.sale_within_limits(config, params, bar, wanted.sell_shares, shares, price, volume)
+        resting = limit_orders.rest(config, params, bar, price)
+        value = orders.within_sectors(params, wanted.buy_cash, shares, price, book.state.equity)
+        buying = execution.affordable_at_limit(config, params, bar, value, resting.buy_limit, cash, volume)
+        resting = resting.replace(buys=resting.buys & (buying > 0), sells=resting.sells & (selling > 0))
+        resting = limit_orders.worse_side(resting, bar.close)
+
+        touched = stops.exits_inside_bar(config, params, book.state, bar, book.held & ~leaving)
+        inside = self.allowed(book, bar, touched)
+        refused = touched.any & ~inside.any
+        inside = inside.keep(~limit_orders.comes_after(resting, inside.reference))
+        book, first = self.fill_exits(book, bar, inside, at_open=False)
+        leaving = leaving | inside.any
+
+        reason = jnp.full(shares.shape, ORDER, jnp.int8)
+        sold = jnp.where(resting.sells & ~leaving, selling, 0)
+        if config.day_trade_rule != "none":  # exits before them may have taken the day trades that were left
+            may = day_trades.allowed_sales(config, params, book.state, bar, sold > 0, sold * price, none > 0)
+            sold = jnp.where(may, sold, 0)
+        sale = self._sell(book, bar, sold, resting.sell_price, reason, at_open=False, at_limit=True)
+        book = account.book_fill(book, sale, bar)
+        bought = jnp.where(resting.buys & ~leaving, buying, 0)
+        buy = execution.buy_at_limit(config, params, bar, bought, resting.buy_price)
+        if self.itemised:
+            buy = execution.itemise(config, params, bar, buy, buy.reference, is_sale=False)
+        book = account.book_fill(book, buy, bar)
+
+        bought_at = jnp.where(bought > 0, resting.buy_price, jnp.inf)
+        after = stops.exits_inside_bar(config, params, book.state, bar, book.held & ~leaving & ~refused, bought_at)
+        after = self.allowed(book, bar, after)
+        book, last = self.fill_exits(book, bar, after, at_open=False)
+        book = book.replace(state=stops.follow_price(book.state, bar, of_new=False))
+        unfilled = wanted.requested & (sold == 0) & (bought == 0)
+        book, rejected = self._close_orders(book, bar, action, unfilled, leaving)
+        return book, rejected, [at_open, first, sale, buy, last]
+
+    def _close_orders(self, book: Book, bar: Bar, action: Array, unfilled: Array, leaving: Array) -> tuple[Book, Array]:
+        """Let orders wait whose asset has no bar; return the book and the number of others that are `unfilled [A]`."""
+        if book.state.waiting is None:
+            return book, count(unfilled)
+        found_bar = bar.tradable | leaving
+        waiting = orders.still_waiting(self.config, book.state.waiting, action, found_bar)
+        return book.replace(state=book.state.replace(waiting=waiting)), count(unfilled & found_bar)
 
     def allowed(self, book: Book, bar: Bar, exits: stops.Exits) -> stops.Exits:
         """Return exits without those that the day-trade rule puts off to the next session."""
@@ -181,12 +241,22 @@ class _Desk(NamedTuple):
             return reason, exiting
         return jnp.where(bar.delisted, DELISTED, reason).astype(jnp.int8), jnp.where(bar.delisted, shares, exiting)
 
-    def _sell(self, book: Book, bar: Bar, shares: Array, reference: Array, reason: Array, *, at_open: bool) -> Fill:
+    def _sell(
+        self,
+        book: Book,
+        bar: Bar,
+        shares: Array,
+        reference: Array,
+        reason: Array,
+        *,
+        at_open: bool,
+        at_limit: bool = False,
+    ) -> Fill:
         config, params = self.config, self.params
         if bar.delisted is not None:
             reference = jnp.where(reason == DELISTED, book.last_close * params.delisting_recovery, reference)
-        at_limit = (reason == TARGET) | (reason == DELISTED)
-        fill = execution.sell(config, params, bar, shares, reference, reason, at_limit)
+        pays_none = jnp.ones_like(book.held) if at_limit else (reason == TARGET) | (reason == DELISTED)
+        fill = execution.sell(config, params, bar, shares, reference, reason, pays_none)
         if not self.itemised:
             return fill
         aim, stop = reference, stops.find_levels(config, params, book.state).stop

@@ -170,6 +170,49 @@ def buy_within_cash(
     return fill, unfilled
 
 
+def buy_at_limit(
+    config: EnvConfig, params: EnvParams, bar: Bar, shares: Float[Array, " A"], price: Float[Array, " A"]
+) -> Fill:
+    """Fill limit buys of `[A]` shares at exactly `price`."""
+    move = adverse_move(config, params, bar, price, jnp.zeros_like(price))
+    fee_cash, by_kind = _fees(config, params, bar, shares, shares * price, is_sale=False)
+    return Fill(
+        shares=shares,
+        price=price,
+        reference=price,
+        fee_cash=fee_cash,
+        fee_cash_by_kind=by_kind,
+        reason=jnp.where(shares != 0, ORDER, NO_FILL).astype(jnp.int8),
+        **move._asdict(),
+    )
+
+
+def affordable_at_limit(
+    config: EnvConfig,
+    params: EnvParams,
+    bar: Bar,
+    value: Float[Array, " A"],
+    limit: Float[Array, " A"],
+    available: Float[Array, ""],
+    volume_left: Float[Array, " A"] | None,
+) -> Float[Array, " A"]:
+    """Return the `[A]` shares of limit buys of `value` dollars: cash is put aside for all of them, filled or not.
+
+    Args:
+        config, params: rules and numbers.
+        bar: the bar in which they rest.
+        value: `[A]` dollars to buy, fees not included.
+        limit: `[A]` the most a share costs.
+        available: dollars at hand; all buys are cut in proportion when they do not reach.
+        volume_left: `[A]` shares that may still be filled, or None.
+    """
+    shares = within_volume(value / _safe(limit), volume_left)
+    shares = shares * _affordable_share(config, params, bar, shares, limit, available)
+    if config.lot_size is not None:
+        shares = whole_lots(shares, params)
+    return jnp.where(shares * limit >= params.min_order_cash, shares, 0)
+
+
 def itemise(
     config: EnvConfig, params: EnvParams, bar: Bar, fill: Fill, aim: Float[Array, " A"], *, is_sale: bool
 ) -> Fill:

@@ -18,7 +18,7 @@ from ploutos_jax.env.types import BUY, HOLD, LEVELS, SELL, Action, EnvParams, En
 
 @typing.no_type_check
 class Orders(struct.PyTreeNode):
-    """Market orders of one moment; `[A]` each, 0 or False where there is none.
+    """Orders of one moment; `[A]` each, 0 or False where there is none.
 
     Attributes:
         sell_shares: shares to sell.
@@ -59,6 +59,8 @@ def decide(
     action: Action,
     free: Bool[Array, " A"],
     exiting_shares: Float[Array, " A"],
+    *,
+    quotes: bool = False,
 ) -> Orders:
     """Return the orders that go to the market at one moment of a bar.
 
@@ -66,15 +68,16 @@ def decide(
         config, params: rules and numbers.
         book: the account at that moment.
         bar: the bar in which the orders fill.
-        price: `[A]` market price of that moment.
+        price: `[A]` market price of that moment; of limit orders the close observed.
         action: see `TradingEnv`.
         free: `[A]` bool, assets that trade and have not exited in this bar.
         exiting_shares: `[A]` shares that exits sell at the same moment, not in the book yet.
+        quotes: static, whether actions are those of `TradingEnv.quotes`.
     """
     state, forced = book.state, exiting_shares > 0
     if bar.delisted is not None:  # a payout is no trade
         forced = forced & ~bar.delisted
-    size = _SIZES[config.action]
+    size = size_quotes if quotes else _SIZES[config.action]
     shares = state.shares - exiting_shares
     orders = size(config, params, action, shares, state, bar, price)
     if state.working_shares is not None:
@@ -259,6 +262,36 @@ def size_bands(
     held = shares * price
     change_cash = jnp.clip(held, lower * state.equity, upper * state.equity) - held
     return _trades_to(config, params, jnp.where(keep, 0, change_cash), ~keep & (upper == 0), keep, shares, state, price)
+
+
+def size_quotes(
+    config: EnvConfig,
+    params: EnvParams,
+    action: Action,
+    shares: Float[Array, " A"],
+    state: EnvState,
+    bar: Bar,
+    price: Float[Array, " A"],
+) -> Orders:
+    """Turn quotes into orders on both sides.
+
+    Args:
+        config, params: rules and numbers.
+        action: `[A, 2]` shares of equity to buy and to sell. NaN and negative ones order nothing. A buy goes up to
+            `max_position_pct`, and one below `min_order_cash` is no order; a sale is at most the position.
+        shares: `[A]` shares that may be traded.
+        state: its equity, of close t, is what shares of equity refer to.
+        bar: the bar in which the orders work.
+        price: `[A]` market price.
+    """
+    del bar
+    wanted = jnp.where(action > 0, action, 0) * state.equity
+    room = params.max_position_pct * state.equity - shares * price
+    buy_cash = jnp.minimum(wanted[:, 0] * _drawdown_scale(config, params, state), room)
+    buy_cash = jnp.where(buy_cash >= params.min_order_cash, buy_cash, 0)
+    sell_shares = jnp.minimum(wanted[:, 1] / jnp.where(price > 0, price, 1), shares)
+    requested = (buy_cash > 0) | (sell_shares > 0)
+    return Orders(sell_shares=sell_shares, buy_cash=buy_cash, requested=requested, addressed=requested)
 
 
 def _trades_to(

@@ -57,22 +57,39 @@ def exits_at_open(config: EnvConfig, params: EnvParams, state: EnvState, bar: Ba
     return _live(config, params, state, bar, live, reason, bar.open)
 
 
-def exits_inside_bar(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar, live: Bool[Array, " A"]) -> Exits:
+def exits_inside_bar(
+    config: EnvConfig,
+    params: EnvParams,
+    state: EnvState,
+    bar: Bar,
+    live: Bool[Array, " A"],
+    bought_at: Float[Array, " A"] | None = None,
+) -> Exits:
     """Return the exits of `[A]` positions `live` whose levels the low and high of the bar touch.
 
     A stop level above the open (a position bought in this bar at a price that costs lifted) fills at the open.
+
+    Args:
+        config, params: rules and numbers.
+        state: the account at that moment.
+        bar: the bar.
+        live: `[A]` bool, positions that may exit.
+        bought_at: `[A]` fill price of limit buys of this bar, infinite where there is none; None without limit orders.
+            The bar's high may lie before such a buy, so that it reaches no target, and a stop above it fills at it.
     """
     reason, reference = jnp.zeros(live.shape, jnp.int8), bar.open
     levels = find_levels(config, params, state)
     target_hit = jnp.zeros(live.shape, bool)
     if levels.target is not None:
         target_hit = bar.high > levels.target if config.strict_targets else bar.high >= levels.target
+        target_hit = target_hit if bought_at is None else target_hit & jnp.isinf(bought_at)
         reason = jnp.where(target_hit, TARGET, reason)
         reference = jnp.where(target_hit, levels.target, reference)
     if levels.stop is not None:
         stop_hit = (bar.low <= levels.stop) & ~(target_hit & _takes_target(config, bar))
         reason = jnp.where(stop_hit, _name_of_stop(levels), reason)
-        reference = jnp.where(stop_hit, jnp.minimum(levels.stop, bar.open), reference)
+        most = bar.open if bought_at is None else jnp.minimum(bar.open, bought_at)
+        reference = jnp.where(stop_hit, jnp.minimum(levels.stop, most), reference)
     return _live(config, params, state, bar, live, reason, reference)
 
 
@@ -104,11 +121,15 @@ def find_levels(config: EnvConfig, params: EnvParams, state: EnvState) -> Levels
     return Levels(stop=stop, is_trailing=is_trailing, target=_most(jnp.minimum, targets))
 
 
-def follow_price(state: EnvState, bar: Bar) -> EnvState:
-    """Raise the highest price of the positions held to the bar's high, once its exits have been tested."""
+def follow_price(state: EnvState, bar: Bar, *, of_new: bool = True) -> EnvState:
+    """Raise the highest price of the positions held to the bar's high, once its exits have been tested.
+
+    Without `of_new`, not of positions opened in the bar: its high may lie before them.
+    """
     if state.highest_price is None:
         return state
     seen = (state.shares != 0) & bar.tradable
+    seen = seen if of_new else seen & (state.entry_bar != bar.row)
     return state.replace(highest_price=jnp.where(seen, jnp.maximum(state.highest_price, bar.high), state.highest_price))
 
 

@@ -35,6 +35,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.distributions import head_for
 
 RANDOM = "random"
+MARKET_MAKING = "market making (assumes its fills)"
 
 
 def backtest(
@@ -148,6 +149,62 @@ def random_actions(market: Market, config: EnvConfig, start: Any = None, end: An
     return to_ledger(RANDOM, span, env.config, records, role="random")
 
 
+def market_making(
+    market: Market,
+    config: EnvConfig,
+    start: Any = None,
+    end: Any = None,
+    *,
+    offset_bps: float | None = None,
+    units: int = 2,
+) -> Ledger:
+    """Play a market maker that quotes both sides of every close, through the limit orders of the broker.
+
+    In every bar it offers to buy one unit of each asset at `offset_bps` below the close before, if it has room for it,
+    and to sell one at as much above, if it holds any. Its inventory is nothing to an equal part of equity, in `units`
+    units; there are no short positions, stops or targets. Fills and fees are those of `EnvConfig.order_type="limit"`:
+    the bar trades through the price, no spread is paid, no rebate is earned, and of two sides in a bar the worse one
+    counts.
+
+    **What the result is worth.** Very little, which is why no report shows it unasked and no verdict counts it. Whoever
+    quotes is filled when the price goes on against the quote (adverse selection), and bars show that part: where
+    prices cannot be predicted and do not bounce, no offset earns anything before fees. With several units it then
+    loses: bars do not say whether both sides of one would have been had, and the better one is left out.
+
+    Bars do not show the place in the queue, what the quote itself changes, nor whether a print was at the bid or the
+    ask. Prints of real minute bars bounce between the two, so that a low is a print at the bid with the price where it
+    was: every such fill earns half a spread here that the market maker ahead in the queue got, or nobody. A profit at
+    offsets near the spread is that until quotes or midpoints say otherwise. Market making proper needs an order book.
+
+    Args:
+        market: bars.
+        config: costs and account; its rules for strategies are off, as for `baselines`.
+        start, end: the span, as in `backtest`.
+        offset_bps: distance of the quotes from the close; `config.limit_offset_bps` without it.
+        units: how many units an equal part is; with 1 only one side is quoted at a time.
+
+    Raises:
+        ValueError: if `units` is below 1, the offset is out of bounds, or the span holds fewer than two bars.
+    """
+    if units < 1:
+        raise ValueError(f"units={units} must be at least 1: quotes are for a part of an equal part.")
+    span = _span(market, start, end)
+    part = 1 / span.num_assets
+    quoting = dataclasses.replace(
+        config.without_strategy_rules(),
+        action="bands",
+        fill="next_open",
+        order_type="limit",
+        remainder="cancel",
+        limit_offset_bps=config.limit_offset_bps if offset_bps is None else offset_bps,
+        max_position_pct=part,
+    )
+    env = dataclasses.replace(_whole_span(quoting, span), quotes=True)
+    params = env.default_params(span)
+    records = _play_quotes(env, span.num_bars - 1, units, params, _start(env, params, 0, 1))
+    return to_ledger(MARKET_MAKING, span, quoting, records, role="oracle")
+
+
 def _span(market: Market, start: Any, end: Any) -> Market:
     span = market.window(start, end)
     if span.num_bars < 2:
@@ -183,6 +240,21 @@ def _play_agent(
 @partial(jax.jit, static_argnums=(0, 1))
 def _play_rule(env: TradingEnv, num_steps: int, targets: jax.Array, params: EnvParams, runner: Runner) -> Records:
     return _play(env, num_steps, lambda _, obs: (targets[obs.t], None), params, runner)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _play_quotes(env: TradingEnv, num_steps: int, units: int, params: EnvParams, runner: Runner) -> Records:
+    part = 1 / params.market.close.shape[1]
+    unit = part / units
+
+    def policy(_: jax.Array, obs: Observation) -> tuple[jax.Array, None]:
+        weight = obs.positions[..., 0].astype(params.initial_cash.dtype)
+        # Weights drift with prices: what is nearer to a unit than to none is one, and the last one is sold whole.
+        buy = jnp.where(weight < part - unit / 2, unit, 0.0)
+        sell = jnp.where(weight < 1.5 * unit, weight > 0, unit)
+        return jnp.stack([buy, sell], axis=-1), None
+
+    return _play(env, num_steps, policy, params, runner)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

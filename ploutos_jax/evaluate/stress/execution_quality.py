@@ -59,11 +59,12 @@ def measure_execution(
     free = usually[(observed + 1) % usually.shape[0]] & ~moment.leaving
     wanted = orders.decide(config, params, book, moment.bar, price, action, free, jnp.zeros_like(price))
     sold = (wanted.sell_shares * price).sum()
-    left = book.state.shares - wanted.sell_shares
+    rests = config.order_type == "limit"
+    left = book.state.shares if rests else book.state.shares - wanted.sell_shares
     bought = orders.within_sectors(params, wanted.buy_cash, left, price, book.state.equity).sum()
-    # Sales of the same moment can buy, those of exits too, unless they have to settle first.
+    # Sales of the same moment can buy, those of exits too, unless they have to settle first or may not fill.
     with_orders = fills[0] if config.fill == "next_open" else None
-    proceeds = 0 if config.settlement_days else sold + _paid_by_exits(with_orders)
+    proceeds = 0 if config.settlement_days or rests else sold + _paid_by_exits(with_orders)
     affordable = jnp.minimum(bought, jnp.maximum(book.available_cash + proceeds, 0))
 
     unit = jnp.full_like(price, jnp.inf) if market.atr is None else market.atr[observed] * market.close[observed]

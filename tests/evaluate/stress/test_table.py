@@ -144,6 +144,17 @@ def test_no_more_is_filled_than_ordered(case, fill, settlement_days):
     assert 0.97 < sums["filled_cash"] / sums["ordered_cash"] <= 1 + 1e-5
 
 
+def test_limit_orders_fill_in_part(case):
+    """What is ordered counts whether or not the bar reaches it; the nearer the limit, the more fills."""
+    shares = []
+    for offset in (10.0, 150.0):
+        config = EnvConfig(episode_length=50, order_type="limit", limit_offset_bps=offset, fees="none")
+        one = dataclasses.replace(case, config=config)
+        sums = one.play(one.market(), 1).execution
+        shares.append(float(sums.filled_cash[0]) / float(sums.ordered_cash[0]))
+    assert 0.05 < shares[1] < shares[0] <= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
