@@ -68,8 +68,8 @@ def choose_of(
 ) -> Num[Array, "..."]:
     """Return the action of an ensemble, as the environment takes it, from the outputs of its members.
 
-    Choices (hold, buy, sell; levels): the members' probabilities are averaged, and the likeliest choice of each asset is
-    taken. Numbers (target weights, bands): the mean of the members' own actions.
+    Choices (hold, buy, sell; levels): the members' probabilities are averaged, and the likeliest choice of each asset
+    is taken. Numbers (target weights, bands): the mean of the members' own actions.
 
     Args:
         head: the action form.

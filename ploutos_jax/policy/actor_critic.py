@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from ploutos_jax.policy.distributions import prior_score
+from ploutos_jax.policy.bands import prior_score
 from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
 
 Table = dict[str, Array]

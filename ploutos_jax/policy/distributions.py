@@ -6,13 +6,14 @@ asset, and the learner decides whether to join them.
 
 import dataclasses
 import functools
-import math
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, UInt8
+
+from ploutos_jax.policy.bands import BandsHead
 
 if TYPE_CHECKING:
     import distrax
@@ -273,132 +274,7 @@ class WeightsHead:
         return jnp.ones(tradable.shape[:-1], bool)
 
 
-@dataclasses.dataclass(frozen=True)
-class BandsHead:
-    """A band of weights per asset, from two normal numbers: where its middle lies, and how wide it is.
-
-    Outputs `[..., A, 4]` are the means of both and the logarithms of their deviations, each less what an untrained
-    network begins with. With numbers c and d, a cap of the weights, and a logistic curve that is stretched a little, so
-    that nothing and all are within reach, S(x) = σ(x) + (σ(x) − ½)/4 between 0 and 1,
-
-        lower = cap·S(c − softplus d),    middle = cap·S(c),    upper = cap·S(c + softplus d),
-
-    all divided by the sum of the middles of the assets that trade where that is above 1: more than the account cannot
-    be held, and where every asset is wanted it is their order that counts. Actions are `[..., A, 2]` float16 c and d,
-    rounded before anything is made of them, so that the loss sees what the environment saw.
-
-    Attributes:
-        cap: largest weight of an asset.
-        width: softplus d of an untrained network.
-    """
-
-    cap: float = 0.1
-    width: float = 0.3
-    num_outputs: int = 4
-    action_dtype = jnp.float16
-
-    @classmethod
-    def create(cls, num_assets: int, cap: float, cost: float) -> "BandsHead":
-        """Return the head of A assets for a cost of a trade per side, as a fraction.
-
-        An untrained band reaches as far to each side as is best for one asset of weight θ = 1/A under logarithmic
-        utility, `(3/2 · θ²(1 − θ)² · cost)^⅓`.
-
-        Source: Janeček and Shreve, "Asymptotic analysis for optimal investment and consumption with transaction
-        costs" (2004).
-        """
-        share = min(1 / num_assets / cap, _MOST_SHARE)
-        weight, steep = min(share * cap, 0.9), 0.5 + (share - 0.5) / _STRETCH
-        half_width = (1.5 * (weight * (1 - weight)) ** 2 * max(cost, 1e-6)) ** (1 / 3)
-        return cls(cap=cap, width=min(half_width / (cap * _STRETCH * steep * (1 - steep)), _MOST_WIDTH))
-
-    def _normal(self, outputs: Float[Array, "*batch A 4"]) -> tuple[Array, Array]:
-        """Return means and deviations `[..., A, 2]`."""
-        start = jnp.asarray([0.0, math.log(math.expm1(self.width))], outputs.dtype)
-        return outputs[..., :2] + start, jnp.exp(jnp.clip(outputs[..., 2:] + _LOG_DEVIATION, -5, 1))
-
-    def sample(
-        self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 4"], valid: Array | None = None
-    ) -> Float[Array, "*batch A 2"]:
-        """Draw the two numbers of each asset, float16."""
-        del valid
-        mean, deviation = self._normal(outputs)
-        noise = jax.random.normal(key, mean.shape, mean.dtype)
-        return (mean + deviation * noise).astype(self.action_dtype)
-
-    def mode(self, outputs: Float[Array, "*batch A 4"], valid: Array | None = None) -> Float[Array, "*batch A 2"]:
-        """Return the means, float16."""
-        del valid
-        return self._normal(outputs)[0].astype(self.action_dtype)
-
-    def log_prob(
-        self, outputs: Float[Array, "*batch A 4"], action: Float[Array, "*batch A 2"], valid: Array | None = None
-    ) -> Float[Array, "*batch A"]:
-        """Return `[..., A]` log-densities, of both numbers together."""
-        del valid
-        mean, deviation = self._normal(outputs)
-        each = _log_density((action.astype(mean.dtype) - mean) / deviation, deviation)
-        return each[..., 0] + each[..., 1]
-
-    def entropy(self, outputs: Float[Array, "*batch A 4"], valid: Array | None = None) -> Float[Array, "*batch A"]:
-        """Return `[..., A]` differential entropies of both numbers in nats."""
-        del valid
-        deviation = self._normal(outputs)[1]
-        return jnp.log(deviation).sum(axis=-1) + math.log(2 * math.pi * math.e)
-
-    def to_env(
-        self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"] | None = None
-    ) -> Float[Array, "*batch A 2"]:
-        """Return `[..., A, 2]` lower and upper weights; NaN, which keeps a position, of assets that do not trade."""
-        middle, reach = action[..., 0].astype(jnp.float32), jax.nn.softplus(action[..., 1].astype(jnp.float32))
-        weight = self.cap * _share(middle)
-        weight = weight if tradable is None else jnp.where(tradable, weight, 0)
-        scale = self.cap / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
-        edges = [scale * _share(middle + sign * reach) for sign in (-1, 1)]
-        band = jnp.stack(edges, axis=-1)
-        return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
-
-    def position_after(
-        self,
-        action: Float[Array, "*batch A 2"],
-        weight: Float[Array, "*batch A"],
-        tradable: Bool[Array, "*batch A"] | None = None,
-    ) -> Float[Array, "*batch A"]:
-        """Return the weights that an action leads to from those held."""
-        band = self.to_env(action, tradable)
-        inside = jnp.clip(weight, band[..., 0], band[..., 1])
-        return jnp.where(jnp.isnan(inside), weight, inside)
-
-    def is_full(self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
-        """Return whether more of one asset is less of the others, as the account is divided up among them."""
-        weight = self.cap * _share(action[..., 0].astype(jnp.float32))
-        return jnp.where(tradable, weight, 0).sum(axis=-1) > 1
-
-
 Head = DiscreteHead | LevelsHead | WeightsHead | BandsHead
-
-import os
-
-_LOG_DEVIATION = float(os.environ.get("LOGDEV", "-2.0"))
-"""Logarithm of the deviation of an untrained network's bands: small, as each deviation is traded in every bar."""
-_STRETCH = 1.25
-"""Slope of the share in the logistic curve; nothing and all of the cap lie at scores of ∓2.2."""
-_MOST_WIDTH = 0.5
-"""Most that an untrained band reaches to each side: where it held all there is, nothing would be traded to learn from."""
-_MOST_SHARE = 0.9
-"""Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
-
-
-def prior_score(weight: Float[Array, "*batch"], cap: float) -> Float[Array, "*batch"]:
-    """Return the score c of a band whose middle is a weight, at most nine tenths of the cap."""
-    share = jnp.clip(weight / cap, 0, _MOST_SHARE)
-    logistic = 0.5 + (share - 0.5) / _STRETCH
-    return jnp.log(logistic / (1 - logistic))
-
-
-def _share(score: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Return the share of the cap that a score stands for, S of `BandsHead`."""
-    return jnp.clip(0.5 + _STRETCH * (jax.nn.sigmoid(score) - 0.5), 0, 1)
 
 
 def head_for(action: str, num_assets: int = 30, cap: float | None = None, cost: float = 2e-4) -> Head:
@@ -416,8 +292,3 @@ def head_for(action: str, num_assets: int = 30, cap: float | None = None, cost: 
     if action == "levels":
         return LevelsHead(cap)
     return DiscreteHead() if action == "discrete" else WeightsHead()
-
-
-def _log_density(scaled: Array, deviation: Array) -> Array:
-    """Return the log-density of a normal number `scaled` deviations from its mean."""
-    return -0.5 * jnp.square(scaled) - jnp.log(deviation) - 0.5 * math.log(2 * math.pi)

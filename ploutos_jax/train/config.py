@@ -161,6 +161,8 @@ class TrainConfig:
             raise ValueError(f"entropy_schedule={shown(self.entropy_schedule)} is unknown; use 'linear' or 'constant'.")
         if self.advantage not in ("gae", "position"):
             raise ValueError(f"advantage={shown(self.advantage)} is unknown; use 'gae' or 'position'.")
+        if self.judges_positions and self.policy.credit == "joint":
+            raise ValueError("advantage='position' judges each asset by itself: it needs credit='per_asset'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         check_bounds(self, TRAIN_BOUNDS)

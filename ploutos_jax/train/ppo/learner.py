@@ -7,14 +7,12 @@ per gradient step, inside the gradient.
 
 import dataclasses
 import functools
-import typing
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from ploutos_jax.agents.acting import draw, encode_market, look_up, respond
 from ploutos_jax.agents.network import AgentParams, Network
@@ -30,88 +28,16 @@ from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_run
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.policy.actor_critic import Table
-from ploutos_jax.policy.distributions import Head
 from ploutos_jax.train.algorithm import Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.ppo.advantages import gae, next_values
+from ploutos_jax.train.ppo.credit import credited, judged_positions, moved
 from ploutos_jax.train.ppo.divergence import rollout_fault, step_fault
 from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
-from ploutos_jax.train.ppo.losses import LossSums, choosing, joined_log_prob
-from ploutos_jax.train.ppo.position_value import Steps, bar_returns, position_advantage
+from ploutos_jax.train.ppo.losses import choosing, joined_log_prob
 from ploutos_jax.train.ppo.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.ppo.schedules import hyper_at
-
-
-@typing.no_type_check
-class TrainState(struct.PyTreeNode):
-    """Everything that a run carries from update to update; saved whole, it continues bit for bit where updates repeat.
-
-    Attributes:
-        agent: parameters and input scaling.
-        optimizer: state of Adam.
-        returns: scale of rewards.
-        runner: the environments, their observations and keys.
-        key: of the learner's own random numbers.
-        update: int32 updates done.
-        skipped: int32 gradient steps skipped because loss or gradient was not finite.
-        skipped_in_row: int32 those since the last one taken.
-        fault: int32 code of what the first of those lacked, see `faults.FAULTS`.
-        draws: key of the markets that are drawn (see `refresh`), None where the market stays.
-        average: network parameters averaged over gradient steps, by which the agent is scored; None without.
-    """
-
-    agent: AgentParams
-    optimizer: Any
-    returns: ReturnScaling
-    runner: Runner
-    key: PRNGKeyArray
-    update: Int[Array, ""]
-    skipped: Int[Array, ""]
-    skipped_in_row: Int[Array, ""]
-    fault: Int[Array, ""]
-    draws: PRNGKeyArray | None = None
-    average: Any = None
-
-    @property
-    def acting(self) -> AgentParams:
-        """The agent that training has made so far: with averaged parameters, where they are averaged."""
-        return self.agent if self.average is None else self.agent.replace(network=self.average)
-
-
-@typing.no_type_check
-class Stored(struct.PyTreeNode):
-    """What a rollout keeps of each step, `[S, E, ...]`.
-
-    Observation, action and log-probability take at most 16 bytes per asset; credit by asset adds 4, a value and a
-    reward in half precision, and the market's part 2, the weight that the mean action leads to. Rewards are divided by
-    the scale of returns, so that they are of order 1. `slope` is what a return adds to the reward.
-    """
-
-    observation: Observation
-    action: Num[Array, "S E A"]
-    log_prob: Float[Array, "S E ratios"]
-    value: Float[Array, "S E K"]
-    reward: Float[Array, "S E K"]
-    terminated: Bool[Array, "S E"]
-    truncated: Bool[Array, "S E"]
-    planned: Float[Array, "S E A"] | None = None
-    slope: Float[Array, "S E"] | None = None
-
-
-@typing.no_type_check
-class _StepFigures(struct.PyTreeNode):
-    """Figures of a gradient step: means of its losses, norm of its gradient, steps skipped in a row and why."""
-
-    losses: LossSums
-    norm: Array
-    fault: Array
-    skipped_in_row: Array
-
-    @classmethod
-    def none(cls, *shape: int) -> "_StepFigures":
-        """Figures of steps that are not done."""
-        nothing, zero = jnp.full(shape, jnp.nan), jnp.zeros(shape, jnp.int32)
-        return cls(LossSums(*(nothing,) * 5), nothing, zero, zero)
+from ploutos_jax.train.ppo.state import StepFigures, Stored, TrainState
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,6 +56,23 @@ class Learner:
     config: TrainConfig
     env: TradingEnv
     network: Network
+
+    def __post_init__(self) -> None:
+        """Make sure that actions can be judged as asked.
+
+        Raises:
+            ValueError: if they are to be judged by weights that they do not say, or not as these orders fill.
+        """
+        if not self.config.judges_positions:
+            return
+        action, order_type = self.env.config.action, self.env.config.order_type
+        if action == "discrete" or order_type != "market":
+            found = f"action={action!r}" if action == "discrete" else f"order_type={order_type!r}"
+            raise ValueError(
+                f"advantage='position' judges an action by the weight that a market order brings an asset to, which"
+                f" {found} does not say; use action='bands', 'levels' or 'weights' with market orders, or"
+                " advantage='gae'."
+            )
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._program == other._program
@@ -216,20 +159,6 @@ class Learner:
             else jnp.float32
         )
 
-    def _credited(self, step: Step) -> Array:
-        """Return the rewards `[E, K]`: of the account, or each asset's profit and an even share of all else.
-
-        A profit counts by what it adds to the reward, its share of equity times `reward_slope`; they add up to the
-        reward whatever it is.
-        """
-        reward = step.reward.astype(jnp.float32)[:, None]
-        profit = step.info["profit"].astype(jnp.float32)
-        if self.config.policy.credit == "joint" or profit.shape[-1] == 1:
-            return reward
-        gained = (profit.sum(axis=-1) + step.info["interest"] - step.info["fee_rounding"])[:, None]
-        own = profit / (step.info["equity"][:, None] - gained) * step.info["reward_slope"][:, None]
-        return own + (reward - own.sum(axis=-1, keepdims=True)) / profit.shape[-1]
-
     def _act(
         self,
         agent: AgentParams,
@@ -267,6 +196,9 @@ class Learner:
         config, head = self.config, self.network.head
         env = dataclasses.replace(self.env, with_slope=self._credits_assets or config.judges_positions)
 
+        def reward_of(step: Step) -> Array:
+            return credited(step) if self._credits_assets else step.reward.astype(jnp.float32)[:, None]
+
         def policy(keys: Array, obs: Observation) -> tuple[Array, tuple[Array, Array, Array, Array | None]]:
             outputs, value = self._act(state.agent, params, table, obs, self._drop_key(state))
             tradable = params.market.tradable[obs.t]
@@ -274,8 +206,7 @@ class Learner:
             log_prob = joined_log_prob(head.log_prob(outputs, action, obs.valid), choosing(tradable, obs), config.ratio)
             planned = None
             if config.judges_positions:
-                weight = obs.positions[..., 0].astype(jnp.float32)
-                planned = _moved(head, head.mode(outputs, obs.valid), obs, weight, tradable).astype(jnp.float16)
+                planned = moved(head, head.mode(outputs, obs.valid), obs, tradable).astype(jnp.float16)
             return head.to_env(action, tradable), (action, log_prob, value, planned)
 
         def record(step: Step) -> Stored:
@@ -285,7 +216,7 @@ class Learner:
                 action=action,
                 log_prob=log_prob,
                 value=value.astype(self._stored_type),
-                reward=(self._credited(step) / state.returns.deviation).astype(self._stored_type),
+                reward=(reward_of(step) / state.returns.deviation).astype(self._stored_type),
                 terminated=step.terminated,
                 truncated=step.truncated,
                 planned=planned,
@@ -323,11 +254,12 @@ class Learner:
         following = next_values(value, values[:num_envs], stored.truncated, boundary)
         reward = stored.reward.astype(jnp.float32)
         if self.config.judges_positions:
-            advantage, target = self._judged_positions(state, params, hyper, stored, following)
+            judged = self.network.head, self.env.config, params, hyper, stored, following, state.returns.deviation
+            advantage, target = judged_positions(*judged)
             missed = target - value
         else:
-            ends = stored.terminated, stored.truncated
-            missed = advantage = gae(reward, value, following, *ends, hyper.gamma, hyper.gae_lambda)
+            over = stored.terminated, stored.truncated
+            missed = advantage = gae(reward, value, following, *over, hyper.gamma, hyper.gae_lambda)
             target = advantage + value
         explained = 1 - missed.var() / jnp.maximum(target.var(), 1e-12)
         samples = Samples(
@@ -339,31 +271,6 @@ class Learner:
             value=stored.value if self.config.value_clip is not None else None,
         )
         return samples, explained
-
-    def _judged_positions(
-        self, state: TrainState, params: EnvParams, hyper: Hyper, stored: Stored, following: Array
-    ) -> tuple[Array, Array]:
-        """Return advantages and what the critic is to learn `[S, E, A]`, from the worth of positions.
-
-        The critic's numbers are worths of an equal part, over the scale of returns: of order 1, as others are.
-        """
-        obs, head, tradable = stored.observation, self.network.head, params.market.tradable[stored.observation.t]
-        weight = obs.positions[..., 0].astype(jnp.float32)
-        scale = state.returns.deviation * self.network.model.num_assets
-        steps = Steps(
-            t=obs.t,
-            terminated=stored.terminated,
-            truncated=stored.truncated,
-            weight=weight,
-            planned=stored.planned,
-            taken=_moved(head, stored.action, obs, weight, tradable),
-            full=head.is_full(stored.action, tradable).astype(jnp.float32),
-            slope=stored.slope,
-            following=following * scale,
-        )
-        returns = bar_returns(self.env.config, params)
-        advantage, worth = position_advantage(returns, steps, hyper.gamma, hyper.gae_lambda)
-        return advantage / state.returns.deviation, worth / scale
 
     def _epochs(
         self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
@@ -377,7 +284,7 @@ class Learner:
             scaled, market = self.network.scale_once(state.agent, market)
             scaling = scaled.scaling
 
-        def step(state: TrainState, pairs: Array) -> tuple[TrainState, _StepFigures]:
+        def step(state: TrainState, pairs: Array) -> tuple[TrainState, StepFigures]:
             agent = state.agent.replace(scaling=scaling)
             grads, losses = minibatch_gradients(
                 self.network, agent, market, samples, pairs, hyper, config, mode, drop_key
@@ -401,15 +308,15 @@ class Learner:
                 skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
                 fault=jnp.where(finite | (state.skipped_in_row == 0), code, state.fault),
             )
-            return state, _StepFigures(losses, norm, state.fault, state.skipped_in_row)
+            return state, StepFigures(losses, norm, state.fault, state.skipped_in_row)
 
         keys = jax.random.split(key, config.num_epochs)
 
-        def go_on(carry: tuple[Array, Array, TrainState, _StepFigures]) -> Array:
+        def go_on(carry: tuple[Array, Array, TrainState, StepFigures]) -> Array:
             number, stopped, *_ = carry
             return (number < config.num_epochs) & ~stopped
 
-        def epoch(carry: tuple[Array, Array, TrainState, _StepFigures]) -> Any:
+        def epoch(carry: tuple[Array, Array, TrainState, StepFigures]) -> Any:
             number, _, state, figures = carry
             order = jax.random.permutation(keys[number], num_pairs).reshape(config.num_minibatches, minibatch)
             state, new = jax.lax.scan(step, state, order)
@@ -417,7 +324,7 @@ class Learner:
             return number + 1, new.losses.kl.mean() > hyper.target_kl, state, figures
 
         # A loop that ends early, where a branch in each turn would copy the parameters and the optimiser's state.
-        begun = (jnp.int32(0), jnp.asarray(False), state, _StepFigures.none(config.num_epochs, config.num_minibatches))
+        begun = (jnp.int32(0), jnp.asarray(False), state, StepFigures.none(config.num_epochs, config.num_minibatches))
         _, _, state, figures = jax.lax.while_loop(go_on, epoch, begun)
         losses, in_row = figures.losses, figures.skipped_in_row.reshape(-1)
         loss = losses.policy + hyper.value_coef * losses.value - hyper.entropy_coef * losses.entropy
@@ -438,11 +345,6 @@ class Learner:
 _ADAM = optax.scale_by_adam(eps=1e-5)
 _DROPOUT = 0x0D0
 """What the learner's key is folded with for dropout, so that all else stays as it is without."""
-
-
-def _moved(head: Head, action: Array, obs: Observation, weight: Array, tradable: Array) -> Array:
-    """Return the weights `[..., A]` that an action leads to, those held where nothing can be ordered."""
-    return jnp.where(choosing(tradable, obs), head.position_after(action, weight, tradable), weight)
 
 
 def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:

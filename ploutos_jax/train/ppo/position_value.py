@@ -11,11 +11,11 @@ fill, and the worth V of one held at a close, follow from the rollout by a recur
     V_s = g_s·(night − c)     where it sells some (the unit is sold too),
     V_s = g_s·(night + c)     where it buys more (the unit need not be bought),
 
-with `night` and `day` the returns up to the fill and after it, c the cost of a trade as a fraction, g what a return adds
-to the reward (`rewards.reward_slope`) and V̂ what the critic, which learns V, has made of the next state; it stands in
-where a rollout or an episode ends. An action is judged against the policy's mean one: by the difference of the weights
-that the two lead to, times P, less the difference of their costs. Where the account is full, a unit more of one asset
-is taken from the others, and is charged what the account's unit is worth.
+with `night` and `day` the returns up to the fill and after it, c the cost of a trade as a fraction, g what a return
+adds to the reward (`rewards.reward_slope`) and V̂ what the critic, which learns V, has made of the next state; it
+stands in where a rollout or an episode ends. An action is judged against the policy's mean one: by the difference of
+the weights that the two lead to, times P, less the difference of their costs. Where the account is full, a unit more of
+one asset is taken from the others, and is charged what the account's unit is worth.
 
 This is the derivative of the discounted reward by the weights, exact as long as the order of trades stays as it is,
 with likelihood ratios for the policy alone. Exits of the broker (stops, targets) are not foreseen in it. Later returns
