@@ -51,7 +51,7 @@ class Network:
         cost: float = 2e-4,
     ) -> "Network":
         """Return a network; `cap` and `cost` are of the weights of `bands` and `levels`, see `head_for`."""
-        head = head_for(action, num_assets, cap, cost)
+        head = head_for(action, num_assets, cap, cost, hold_cash=policy.hold_cash)
         prior_cap = head.cap if isinstance(head, BandsHead) else None
         model = ActorCritic(policy, num_assets, head.num_outputs, prior_cap)
         return cls(model=model, head=head, chunk_bytes=chunk_bytes)
@@ -70,10 +70,10 @@ class Network:
 
     @functools.partial(jax.jit, static_argnums=(0, 2))  # one program, and not one of every operation of every layer
     def init(self, key: PRNGKeyArray, num_features: int) -> Any:
-        """Return fresh parameters."""
+        """Return fresh parameters for a market with so many features."""
         return self.model.init(
             key,
-            jnp.zeros((1, self.model.num_assets, num_features)),
+            jnp.zeros((1, self.model.num_assets, self.model.config.num_inputs(num_features))),
             jnp.ones((1, self.model.num_assets), bool),
             jnp.zeros((1, self.model.num_assets, len(ASSET_FIELDS))),
             jnp.zeros((1, len(ACCOUNT_FIELDS))),
@@ -105,9 +105,9 @@ class Network:
         scaling, precision = agent.scaling, self.model.config.precision
         if scaling.features is None:
             return agent, market
-        features = scaling.features(market.features)
+        features = scaling.inputs(market.features, self.model.config.forecast)
         features = features.astype(jnp.bfloat16) if precision == "bfloat16" else features
-        return agent.replace(scaling=scaling.replace(features=None)), market.replace(features=features)
+        return agent.replace(scaling=scaling.replace(features=None, forecast=None)), market.replace(features=features)
 
     def encode(
         self,
@@ -124,7 +124,7 @@ class Network:
         """
 
         def rows(features: Array, mask: Array, keys: Array | None) -> Table:
-            scaled = features if scaling.features is None else scaling.features(features)
+            scaled = scaling.inputs(features, self.model.config.forecast)
             return cast(Table, self.model.apply(params, scaled, mask, keys, method="encode"))
 
         num_rows = features.shape[0]

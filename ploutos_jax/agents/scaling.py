@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
+from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.env.types import Observation
 
 _CLIP = 5.0
@@ -140,6 +142,25 @@ class ObservationScaling(struct.PyTreeNode):
     features: FeatureScaling | None
     assets: RunningMoments
     account: RunningMoments
+    forecast: Forecast | None = None
+
+    def inputs(
+        self, features: Float[Array, "*batch A columns"], kind: Literal["none", "add", "only"]
+    ) -> Float[Array, "*batch A inputs"]:
+        """Return what a network gets of a market's features: scaled, and with their forecast as `PolicyConfig` says.
+
+        Args:
+            features: `[..., A, F]`, or `[..., A, F + 1]` with the forecasts of these rows last; inputs already, where
+                there is no scaling of features.
+            kind: `PolicyConfig.forecast`.
+        """
+        if self.features is None:
+            return features
+        if self.forecast is None or kind == "none":
+            return self.features(features)
+        own = features[..., : self.features.centre.shape[-1]]
+        told = features[..., -1] if features.shape[-1] > own.shape[-1] else self.forecast(own)
+        return told[..., None] if kind == "only" else jnp.concatenate([self.features(own), told[..., None]], axis=-1)
 
     def observe(self, observations: Observation, most_bytes: int = 2**22) -> "ObservationScaling":
         """Return the scaling with the account observations `[S, ...]` of a rollout joined.

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.members import Members
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, RunningMoments
@@ -157,6 +158,7 @@ def shapes_of(meta: Mapping[str, Any], num_seeds: int) -> AgentParams:
             features=FeatureScaling(centre=zeros, spread=zeros),
             assets=RunningMoments.create(len(ASSET_FIELDS)),
             account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+            forecast=None if network.model.config.forecast == "none" else Forecast.blank(num_features),
         )
         agent = AgentParams(network=network.init(jax.random.key(0), num_features), scaling=scaling)
         return agent if num_seeds == 1 else jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * num_seeds), agent)

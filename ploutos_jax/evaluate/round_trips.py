@@ -105,14 +105,16 @@ def _follow_positions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return for each fill (grouped by asset, in time order) its round trip's number and the shares held after it."""
     trips, holdings = [], []
-    current, trip, held, bought = -1, -1, 0.0, 0.0
+    current, trip, held, bought, most, changes = -1, -1, 0.0, 0.0, 0.0, 0
     for i, (column, change) in enumerate(zip(asset.tolist(), quantity.tolist(), strict=True)):
         if column != current:
             current, held, bought = column, 0.0, 0.0
         if change > 0 and held == 0.0:
-            trip, bought = trip + 1, 0.0
-        bought += max(change, 0.0)
-        tolerance = FLAT_TOLERANCE * bought
+            trip, bought, most, changes = trip + 1, 0.0, 0.0, 0
+        bought, changes = bought + max(change, 0.0), changes + 1
+        most = max(most, held + change)
+        # The account adds up in float32: each change of a large position may have rounded by that much.
+        tolerance = max(FLAT_TOLERANCE * bought, _HALF_ULP * most * changes)
         if held + change < -tolerance:
             raise ValueError(
                 f"Ledger {name!r} sells {-change:g} {symbols[column]} in bar {int(bar[i])}"
@@ -123,6 +125,10 @@ def _follow_positions(
         trips.append(trip)
         holdings.append(held)
     return np.array(trips, np.int64), np.array(holdings, np.float64)
+
+
+_HALF_ULP = 2.0**-24
+"""Relative error of one rounding to float32."""
 
 
 def _empty_trades() -> pd.DataFrame:

@@ -24,6 +24,10 @@ class PolicyConfig:
         width: width of the account stage per asset (`shared` only).
         credit: what the critic values: the account (`joint`), or the part of each asset (`per_asset`), which separates
             the effect of an action from that of the others in the same bar.
+        forecast: whether the network is told what a ridge regression of all features forecasts, fitted before training:
+            `add` beside the features, `only` instead of them, which leaves little to learn noise by; or `none`.
+        hold_cash: whether bands may leave a part of the account in cash. Without, what is learnt is which asset to
+            prefer, and not from one history whether markets rise.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
         precision: number format of the torso's matrix products and of the activations between them; parameters, sums,
             heads and losses are always float32.
@@ -33,12 +37,16 @@ class PolicyConfig:
     hidden: tuple[int, ...] = (64, 64)
     width: int = 32
     credit: Literal["joint", "per_asset"] = "per_asset"
+    forecast: Literal["none", "add", "only"] = "none"
+    hold_cash: bool = True
     dropout: float = 0.0
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.torso not in ("shared", "flat"):
             raise ValueError(f"torso={self.torso!r} is unknown; use 'shared' or 'flat'.")
+        if self.forecast not in ("none", "add", "only"):
+            raise ValueError(f"forecast={self.forecast!r} is unknown; use 'none', 'add' or 'only'.")
         if self.credit not in ("joint", "per_asset"):
             raise ValueError(f"credit={self.credit!r} is unknown; use 'joint' or 'per_asset'.")
         if self.precision not in ("float32", "bfloat16"):
@@ -48,6 +56,10 @@ class PolicyConfig:
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
+
+    def num_inputs(self, num_features: int) -> int:
+        """Return how many numbers of an asset and a bar the network gets, of a market with so many features."""
+        return {"none": num_features, "add": num_features + 1, "only": 1}[self.forecast]
 
     def make_torso(self) -> Torso:
         """Return the torso, without parameters."""

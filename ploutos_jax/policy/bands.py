@@ -14,6 +14,8 @@ _STRETCH = 1.25
 """Slope of the share in the logistic curve; nothing and all of the cap lie at scores of ∓2.2."""
 _MOST_WIDTH = 0.5
 """Most that an untrained band reaches to each side: if it held all there is, no trade would tell anything."""
+_LEAST_WANTED = 1e-3
+"""Sum of the middles below which an account that is to hold no cash holds some: nothing is wanted of anything."""
 _MOST_SHARE = 0.9
 """Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
 
@@ -47,16 +49,21 @@ class BandsHead:
     Attributes:
         cap: largest weight of an asset.
         width: softplus d of an untrained network.
+        hold_cash: whether a part of the account may be left in cash; without, the middles of the assets that trade add
+            up to all of it, wherever they lie, as far as the cap lets them.
     """
 
     cap: float = 0.1
     width: float = 0.3
+    hold_cash: bool = True
     num_outputs: int = 4
     action_dtype = jnp.float16
 
     @classmethod
-    def create(cls, num_assets: int, cap: float, cost: float) -> "BandsHead":
+    def create(cls, num_assets: int, cap: float, cost: float, *, hold_cash: bool = True) -> "BandsHead":
         """Return the head of A assets for a cost of a trade per side, as a fraction.
+
+        One asset alone can always be left for cash: there is nothing else to do about it.
 
         An untrained band reaches as far to each side as is best for one asset of weight θ = 1/A under logarithmic
         utility, `(3/2 · θ²(1 − θ)² · cost)^⅓`.
@@ -67,7 +74,11 @@ class BandsHead:
         share = min(1 / num_assets / cap, _MOST_SHARE)
         weight, steep = min(share * cap, 0.9), 0.5 + (share - 0.5) / _STRETCH
         half_width = (1.5 * (weight * (1 - weight)) ** 2 * max(cost, 1e-6)) ** (1 / 3)
-        return cls(cap=cap, width=min(half_width / (cap * _STRETCH * steep * (1 - steep)), _MOST_WIDTH))
+        return cls(
+            cap=cap,
+            width=min(half_width / (cap * _STRETCH * steep * (1 - steep)), _MOST_WIDTH),
+            hold_cash=hold_cash or num_assets == 1,
+        )
 
     def _normal(self, outputs: Float[Array, "*batch A 4"]) -> tuple[Array, Array]:
         """Return means and deviations `[..., A, 2]`."""
@@ -110,8 +121,9 @@ class BandsHead:
         middle, reach = action[..., 0].astype(jnp.float32), jax.nn.softplus(action[..., 1].astype(jnp.float32))
         weight = self.cap * _share(middle)
         weight = weight if tradable is None else jnp.where(tradable, weight, 0)
-        scale = self.cap / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
-        edges = [scale * _share(middle + sign * reach) for sign in (-1, 1)]
+        whole = weight.sum(axis=-1, keepdims=True)
+        scale = self.cap / (jnp.maximum(whole, 1) if self.hold_cash else jnp.maximum(whole, _LEAST_WANTED))
+        edges = [jnp.minimum(scale * _share(middle + sign * reach), self.cap) for sign in (-1, 1)]
         band = jnp.stack(edges, axis=-1)
         return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
 
@@ -129,6 +141,8 @@ class BandsHead:
     def is_full(self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
         """Return whether more of one asset is less of the others, as the account is divided up among them."""
         weight = self.cap * _share(action[..., 0].astype(jnp.float32))
+        if not self.hold_cash:
+            return jnp.ones(tradable.shape[:-1], bool)
         return jnp.where(tradable, weight, 0).sum(axis=-1) > 1
 
 

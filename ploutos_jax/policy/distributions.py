@@ -277,7 +277,9 @@ class WeightsHead:
 Head = DiscreteHead | LevelsHead | WeightsHead | BandsHead
 
 
-def head_for(action: str, num_assets: int = 30, cap: float | None = None, cost: float = 2e-4) -> Head:
+def head_for(
+    action: str, num_assets: int = 30, cap: float | None = None, cost: float = 2e-4, *, hold_cash: bool = True
+) -> Head:
     """Return the head of an environment's action form.
 
     Args:
@@ -285,10 +287,11 @@ def head_for(action: str, num_assets: int = 30, cap: float | None = None, cost: 
         num_assets: A; what follows is read by `levels` and `bands` alone.
         cap: largest weight of an asset; three times an equal part, at most 1, without it.
         cost: of a trade per side, as a fraction.
+        hold_cash: whether bands may leave a part of the account in cash.
     """
     cap = min(1.0, 3 / num_assets) if cap is None else cap
     if action == "bands":
-        return BandsHead.create(num_assets, cap, cost)
+        return BandsHead.create(num_assets, cap, cost, hold_cash=hold_cash)
     if action == "levels":
         return LevelsHead(cap)
     return DiscreteHead() if action == "discrete" else WeightsHead()

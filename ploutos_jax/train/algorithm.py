@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from jaxtyping import Array, PRNGKeyArray
 
+from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.scaling import FeatureScaling
 from ploutos_jax.env.trading import TradingEnv
@@ -37,8 +38,17 @@ class Algorithm(Protocol):
     @property
     def network(self) -> Network: ...
 
-    def init(self, key: PRNGKeyArray, params: EnvParams, features: FeatureScaling | None = None) -> Any:
-        """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
+    def init(
+        self,
+        key: PRNGKeyArray,
+        params: EnvParams,
+        features: FeatureScaling | None = None,
+        forecast: Forecast | None = None,
+    ) -> Any:
+        """Return the state before the first update; without a scaling of features it is fitted on all market rows.
+
+        `forecast` is given where the network is to be told one, see `PolicyConfig.forecast`.
+        """
         ...
 
     def update(self, state: Any, params: EnvParams, hyper: Any) -> tuple[Any, Metrics]:

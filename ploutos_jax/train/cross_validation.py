@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.forecast import Forecast, told_ahead
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.trading import TradingEnv
@@ -90,8 +91,12 @@ class FoldTrainer:
             DivergedError: a ValueError, if too many gradient steps in a row could not be taken.
         """
         params = [self.params_of(market) for market in markets]
-        filled = [*params, *[params[-1]] * (self.folds_at_once - len(params))]
-        firsts = [first_state(self.learner, each) for each in filled]
+        forecasts: list[Forecast | None] = [None] * len(params)
+        if self.config.policy.forecast != "none":
+            params, forecasts = map(list, zip(*(told_ahead(each, is_redrawn=False) for each in params), strict=True))
+        missing = self.folds_at_once - len(params)
+        filled, forecasts = [*params, *params[-1:] * missing], [*forecasts, *forecasts[-1:] * missing]
+        firsts = [first_state(self.learner, x, forecast=told) for x, told in zip(filled, forecasts, strict=True)]
         numbers = make_hyperparams(self.learner, hyper)
         is_batch = self.folds_at_once > 1
         state, stacked = (_stack(firsts), _stack(filled)) if is_batch else (firsts[0], filled[0])

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.forecast import told_ahead
 from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.rewards import resolve_reward
@@ -180,7 +181,16 @@ def train_seeds(
     if output is not None:
         check_output(Path(output), resume=resume)
         goes_on = resume and check_resumable(output, meta)
-    state = first_state(learner, params, refresh)
+    forecast = None
+    if config.policy.forecast != "none":
+        if refresh is not None and refresh.draw.source is not None:
+            raise ValueError(
+                f"forecast={config.policy.forecast!r}: bars that are resampled hold the returns that the forecast is"
+                " fitted on, in another order, and would teach the agent to trust it too much. Train on the file itself"
+                " (without bootstrap: and market_refresh), or set forecast='none'."
+            )
+        params, forecast = told_ahead(params, is_redrawn=refresh is not None)
+    state = first_state(learner, params, refresh, forecast)
     if refresh is not None:
         # Each market comes out of the compiled loop; the first one need not stay on the device.
         params = params.replace(market=None)

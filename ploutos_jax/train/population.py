@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import betainc
 
+from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.scaling import fit_features
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.algorithm import Algorithm
@@ -19,14 +20,18 @@ from ploutos_jax.train.resampling import Refresh
 _CONFIDENCE = 0.95
 
 
-def first_state(learner: Algorithm, params: EnvParams, refresh: Refresh | None = None) -> TrainState:
+def first_state(
+    learner: Algorithm, params: EnvParams, refresh: Refresh | None = None, forecast: Forecast | None = None
+) -> TrainState:
     """Return the state of a run before its first update; with several seeds every leaf is `[seeds, ...]`, seed by seed.
 
     The markets of a refreshed run are the same for all seeds, and whatever the seed.
     """
     config = learner.config
-    features = fit_features(params.market.features, params.market.tradable)
-    states = [learner.init(jax.random.key(seed), params, features) for seed in config.seeds]
+    num_features = params.market.num_features if forecast is None else forecast.centre.shape[0]
+    features = fit_features(params.market.features[..., :num_features], params.market.tradable)
+    more = () if forecast is None else (forecast,)
+    states = [learner.init(jax.random.key(seed), params, features, *more) for seed in config.seeds]
     if refresh is not None:
         states = [state.replace(draws=refresh.draw.key) for state in states]
     return states[0] if config.num_seeds == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

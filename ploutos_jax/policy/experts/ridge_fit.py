@@ -65,7 +65,8 @@ def forward_scores(market: Market, horizons: Sequence[int] = HORIZONS) -> Float[
 
         y_k = clip((r − mean r) / deviation of r, ±CLIP_SCORES)
 
-    mean and deviation over the assets that count in row t; the label is the mean of y_k over the horizons. An asset
+    mean and deviation over the assets that count in row t (of a market of one asset over its rows, as there is nothing
+    to compare it with); the label is the mean of y_k over the horizons. An asset
     counts that trades in bar t, belongs to the universe there, and trades in bar t + 1, or nobody could have bought
     it. Later bars that are missing leave its value as it is; what ends is worth its last close.
 
@@ -88,7 +89,7 @@ def forward_scores(market: Market, horizons: Sequence[int] = HORIZONS) -> Float[
     total = np.zeros(counts.shape)
     for k in horizons:
         gain = np.expm1(first_bar + value[1 + k : 1 + k + stop] - value[1 : stop + 1])
-        total += _standardised(np.where(counts, gain, np.nan))
+        total += _standardised(np.where(counts, gain, np.nan), axis=0 if close.shape[1] == 1 else 1)
     labels[:stop] = total / len(horizons)
     return labels
 
@@ -123,6 +124,28 @@ def fit_ridge(market: Market, stop: int | None = None, horizons: Sequence[int] =
     return unfit.replace(coefficients=_solve(_total(sums.values()), penalty), penalty=penalty)
 
 
+def cross_fit(market: Market, horizons: Sequence[int] = HORIZONS) -> tuple[RidgeFit, Float[np.ndarray, "T A"]] | None:
+    """Return `fit_ridge` of a market, and each row's score by the fit on the other blocks of time, `[T, A]`.
+
+    Blocks are those by which λ is chosen; rows without a label belong to the block next to them. None with nothing to
+    fit.
+    """
+    fit = fit_ridge(market, None, horizons)
+    if fit is None:
+        return None
+    labels, table = forward_scores(market, horizons), np.asarray(market.features)
+    labelled = np.flatnonzero(np.isfinite(labels).any(axis=1))
+    sums = _sums_by_segment(fit, table, labels, labelled, 1 + max(horizons))
+    edges = [0, *labelled[np.arange(1, NUM_BLOCKS) * len(labelled) // NUM_BLOCKS], len(table)]
+    scores = np.zeros(labels.shape)
+    for block, (begin, end) in enumerate(itertools.pairwise(edges)):
+        others = [part for (_, _, apart), part in sums.items() if apart[block]]
+        if others and _total(others)[0]:
+            own = fit.replace(coefficients=_solve(_total(others), fit.penalty))
+            scores[begin:end] = own.predict(table[begin:end])
+    return fit, scores
+
+
 _Sums = tuple[float, np.ndarray, np.ndarray, float]
 """Bars, `Z'Z`, `Z'y` and `y'y`."""
 _Segment = tuple[int, tuple[bool, ...], tuple[bool, ...]]
@@ -139,11 +162,11 @@ def _log_value(market: Market, close: np.ndarray) -> np.ndarray:
     return np.cumsum(np.log(grown), axis=0)
 
 
-def _standardised(gain: np.ndarray) -> np.ndarray:
+def _standardised(gain: np.ndarray, axis: int) -> np.ndarray:
     counts = np.isfinite(gain)
-    number = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    centred = gain - np.where(counts, gain, 0.0).sum(axis=1, keepdims=True) / number
-    deviation = np.sqrt(np.where(counts, centred**2, 0.0).sum(axis=1, keepdims=True) / number)
+    number = np.maximum(counts.sum(axis=axis, keepdims=True), 1)
+    centred = gain - np.where(counts, gain, 0.0).sum(axis=axis, keepdims=True) / number
+    deviation = np.sqrt(np.where(counts, centred**2, 0.0).sum(axis=axis, keepdims=True) / number)
     differ = deviation > 1e-9
     return np.where(differ, np.clip(centred / np.where(differ, deviation, 1.0), -CLIP_SCORES, CLIP_SCORES), np.nan)
 

@@ -29,7 +29,7 @@ def credited(step: Step) -> Float[Array, "E A"]:
 
 def moved(
     head: Head,
-    action: Num[Array, "*batch A *parts"],
+    action: Num[Array, "..."],
     observation: Observation,
     tradable: Bool[Array, "*batch A"],
 ) -> Float[Array, "*batch A"]:

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from ploutos_jax.agents.acting import draw, encode_market, look_up, respond
+from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
@@ -85,7 +86,13 @@ class Learner:
         """What a compiled update depends on."""
         return self.config.of_program(), self.env, self.network
 
-    def init(self, key: PRNGKeyArray, params: EnvParams, features: FeatureScaling | None = None) -> TrainState:
+    def init(
+        self,
+        key: PRNGKeyArray,
+        params: EnvParams,
+        features: FeatureScaling | None = None,
+        forecast: Forecast | None = None,
+    ) -> TrainState:
         """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
         market = params.market
         features = fit_features(market.features, market.tradable) if features is None else features
@@ -93,9 +100,10 @@ class Learner:
             features=features,
             assets=RunningMoments.create(len(ASSET_FIELDS)),
             account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+            forecast=forecast,
         )
         network_key, env_key, learner_key = jax.random.split(key, 3)
-        network = jax.jit(self.network.init, static_argnums=1)(network_key, market.num_features)
+        network = jax.jit(self.network.init, static_argnums=1)(network_key, features.centre.shape[0])
         runner = jax.jit(start_runner, static_argnums=(0, 3), static_argnames="staggered")(
             self.env, params, env_key, self.config.num_envs, staggered=True
         )
