@@ -28,7 +28,7 @@ class Agent:
         network: shapes.
         env_config: rules and costs of the environment it was trained in.
         feature_names: F features that a market must have, in order.
-        symbols: A tickers it was trained on.
+        symbols: A tickers it was trained on; empty if they were others on each path, or had no names.
         sectors: the column of each asset's sector in its observations.
         trained_from, trained_to: first and last training bar, as `labels.name_moment` writes them; empty if not known.
         step: update at which it was taken.
@@ -52,11 +52,13 @@ class Agent:
     members: tuple[str, ...] = ()
 
     def known_tickers(self, symbols: Sequence[str]) -> list[str]:
-        """Return those of the agent's tickers that the data has, in the agent's order.
+        """Return those of the agent's tickers that the data has, in the agent's order; all of them if it knows none.
 
         Raises:
             ValueError: if it has none of them, or a flat network lacks one.
         """
+        if not self.symbols:
+            return list(symbols)
         have = set(symbols)
         known = [symbol for symbol in self.symbols if symbol in have]
         missing = self.missing_tickers(symbols)
@@ -102,13 +104,19 @@ class Agent:
                 " Build it with features=list(agent.feature_names)."
             )
         if self.network.torso.binds_assets and market.num_assets != self.network.model.num_assets:
+            which = "Select the tickers agent.symbols" if self.symbols else "Select as many, those of its training"
             raise ValueError(
                 f"A flat network is bound to its assets: trained on {self.network.model.num_assets}, the market has"
-                f" {market.num_assets}. Select the tickers agent.symbols."
+                f" {market.num_assets}. {which}."
             )
 
     def with_own_sectors(self, market: Market) -> Market:
-        """Return the market with each asset in the sector that it had in training; others keep their own."""
+        """Return the market with each asset in the sector that it had in training; others keep their own.
+
+        An agent that knew neither tickers nor sectors sees none.
+        """
+        if not self.symbols and self.sectors and set(self.sectors) == {NO_SECTOR}:
+            return market.replace(sector=np.full(market.num_assets, NO_SECTOR, np.int32))
         if market.labels is None or not self.symbols:
             return market
         columns = np.full(market.num_assets, NO_SECTOR) if market.sector is None else np.array(market.sector)

@@ -32,7 +32,16 @@ MOST_MEMBERS = 10_000
 def describe(
     network: Network, env_config: EnvConfig, market: Market, params: EnvParams, num_seeds: int = 1
 ) -> dict[str, Any]:
-    """Return the JSON next to the arrays: enough to rebuild the agents, one per seed, in another process."""
+    """Return the JSON next to the arrays: enough to rebuild the agents, one per seed, in another process.
+
+    Raises:
+        ValueError: if a network that is bound to its assets would be trained on columns that hold others on each path.
+    """
+    if network.torso.binds_assets and market.labels is not None and market.labels.are_places:
+        raise ValueError(
+            f"policy.torso={network.model.config.torso!r} is bound to its assets, and path_tickers draws other ones for"
+            " each path; take torso=shared, or leave path_tickers out."
+        )
     columns = np.asarray(params.sector_columns)
     return {
         "format": FORMAT,
@@ -71,13 +80,14 @@ def describe_agent(agent: Agent) -> dict[str, Any]:
 def describe_labels(market: Market) -> dict[str, Any]:
     """Return names and calendar of a training market: `symbols`, `trained_from`, `trained_to`, `calendar`.
 
-    Empty without labels.
+    Empty without labels; no symbols where the columns held other tickers on each path, so that it knows none of them.
     """
     if market.labels is None:
         return {"symbols": [], "trained_from": "", "trained_to": "", "calendar": None}
     first, last = (name_moment(market.times[row]) for row in (0, -1))
     calendar = dataclasses.asdict(market.calendar)
-    return {"symbols": list(market.symbols), "trained_from": first, "trained_to": last, "calendar": calendar}
+    symbols = [] if market.labels.are_places else list(market.symbols)
+    return {"symbols": symbols, "trained_from": first, "trained_to": last, "calendar": calendar}
 
 
 def check_format(meta: Mapping[str, Any], place: object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ploutos_jax.datasets.kinds import check_draws, check_edge_of
 from ploutos_jax.datasets.planted import is_planted_name, read_planted
 from ploutos_jax.datasets.selection import expand_tickers, most_traded, read_spans, training_rows
 from ploutos_jax.datasets.splits import Window, cut
@@ -19,7 +20,6 @@ from ploutos_jax.market.io.columns import read_mapping
 from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.labels import name_moment, read_date
 from ploutos_jax.market.panel import Market, Panel
-from ploutos_jax.market.synthetic.edge import check_edge
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 
 SYNTHETIC = "synthetic"
@@ -38,6 +38,8 @@ DATA_BOUNDS = {
     "bank_paths": whole(1, 100_000),
     "bank_bars": whole(2, 10_000_000),
     "block_sessions": Bound(1, 1e6),
+    "path_tickers": whole(1, 1_000_000),
+    "volatility_jitter": share(below=True),
 }
 """Numbers of `DataConfig`."""
 
@@ -87,6 +89,11 @@ class DataConfig:
         bank_paths: paths of a drawn market, laid end to end. In [1, 100,000].
         bank_bars: bars of each. In [2, 1e7].
         block_sessions: mean length of the blocks of `bootstrap:FILE`, in sessions. In [1, 1e6].
+        path_tickers: each path drawn by `bootstrap:FILE` holds only so many tickers, drawn at random from those that
+            trade in the training bars, their sectors unknown; bars held out keep all of them, and so the network must
+            be of one asset for all (torso `shared`). In [1, 1e6].
+        volatility_jitter: the returns of each drawn path, about their mean, are multiplied by one number drawn from 1 -
+            jitter to 1 + jitter, such as 0.3. In [0, 1).
         feature_cache: keep the features of large files in the user's cache folder and read them from there.
     """
 
@@ -112,6 +119,8 @@ class DataConfig:
     bank_paths: int = 16
     bank_bars: int = 1260
     block_sessions: float = 20.0
+    path_tickers: int | None = None
+    volatility_jitter: float | None = None
     feature_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -157,7 +166,8 @@ class DataConfig:
             )
         if self.is_planted:
             read_planted(self.data)
-        _check_edge(self)
+        check_edge_of(self)
+        check_draws(self)
         check_bounds(self, DATA_BOUNDS)
 
     @property
@@ -298,21 +308,6 @@ def _check_span(config: DataConfig, start: str, end: str) -> None:
     # In the unit of the end: an end of 2017 stands for the whole year.
     if first is not None and last is not None and first.astype(last.dtype) > last:
         raise ValueError(f"{start}={values[start]} lies after {end}={values[end]}; exchange them.")
-
-
-def _check_edge(config: DataConfig) -> None:
-    if config.edge is None:
-        return
-    check_edge(config.edge)
-    if not config.is_synthetic:
-        raise ValueError(
-            f"edge={config.edge} is for --data synthetic, whose returns are made; {config.data!r} has its own."
-        )
-    if config.stress_prob:
-        raise ValueError(
-            f"edge={config.edge} with stress_prob={config.stress_prob}: a shock is not in the hint, which would then"
-            " tell something else than it says; leave one of them out."
-        )
 
 
 def _check_warm_up(market: Market, stop: int) -> None:

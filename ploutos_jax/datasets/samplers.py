@@ -14,7 +14,13 @@ from ploutos_jax.market.features.build import build_market, feature_names
 from ploutos_jax.market.panel import SCALES, Market, Panel
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.stress.apply import stress_some
-from ploutos_jax.market.synthetic.block_bootstrap import Blocks, bootstrap_panel, prepare_blocks, whole_sessions
+from ploutos_jax.market.synthetic.block_bootstrap import (
+    Blocks,
+    bootstrap_panel,
+    check_path_tickers,
+    prepare_blocks,
+    whole_sessions,
+)
 from ploutos_jax.market.synthetic.multi_path import MarketSpec, draw_bank, make_market
 
 
@@ -50,6 +56,8 @@ class BootstrapDraw:
         features: name of a feature set, or names.
         first_day: on which every path begins.
         stress_prob: of a path to be stressed.
+        path_tickers: of each path, drawn at random; None for all of them on every path.
+        volatility_jitter: how far a path's volatility is scaled, see `bootstrap_panel`; None for as it was.
     """
 
     num_bars: int
@@ -58,11 +66,21 @@ class BootstrapDraw:
     features: str | tuple[str, ...]
     first_day: str
     stress_prob: float = 0.0
+    path_tickers: int | None = None
+    volatility_jitter: float | None = None
 
     def __call__(self, key: jax.Array, source: Blocks) -> Market:
         rows_key, stress_key = jax.random.split(key)
-        sizes = {"num_paths": self.num_paths, "first_day": self.first_day}
-        panel = bootstrap_panel(rows_key, source, self.num_bars, self.mean_block, **sizes)
+        panel = bootstrap_panel(
+            rows_key,
+            source,
+            self.num_bars,
+            self.mean_block,
+            num_paths=self.num_paths,
+            first_day=self.first_day,
+            path_tickers=self.path_tickers,
+            volatility_jitter=self.volatility_jitter,
+        )
         if self.stress_prob:
             panel, _ = stress_some(stress_key, panel, self.stress_prob, num_paths=self.num_paths)
         return build_market(panel, self.features)
@@ -77,12 +95,23 @@ def bootstrap_stream(
     num_paths: int,
     mean_block: float,
     stress_prob: float = 0.0,
+    path_tickers: int | None = None,
+    volatility_jitter: float | None = None,
 ) -> MarketDraw:
-    """Return the stream of markets drawn from the bars of a panel; see `BootstrapDraw` for the arguments."""
+    """Return the stream of markets drawn from the bars of a panel; see `BootstrapDraw` for the arguments.
+
+    Raises:
+        ValueError: if fewer tickers trade in these bars than a path is to hold, or they are of several kinds.
+    """
     source = prepare_blocks(panel)
+    if path_tickers is not None:
+        source = source.with_bars()
+        check_path_tickers(path_tickers, source.blocks.num_assets)
     bars = whole_sessions(num_bars, source.blocks)
-    draw = BootstrapDraw(bars, num_paths, mean_block, features, source.first_day, stress_prob)
-    return MarketDraw(draw, source.blocks, key, source.drawn_labels(bars * num_paths), feature_names(features))
+    varied = {"path_tickers": path_tickers, "volatility_jitter": volatility_jitter}
+    draw = BootstrapDraw(bars, num_paths, mean_block, features, source.first_day, stress_prob, **varied)
+    labels = source.drawn_labels(bars * num_paths, path_tickers)
+    return MarketDraw(draw, source.blocks, key, labels, feature_names(features))
 
 
 @dataclasses.dataclass(frozen=True)

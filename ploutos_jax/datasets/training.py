@@ -65,6 +65,11 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
     """
     if config.spans is not None and refresh:
         raise ValueError(f"spans={config.spans!r}: a market that is redrawn has no dates; leave one of them out.")
+    if config.volatility_jitter is not None and config.is_synthetic and not (refresh or config.stress_prob):
+        raise ValueError(
+            f"volatility_jitter={config.volatility_jitter}: this market is made once, and nothing is drawn. Give"
+            " market_refresh too, or leave it out."
+        )
     features = default_features(config)
     key = jax.random.key(_STREAM_KEY)
     if config.is_bootstrap:
@@ -79,6 +84,8 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
             num_paths=config.bank_paths,
             mean_block=config.block_sessions,
             stress_prob=config.stress_prob,
+            path_tickers=config.path_tickers,
+            volatility_jitter=config.volatility_jitter,
         )
         return TrainingData(stream.first(), *_scored(history, config), stream, config.bank_paths)
     if config.is_planted and config.stress_prob:
@@ -88,7 +95,12 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
         return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)
     if config.is_synthetic and (refresh or config.stress_prob):
         recipe = MarketSpec(
-            num_synthetic_assets(config.data), config.bank_bars, config.bank_paths, features, edge=config.edge
+            num_synthetic_assets(config.data),
+            config.bank_bars,
+            config.bank_paths,
+            features,
+            edge=config.edge,
+            volatility_jitter=config.volatility_jitter,
         )
         stream = SyntheticSampler(recipe, config.stress_prob).stream(key)
         return TrainingData(stream.first(), *_scored(read_market(config), config), stream, config.bank_paths)

@@ -30,6 +30,7 @@ class Labels:
         adjusted: tickers whose prices are not those that were traded: adjusted for later splits or dividends.
         cut_off: bars that lay before the first one in the history that this was cut from.
         hint: of a made market with a column that tells of returns, what it tells; None of all others.
+        are_places: whether a column holds another asset on each path, so that its symbol names no ticker.
     """
 
     symbols: tuple[str, ...]
@@ -41,6 +42,7 @@ class Labels:
     adjusted: tuple[str, ...] = ()
     cut_off: int = 0
     hint: HintLaw | None = None
+    are_places: bool = False
 
     def rows(self, window: slice) -> "Labels":
         hint = None if self.hint is None else self.hint.rows(window)

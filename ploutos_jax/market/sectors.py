@@ -70,7 +70,12 @@ def cluster_columns(market: Market) -> np.ndarray:
 
 
 def with_sectors(market: Market) -> Market:
-    """Return a training market; where no sector is known, groups of assets that moved together stand for them."""
+    """Return a training market; where no sector is known, groups of assets that moved together stand for them.
+
+    Columns that hold another asset on each path move together with nothing: their sectors stay unknown.
+    """
+    if market.labels is not None and market.labels.are_places:
+        return market
     if market.sector is not None and (np.asarray(market.sector) != NO_SECTOR).any():
         return market
     return market.replace(sector=cluster_columns(market))

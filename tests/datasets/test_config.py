@@ -245,6 +245,13 @@ def test_the_span_is_not_cut_when_reading(bars_file):
         ({"edge": 0.05, "data": "bootstrap:bars.csv"}, "edge=0.05 is for --data synthetic"),
         ({"edge": 0.05, "data": "planted:3"}, "edge=0.05 is for --data synthetic"),
         ({"edge": 0.05, "stress_prob": 0.1}, "edge=0.05 with stress_prob=0.1: a shock is not in the hint"),
+        ({"path_tickers": 3}, "path_tickers=3 is for --data bootstrap:FILE"),
+        ({"path_tickers": 3, "data": "bars.csv"}, "'bars.csv' has the same ones throughout"),
+        ({"path_tickers": 0, "data": "bootstrap:bars.csv"}, "path_tickers=0"),
+        ({"volatility_jitter": 0.3, "data": "bars.csv"}, "volatility_jitter=0.3 is for paths that are drawn"),
+        ({"volatility_jitter": 0.3, "data": "planted:3"}, "volatility_jitter=0.3 is for paths that are drawn"),
+        ({"volatility_jitter": 1.0}, "volatility_jitter=1.0"),
+        ({"volatility_jitter": float("nan")}, "volatility_jitter=nan"),
     ],
 )
 def test_bad_descriptions_are_refused(fields, said):

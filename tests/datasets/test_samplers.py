@@ -9,9 +9,16 @@ import pytest
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.datasets.samplers import SyntheticSampler, bootstrap_stream, history_stream, weigh_starts
 from ploutos_jax.datasets.training import read_training
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.sectors import NO_SECTOR, with_sectors
 from ploutos_jax.market.synthetic.multi_path import MarketSpec
 from ploutos_jax.market.synthetic.planted import HintedDraw, Lag, Persistent, PlantedDraw, Regimes
+from ploutos_jax.policy.actor_critic import PolicyConfig
+from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.loop import train
 
 PRICES = ("open", "high", "low", "close")
 
@@ -189,3 +196,50 @@ def test_made_markets_are_stressed_in_part():
     paths = same.reshape(8, 120, 4).all(axis=(1, 2))
     assert 1 <= paths.sum() <= 7
     assert plain.market.delisted is None and data.held_out.symbols == market.symbols
+
+
+def test_random_tickers_for_each_path_and_all_of_them_held_out(make_panel, tmp_path):
+    """The first market and a refreshed one, in their shapes; an agent of them acts on all tickers held out."""
+    file = write_csv(tmp_path / "bars.csv", make_panel(num_bars=150, num_assets=4))
+    sizes = {"features": "minimal", "bank_paths": 3, "bank_bars": 60, "feature_cache": False}
+    data = read_training(DataConfig("bootstrap:" + file, path_tickers=2, volatility_jitter=0.3, **sizes))
+    market, held_out = data.market, data.held_out
+    assert market.num_assets == 2 and market.symbols == ("any-1", "any-2") and market.features.shape[0] == 180
+    assert held_out.num_assets == 4 and held_out.symbols == ("T0", "T1", "T2", "T3")
+    assert (with_sectors(market).sector == NO_SECTOR).all(), "columns of several tickers are no clusters"
+    assert data.draw.number(1).close.shape == market.close.shape
+
+    env = TradingEnv(EnvConfig(episode_length=16))
+    policy = PolicyConfig(hidden=(8,))
+    settings = TrainConfig(
+        num_envs=4,
+        rollout_length=8,
+        num_minibatches=1,
+        total_timesteps=64,
+        market_refresh=1,
+        policy=policy,
+    )
+    agent = train(settings, market, env, draw=data.draw)
+    assert agent.symbols == () and set(agent.sectors) == {NO_SECTOR}
+    agent.check_market(held_out)
+    assert agent.known_tickers(held_out.symbols) == list(held_out.symbols) and not agent.missing_tickers(["X"])
+    sectored = held_out.replace(sector=np.array([0, 1, 2, 2], np.int32))
+    assert (agent.with_own_sectors(sectored).sector == NO_SECTOR).all(), "it never saw a sector"
+    assert len(backtest(agent, sectored).symbols) == 4
+    flat = dataclasses.replace(settings, policy=PolicyConfig(torso="flat", hidden=(8,)))
+    with pytest.raises(ValueError, match="policy.torso='flat' is bound to its assets, and path_tickers"):
+        train(flat, market, env, draw=data.draw)
+    with pytest.raises(ValueError, match=r"path_tickers=5 must lie in \[1, 4\]"):
+        read_training(DataConfig("bootstrap:" + file, path_tickers=5, **sizes))
+
+
+def test_a_synthetic_market_that_is_made_once_has_no_jitter():
+    with pytest.raises(ValueError, match="volatility_jitter=0.3: this market is made once"):
+        read_training(DataConfig("synthetic:2", volatility_jitter=0.3))
+    sizes = {"features": "minimal", "bank_paths": 2, "bank_bars": 60}
+    plain, scaled = (
+        read_training(DataConfig("synthetic:2", **sizes, volatility_jitter=jitter), refresh=True)
+        for jitter in (None, 0.3)
+    )
+    assert not np.array_equal(plain.market.close, scaled.market.close)
+    np.testing.assert_array_equal(plain.held_out.close, scaled.held_out.close)

@@ -35,7 +35,10 @@ def of_policy(**changes):
 
 def of_data(**changes):
     # A number of tickers is asked for of a file alone.
-    return DataConfig(**{"data": "bars.csv"} | changes if "liquid" in changes else changes)
+    data = {"data": "bars.csv"} if "liquid" in changes else {}
+    # And for each path of drawn ones.
+    data |= {"data": "bootstrap:bars.csv"} if "path_tickers" in changes else {}
+    return DataConfig(**data | changes)
 
 
 CLASSES = {

@@ -27,6 +27,28 @@ def test_a_run_on_drawn_markets_ends_with_a_score_on_real_bars(kind, tmp_path):
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
+def test_an_agent_of_random_tickers_is_scored_on_all_of_them(tmp_path):
+    data = write_bars(tmp_path / "bars.csv", (*TICKERS, "DDD"))
+    varied = ("--path-tickers", "2", "--volatility-jitter", "0.3")
+    outcome = call("train", [*train_args(f"bootstrap:{data}", tmp_path / "run", 4), *DRAWN, *varied], tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "Each path holds 2 of 4 tickers" in outcome.out and "Training on 2 assets" in outcome.out
+    agent = restore(tmp_path / "run")
+    assert agent.symbols == () and set(agent.sectors) == {-1}
+    again = call("evaluate", ["--checkpoint", str(tmp_path / "run"), "--output", str(tmp_path / "report")], tmp_path)
+    assert again.code == 0, again.err
+    assert "DDD" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_network_bound_to_its_assets_is_refused_random_ones(tmp_path):
+    data = write_bars(tmp_path / "bars.csv")
+    args = train_args(f"bootstrap:{data}", tmp_path / "run", 4)
+    outcome = call("train", [*args, *DRAWN, "--path-tickers", "2", "--torso", "flat"], tmp_path)
+    assert outcome.code == 2 and "policy.torso='flat' is bound to its assets" in outcome.message
+    assert not (tmp_path / "run").exists()
+
+
 def test_bars_that_cannot_be_drawn_anew_are_refused(tmp_path):
     data = write_bars(tmp_path / "bars.csv")
     outcome = call("train", [*train_args(data, tmp_path / "run", 4), "--market-refresh", "2"], tmp_path)

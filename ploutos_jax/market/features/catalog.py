@@ -7,10 +7,19 @@ changes it.
 import difflib
 from collections.abc import Iterable
 
-from ploutos_jax.market.features.definitions import levels, momentum, price, statistics, trend, volatility, volume
+from ploutos_jax.market.features.definitions import (
+    cross_section,
+    levels,
+    momentum,
+    price,
+    statistics,
+    trend,
+    volatility,
+    volume,
+)
 from ploutos_jax.market.features.definitions.feature import Feature
 
-FEATURES: tuple[Feature, ...] = (
+_STANDARD: tuple[Feature, ...] = (
     *price.FEATURES,
     *trend.FEATURES,
     *momentum.FEATURES,
@@ -19,6 +28,9 @@ FEATURES: tuple[Feature, ...] = (
     *levels.FEATURES,
     *statistics.FEATURES,
 )
+
+FEATURES: tuple[Feature, ...] = (*_STANDARD, *cross_section.FEATURES)
+"""All there are; what came after `standard` was fixed is in sets of its own."""
 
 _CORE = """
     log_return_1 log_return_5 log_return_20 log_return_60 close_over_sma_10 close_over_sma_20 close_over_sma_50
@@ -49,15 +61,16 @@ _TALIB44 = """
 """
 
 FEATURE_SETS: dict[str, tuple[str, ...]] = {
-    "standard": tuple(feature.name for feature in FEATURES),
+    "standard": tuple(feature.name for feature in _STANDARD),
     "core": tuple(_CORE.split()),
+    "core_ranks": (*_CORE.split(), *(feature.name for feature in cross_section.FEATURES)),
     "ploutos_v3": tuple(_PLOUTOS_V3.split()),
     "talib44": tuple(_TALIB44.split()),
     "sentio": tuple(_SENTIO.split()),
     "minimal": ("log_return_1", "log_return_20", "rsi_14", "volatility_20", "volume_ratio_20"),
 }
-"""Set -> features: all; few but broad; those of a technical trading system; what TA-Lib has; price, volume and
-indicators; five."""
+"""Set -> features: all but ranks; few but broad; these and ranks among the assets; those of a technical trading system;
+what TA-Lib has; price, volume and indicators; five."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from ploutos_jax.market.features.catalog import FEATURE_SETS
 from ploutos_jax.market.features.compute import CLIP
-from ploutos_jax.market.features.definitions import levels, momentum, price, statistics, trend, volatility, volume
+from ploutos_jax.market.features.definitions import (
+    cross_section,
+    levels,
+    momentum,
+    price,
+    statistics,
+    trend,
+    volatility,
+    volume,
+)
 from ploutos_jax.market.features.definitions.feature import Feature
 from ploutos_jax.market.features.raw import raw_form
 
@@ -20,6 +29,7 @@ FAMILIES = {
     "Volume": volume.FEATURES,
     "Levels": levels.FEATURES,
     "Statistics and cross-section": statistics.FEATURES,
+    "Ranks": cross_section.FEATURES,
 }
 
 _INTRODUCTION = """# Features
@@ -66,7 +76,7 @@ def _describe_sets() -> str:
 
 def _list(names: tuple[str, ...]) -> str:
     everything = names == FEATURE_SETS["standard"]
-    return "all of this page" if everything else ", ".join(f"`{name}`" for name in names)
+    return "all of this page but ranks" if everything else ", ".join(f"`{name}`" for name in names)
 
 
 def _row(feature: Feature) -> str:

@@ -21,11 +21,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.features.compacted import bar_exists
-from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
 from ploutos_jax.market.panel import Panel
 
 _VOLUME_BARS = 20
 _PRICES = ("open", "high", "low", "close")
+_TICKER_STREAM, _VOLATILITY_STREAM = 1, 2
+"""Folded into the key of a path, whose rows are the same with them and without."""
 
 
 @typing.no_type_check
@@ -57,6 +59,10 @@ class Blocks(struct.PyTreeNode):
     def session_bars(self) -> int:
         return self.close.shape[1]
 
+    @property
+    def num_assets(self) -> int:
+        return self.close.shape[2]
+
 
 @dataclasses.dataclass(frozen=True)
 class BlockSource:
@@ -75,15 +81,36 @@ class BlockSource:
         """The day on which every path begins, that of the first bar that can be drawn: fees are those of the time."""
         return str(self.labels.times[0])[:10]
 
-    def drawn_labels(self, num_rows: int) -> Labels:
-        """Return the labels of a drawn panel: the same assets; its rows divide the span of the real bars evenly.
+    def with_bars(self) -> "BlockSource":
+        """Return the assets that trade in any bar that can be drawn, all others left out."""
+        columns = np.flatnonzero(np.asarray(self.blocks.tradable).any(axis=(0, 1)))
+        names, kinds = self.labels.symbols, self.labels.instruments
+        labels = dataclasses.replace(
+            self.labels,
+            symbols=tuple(names[i] for i in columns),
+            sectors=tuple(self.labels.sectors[i] for i in columns),
+            instruments=None if kinds is None else tuple(kinds[i] for i in columns),
+        )
+        return BlockSource(_take_assets(self.blocks, jnp.asarray(columns)), labels)
+
+    def drawn_labels(self, num_rows: int, path_tickers: int | None = None) -> Labels:
+        """Return the labels of a drawn panel: its rows divide the span of the real bars evenly.
 
         So an agent trained on it says that it has seen that span, and a row's date says nothing else.
+
+        Args:
+            num_rows: of all paths.
+            path_tickers: of each path; the columns then hold other tickers on each path and have names of places, no
+                sectors, and no kind but that of all tickers. None for the assets of the source in their order.
+
+        Raises:
+            ValueError: if tickers drawn at random are of several kinds of instrument, whose costs differ.
         """
         first, last = (time.astype("datetime64[ns]").astype(np.int64) for time in self.labels.times[[0, -1]])
         times = np.linspace(0, float(last - first), num_rows).astype(np.int64) + first
         note = "These bars are resampled in blocks from real ones; their dates and prices mean nothing."
-        return dataclasses.replace(self.labels, times=times.astype("datetime64[ns]"), notes=(note,))
+        labels = dataclasses.replace(self.labels, times=times.astype("datetime64[ns]"), notes=(note,))
+        return labels if path_tickers is None else _labels_of_places(labels, path_tickers)
 
 
 def prepare_blocks(panel: Panel) -> BlockSource:
@@ -161,6 +188,8 @@ def bootstrap_panel(
     *,
     num_paths: int = 1,
     first_day: str = "2010-01-04",
+    path_tickers: int | None = None,
+    volatility_jitter: float | None = None,
 ) -> Panel:
     """Draw paths of real bars in blocks; pure, free to run inside `jit`.
 
@@ -171,20 +200,27 @@ def bootstrap_panel(
         mean_block: mean length of a block in sessions.
         num_paths: paths that lie end to end along T.
         first_day: on which every path begins; its sessions are the business days from there on.
+        path_tickers: so many assets of the source, drawn for each path without replacement and in random order; None
+            for all of them, in their order, on every path.
+        volatility_jitter: log returns of a path about their mean over the source are multiplied by one number drawn
+            for it from 1 − jitter to 1 + jitter, see `_scale`; below 1. None for returns as they were.
 
     Returns:
         A panel of `num_paths · num_bars` bars without labels, its `path_end` a NumPy array; an asset's bar is missing
-        where it was in the row drawn. Every path of every draw has the same sessions.
+        where it was in the row drawn. Every path of every draw has the same sessions. With the same key, neither the
+        tickers nor the jitter changes the rows that are drawn.
 
     Raises:
-        ValueError: if a path does not consist of whole sessions.
+        ValueError: if a path does not consist of whole sessions, or the source has fewer assets than are asked for.
     """
     if num_bars < blocks.session_bars or num_bars % blocks.session_bars:
         raise ValueError(
             f"num_bars={num_bars} of a path must be a multiple of the {blocks.session_bars} bars of a session."
         )
+    check_path_tickers(path_tickers, blocks.num_assets)
     num_sessions = num_bars // blocks.session_bars
-    one = partial(_draw_path, blocks=blocks, num_sessions=num_sessions, mean_block=mean_block)
+    sizes = {"num_sessions": num_sessions, "path_tickers": path_tickers, "jitter": volatility_jitter}
+    one = partial(_draw_path, blocks=blocks, mean_block=mean_block, **sizes)
     drawn = jax.vmap(one)(jax.random.split(key, num_paths))
     fields: dict[str, Any] = {name: x.reshape(-1, x.shape[-1]) for name, x in drawn.items()}
     days = np.tile(_days(num_bars, blocks.session_bars, first_day).astype(np.int64), num_paths)
@@ -197,7 +233,29 @@ def whole_sessions(num_bars: int, blocks: Blocks) -> int:
     return max(num_bars // blocks.session_bars, 1) * blocks.session_bars
 
 
-def _draw_path(key: Array, blocks: Blocks, num_sessions: int, mean_block: Array | float) -> dict[str, Array]:
+def check_path_tickers(path_tickers: int | None, num_assets: int) -> None:
+    """Raise ValueError unless so many tickers can be drawn for a path."""
+    if path_tickers is not None and not 1 <= path_tickers <= num_assets:
+        raise ValueError(
+            f"path_tickers={path_tickers} must lie in [1, {num_assets}]: the bars hold {num_assets} tickers that trade,"
+            " and each is drawn once at most on a path."
+        )
+
+
+def _draw_path(
+    key: Array,
+    blocks: Blocks,
+    num_sessions: int,
+    mean_block: Array | float,
+    path_tickers: int | None,
+    jitter: float | None,
+) -> dict[str, Array]:
+    if path_tickers is not None:
+        ticker_key = jax.random.fold_in(key, _TICKER_STREAM)
+        blocks = _take_assets(blocks, jax.random.permutation(ticker_key, blocks.num_assets)[:path_tickers])
+    if jitter is not None:
+        factor = jax.random.uniform(jax.random.fold_in(key, _VOLATILITY_STREAM), minval=1 - jitter, maxval=1 + jitter)
+        blocks = _scale(blocks, factor)
     rows = draw_rows(key, blocks.num_sessions, num_sessions, mean_block)
 
     def take(name: str) -> Array:
@@ -212,6 +270,53 @@ def _draw_path(key: Array, blocks: Blocks, num_sessions: int, mean_block: Array 
     prices["low"] = jnp.minimum(prices["low"], jnp.minimum(prices["open"], prices["close"]))
     bars = {name: jnp.where(exists, x, jnp.nan) for name, x in prices.items()}
     return bars | {"volume": jnp.where(exists, jnp.round(volume), 0), "tradable": take("tradable")}
+
+
+def _take_assets(blocks: Blocks, columns: Int[Array, " chosen"]) -> Blocks:
+    """Return some assets of a source, in the order given."""
+    return jax.tree.map(lambda x: x[..., columns], blocks)
+
+
+def _scale(blocks: Blocks, factor: Float[Array, ""]) -> Blocks:
+    """Return bars whose log returns from close to close are `mean + factor · (return - mean)`.
+
+    The mean is that of each asset's own bars of the source, so that what it earns on average in log terms is kept, and
+    the spread of its returns is multiplied over every horizon. Open, high and low move with the close: measured from
+    the close before, all four become `factor · x + (1 - factor) · mean`. Volume is as it was.
+    """
+    number = jnp.maximum(blocks.exists.sum(axis=(0, 1)), 1)
+    mean = jnp.where(blocks.exists, blocks.close, 0).sum(axis=(0, 1)) / number
+
+    def scaled(x: Array) -> Array:
+        return jnp.where(blocks.exists, mean + factor * (x - mean), 0)
+
+    return blocks.replace(**{name: scaled(getattr(blocks, name)) for name in _PRICES})
+
+
+def _labels_of_places(labels: Labels, count: int) -> Labels:
+    """Return the labels of `count` columns that hold other tickers on each path."""
+    kinds = labels.instruments
+    if kinds is not None and len({kind.name for kind in kinds}) > 1:
+        found = ", ".join(sorted({kind.name for kind in kinds}))
+        raise ValueError(
+            f"path_tickers={count}: the tickers are of several kinds ({found}), whose costs differ, and a column would"
+            " hold another kind on each path. Name tickers of one kind."
+        )
+    names = tuple(f"any-{i + 1}" for i in range(count))
+    adjusted = set(labels.symbols) & set(labels.adjusted)
+    note = f"Each path holds {count} of {len(labels.symbols)} tickers, drawn at random; their sectors are not known."
+    if adjusted and len(adjusted) < len(labels.symbols):
+        note += f" {len(adjusted)} of them have adjusted prices, and so all are taken to: no tick, no fee per share."
+    return dataclasses.replace(
+        labels,
+        symbols=names,
+        sectors=(UNKNOWN_SECTOR,) * count,
+        instruments=None if kinds is None else kinds[:1] * count,
+        adjusted=names if adjusted else (),
+        notes=(*labels.notes, note),
+        hint=None,
+        are_places=True,
+    )
 
 
 def _last_close(close: np.ndarray, exists: np.ndarray) -> np.ndarray:

@@ -32,6 +32,8 @@ class MarketSpec:
         jitter: see `synthetic_panel`; by default each path has its own volatilities, jump rates and durations of
             regimes, so that nobody learns the numbers of the generator by heart.
         edge: what the signal `hint` tells of the next day's return, see `edge`; None for no such signal.
+        volatility_jitter: besides `jitter`, all volatilities of a path are multiplied by one number drawn for it from
+            1 − jitter to 1 + jitter, mean log returns kept; None for none of it.
     """
 
     num_assets: int = 30
@@ -41,6 +43,7 @@ class MarketSpec:
     preset: str = "sp500-daily"
     jitter: float = 0.2
     edge: float | None = None
+    volatility_jitter: float | None = None
 
     @property
     def labels(self) -> Labels:
@@ -79,6 +82,9 @@ def draw_market(key: PRNGKeyArray, recipe: MarketSpec, params: SyntheticParams |
 
 def draw_bank(key: PRNGKeyArray, recipe: MarketSpec, params: SyntheticParams | None = None) -> Panel:
     """Draw the panel of a bank, its `path_end` a NumPy array; see `draw_market`."""
+    if recipe.volatility_jitter is not None:
+        numbers = SyntheticParams() if params is None else params
+        params = numbers.replace(volatility_jitter=recipe.volatility_jitter)
     return draw_panel(
         key,
         params,

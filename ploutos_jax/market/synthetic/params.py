@@ -46,6 +46,8 @@ class SyntheticParams(struct.PyTreeNode):
         spread_reaction, spread_depth: powers of the market's relative variance and of relative volume (its inverse)
             by which spreads move.
         spread_spread: spread over assets of the logarithm of their spread.
+        volatility_jitter: all volatilities of a path are multiplied by one number drawn for it from 1 − jitter to
+            1 + jitter, see `scale_volatility`; below 1. None for none of it, which is another program than 0.
     """
 
     transition: tuple[tuple[Number, Number], ...] = ((0.0042, 0.0003), (0.0075, 0.0040), (0.0020, 0.0180))
@@ -82,6 +84,7 @@ class SyntheticParams(struct.PyTreeNode):
     spread_reaction: Number = 0.35
     spread_depth: Number = 0.30
     spread_spread: Number = 0.30
+    volatility_jitter: Number | None = None
 
 
 def jitter_params(key: PRNGKeyArray, params: SyntheticParams, share: Float[Array, ""] | float) -> SyntheticParams:
@@ -99,6 +102,25 @@ def jitter_params(key: PRNGKeyArray, params: SyntheticParams, share: Float[Array
         jump_rate=_times(params.jump_rate, factor[3:6]),
         transition=tuple(_times(row, [1 / factor[6 + i]] * 2) for i, row in enumerate(params.transition)),
         asset_volatility=params.asset_volatility * factor[9],
+    )
+
+
+def scale_volatility(params: SyntheticParams, factor: Float[Array, ""]) -> SyntheticParams:
+    """Return the numbers with every volatility multiplied by one number, jumps and factors included.
+
+    With `fairness` 0 a log return on a day in a regime becomes `mean + factor · (return - mean)`, with mean that of the
+    regime: what smaller or larger jumps would add to it, the drift takes off.
+    """
+    less = params.jump_mean * (1 - factor)
+    drift = [mean + rate * less for mean, rate in zip(params.drift, params.jump_rate, strict=True)]
+    return params.replace(
+        drift=tuple(drift),
+        volatility=_times(params.volatility, [factor] * 3),
+        jump_mean=params.jump_mean * factor,
+        jump_volatility=params.jump_volatility * factor,
+        sector_volatility=params.sector_volatility * factor,
+        asset_volatility=params.asset_volatility * factor,
+        asset_jump_volatility=params.asset_jump_volatility * factor,
     )
 
 

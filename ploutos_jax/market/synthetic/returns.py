@@ -25,7 +25,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ploutos_jax.market.sectors import NUM_SECTORS
-from ploutos_jax.market.synthetic.params import SyntheticParams, jitter_params, stationary_share, transition_matrix
+from ploutos_jax.market.synthetic.params import (
+    SyntheticParams,
+    jitter_params,
+    scale_volatility,
+    stationary_share,
+    transition_matrix,
+)
 from ploutos_jax.market.synthetic.skewed_t import draw_variance, location_and_scale, lower_second_moment, stretch
 
 FIRST_ASSET = 1 + NUM_SECTORS
@@ -33,6 +39,8 @@ FIRST_ASSET = 1 + NUM_SECTORS
 BURN_IN_DAYS = 300
 """Days before the first one, in which variances find their usual spread."""
 MAX_VARIANCE = 20.0
+_VOLATILITY_STREAM = 0x564F4C
+"""Folded into the key of a path; far from the small numbers that its other keys are counted with."""
 _LEAST_LOG_PRICE, _MOST_LOG_PRICE = 2.7, 5.7  # $15 to $300
 
 
@@ -113,7 +121,13 @@ def draw_numbers(
     """
     jitter_key, asset_key, day_key, bar_key = jax.random.split(key, 4)
     own = jitter_params(jitter_key, params, jitter)
+    if (spread := params.volatility_jitter) is not None:
+        own = scale_volatility(own, 1 + spread * jax.random.uniform(_volatility_key(key), minval=-1.0, maxval=1.0))
     return own, draw_assets(asset_key, own, num_assets), day_key, bar_key
+
+
+def _volatility_key(key: PRNGKeyArray) -> PRNGKeyArray:
+    return jax.random.fold_in(key, _VOLATILITY_STREAM)
 
 
 def usual_volatility(params: SyntheticParams, assets: Assets) -> Float[Array, " A"]:

@@ -9,6 +9,7 @@ from ploutos_jax.market.features import compute
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
 from ploutos_jax.market.features.causality import perturb_after
 from ploutos_jax.market.features.compute import CLIP, compute_features
+from ploutos_jax.market.features.raw import raw_features
 from ploutos_jax.market.panel import Panel
 from tests.market.features.oracles import network_values, raw_values
 from tests.market.worlds import PRICES, make_broken_panel, make_scaled_panel
@@ -116,6 +117,76 @@ def test_features_across_assets(name, ragged, ragged_table):
     np.testing.assert_allclose(ragged_table[:, :, NAMES.index(name)], np.nan_to_num(truth), rtol=1e-4, atol=1e-5)
 
 
+RANKED = {
+    "momentum_rank_21": (21, lambda x: np.log(x["close"][-1] / x["close"][0]), 22),
+    "momentum_rank_63": (63, lambda x: np.log(x["close"][-1] / x["close"][0]), 64),
+    "momentum_rank_252": (252, lambda x: np.log(x["close"][-1] / x["close"][0]), 253),
+    "reversal_rank_5": (5, lambda x: -np.log(x["close"][-1] / x["close"][0]), 6),
+    "volatility_rank_21": (21, lambda x: np.diff(np.log(x["close"])).std(ddof=1), 22),
+    "volume_ratio_rank_20": (19, lambda x: x["volume"][-1] / x["volume"].mean(), 20),
+}
+"""Name -> first own bar, the value of an asset's last own bars, how many of them."""
+
+
+def ranks_by_hand(panel: Panel, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return value and rank in float64, in loops over bars and assets; NaN where not known."""
+    first, function, length = RANKED[name]
+    adjusted = total_return(panel)
+    bars = {name: np.asarray(getattr(adjusted, name), np.float64) for name in ("close", "volume")}
+    values, ranks = np.full(panel.close.shape, np.nan), np.full(panel.close.shape, np.nan)
+    for a in range(panel.num_assets):
+        rows = np.flatnonzero(np.isfinite(panel.close[:, a]))
+        for i in range(first, len(rows)):
+            own = rows[i - length + 1 : i + 1]
+            values[rows[i], a] = function({name: x[own, a] for name, x in bars.items()})
+    for t in range(panel.num_bars):
+        known = np.flatnonzero(~np.isnan(values[t]))
+        for a in known:
+            lower, equal = ((values[t, known] < values[t, a]).sum(), (values[t, known] == values[t, a]).sum() - 1)
+            ranks[t, a] = 0 if len(known) == 1 else 2 * (lower + equal / 2) / (len(known) - 1) - 1
+    return values, ranks
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_ranks_among_the_assets_of_a_bar(name, ragged, ragged_table):
+    """Against loops in float64: assets listed late, ended or without a bar take no part, and are not known."""
+    values, ranks = ranks_by_hand(ragged, name)
+    feature = FEATURES[NAMES.index(name)]
+    assert feature.warm_up == RANKED[name][0] and feature.across_assets
+    np.testing.assert_allclose(ragged_table[:, :, NAMES.index(name)], np.nan_to_num(ranks), atol=1e-6)
+    several = ranks[np.isfinite(ranks).sum(axis=1) > 1]
+    assert len(several) > 50 and (np.nanmax(several, axis=1) == 1).all() and (np.nanmin(several, axis=1) == -1).all()
+    with jax.enable_x64(True):
+        exact = np.asarray(compute_features(total_return(ragged), (feature,)))[..., 0]
+    np.testing.assert_allclose(exact, np.nan_to_num(ranks), atol=1e-12)
+    np.testing.assert_allclose(raw_features(ragged, [name])[name], values, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_ranks_follow_their_assets(name, ragged):
+    """Bit for bit, in whatever order the assets come."""
+    chosen = (FEATURES[NAMES.index(name)],)
+    order = [2, 0, 3, 1]
+    plain, moved = (
+        np.asarray(compute_features(total_return(panel), chosen))
+        for panel in (ragged, ragged.select([ragged.symbols[i] for i in order]))
+    )
+    np.testing.assert_array_equal(moved, plain[:, order])
+
+
+def test_equal_values_share_a_rank_and_an_asset_alone_has_none(panel):
+    names = tuple(RANKED)
+    chosen = tuple(FEATURES[NAMES.index(name)] for name in names)
+    twins = panel.select(["T0", "T1", "T2"])
+    columns = [0, 0, 2]
+    twins = twins.replace(**{name: getattr(twins, name)[:, columns] for name in (*PRICES, "volume")})
+    values = np.asarray(compute_features(twins, chosen))[252:, :, :-2]
+    np.testing.assert_array_equal(values[:, 0], values[:, 1])
+    assert set(np.unique(values[:, 0])) == {-0.5, 0.5} and set(np.unique(values[:, 2])) == {-1.0, 1.0}
+    alone = np.asarray(compute_features(panel.select(["T0"]), chosen))
+    assert (alone[..., :-2] == 0).all() and (alone[252:, :, -2] == 1).all()
+
+
 def own_returns(close: np.ndarray, bars: int) -> np.ndarray:
     rows = np.flatnonzero(np.isfinite(close))
     returns = np.full(len(close), np.nan)
@@ -209,9 +280,10 @@ def test_every_set_is_made_of_known_features(name):
 
 
 def test_sizes_of_the_sets():
-    sizes = {"standard": 85, "ploutos_v3": 58, "talib44": 44, "core": 26, "sentio": 20, "minimal": 5}
+    sizes = {"standard": 85, "ploutos_v3": 58, "talib44": 44, "core": 26, "core_ranks": 32, "sentio": 20, "minimal": 5}
     assert {name: len(names) for name, names in FEATURE_SETS.items()} == sizes
-    assert FEATURE_SETS["standard"] == NAMES
+    assert FEATURE_SETS["standard"] == tuple(name for name in NAMES if name not in RANKED)
+    assert FEATURE_SETS["core_ranks"] == (*FEATURE_SETS["core"], *RANKED)
     assert len(set(NAMES)) == len(NAMES)
 
 

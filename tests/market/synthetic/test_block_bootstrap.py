@@ -1,11 +1,14 @@
 """Block bootstrap: whole cross-sections of real bars in blocks, whose returns are those of the rows drawn."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.instrument import Instrument
 from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.synthetic.block_bootstrap import bootstrap_panel, draw_rows, prepare_blocks, whole_sessions
 from tests.market.worlds import make_intraday_panel
@@ -126,3 +129,93 @@ def test_a_real_cross_section_keeps_its_correlations_and_clusters(data_dir):
     np.testing.assert_allclose(returns[1].std(axis=0), returns[0].std(axis=0), rtol=0.1)
     market = build_market(made, "minimal")
     assert np.isfinite(market.features).all()
+
+
+def drawn_with(source, **varied):
+    return bootstrap_panel(jax.random.key(3), source.blocks, 200, 15.0, num_paths=6, **varied)
+
+
+def test_a_path_holds_tickers_drawn_at_random(ragged):
+    """Each column of a path is, bar for bar, one of the columns that the same key draws of all tickers."""
+    source = prepare_blocks(ragged)
+    whole, some = drawn_with(source), drawn_with(source, path_tickers=3)
+    assert some.close.shape == (1200, 3)
+    chosen = []
+    for path in range(6):
+        rows = slice(200 * path, 200 * path + 200)
+        every, own = (np.asarray(panel.close)[rows] for panel in (whole, some))
+        places = [
+            [int(a) for a in range(4) if np.array_equal(own[:, i], every[:, a], equal_nan=True)] for i in range(3)
+        ]
+        assert all(len(place) == 1 for place in places), "one ticker each"
+        columns = [place[0] for place in places]
+        assert len(set(columns)) == 3, "without replacement"
+        for name in (*PRICES, "volume", "tradable"):
+            np.testing.assert_array_equal(getattr(some, name)[rows], getattr(whole, name)[rows][:, columns], name)
+        chosen.append(tuple(columns))
+    assert len(set(chosen)) > 3 and set(np.ravel(chosen)) == {0, 1, 2, 3}
+
+
+def test_every_ticker_is_as_likely_as_any_other(make_panel):
+    source = prepare_blocks(make_panel(num_bars=4, num_assets=5))
+    sizes = {"num_paths": 3000, "path_tickers": 2}
+    panel = bootstrap_panel(jax.random.key(0), source.blocks, 1, 1.0, **sizes)
+    # Of one bar, volume times close less rounding is the usual trade of the ticker and of its row: 15 values.
+    usual = np.asarray(source.blocks.traded_cash) * np.asarray(source.blocks.volume)[:, 0]
+    cash = np.asarray(panel.close) * np.asarray(panel.volume)
+    ticker = np.abs(np.log(cash)[..., None, None] - np.log(usual)).min(axis=-2).argmin(axis=-1)
+    counts = np.bincount(ticker.ravel(), minlength=5)
+    assert counts.sum() == 6000 and (np.abs(counts - 1200) < 4.5 * np.sqrt(1200 * 0.8)).all()
+
+
+def test_only_tickers_that_trade_are_drawn(ragged):
+    idle = ragged.replace(tradable=ragged.tradable & (np.arange(4) != 1))
+    source = prepare_blocks(idle).with_bars()
+    assert source.labels.symbols == ("T0", "T2", "T3") and source.blocks.num_assets == 3
+    labels = source.drawn_labels(1200, 2)
+    assert labels.symbols == ("any-1", "any-2") and labels.are_places and set(labels.sectors) == {"Unknown"}
+    assert len(labels.instruments) == 2 and "2 of 3 tickers" in labels.notes[-1]
+    drawn_with(source, path_tickers=2).replace(labels=labels).validate()
+    with pytest.raises(ValueError, match=r"path_tickers=4 must lie in \[1, 3\]: the bars hold 3 tickers that trade"):
+        drawn_with(source, path_tickers=4)
+
+
+def test_costs_of_places_are_those_of_all_their_tickers(ragged):
+    source = prepare_blocks(ragged)
+    adjusted = dataclasses.replace(source, labels=dataclasses.replace(source.labels, adjusted=("T1",)))
+    labels = adjusted.drawn_labels(1200, 2)
+    assert labels.adjusted == labels.symbols and "1 of them have adjusted prices" in labels.notes[-1]
+    kinds = (Instrument("futures", "by name"), *source.labels.instruments[1:])
+    mixed = dataclasses.replace(source, labels=dataclasses.replace(source.labels, instruments=kinds))
+    with pytest.raises(ValueError, match="path_tickers=2: the tickers are of several kinds"):
+        mixed.drawn_labels(1200, 2)
+
+
+def test_returns_are_scaled_about_their_mean(ragged):
+    """Path by path in float64: close to close, and open, high and low from the close before; nothing else moves."""
+    source = prepare_blocks(ragged)
+    plain, scaled = drawn_with(source), drawn_with(source, volatility_jitter=0.3)
+    scaled.validate()
+    for name in ("volume", "tradable", "sessions"):
+        if name != "volume":  # dollars of a bar are kept, shares follow the price
+            np.testing.assert_array_equal(getattr(plain, name), getattr(scaled, name), name)
+    cash = [np.nan_to_num(np.asarray(p.close, np.float64) * np.asarray(p.volume)) for p in (plain, scaled)]
+    np.testing.assert_allclose(cash[1], cash[0], rtol=1e-3)
+    logs, exists = np.asarray(source.blocks.close, np.float64)[:, 0], np.asarray(source.blocks.exists)[:, 0]
+    mean = np.where(exists, logs, 0).sum(axis=0) / exists.sum(axis=0)
+    factors = []
+    for path in range(6):
+        before, after = (own_log_returns(p.window(200 * path, 200 * path + 200)) for p in (plain, scaled))
+        moved = [x["close"] - mean for x in (before, after)]
+        known = np.isfinite(moved[0])
+        factor = (moved[0][known] * moved[1][known]).sum() / np.square(moved[0][known]).sum()
+        factors.append(factor)
+        for name in PRICES:
+            expected = mean + factor * (before[name] - mean)
+            np.testing.assert_allclose(after[name], expected, atol=5e-6, err_msg=name)
+    assert min(factors) >= 0.7 and max(factors) <= 1.3 and np.ptp(factors) > 0.15
+
+
+def test_no_jitter_is_a_factor_of_one(ragged):
+    source = prepare_blocks(ragged)
+    np.testing.assert_allclose(drawn_with(source, volatility_jitter=0.0).close, drawn_with(source).close, rtol=1e-5)

@@ -14,6 +14,8 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.sectors import sector_columns
 from ploutos_jax.market.synthetic.multi_path import MarketSpec, draw_bank, draw_market, make_market
+from ploutos_jax.market.synthetic.params import SyntheticParams, scale_volatility
+from ploutos_jax.market.synthetic.returns import draw_assets, usual_volatility
 from ploutos_jax.policy.actor_critic import PolicyConfig
 
 RECIPE = MarketSpec(num_assets=5, num_bars=90, num_paths=3, features="core")
@@ -131,3 +133,32 @@ def test_jitter_gives_each_path_its_own_numbers():
 def test_path_end_inside_a_program_must_be_known_to_it(panel):
     with pytest.raises(ValueError, match="Inside jit, path_end must be a NumPy array"):
         jax.jit(lambda x: build_market(x, "minimal"))(panel.replace(path_end=jnp.full(270, 269)))
+
+
+def test_volatility_of_each_path_is_scaled_about_the_mean_of_its_regimes(panel):
+    """With the same key: log returns are `mean + factor (return - mean)`, one factor a path."""
+    recipe = dataclasses.replace(RECIPE, volatility_jitter=0.4)
+    scaled = draw_bank(jax.random.key(7), recipe)
+    scaled.validate()
+    factors = []
+    for path in range(3):
+        rows = slice(90 * path, 90 * path + 90)
+        one, other = (np.diff(np.log(np.asarray(p.close, np.float64)[rows]), axis=0) for p in (panel, scaled))
+        # The mean of a regime is some thousandth part of a volatility's square: a line fits to rounding and a hair.
+        slope, offset = np.polyfit(one.ravel(), other.ravel(), 1)
+        assert np.abs(other - slope * one - offset).max() < 6e-4 and np.abs(offset) < 3e-4
+        factors.append(slope)
+        ranges = [np.log(np.asarray(p.high)[rows] / np.asarray(p.low)[rows]) for p in (panel, scaled)]
+        np.testing.assert_allclose(ranges[1], slope * ranges[0], rtol=0.1, atol=1e-3)
+    assert min(factors) >= 0.6 and max(factors) <= 1.4 and np.ptp(factors) > 0.02
+
+
+def test_scaled_numbers_keep_every_mean_and_scale_every_volatility():
+    params = SyntheticParams()
+    scaled = scale_volatility(params, jnp.float32(1.3))
+    means = [np.add(x.drift, np.multiply(x.jump_rate, x.jump_mean)) for x in (params, scaled)]
+    np.testing.assert_allclose(means[1], means[0], atol=1e-9)
+    assets = draw_assets(jax.random.key(0), params, 5)
+    wider = draw_assets(jax.random.key(0), scaled, 5)
+    ratio = usual_volatility(scaled, wider) / usual_volatility(params, assets)
+    np.testing.assert_allclose(ratio, 1.3, rtol=1e-5)

@@ -1,0 +1,54 @@
+"""What may be asked of which kind of data: an edge of made bars, variety of drawn ones."""
+
+from typing import Protocol
+
+from ploutos_jax.market.synthetic.edge import check_edge
+
+
+class Made(Protocol):
+    """What of a `DataConfig` says how bars are made or drawn."""
+
+    @property
+    def data(self) -> str: ...
+    @property
+    def edge(self) -> float | None: ...
+    @property
+    def stress_prob(self) -> float: ...
+    @property
+    def path_tickers(self) -> int | None: ...
+    @property
+    def volatility_jitter(self) -> float | None: ...
+    @property
+    def is_synthetic(self) -> bool: ...
+    @property
+    def is_bootstrap(self) -> bool: ...
+
+
+def check_edge_of(config: Made) -> None:
+    """Raise ValueError unless an edge is asked for of a market that can have one."""
+    if config.edge is None:
+        return
+    check_edge(config.edge)
+    if not config.is_synthetic:
+        raise ValueError(
+            f"edge={config.edge} is for --data synthetic, whose returns are made; {config.data!r} has its own."
+        )
+    if config.stress_prob:
+        raise ValueError(
+            f"edge={config.edge} with stress_prob={config.stress_prob}: a shock is not in the hint, which would then"
+            " tell something else than it says; leave one of them out."
+        )
+
+
+def check_draws(config: Made) -> None:
+    """Raise ValueError unless what varies from path to path is asked for of paths that are drawn."""
+    if config.path_tickers is not None and not config.is_bootstrap:
+        raise ValueError(
+            f"path_tickers={config.path_tickers} is for --data bootstrap:FILE, whose paths are drawn from its tickers;"
+            f" {config.data!r} has the same ones throughout."
+        )
+    if config.volatility_jitter is not None and not (config.is_bootstrap or config.is_synthetic):
+        raise ValueError(
+            f"volatility_jitter={config.volatility_jitter} is for paths that are drawn: --data bootstrap:FILE, or"
+            f" synthetic with market_refresh; {config.data!r} stays as it is."
+        )
