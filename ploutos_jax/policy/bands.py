@@ -14,8 +14,10 @@ _STRETCH = 1.25
 """Slope of the share in the logistic curve; nothing and all of the cap lie at scores of ∓2.2."""
 _MOST_WIDTH = 0.5
 """Most that an untrained band reaches to each side: if it held all there is, no trade would tell anything."""
+_INVESTED = 0.98
+"""Sum of the lower edges of an account that is to hold no cash."""
 _LEAST_WANTED = 1e-3
-"""Sum of the middles below which an account that is to hold no cash holds some: nothing is wanted of anything."""
+"""Sum of the lower edges below which an account that is to hold no cash holds some: nothing is wanted of anything."""
 _MOST_SHARE = 0.9
 """Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
 
@@ -49,8 +51,9 @@ class BandsHead:
     Attributes:
         cap: largest weight of an asset.
         width: softplus d of an untrained network.
-        hold_cash: whether a part of the account may be left in cash; without, the middles of the assets that trade add
-            up to all of it, wherever they lie, as far as the cap lets them.
+        hold_cash: whether a part of the account may be left in cash; without, all edges are scaled so that the lower
+            ones of the assets that trade add up to 98 % of it, as far as the cap lets them. What a sale at an upper
+            edge brings then buys others at once, and nothing else is traded.
     """
 
     cap: float = 0.1
@@ -121,8 +124,12 @@ class BandsHead:
         middle, reach = action[..., 0].astype(jnp.float32), jax.nn.softplus(action[..., 1].astype(jnp.float32))
         weight = self.cap * _share(middle)
         weight = weight if tradable is None else jnp.where(tradable, weight, 0)
-        whole = weight.sum(axis=-1, keepdims=True)
-        scale = self.cap / (jnp.maximum(whole, 1) if self.hold_cash else jnp.maximum(whole, _LEAST_WANTED))
+        if self.hold_cash:
+            scale = self.cap / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
+        else:
+            least = self.cap * _share(middle - reach)
+            least = least if tradable is None else jnp.where(tradable, least, 0)
+            scale = self.cap * _INVESTED / jnp.maximum(least.sum(axis=-1, keepdims=True), _LEAST_WANTED)
         edges = [jnp.minimum(scale * _share(middle + sign * reach), self.cap) for sign in (-1, 1)]
         band = jnp.stack(edges, axis=-1)
         return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
