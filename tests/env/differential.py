@@ -37,7 +37,7 @@ SETTING_OF = {
 }
 IN_BPS = {"spread": "spread_bps", "slippage": "slippage_bps", "commission": "commission_bps"}
 ALWAYS = ("action", "fill", "sizing", "remainder", "holding_binds_stops", "max_trades_per_day", "settlement_days")
-ALWAYS += ("both_touched", "strict_targets", "day_trade_rule", "day_trade_mode")
+ALWAYS += ("both_touched", "strict_targets", "day_trade_rule", "day_trade_mode", "decide_every")
 """Settings that are not numbers of `EnvParams`."""
 
 

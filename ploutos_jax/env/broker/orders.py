@@ -120,6 +120,8 @@ def with_waiting(
     num_assets = waiting.shape[0]
     own = jnp.asarray(action)[:num_assets]
     is_order = (own != HOLD) if config.is_choice else ~jnp.isnan(own)
+    if own.ndim > observed.ndim:  # a band with one edge is none, and keeps none of what waits
+        is_order = is_order.all(axis=-1, keepdims=True)
     own = jnp.where(is_order & _of_shape(observed, own), own, waiting.astype(own.dtype))
     return jnp.concatenate([own, jnp.asarray(action)[num_assets:]])
 
@@ -254,8 +256,8 @@ def size_bands(
     keep = jnp.isnan(action).any(axis=-1)
     lower, upper = (jnp.where(keep, 0, jnp.maximum(action[:, edge], 0)) for edge in (0, 1))
     upper = jnp.maximum(lower, upper)
-    scale = _drawdown_scale(config, params, state) / jnp.maximum(lower.sum(), 1)
-    lower, upper = (jnp.minimum(edge * scale, params.max_position_pct) for edge in (lower, upper))
+    total, scale = jnp.maximum(lower.sum(), 1), _drawdown_scale(config, params, state)
+    lower, upper = (jnp.minimum(edge / total * scale, params.max_position_pct) for edge in (lower, upper))
     held = shares * price
     change_cash = jnp.clip(held, lower * state.equity, upper * state.equity) - held
     return _trades_to(config, params, jnp.where(keep, 0, change_cash), ~keep & (upper == 0), keep, shares, state, price)
