@@ -220,10 +220,11 @@ def size_levels(
 ) -> Orders:
     """Turn `[A]` integers into orders: 0 keeps a position, 1, 2, ... are `LEVELS` of `max_position_pct` of equity.
 
-    What the target weights then do is told in `size_weights`.
+    A number that is none of these keeps it, too. What the target weights then do is told in `size_weights`.
     """
-    level = jnp.asarray(LEVELS, price.dtype)[jnp.maximum(action - 1, 0)] * params.max_position_pct
-    return size_weights(config, params, jnp.where(action == HOLD, jnp.nan, level), shares, state, bar, price)
+    is_level = (action > HOLD) & (action <= len(LEVELS))
+    level = jnp.asarray(LEVELS, price.dtype)[jnp.where(is_level, action - 1, 0)] * params.max_position_pct
+    return size_weights(config, params, jnp.where(is_level, level, jnp.nan), shares, state, bar, price)
 
 
 def size_bands(

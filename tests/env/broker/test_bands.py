@@ -126,6 +126,11 @@ def test_levels_are_shares_of_the_largest_position_and_0_keeps():
     assert trace.info["rejected_orders"].tolist() == [0] * 7
 
 
+def test_numbers_that_are_no_level_keep_a_position():
+    trace = trade([AT_100], [[4, 2], [5, -1], [127, -128], [6, 0]], kind="levels", max_position_pct=0.4)
+    assert trace.state.shares[3] == near([400, 100]) and trace.info["num_trades"].tolist() == [2] + [0] * 6
+
+
 def test_levels_above_the_account_are_scaled_to_it():
     trace = trade([AT_100], [[4, 3]], kind="levels", **ALL)
     assert trace.state.shares[0] == near([1_000 / 1.5, 500 / 1.5])
