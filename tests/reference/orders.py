@@ -170,6 +170,8 @@ class Orders:
             )
             held, price = self.account.shares[asset], moment.price[asset]
             below, above = lower * known.equity - held * price, held * price - upper * known.equity
+            if upper >= 1 and lower < upper:  # all of the account, whatever it has come to since the close
+                above = 0.0
             if upper == 0 and held > 0:
                 sells[asset] = held
             elif below > 0 and below >= least:

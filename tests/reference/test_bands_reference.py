@@ -29,6 +29,14 @@ def test_lower_edges_are_scaled_to_the_account_and_edges_to_the_cap():
     assert broker.shares == near([400, 0])
 
 
+def test_from_nothing_to_all_holds_an_account_that_has_risen_overnight():
+    rises = [FIRST, FIRST, (110.0, 110.0, 110.0, 110.0), (110.0, 110.0, 110.0, 110.0)]
+    for band, sold in (((0.0, 1.0), []), ((0.0, 0.99), [(0, -100)]), ((1.0, 1.0), [(0, near(-1e4 / 110))])):
+        broker = make(rises, **BANDS)
+        broker.step([(1.0, 1.0)])
+        assert signed(broker.step([band])) == sold
+
+
 def test_levels_are_quarters_of_the_cap():
     broker = make(FLAT, FLAT, **{**PLAIN, "action": "levels", "max_position_pct": 0.4})
     assert signed(broker.step([2, 3])) == [(0, 100), (1, 200)]

@@ -242,7 +242,8 @@ def size_bands(
         config, params: rules and numbers.
         action: `[A, 2]` lower and upper share of equity. Negative edges count as 0, an upper one below the lower as the
             lower. Where the lower edges add up to more than 1, both are scaled down until they add up to 1; then each
-            is limited to `max_position_pct`. NaN in either keeps a position as it is. A position within its band is
+            is limited to `max_position_pct`. An upper edge of 1 above the lower is no limit: what is held may have
+            risen since the close. NaN in either keeps a position as it is. A position within its band is
             not traded; one outside to the edge, if the trade is worth `min_order_cash` and `no_trade_band`, or closes
             the position.
         shares: `[A]` shares that may be traded.
@@ -260,7 +261,9 @@ def size_bands(
     total, scale = jnp.maximum(lower.sum(), 1), _drawdown_scale(config, params, state)
     lower, upper = (jnp.minimum(edge / total * scale, params.max_position_pct) for edge in (lower, upper))
     held = shares * price
-    change_cash = jnp.clip(held, lower * state.equity, upper * state.equity) - held
+    # Equity is that of close t: at a higher open, all of an account is worth more than that, and still all of it.
+    most = jnp.where((upper >= 1) & (lower < upper), jnp.inf, upper * state.equity)
+    change_cash = jnp.clip(held, lower * state.equity, most) - held
     return _trades_to(config, params, jnp.where(keep, 0, change_cash), ~keep & (upper == 0), keep, shares, state, price)
 
 

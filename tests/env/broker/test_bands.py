@@ -45,6 +45,19 @@ def test_from_nothing_to_all_holds_whatever_is_held():
     assert trace.info["num_trades"].tolist() == [2, 0, 0, 0, 0, 0, 0]
     capped = trade([AT_100], [[(0.3, 0.3), KEEP], *[[(0.0, 1.0)] * 2] * 6], max_position_pct=0.3)
     assert capped.info["num_trades"].tolist() == [1, 0, 0, 0, 0, 0, 0]
+    # What has grown beyond the cap is cut back to it: 330 of 1,030 are more than 30 %.
+    grown = trade([AT_100, AT_100, AT_110], [[(0.3, 0.3), KEEP], *[[(0.0, 1.0)] * 2] * 6], max_position_pct=0.3)
+    assert grown.info["num_trades"].tolist() == [1, 1, 0, 0, 0, 0, 0]
+    assert grown.state.shares[1, 0] * 110 == near(0.3 * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("band", "sold"), [((0.0, 1.0), 0), ((0.9, 1.0), 0), ((0.0, 0.99), 100), ((1.0, 1.0), 1e4 / 110)]
+)
+def test_from_nothing_to_all_holds_an_account_that_has_risen_overnight(band: tuple[float, float], sold: float):
+    # All of 100,000 in one asset, which opens 10 % higher: 110 % of the equity that was seen, and still all there is.
+    trace = trade([AT_100, AT_100, AT_110], [[(1.0, 1.0), KEEP], [band, KEEP]], **ALL)
+    assert trace.state.shares[1, 0] == near(1_000 - sold)
 
 
 def test_nan_in_either_edge_keeps_a_position():
