@@ -23,7 +23,8 @@ def _fees(rounding: str) -> dict[str, Any]:
 OFF: dict[str, Any] = {}
 
 RULES: dict[str, dict[str, dict[str, Any]]] = {
-    "action": {"discrete": OFF, "weights": OFF, "weights+cash": OFF},
+    "action": {name: OFF for name in ("discrete", "weights", "weights+cash", "bands", "levels")},
+    "decisions": {"free": OFF, "third": {"decide_every": 3}},
     "world": {"daily": OFF, "intraday": OFF, "plain": OFF},
     "fill": {name: {"fill": name} for name in ("next_open", "next_close", "same_close")},
     "sizing": {name: {"sizing": name} for name in ("fixed", "volatility", "atr")},
@@ -94,7 +95,8 @@ class Case:
 
 
 USUAL = {
-    "action": "discrete", "world": "daily", "fill": "next_open", "sizing": "fixed", "sectors": "free",
+    "action": "discrete", "decisions": "free", "world": "daily", "fill": "next_open", "sizing": "fixed",
+    "sectors": "free",
     "drawdown": "free", "band": "none", "lots": "none", "volume": "free", "holding": "free", "trades": "free",
     "tick": "tick", "slippage_atr": "none", "slippage_volatility": "none", "slippage_noise": "none", "impact": "none",
     "fees": "by day", "stop": "stop", "target": "target", "trailing": "none", "break even": "none",

@@ -47,7 +47,7 @@ ALWAYS = (
     "max_trades_per_day",
     "settlement_days",
 )
-ALWAYS += ("both_touched", "strict_targets", "day_trade_rule", "day_trade_mode")
+ALWAYS += ("both_touched", "strict_targets", "day_trade_rule", "day_trade_mode", "decide_every")
 """Settings that are not numbers of `EnvParams`."""
 
 

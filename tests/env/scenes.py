@@ -88,6 +88,7 @@ def trade(
     sessions: list[int] | None = None,
     known: dict[str, Any] | None = None,
     features: np.ndarray | None = None,
+    kind: str | None = None,
     **given: Any,
 ) -> Trace:
     """Trade bars (open, high, low, close) of one asset, with a second one beside it that stays at 100.
@@ -105,10 +106,14 @@ def trade(
         known: `volume`, `atr`, `volatility`, `adv` of the market, `spread_scale`, `impact_scale`, one number or an
             array `[8, 2]`.
         features: `[8, 2, 2]`.
+        kind: of the actions; without it integers are discrete, pairs of numbers are bands, others weights.
         given: numbers by their name in `EnvParams`; for `tradable`, `buyable`, `split`, `delisted` and `dividend` the
             exceptions by (bar, asset).
     """
-    kind = "discrete" if np.asarray(actions).dtype.kind == "i" else "weights"
+    if kind is None:
+        given_actions = np.asarray(actions)
+        kind = "discrete" if given_actions.dtype.kind == "i" else "weights" if given_actions.ndim == 2 else "bands"
+    is_choice = kind in ("discrete", "levels")
     rows = [bars + bars[-1:] * (NUM_BARS - len(bars)), (other or []) + [FLAT] * (NUM_BARS - len(other or []))]
     prices = dict(zip(("open", "high", "low", "close"), np.array(rows).transpose(2, 1, 0), strict=True))
     shape = (NUM_BARS, 2)
@@ -128,9 +133,9 @@ def trade(
         fields["features"] = features
     if sessions is not None:
         fields["sessions"] = np.array(sessions, np.int32) + 18_000
-    hold = np.array(WAIT) if kind == "discrete" else np.full(2, np.nan)
+    hold = np.array(WAIT) if is_choice else np.full((2, 2) if kind == "bands" else 2, np.nan)
     steps = np.stack([*np.array(actions), *[hold] * (NUM_BARS - 1 - len(actions))])[:, None]
-    steps = steps.astype(np.int32 if kind == "discrete" else np.float64)
+    steps = steps.astype(np.int32 if is_choice else np.float64)
     market = make_market(prices, np.float64, **fields)
     settings = EVERY_RULE if compiled is None else {"fees": "none", "tick_size": None} | compiled
     config = make_config(kind, NUM_BARS, **settings)

@@ -18,6 +18,7 @@ NAN, INFINITE = float("nan"), float("inf")
 
 BAD: dict[str, list[Any]] = {
     "action": ["short", ""],
+    "decide_every": [0, -2, 1.5],
     "episode_length": [0, -3],
     "initial_cash": [0.0, -1.0, NAN, INFINITE],
     "fill": ["open", None],
@@ -176,6 +177,7 @@ LIMITS_ONLY = {"limit_offset_bps": 50.0}
 
 CHOICES: dict[str, dict[str, Any]] = {
     "action": {"action": "weights"},
+    "decide_every": {"decide_every": 3},
     "reward": {"reward": "simple_return"},
     "fill": {"fill": "next_close"},
     "order_type": {"order_type": "limit"},
@@ -283,6 +285,12 @@ def test_a_rule_that_is_off_keeps_nothing_in_the_account():
     optional = {field.name for field in dataclasses.fields(EnvState) if field.default is None}
     bare = state_of(EnvConfig(episode_length=5, fees="none"))
     assert {name for name in optional if getattr(bare, name) is not None} == set()
-    carrying = {"remainder": "carry", "settlement_days": 2, "fee_rounding": "day", "reward": "five_term"}
+    carrying = {
+        "remainder": "carry",
+        "decide_every": 3,
+        "settlement_days": 2,
+        "fee_rounding": "day",
+        "reward": "five_term",
+    }
     full = state_of(EnvConfig(episode_length=5, **(EVERY_RULE | carrying)))
     assert {name for name in optional if getattr(full, name) is None} == set()

@@ -128,7 +128,9 @@ def test_many_years_in_float32_stay_near_float64(kind: str, numbers: str):
 STRICT = EVERY_RULE | {"remainder": "carry", "settlement_days": 1, "fee_rounding": "day", "lot_size": 1.0}
 
 
-@pytest.mark.parametrize(("kind", "fill"), [("discrete", "next_open"), ("weights", "next_close")])
+@pytest.mark.parametrize(
+    ("kind", "fill"), [("discrete", "next_open"), ("weights", "next_close"), ("bands", "next_open")]
+)
 def test_cash_never_falls_below_zero_in_float32_with_every_rule_on(kind: str, fill: str):
     config = make_config(kind, fill=fill, **STRICT)
     for seed in range(6):
@@ -174,11 +176,11 @@ def test_cash_never_falls_below_zero_in_float32(kind: str, num_assets: int):
         np.testing.assert_allclose(1 + gained / initial, state.equity[-1] / initial, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["discrete", "weights"])
+@pytest.mark.parametrize("kind", ["discrete", "weights", "bands", "levels"])
 def test_float32_stays_float32(kind: str):
-    config = make_config(kind)
+    config = make_config(kind, decide_every=None if kind in ("discrete", "weights") else 3)
     env, params = TradingEnv(config), make_params(config, random_market(0), {})
-    action = jnp.zeros(4, jnp.int32 if kind == "discrete" else jnp.float32)
+    action = jnp.zeros((4, 2) if kind == "bands" else 4, jnp.int32 if config.is_choice else jnp.float32)
     key = jax.random.key(0)
     _, state = jax.eval_shape(env.reset, key, params)
 
@@ -190,7 +192,7 @@ def test_float32_stays_float32(kind: str):
         assert describe(after) == describe(state)
         dtypes = {x.dtype for x in jax.tree.leaves(after.replace(waiting=None))}
         assert dtypes == {jnp.dtype("int32"), jnp.dtype("float32")}
-        assert after.waiting.dtype == (jnp.int8 if kind == "discrete" else jnp.float32)
+        assert after.waiting.dtype == (jnp.int8 if config.is_choice else jnp.float32)
         assert not any(x.weak_type for x in jax.tree.leaves((after, obs, reward, info)))
         assert (reward.dtype, terminated.dtype, truncated.dtype) == (jnp.float32, jnp.bool, jnp.bool)
     # A Python number among the parameters must not change types either.

@@ -99,6 +99,7 @@ def test_costs_that_are_the_usual_ones_are_not_scaled_in_the_program():
         {"settlement_days": 1},
         {"max_participation": 0.1, "remainder": "carry"},
         {"reward": "differential_sharpe"},
+        {"decide_every": 3},
     ],
     ids=str,
 )

@@ -48,8 +48,9 @@ STRICT: dict[str, dict[str, Any]] = {
         "lot_size": 1.0,
     },
     "weights": {"fill": "next_close", "fee_rounding": "none", "max_trades_per_day": 3, "holding_binds_stops": True},
+    "bands": {"remainder": "carry", "decide_every": 2, "fee_rounding": "none", "max_trades_per_day": 6},
 }
-"""What is compiled in beside every rule: orders at the open, and at the close."""
+"""What is compiled in beside every rule: orders at the open, at the close, and at the open of every second bar."""
 KINDS = list(STRICT)
 both_kinds = st.sampled_from(KINDS)
 
@@ -160,7 +161,9 @@ def test_the_accounts_above_meet_every_rule():
             for name in ("rejected_orders", "fee_rounding", "interest"):
                 met[name] = met.get(name, 0) + int((trace.info[name] > 0).sum())
         rare = {name: number for name, number in met.items() if number < 5}
-        assert set(rare) <= ({"fee_rounding"} if kind == "weights" else set()), rare
+        # Where fees are not rounded there is no rounding; by bands, decided every second bar, few accounts fall so far.
+        known = {"discrete": set(), "weights": {"fee_rounding"}, "bands": {"fee_rounding", "halt"}}
+        assert set(rare) <= known[kind], rare
 
 
 COSTS = {
@@ -251,7 +254,7 @@ def test_what_fills_at_the_open_does_not_know_the_rest_of_the_bar(seed: int, row
     for values, factor in zip(changed.values(), (1.2, 0.7, 0.9, 3.0, 0.1), strict=True):
         values[row] *= factor
     one, two = world.run(), world.run(market=world.market.replace(**changed))
-    at_open = 2 if kind == "discrete" else 1
+    at_open = 1 if world.config.fill == "next_close" else 2
     assert_equal(*jax.tree.map(lambda x: x[:row], (one.info["fills"][:at_open], two.info["fills"][:at_open])))
 
 
@@ -269,7 +272,7 @@ def test_the_order_of_the_assets_does_not_matter(seed: int, kind: str):
     shuffled = shuffled.replace(labels=labels)
     places = [*order, NUM_ASSETS] if kind == "weights+cash" else order
     one = world.run()
-    two = world.run(market=shuffled, actions=world.actions[..., places], noise=world.noise[..., order])
+    two = world.run(market=shuffled, actions=world.actions[:, :, places], noise=world.noise[..., order])
     scale = world.numbers["initial_cash"]
     np.testing.assert_allclose(two.state.equity / scale, one.state.equity / scale, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(two.state.shares, one.state.shares[..., order], rtol=1e-8, atol=1e-8)

@@ -277,9 +277,21 @@ def random_actions(
 ) -> np.ndarray:
     """Draw `[S, N, A]` orders, or `[S, N, A]` or `[S, N, A + 1]` weights for `kind` "weights" or "weights+cash".
 
-    Weights add up to less or more than 1; some are NaN, 0 or negative.
+    Weights add up to less or more than 1; some are NaN, 0 or negative. For `kind` "levels" there are `[S, N, A]` of
+    them, for "bands" `[S, N, A, 2]` edges: narrow and wide, some upside down, some from nothing to nothing.
     """
     rng = np.random.default_rng([seed, 2])
+    if kind == "levels":
+        keeps = rng.uniform(0.1, 0.9, (1, num_accounts, 1))
+        levels = rng.integers(1, 5, (num_steps, num_accounts, num_assets))
+        return np.where(rng.random(levels.shape) < keeps, 0, levels).astype(np.int32)
+    if kind == "bands":
+        middle = random_actions(seed, "weights", num_steps, num_accounts, num_assets)
+        reach = np.where(middle == 0, 0, rng.normal(0.1, 0.1, middle.shape) * rng.choice([0.1, 1.0], middle.shape))
+        edges = middle[..., None] + reach[..., None] * np.array([-1, 1])
+        half_kept = rng.random(middle.shape) < 0.03
+        edges[..., 1] = np.where(half_kept, np.nan, edges[..., 1])
+        return edges
     if kind == "discrete":
         appetite = rng.uniform(0.05, 0.9, (1, num_accounts, 1))
         draw = rng.random((num_steps, num_accounts, num_assets))
@@ -329,7 +341,7 @@ def make_config(kind: str = "discrete", num_bars: int = NUM_BARS, **settings: An
 
     The cap per asset is that of many assets, so that the few of these markets meet it.
     """
-    action = "discrete" if kind == "discrete" else "weights"
+    action = kind.removesuffix("+cash")
     return EnvConfig(**{"action": action, "episode_length": num_bars - 1, "max_position_pct": 0.25, **settings})
 
 

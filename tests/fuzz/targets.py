@@ -315,7 +315,7 @@ def act(given: tuple[str, list[Any], Any]) -> None:
         raise Broken(f"{float(info['equity'])} dollars after {action!r}")
 
 
-ACTIONS = ("discrete", "weights")
+ACTIONS = ("discrete", "weights", "bands", "levels")
 FLOATS = st.one_of(st.floats(width=32), st.sampled_from([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0.3]))
 
 TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
@@ -345,7 +345,14 @@ TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
         st.one_of(
             st.tuples(st.just("weights"), st.lists(FLOATS, max_size=6), st.sampled_from([np.float32, np.float64])),
             st.tuples(
-                st.just("discrete"), st.lists(st.integers(-128, 127), max_size=5), st.sampled_from([np.int8, np.int32])
+                st.sampled_from(["discrete", "levels"]),
+                st.lists(st.integers(-128, 127), max_size=5),
+                st.sampled_from([np.int8, np.int32]),
+            ),
+            st.tuples(
+                st.just("bands"),
+                st.lists(st.lists(FLOATS, min_size=2, max_size=2), max_size=4),
+                st.sampled_from([np.float32, np.float64]),
             ),
         ),
         act,
@@ -357,7 +364,16 @@ TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
 PREPARED: dict[str, Callable[[], Any]] = {
     "Parquet and Feather": arrow_files,
     "run folders": run_folder,
-    "actions": lambda: [act((kind, [0, 0, 0], np.float32 if kind == "weights" else np.int8)) for kind in ACTIONS],
+    "actions": lambda: [
+        act(
+            (
+                kind,
+                [[0, 0]] * 3 if kind == "bands" else [0, 0, 0],
+                np.float32 if kind in ("weights", "bands") else np.int8,
+            )
+        )
+        for kind in ACTIONS
+    ],
 }
 """What inputs need, made before the first."""
 

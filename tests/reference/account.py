@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from math import fsum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.reference.day_trades import DayTrades
 from tests.reference.settings import Settings
@@ -68,7 +68,7 @@ class Account:
         self.highest_price = [0.0] * num_assets
         self.working = [0.0] * num_assets
         self.tied = False
-        self.waiting: list[float | None] = [None] * num_assets
+        self.waiting: list[Any] = [None] * num_assets
         self.fee_day = [0.0] * len(settings.fees)
         self.trades_today = 0
         self.halted = False

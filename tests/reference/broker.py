@@ -28,6 +28,7 @@ class ReferenceBroker(Account):
         open, high, low, close, tradable, volume, sessions, delisted, dividend, split, atr, volatility, adv,
             spread_scale, impact_scale, buyable: see `Bars`.
         start: the bar observed first.
+        phase: a bar at which the agent decides, with `decide_every`; the first one without it.
         settings: see `Settings`.
 
     Attributes:
@@ -57,6 +58,7 @@ class ReferenceBroker(Account):
         impact_scale: Any = None,
         buyable: Any = None,
         start: int = 0,
+        phase: int | None = None,
         **settings: Any,
     ) -> None:
         self.settings = Settings(**settings)
@@ -81,6 +83,7 @@ class ReferenceBroker(Account):
         if not 0 <= start < self.bars.num_bars:
             raise ValueError(f"start={start} is outside the {self.bars.num_bars} bars.")
         super().__init__(self.settings, self.bars.num_assets, start)
+        self._phase = start if phase is None else phase
         self._costs = Costs(self.settings, self.bars, self.events)
         self._exits = Exits(self.settings, self, self.bars, self._costs)
         self._orders = Orders(self.settings, self, self._costs)
@@ -90,8 +93,9 @@ class ReferenceBroker(Account):
         """Trade bar t+1 by an action decided at close t, and move on to it.
 
         Args:
-            action: `[A]` of 0, 1, 2 (discrete); or target weights `[A]`, or `[A + 1]` with the cash weight last, NaN
-                to keep a position.
+            action: `[A]` of 0, 1, 2 (discrete); or of 0 to 4 (levels); or target weights `[A]`, or `[A + 1]` with the
+                cash weight last, NaN to keep a position; or bands `[A, 2]`, lower and upper weight, NaN in either to
+                keep a position.
             noise: `[A]` standard normal numbers that move slippage; None for zeros.
 
         Returns:
@@ -106,7 +110,7 @@ class ReferenceBroker(Account):
         bars, settings, t, n = self.bars, self.settings, self.t, self.t + 1
         if n >= bars.num_bars:
             raise ValueError(f"Bar {t} is the last one; there is none left to trade.")
-        wanted = self._orders.join_waiting(self._orders.read(action), bars.tradable[t])
+        wanted = self._orders.join_waiting(self._decided(self._orders.read(action)), bars.tradable[t])
         known = self._look(noise)
         before = (self.equity, self.cost, self._values(t))
         self.begin_step()
@@ -133,6 +137,14 @@ class ReferenceBroker(Account):
             self._orders.trade(wanted, moment, known)
         self._close(n)
         return self._report(*before)
+
+    def _decided(self, wanted: list[Any]) -> list[Any]:
+        """Return the orders of a bar in which the agent decides; in others there are none."""
+        every = self.settings.decide_every
+        if every is None or (self.t - self._phase) % every == 0:
+            return wanted
+        self.events["order between decisions"] += sum(not self._orders.is_none(order) for order in wanted)
+        return [self._orders.none] * len(wanted)
 
     def _look(self, noise: Any) -> Known:
         """Return what is known at close t."""

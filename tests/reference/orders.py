@@ -12,7 +12,10 @@ from tests.reference.exits import Moment
 from tests.reference.settings import Settings
 
 HOLD, BUY, SELL = 0, 1, 2
+SHARES_OF_LEVELS = (0.0, 0.25, 0.5, 1.0)
+"""Of the largest position; levels are numbered from 1, and 0 keeps a position."""
 EPSILON = float(np.finfo(np.float64).eps)
+NAN = float("nan")
 
 
 class Orders:
@@ -24,8 +27,18 @@ class Orders:
     def __init__(self, settings: Settings, account: Account, costs: Costs) -> None:
         self.settings, self.account, self.costs = settings, account, costs
 
-    def read(self, action: Any) -> list[float]:
-        """Return the action as A (or, for weights, A + 1) numbers.
+    @property
+    def none(self) -> Any:
+        """What an action holds of an asset that it orders nothing of."""
+        return {"weights": NAN, "bands": (NAN, NAN)}.get(self.settings.action, float(HOLD))
+
+    def is_none(self, order: Any) -> bool:
+        if self.settings.action == "bands":
+            return any(edge != edge for edge in order)
+        return order != order if self.settings.action == "weights" else order == HOLD
+
+    def read(self, action: Any) -> list[Any]:
+        """Return the action as A (or, for weights, A + 1) numbers, or A pairs of bands.
 
         Raises:
             ValueError: if it is malformed.
@@ -34,50 +47,61 @@ class Orders:
         values = np.asarray(action, np.float64)
         if kind == "quotes":
             return values.reshape(num_assets, 2).tolist()
-        lengths = (num_assets,) if kind == "discrete" else (num_assets, num_assets + 1)
+        if kind == "bands":
+            return self._read_bands(values)
+        lengths = (num_assets, num_assets + 1) if kind == "weights" else (num_assets,)
         if values.ndim != 1 or len(values) not in lengths:
             raise ValueError(f"A {kind} action needs {lengths} numbers; this one has shape {values.shape}.")
         numbers = values.tolist()
         if kind == "discrete" and not all(number in (HOLD, BUY, SELL) for number in numbers):
             raise ValueError(f"A discrete action holds 0, 1 or 2; this one is {values}.")
+        if kind == "levels" and not all(number in range(1 + len(SHARES_OF_LEVELS)) for number in numbers):
+            raise ValueError(f"An action of levels holds 0, 1, 2, 3 or 4; this one is {values}.")
         if np.isinf(values).any():
             raise ValueError(f"A target weight is infinite: {values}.")
         return numbers
 
-    def join_waiting(self, wanted: list[float], observed: Sequence[bool]) -> list[float]:
+    def _read_bands(self, values: np.ndarray) -> list[tuple[float, float]]:
+        if values.shape != (len(self.account.shares), 2):
+            raise ValueError(f"Bands are {len(self.account.shares)} pairs of weights; these have shape {values.shape}.")
+        if np.isinf(values).any():
+            raise ValueError(f"An edge of a band is infinite: {values}.")
+        return [(lower, upper) for lower, upper in values.tolist()]
+
+    def join_waiting(self, wanted: list[Any], observed: Sequence[bool]) -> list[Any]:
         """Return the orders to try: the new ones of assets that traded at close t, else those that wait."""
         if self.settings.action == "quotes":
             assert all(observed), "quotes that wait for a bar are not written down here"
             return list(wanted)
-        none = float(HOLD) if self.settings.action == "discrete" else float("nan")
         joined = list(wanted)
         for asset, waits in enumerate(self.account.waiting):
-            if not observed[asset] or self._is_none(wanted[asset]):
-                joined[asset] = none if waits is None else waits
+            if not observed[asset] or self.is_none(wanted[asset]):
+                joined[asset] = self.none if waits is None else waits
         return joined
 
-    def _is_none(self, order: float) -> bool:
-        return order == HOLD if self.settings.action == "discrete" else order != order
-
-    def _keep_waiting(self, wanted: list[float], moment: Moment) -> set[int]:
+    def _keep_waiting(self, wanted: list[Any], moment: Moment) -> set[int]:
         """Let the orders of assets that have no bar wait on; return those assets."""
         account, kept = self.account, set()
         if self.settings.action == "quotes":
             return kept
         for asset in range(len(account.shares)):
             found = moment.tradable[asset] or asset in moment.exited
-            waits = not found and not self._is_none(wanted[asset])
+            waits = not found and not self.is_none(wanted[asset])
             account.waiting[asset] = wanted[asset] if waits else None
             if waits:
                 kept.add(asset)
                 account.events["order waits for a bar"] += 1
         return kept
 
-    def trade(self, wanted: list[float], moment: Moment, known: Known) -> None:
+    def trade(self, wanted: list[Any], moment: Moment, known: Known) -> None:
         """Trade at the prices of the moment by an action decided at close t."""
         account, plan = self.account, self._plan_weights
         if self.settings.action == "discrete":
             plan = self._plan_discrete
+        elif self.settings.action == "bands":
+            plan = self._plan_bands
+        elif self.settings.action == "levels":
+            plan = self._plan_levels
         sells, buys, asked = plan(wanted, moment, known)
         self._add_working_orders(sells, buys, moment, known)
         self._refuse(sells, buys, moment, known)
@@ -125,6 +149,45 @@ class Orders:
                 buys[asset] = value
             else:
                 sells[asset] = min(-value / price, held)
+            asked.add(asset)
+        return sells, buys, asked
+
+    def _plan_levels(
+        self, wanted: list[float], moment: Moment, known: Known
+    ) -> tuple[dict[int, float], dict[int, float], set[int]]:
+        """Return what `_plan_weights` does for the weights that the levels stand for."""
+        largest = self.settings.max_position_pct
+        weights = [NAN if level == HOLD else SHARES_OF_LEVELS[int(level) - 1] * largest for level in wanted]
+        return self._plan_weights(weights, moment, known)
+
+    def _plan_bands(
+        self, wanted: list[tuple[float, float]], moment: Moment, known: Known
+    ) -> tuple[dict[int, float], dict[int, float], set[int]]:
+        """Return the shares to sell, the dollars to buy, and the assets that a trade was asked for in."""
+        settings, sells, buys, asked = self.settings, {}, {}, set()
+        least = max(settings.min_order_cash, (settings.no_trade_band or 0.0) * known.equity)
+        addressed = [asset for asset, band in enumerate(wanted) if not self.is_none(band)]
+        lowers = {asset: max(wanted[asset][0], 0.0) for asset in addressed}
+        uppers = {asset: max(wanted[asset][1], lowers[asset]) for asset in addressed}
+        share = 1 / max(fsum(lowers.values()), 1.0)
+        for asset in addressed:
+            self.account.working[asset] = 0.0
+            lower, upper = (
+                min(edge[asset] * share * self._scale(known), settings.max_position_pct) for edge in (lowers, uppers)
+            )
+            held, price = self.account.shares[asset], moment.price[asset]
+            below, above = lower * known.equity - held * price, held * price - upper * known.equity
+            if upper >= 1 and lower < upper:  # all of the account, whatever it has come to since the close
+                above = 0.0
+            if upper == 0 and held > 0:
+                sells[asset] = held
+            elif below > 0 and below >= least:
+                buys[asset] = below
+            elif above > 0 and above >= least:
+                sells[asset] = min(above / price, held)
+            else:
+                self.account.events["held within its band"] += held > 0 and below <= 0 and above <= 0
+                continue
             asked.add(asset)
         return sells, buys, asked
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 LAST_DAY_TRADE_SESSION_PLUS_ONE = (date(2026, 6, 4) - date(1970, 1, 1)).days
 
 CHOICES = {
-    "action": ("discrete", "weights", "quotes"),
+    "action": ("discrete", "weights", "bands", "levels", "quotes"),
     "fill": ("next_open", "next_close", "same_close"),
     "order_type": ("market", "limit"),
     "sizing": ("fixed", "volatility", "atr"),
@@ -50,6 +50,7 @@ class Settings:
     """
 
     action: str = "discrete"
+    decide_every: int | None = None
     initial_cash: float = 100_000.0
 
     fill: str = "next_open"

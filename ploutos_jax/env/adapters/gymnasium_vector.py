@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Key, UInt32
 
+from ploutos_jax.env.adapters.masks import action_masks, masks_in
 from ploutos_jax.env.adapters.seeding import keys_of, reset_key, step_key
 from ploutos_jax.env.adapters.spaces import require_gymnasium, shaped, single_figures, spaces_of
 from ploutos_jax.env.trading import TradingEnv
@@ -82,6 +83,7 @@ class GymnasiumVectorEnv(VectorEnv):
         self._keys = keys_of(range(seed, seed + num_envs))
         self._streams: Stream | None = None
         self._ended = np.zeros(num_envs, bool)
+        self._masks: Bool[np.ndarray, "E actions"] | None = None
 
     def reset(
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
@@ -103,9 +105,26 @@ class GymnasiumVectorEnv(VectorEnv):
             if len(seeds) != self.num_envs:
                 raise ValueError(f"{len(seeds)} seeds were given for {self.num_envs} environments; give one for each.")
             self._keys, self._streams = keys_of(seeds), None
-        self._streams, vectors = _begin_all(self.env, self.params, self._keys, self._streams)
+        self._streams, vectors, masks = _begin_all(self.env, self.params, self._keys, self._streams)
         self._ended = np.zeros(self.num_envs, bool)
-        return np.array(vectors), {}
+        self._masks = np.array(masks)
+        return np.array(vectors), self._masks_of_all()
+
+    def action_masks(self) -> Bool[np.ndarray, "E actions"]:
+        """Return which actions there are now in every environment; see `GymnasiumEnv.action_masks`.
+
+        Raises:
+            ValueError: if `reset` was not called before.
+        """
+        if self._masks is None:
+            raise ValueError("No episode is running: call reset() before asking for masks.")
+        return self._masks.copy()
+
+    def _masks_of_all(self) -> dict[str, Any]:
+        """Return the masks as `infos` has them, where a rule takes actions away: those of the observations returned."""
+        if self.env.config.decide_every is None:
+            return {}
+        return {"action_masks": self.action_masks(), "_action_masks": np.ones(self.num_envs, bool)}
 
     def step(
         self, actions: Any
@@ -128,12 +147,15 @@ class GymnasiumVectorEnv(VectorEnv):
         self._streams, *outputs = _step_all(
             self.env, self.params, self._streams, actions, None if self._same_step else restarted
         )
-        vectors, final, rewards, terminated, truncated, info = jax.tree.map(np.array, jax.device_get(outputs))
+        outputs = jax.tree.map(np.array, jax.device_get(outputs))
+        vectors, self._masks, final, rewards, terminated, truncated, info = outputs
         done = terminated | truncated
         if self._same_step:
-            return vectors, rewards, terminated, truncated, _vector_info(info, final, done)
+            infos = {**_vector_info(info, final, done), **self._masks_of_all()}
+            return vectors, rewards, terminated, truncated, infos
         self._ended = done
-        return vectors, rewards, terminated, truncated, {} if restarted.all() else _masked(info, ~restarted)
+        infos = {} if restarted.all() else _masked(info, ~restarted)
+        return vectors, rewards, terminated, truncated, {**infos, **self._masks_of_all()}
 
 
 def _vector_info(info: dict[str, np.ndarray], final: np.ndarray, done: np.ndarray) -> dict[str, Any]:
@@ -161,19 +183,20 @@ def _masked(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarr
     return masked
 
 
-def _begin(env: TradingEnv, params: EnvParams, key: Array, episode: Array) -> tuple[Stream, Array]:
+def _begin(env: TradingEnv, params: EnvParams, key: Array, episode: Array) -> tuple[Stream, Array, Array]:
     observation, state = env.reset(reset_key(key, episode), params)
-    return Stream(state=state, key=key, episode=episode, step=jnp.uint32(0)), env.flatten(observation, params)
+    stream = Stream(state=state, key=key, episode=episode, step=jnp.uint32(0))
+    return stream, env.flatten(observation, params), action_masks(env.config, observation)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin_all(env: TradingEnv, params: EnvParams, keys: Array, before: Stream | None) -> tuple[Stream, Array]:
+def _begin_all(env: TradingEnv, params: EnvParams, keys: Array, before: Stream | None) -> tuple[Stream, Array, Array]:
     """Start episodes in all environments: the first of each key, or those that follow the ones `before`."""
     begin = jax.vmap(functools.partial(_begin, env), in_axes=(None, 0, 0))
     if before is None:
         return begin(params, keys, jnp.zeros(keys.shape[0], jnp.uint32))
-    streams, vectors = begin(params, keys, before.episode + 1)
-    return streams.replace(step=before.step), vectors
+    streams, vectors, masks = begin(params, keys, before.episode + 1)
+    return streams.replace(step=before.step), vectors, masks
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -190,12 +213,16 @@ def _step_all(
             step_key(stream.key, stream.step), stream.state, action, params
         )
         moved, final = stream.replace(state=state, step=stream.step + 1), env.flatten(observation, params)
-        fresh, first = _begin(env, params, stream.key, stream.episode + 1)
+        masks = action_masks(env.config, observation)
+        fresh, first, first_masks = _begin(env, params, stream.key, stream.episode + 1)
         restart = terminated | truncated if ended is None else ended
         fresh = fresh.replace(step=moved.step if ended is None else stream.step)
-        moved, vector = jax.tree.map(lambda a, b: jnp.where(restart, a, b), (fresh, first), (moved, final))
+        moved, vector, masks = jax.tree.map(
+            lambda a, b: jnp.where(restart, a, b), (fresh, first, first_masks), (moved, final, masks)
+        )
         if ended is not None:
             reward, terminated, truncated = jnp.where(ended, 0, reward), terminated & ~ended, truncated & ~ended
-        return moved, vector, final, reward, terminated, truncated, single_figures(info)
+        figures = masks_in(single_figures(info), env.config, observation)
+        return moved, vector, masks, final, reward, terminated, truncated, figures
 
     return jax.vmap(step)(streams, actions, ended)

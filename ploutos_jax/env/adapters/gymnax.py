@@ -9,6 +9,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
+from ploutos_jax.env.adapters.masks import masks_in
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import LEVELS, EnvParams, EnvState, Info
 
@@ -40,11 +41,12 @@ class GymnaxEnv:
     (rejax 0.1.3, which trains on this view unchanged, and PureJaxRL) unpack five values: with `joint_done=True` `step`
     returns `(observation, state, reward, terminated | truncated, info)`. Either way `info` has `terminated`,
     `truncated`, `final_observation` (the true last one, to bootstrap from), `discount` (0 where terminated, else 1) and
-    the figures of `TradingEnv.step_env` that are numbers.
+    the figures of `TradingEnv.step_env` that are numbers; and `action_masks` of the observation returned, where a rule
+    takes actions away (see `masks.action_masks`).
 
-    One asset takes an integer (hold, buy, sell); weights are a `Box` of A + 1, cash last. gymnax has no space of
-    several discrete actions, so with `action="discrete"` and more assets there is no `action_space`; `step` takes
-    them all the same.
+    One asset takes an integer (hold, buy, sell; or keep and four levels); weights are a `Box` of A + 1, cash last,
+    bands one of `(A, 2)`. gymnax has no space of several discrete actions, so with `action="discrete"` or `"levels"`
+    and more assets there is no `action_space`; `step` takes them all the same.
     """
 
     def __init__(self, env: TradingEnv, params: EnvParams | None = None, *, joint_done: bool = False) -> None:
@@ -106,6 +108,7 @@ class GymnaxEnv:
         )
         final = self.env.flatten(info["final_observation"], trading)
         figures = {**_ends(terminated, truncated), **_figures(info), "final_observation": final}
+        figures = masks_in(figures, self.env.config, observation)
         vector = self.env.flatten(observation, trading)
         if self.joint_done:
             return vector, state, reward, terminated | truncated, figures
@@ -124,7 +127,7 @@ class GymnaxEnv:
             key, state, self._shaped(action, trading), trading
         )
         done = terminated | truncated if self.joint_done else terminated
-        figures = {**_ends(terminated, truncated), **_figures(info)}
+        figures = masks_in({**_ends(terminated, truncated), **_figures(info)}, self.env.config, observation)
         return self.env.flatten(observation, trading), state, reward, done, figures
 
     def is_terminated(self, state: EnvState, params: GymnaxParams | None = None) -> Bool[Array, ""]:

@@ -36,13 +36,12 @@ def spaces_of(env: TradingEnv, params: EnvParams) -> tuple[Any, Any]:
         return observations, spaces.Box(0.0, 1.0, (num_assets + 1,), np.float32)
     if env.config.action == "bands":
         return observations, spaces.Box(0.0, 1.0, (num_assets, 2), np.float32)
-    if env.config.action == "levels":
-        return observations, spaces.MultiDiscrete([len(LEVELS) + 1] * num_assets)
-    return observations, spaces.Discrete(3) if num_assets == 1 else spaces.MultiDiscrete([3] * num_assets)
+    choices = len(LEVELS) + 1 if env.config.action == "levels" else 3
+    return observations, spaces.Discrete(choices) if num_assets == 1 else spaces.MultiDiscrete([choices] * num_assets)
 
 
 def shaped(actions: Any, space: Any, batch: tuple[int, ...]) -> Num[np.ndarray, "*batch actions"]:
-    """Return actions as `TradingEnv` takes them, `[..., A]` or `[..., A + 1]`.
+    """Return actions as `TradingEnv` takes them, `[..., A]`, `[..., A + 1]` or `[..., A, 2]`.
 
     Raises:
         ValueError: if there is not one number for each asset, for each environment of `batch`.

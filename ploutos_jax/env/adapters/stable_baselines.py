@@ -66,6 +66,9 @@ class StableBaselinesVecEnv(VecEnv):
         raise NotImplementedError("The environments share one compiled program; make a new one to change it.")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> Any:
+        if method_name == "action_masks":  # of the maskable PPO of sb3-contrib
+            masks = self.vector.action_masks()
+            return [masks[place] for place in self._get_indices(indices)]
         raise NotImplementedError(f"The environments share one compiled program; {method_name} cannot be called.")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

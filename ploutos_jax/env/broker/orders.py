@@ -123,6 +123,8 @@ def with_waiting(
     num_assets = waiting.shape[0]
     own = jnp.asarray(action)[:num_assets]
     is_order = (own != HOLD) if config.is_choice else ~jnp.isnan(own)
+    if own.ndim > observed.ndim:  # a band with one edge is none, and keeps none of what waits
+        is_order = is_order.all(axis=-1, keepdims=True)
     own = jnp.where(is_order & _of_shape(observed, own), own, waiting.astype(own.dtype))
     return jnp.concatenate([own, jnp.asarray(action)[num_assets:]])
 
@@ -221,10 +223,11 @@ def size_levels(
 ) -> Orders:
     """Turn `[A]` integers into orders: 0 keeps a position, 1, 2, ... are `LEVELS` of `max_position_pct` of equity.
 
-    What the target weights then do is told in `size_weights`.
+    A number that is none of these keeps it, too. What the target weights then do is told in `size_weights`.
     """
-    level = jnp.asarray(LEVELS, price.dtype)[jnp.maximum(action - 1, 0)] * params.max_position_pct
-    return size_weights(config, params, jnp.where(action == HOLD, jnp.nan, level), shares, state, bar, price)
+    is_level = (action > HOLD) & (action <= len(LEVELS))
+    level = jnp.asarray(LEVELS, price.dtype)[jnp.where(is_level, action - 1, 0)] * params.max_position_pct
+    return size_weights(config, params, jnp.where(is_level, level, jnp.nan), shares, state, bar, price)
 
 
 def size_bands(
@@ -242,7 +245,8 @@ def size_bands(
         config, params: rules and numbers.
         action: `[A, 2]` lower and upper share of equity. Negative edges count as 0, an upper one below the lower as the
             lower. Where the lower edges add up to more than 1, both are scaled down until they add up to 1; then each
-            is limited to `max_position_pct`. NaN in either keeps a position as it is. A position within its band is
+            is limited to `max_position_pct`. An upper edge of 1 above the lower is no limit: what is held may have
+            risen since the close. NaN in either keeps a position as it is. A position within its band is
             not traded; one outside to the edge, if the trade is worth `min_order_cash` and `no_trade_band`, or closes
             the position.
         shares: `[A]` shares that may be traded.
@@ -257,10 +261,12 @@ def size_bands(
     keep = jnp.isnan(action).any(axis=-1)
     lower, upper = (jnp.where(keep, 0, jnp.maximum(action[:, edge], 0)) for edge in (0, 1))
     upper = jnp.maximum(lower, upper)
-    scale = _drawdown_scale(config, params, state) / jnp.maximum(lower.sum(), 1)
-    lower, upper = (jnp.minimum(edge * scale, params.max_position_pct) for edge in (lower, upper))
+    total, scale = jnp.maximum(lower.sum(), 1), _drawdown_scale(config, params, state)
+    lower, upper = (jnp.minimum(edge / total * scale, params.max_position_pct) for edge in (lower, upper))
     held = shares * price
-    change_cash = jnp.clip(held, lower * state.equity, upper * state.equity) - held
+    # Equity is that of close t: at a higher open, all of an account is worth more than that, and still all of it.
+    most = jnp.where((upper >= 1) & (lower < upper), jnp.inf, upper * state.equity)
+    change_cash = jnp.clip(held, lower * state.equity, most) - held
     return _trades_to(config, params, jnp.where(keep, 0, change_cash), ~keep & (upper == 0), keep, shares, state, price)
 
 

@@ -30,7 +30,14 @@ from ploutos_jax.env.adapters.gymnasium import (  # noqa: E402
     step_key,
 )
 
-KINDS = {"one asset": ("discrete", 1), "discrete": ("discrete", 3), "weights": ("weights", 3)}
+KINDS: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "one asset": ("discrete", 1, {}),
+    "discrete": ("discrete", 3, {}),
+    "weights": ("weights", 3, {}),
+    "one level": ("levels", 1, {}),
+    "levels": ("levels", 3, {"decide_every": 3}),
+    "bands": ("bands", 3, {"decide_every": 2}),
+}
 NUM_ENVS = 5
 # Some episodes end by ruin within their seven bars, most by the end of their window.
 RULES: dict[str, Any] = {"episode_length": 7, "ruin_pct": 0.98, "buy_pct": 0.5, "max_position_pct": 1.0}
@@ -38,8 +45,8 @@ RULES: dict[str, Any] = {"episode_length": 7, "ruin_pct": 0.98, "buy_pct": 0.5, 
 
 @functools.cache
 def make(kind: str) -> tuple[TradingEnv, EnvParams]:
-    action, num_assets = KINDS[kind]
-    env = TradingEnv(EnvConfig(action=action, fees="none", slippage_noise=0.5, **RULES))
+    action, num_assets, rules = KINDS[kind]
+    env = TradingEnv(EnvConfig(action=action, fees="none", slippage_noise=0.5, **RULES, **rules))  # type: ignore[arg-type]
     return env, env.default_params(random_market(3, num_assets=num_assets, plain=True))
 
 
@@ -68,6 +75,9 @@ def test_spaces(kind: str):
             "one asset": gymnasium.spaces.Discrete(3),
             "discrete": gymnasium.spaces.MultiDiscrete([3, 3, 3]),
             "weights": gymnasium.spaces.Box(0.0, 1.0, (4,), np.float32),
+            "one level": gymnasium.spaces.Discrete(5),
+            "levels": gymnasium.spaces.MultiDiscrete([5, 5, 5]),
+            "bands": gymnasium.spaces.Box(0.0, 1.0, (3, 2), np.float32),
         }[kind]
     )
     vector = GymnasiumVectorEnv(env, params, NUM_ENVS)
@@ -79,7 +89,8 @@ def test_spaces(kind: str):
     assert GymnasiumEnv(env, other).observation_space == single.observation_space
     for environment in (single, vector):
         observation, info = environment.reset()
-        assert observation in environment.observation_space and info == {}
+        assert observation in environment.observation_space
+        assert ("action_masks" in info) == (env.config.decide_every is not None) == bool(info)
         for action in draw(environment, 10):
             observation, _, terminated, truncated, _ = environment.step(action)
             assert observation.dtype == np.float32
@@ -100,6 +111,8 @@ def test_trajectory_is_that_of_the_environment_bit_for_bit(kind: str):
         seen, reward, terminated, truncated, info = wrapped.step(action)
         observation, state, *expected, details = step(step_key(key, n), state, np.atleast_1d(action), params)
         assert (reward, terminated, truncated) == tuple(x.item() for x in expected)
+        masks = info.pop("action_masks", None)
+        assert (masks is None) == (observation.valid is None)
         assert set(info) == set(details) - {"fills"}
         for name, value in info.items():
             assert isinstance(value, float | int | np.ndarray)
@@ -113,7 +126,8 @@ def test_trajectory_is_that_of_the_environment_bit_for_bit(kind: str):
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [("one asset", "SameStep"), ("discrete", "SameStep"), ("weights", "SameStep"), ("discrete", "NextStep")],
+    [(kind, "SameStep") for kind in ("one asset", "discrete", "weights", "levels", "bands")]
+    + [(kind, "NextStep") for kind in ("discrete", "levels")],
 )
 def test_vector_is_that_many_single_environments(kind: str, mode: str):
     env, params = make(kind)
@@ -122,7 +136,9 @@ def test_vector_is_that_many_single_environments(kind: str, mode: str):
     assert vector.metadata["autoreset_mode"] == single.metadata["autoreset_mode"]
     terminated, truncated = 0, 0
     for seed in (4, None, [7, 1, 8, 2, 8]):
-        np.testing.assert_array_equal(vector.reset(seed=seed)[0], single.reset(seed=seed)[0])
+        ours, theirs = vector.reset(seed=seed), single.reset(seed=seed)
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        assert_same_info(ours[1], theirs[1])
         for actions in draw(vector, 20):
             ours, theirs = vector.step(actions), single.step(actions)
             assert_same_numbers(ours[0], theirs[0])
@@ -130,7 +146,41 @@ def test_vector_is_that_many_single_environments(kind: str, mode: str):
             np.testing.assert_array_equal(ours[2:4], theirs[2:4])
             assert_same_info(ours[4], theirs[4])
             terminated, truncated = terminated + ours[2].sum(), truncated + ours[3].sum()
-    assert terminated > 0 and truncated > 0
+    assert truncated > 0
+    assert terminated > 0 or kind in ("levels", "bands"), "by halves and in few bars an account falls by 2 % less often"
+
+
+@pytest.mark.parametrize(("kind", "choices"), [("levels", 5), ("bands", 1), ("discrete", 3)])
+def test_masks_say_which_actions_there_are(kind: str, choices: int):
+    env, params = make(kind)
+    single, vector = GymnasiumEnv(env, params), GymnasiumVectorEnv(env, params, NUM_ENVS)
+    for made in (single, vector):
+        with pytest.raises(ValueError, match="before asking for masks"):
+            made.action_masks()
+    _, info = single.reset(seed=3)
+    vector.reset(seed=3)
+    every, seen = env.config.decide_every, []
+    for action, actions in zip(draw(single, 40), draw(vector, 40), strict=True):
+        masks = single.action_masks()
+        assert masks.dtype == bool and masks.shape == (3 * choices,)
+        assert every is None or (info["action_masks"] == masks).all()
+        all_masks = vector.action_masks()
+        assert all_masks.shape == (NUM_ENVS, 3 * choices)
+        seen.append(masks.all())
+        if not seen[-1]:
+            # What is left is to hold; numbers have no action that does.
+            assert (masks.reshape(3, -1).sum(axis=1) == (choices > 1)).all()
+            assert choices == 1 or masks.reshape(3, -1)[:, 0].all()
+        *_, terminated, truncated, info = single.step(action)
+        assert seen[-1] or info["num_trades"] == sum(info[x] for x in ("exit_stop", "exit_target"))
+        infos = vector.step(actions)[-1]
+        assert ("action_masks" in infos) == (every is not None) == ("action_masks" in info)
+        if every is not None:
+            np.testing.assert_array_equal(infos["action_masks"], vector.action_masks())
+            assert infos["_action_masks"].all()
+        if terminated or truncated:
+            _, info = single.reset()
+    assert np.mean(seen) == pytest.approx(1 if every is None else 1 / every, abs=0.2)
 
 
 def assert_same_numbers(ours: Any, theirs: Any, name: str = "") -> None:
@@ -275,7 +325,7 @@ def load_without(patch: pytest.MonkeyPatch, libraries: list[str], modules: list[
 
 def test_what_is_not_installed_is_named_when_it_is_needed(monkeypatch: pytest.MonkeyPatch):
     missing = ["gymnasium", "gymnasium.vector", "gymnasium.vector.utils"]
-    adapters = load_without(monkeypatch, missing, ["spaces", "gymnasium_vector", "gymnasium"])
+    adapters = load_without(monkeypatch, missing, ["masks", "spaces", "gymnasium_vector", "gymnasium"])
     for made in (adapters.GymnasiumEnv, adapters.GymnasiumVectorEnv):
         with pytest.raises(ImportError, match=f"{made.__name__} needs Gymnasium: pip install 'ploutos_jax\\[gym\\]'"):
             made(*make("discrete"), num_envs=2) if made is adapters.GymnasiumVectorEnv else made(*make("discrete"))
@@ -335,18 +385,25 @@ def test_stable_baselines_sees_the_vector_and_its_ends(ppo: Any):
     assert any(ends) and not all(ends)
     assert made.env_is_wrapped(gymnasium.Wrapper) == [False] * NUM_ENVS
     assert made.get_attr("render_mode") == [None] * NUM_ENVS
+    assert made.has_attr("action_masks")  # by which sb3-contrib finds out
+    np.testing.assert_array_equal(np.stack(made.env_method("action_masks")), vector.action_masks())
+    with pytest.raises(NotImplementedError, match="render cannot be called"):
+        made.env_method("render")
 
 
 # --- gymnax
 
 
-@pytest.mark.parametrize(("kind", "joint_done"), [("one asset", False), ("discrete", True), ("weights", False)])
+@pytest.mark.parametrize(
+    ("kind", "joint_done"),
+    [("one asset", False), ("discrete", True), ("weights", False), ("levels", False), ("bands", True)],
+)
 def test_gymnax_view_is_the_environment(kind: str, joint_done: bool):
     env, params = make(kind)
     params = params.replace(ruin_pct=jnp.float32(0.99))
     view = GymnaxEnv(env, params, joint_done=joint_done)
     handed = view.default_params
-    assert handed.max_steps_in_episode == 7 and view.num_actions == {"weights": 4}.get(kind, 3)
+    assert handed.max_steps_in_episode == 7 and view.num_actions == {"weights": 4, "levels": 5, "bands": 6}.get(kind, 3)
     reset, step, step_env = jax.jit(view.reset), jax.jit(view.step), jax.jit(view.step_env)
     own_step, flatten = jax.jit(env.step), jax.jit(env.flatten)
     key = jax.random.key(0)
@@ -366,6 +423,9 @@ def test_gymnax_view_is_the_environment(kind: str, joint_done: bool):
         assert last_done == done[0] == view.is_terminal(last_state, handed)
         assert (view.is_terminated(last_state, handed), view.is_truncated(last_state, handed)) == flags[-1]
         assert (info["terminated"], info["truncated"], info["discount"]) == (terminated, truncated, not terminated)
+        assert ("action_masks" in info) == (observation.valid is not None)
+        if observation.valid is not None:
+            np.testing.assert_array_equal(info["action_masks"].reshape(3, -1)[:, -1], observation.valid > 0)
         np.testing.assert_array_equal(info["final_observation"], last)
         np.testing.assert_array_equal(last, flatten(details["final_observation"], params))
         assert info["equity"] == details["equity"]
@@ -384,13 +444,15 @@ def test_gymnax_spaces(kind: str):
     observations = view.observation_space(view.default_params)
     vector, _ = view.reset(jax.random.key(0))
     assert isinstance(observations, spaces.Box) and observations.shape == vector.shape and observations.contains(vector)
-    if kind == "discrete":
+    if kind in ("discrete", "levels"):
         with pytest.raises(ValueError, match="no space of 3 discrete actions"):
             view.action_space()
-    elif kind == "weights":
-        assert view.action_space().shape == (4,) == jnp.shape(view.action_space().sample(jax.random.key(0)))
+    elif kind in ("weights", "bands"):
+        shape = (4,) if kind == "weights" else (3, 2)
+        assert view.action_space().shape == shape == jnp.shape(view.action_space().sample(jax.random.key(0)))
     else:
-        assert isinstance(view.action_space(), spaces.Discrete) and view.action_space().n == 3
+        assert isinstance(view.action_space(), spaces.Discrete)
+        assert view.action_space().n == {"one asset": 3, "one level": 5}[kind]
 
 
 def test_gymnax_spaces_need_gymnax():

@@ -240,6 +240,22 @@ def test_weights_are_played_too(market):
     assert random_actions(market, config).fills["bar"].iloc[0] == 1
 
 
+@pytest.mark.parametrize("action", ["discrete", "bands", "levels"])
+def test_a_backtest_decides_at_its_first_bar_and_then_every_so_many(market, action):
+    config = dataclasses.replace(COSTLY, action=action, stop_loss=None, take_profit=None, decide_every=4)
+    agent = make_agent(market, config)
+    assert market.tradable.all(), "where an asset has no bar its order would wait"
+    for ledger, first in (
+        (backtest(agent, market, seed=1), 0),
+        (backtest(agent, market, start=3, seed=1), 3),
+        (random_actions(market, config), 0),
+    ):
+        assert len(ledger.times) == market.num_bars - first
+        bars = ledger.fills["bar"].to_numpy()
+        assert bars.min() == 1 and len(np.unique(bars)) > 3
+        assert (bars % 4 == 1).all(), "rows of a ledger are counted from its start"
+
+
 @pytest.mark.parametrize(
     ("start", "end", "said"),
     [
