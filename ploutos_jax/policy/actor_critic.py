@@ -68,6 +68,10 @@ class PolicyConfig:
         return SharedTorso(self.hidden, self.width, self.credit == "per_asset", self.precision, self.dropout)
 
 
+_TILT = 3.0
+"""What a forecast of 1 moves a score by, for each unit of the parameter: it is one number against thousands."""
+
+
 class ActorCritic(nn.Module):
     """Policy and value function over a table of the market and a compact account.
 
@@ -89,6 +93,13 @@ class ActorCritic(nn.Module):
         actor, critic = self.torso.head_sizes(self.num_assets, self.num_outputs, self.num_values)
         self.actor_head = dense(actor, scale=0.01)
         self.critic_head = dense(critic, scale=1.0)
+        if self.is_tilted:
+            self.tilt = self.param("tilt", nn.initializers.zeros, ())
+
+    @property
+    def is_tilted(self) -> bool:
+        """Whether where a weight lies follows a forecast by one number, beside the network: see `act`."""
+        return self.cap is not None and self.config.forecast != "none"
 
     @property
     def num_values(self) -> int:
@@ -102,7 +113,10 @@ class ActorCritic(nn.Module):
         drop_keys: Key[Array, "*batch"] | None = None,
     ) -> Table:
         """Return table rows for scaled `features [..., A, F]` and `mask [..., A]`; linear cost in rows, not samples."""
-        return self.torso.encode(features, mask, drop_keys)
+        table = self.torso.encode(features, mask, drop_keys)
+        if self.is_tilted:
+            table["tilt"] = _TILT * self.tilt * features[..., -1].astype(jnp.float32)
+        return table
 
     def act(
         self,
@@ -114,6 +128,9 @@ class ActorCritic(nn.Module):
     ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
         """Return `(outputs [..., A, num_outputs], values [..., K])` for table rows and scaled account observations.
 
+        With bands and a forecast, the middle of a band is the prior, plus a multiple of the forecast that is 0 at first,
+        plus what the network says.
+
         Args:
             row: the table at the samples' bars.
             mask: `[..., A]` assets tradable at the bar observed.
@@ -124,6 +141,8 @@ class ActorCritic(nn.Module):
         actor, critic = self.torso.act(row, mask, assets, account, drop_keys)
         outputs = self.actor_head(actor)
         outputs = outputs.reshape(*assets.shape[:-1], self.num_outputs)
+        if self.is_tilted:
+            outputs = outputs.at[..., 0].add(row["tilt"])
         if self.cap is not None:
             equal = 1 / jnp.maximum(mask.sum(axis=-1, dtype=outputs.dtype), 1)
             outputs = outputs.at[..., 0].add(prior_score(equal, self.cap)[..., None])

@@ -1,5 +1,7 @@
 """Presets of the command line: named changes to the settings; docs/presets.md says where each number comes from."""
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 _OLDER_NETWORK = {"torso": "flat", "credit": "joint"}
@@ -88,12 +90,67 @@ _SENTIO: dict[str, Any] = {
     },
 }
 
+_DEFAULT: dict[str, Any] = {
+    "data": {"edge": 0.05},
+    "env": {"action": "bands", "stop_loss": None, "take_profit": None},
+    "train": {
+        "num_envs": 64,
+        "total_timesteps": 200_000,
+        "rollout_length": 64,
+        "learning_rate": 2e-3,
+        "advantage": "position",
+        "gae_lambda": 0.95,
+        "clip_range": 0.3,
+        "entropy_coef": 0.0,
+        "average": 0.99,
+        "policy": {"hidden": (32,), "width": 16, "forecast": "only", "hold_cash": False},
+    },
+}
+"""Equal parts that learning moves where a forecast pays for the trade: the same for every market."""
+
+
+def _with_train(**changes: Any) -> dict[str, Any]:
+    return {**_DEFAULT, "train": {**_DEFAULT["train"], **changes}}
+
+
+def _with_env(**changes: Any) -> dict[str, Any]:
+    return {**_DEFAULT, "env": {**_DEFAULT["env"], **changes}}
+
+
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "quick": {"train": {"num_envs": 64, "total_timesteps": 100_000}},
-    "gpu": {"train": {"num_envs": 4096, "total_timesteps": 100_000_000, "chunk_megabytes": 2048.0}},
+    "default": _DEFAULT,
+    "quick": _with_train(total_timesteps=50_000),
+    "gpu": _with_train(num_envs=4096, total_timesteps=100_000_000, rollout_length=None, chunk_megabytes=2048.0),
+    "rebalance": _with_env(decide_every=21),
     "ploutos": _PLOUTOS,
     "ploutos-v3": _PLOUTOS_V3,
     "sentio": _SENTIO,
 }
 """Changes to `RunSettings` by the preset's name, nested as the settings are."""
+
+
+def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes of a preset but for those that what a person chose rules out.
+
+    The known edge is of synthetic bars that nothing is done to; a forecast is fitted on bars that are not resampled; a
+    position can judge actions that say weights, asset by asset. Settings that were chosen stay, and are refused where
+    they do not go together.
+
+    Args:
+        preset: its name.
+        chosen: settings given on the command line or in a file, by name.
+    """
+    changes = copy.deepcopy(PRESETS[preset])
+    data, train = changes.get("data", {}), changes.get("train", {})
+    source = str(chosen.get("data", data.get("data", "synthetic")))
+    is_stressed = str(chosen.get("stress_prob", 0)) not in ("0", "0.0")
+    if "edge" in data and (not source.startswith("synthetic") or is_stressed):
+        del data["edge"]
+    policy = train.get("policy", {})
+    if "forecast" in policy and (source.startswith("bootstrap:") or is_stressed):
+        del policy["forecast"]
+    if train.get("advantage") == "position" and (
+        chosen.get("action") == "discrete" or chosen.get("order_type") == "limit" or chosen.get("credit") == "joint"
+    ):
+        del train["advantage"]
+    return changes

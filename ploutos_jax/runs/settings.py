@@ -15,7 +15,7 @@ from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, shown, whol
 from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
 from ploutos_jax.runs.older import translate_file, translate_flags
 from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
-from ploutos_jax.runs.presets import PRESETS
+from ploutos_jax.runs.presets import PRESETS, fitting
 from ploutos_jax.runs.yaml_file import read_yaml
 from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
 from ploutos_jax.train.run.folder import CONFIG_FILE
@@ -97,7 +97,7 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset={shown(preset)} is unknown; {suggest(str(preset), PRESETS)}")
     base = RunSettings(preset=preset, config=known.config)
-    base = merge(base, PRESETS[preset], f"preset {preset}")
+    base = merge(base, fitting(preset, {**_leaves(from_file), **_values(args)}), f"preset {preset}")
     base = merge(base, from_file, known.config or "")
     for name, other in REPLACES.items():
         if _is_given(name, args) and not _is_given(other, args):
@@ -116,6 +116,17 @@ def _by_one_name(word: str) -> str:
     name, equals, value = word.partition("=")
     known = ALIASES.get(name[2:].replace("-", "_")) if name.startswith("--") else None
     return word if known is None else f"--{known.replace('_', '-')}{equals}{value}"
+
+
+def _values(args: Sequence[str]) -> dict[str, str]:
+    """Return the words that flags are given with, by the name of the setting; of a flag without one the next flag."""
+    values = {}
+    for place, word in enumerate(args):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            following = args[place + 1] if place + 1 < len(args) else ""
+            values[name[2:].replace("-", "_")] = value if equals else following
+    return values
 
 
 def _is_given(name: str, args: Sequence[str]) -> bool:
