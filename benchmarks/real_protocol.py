@@ -33,7 +33,7 @@ from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.runs.overrides import merge
-from ploutos_jax.runs.presets import PRESETS
+from ploutos_jax.runs.presets import PRESETS, fitting
 from ploutos_jax.runs.settings import RunSettings
 from ploutos_jax.train.loop import train_seeds
 
@@ -114,7 +114,8 @@ def settings_of(name: str, arm: Mapping[str, Any], file: str, steps: int, seeds:
     preset = changes.pop("preset", "default")
     if preset not in PRESETS:
         raise ValueError(f"arm {name}: preset={preset!r} is unknown; there are {', '.join(PRESETS)}.")
-    settings = merge(RunSettings(preset=preset), PRESETS[preset], f"preset {preset}")
+    chosen = {"data": str(changes.get("data", {}).get("data", file)), **changes.get("env", {})}
+    settings = merge(RunSettings(preset=preset), fitting(preset, chosen), f"preset {preset}")
     settings = merge(settings, {"data": {"data": file}}, "--data")
     settings = merge(settings, changes, f"arm {name}")
     budget = {"total_timesteps": steps, "num_seeds": seeds, "seed": seed}

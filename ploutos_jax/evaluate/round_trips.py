@@ -105,23 +105,26 @@ def _follow_positions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return for each fill (grouped by asset, in time order) its round trip's number and the shares held after it."""
     trips, holdings = [], []
-    current, trip, held, bought, most, changes = -1, -1, 0.0, 0.0, 0.0, 0
+    current, trip, held, bought, most, changes, dust = -1, -1, 0.0, 0.0, 0.0, 0, 0.0
     for i, (column, change) in enumerate(zip(asset.tolist(), quantity.tolist(), strict=True)):
         if column != current:
-            current, held, bought = column, 0.0, 0.0
+            current, held, bought, dust = column, 0.0, 0.0, 0.0
         if change > 0 and held == 0.0:
             trip, bought, most, changes = trip + 1, 0.0, 0.0, 0
         bought, changes = bought + max(change, 0.0), changes + 1
         most = max(most, held + change)
         # The account adds up in float32: each change of a large position may have rounded by that much.
         tolerance = max(FLAT_TOLERANCE * bought, _HALF_ULP * most * changes)
-        if held + change < -tolerance:
+        if held + change < -tolerance - dust:
             raise ValueError(
                 f"Ledger {name!r} sells {-change:g} {symbols[column]} in bar {int(bar[i])}"
                 f" ({times[bar[i]]}), but {held:g} are held. If a split fell into the position, pass the"
                 " ratios as split=."
             )
-        held = held + change if held + change > tolerance else 0.0
+        left = held + change
+        held = left if left > tolerance else 0.0
+        # What counts as nothing may be there all the same, and be sold with a later position.
+        dust = dust + abs(left) if held == 0.0 else dust
         trips.append(trip)
         holdings.append(held)
     return np.array(trips, np.int64), np.array(holdings, np.float64)

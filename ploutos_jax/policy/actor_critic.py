@@ -128,8 +128,8 @@ class ActorCritic(nn.Module):
     ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
         """Return `(outputs [..., A, num_outputs], values [..., K])` for table rows and scaled account observations.
 
-        With bands and a forecast, the middle of a band is the prior, plus a multiple of the forecast that is 0 at first,
-        plus what the network says.
+        With bands and a forecast, the middle of a band is the prior, plus a multiple of the forecast that is 0 at
+        first, plus what the network says.
 
         Args:
             row: the table at the samples' bars.

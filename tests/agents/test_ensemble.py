@@ -91,18 +91,23 @@ def _probabilities(agent, market, batch):
     return jax.nn.softmax(outputs, axis=-1)
 
 
+ALL = jnp.ones(2, bool)
+
+
 def test_opposite_weights_make_their_mean():
     outputs = jnp.array([[[9.0, 0.0], [-9.0, 0.0]], [[-9.0, 0.0], [9.0, 0.0]]])
-    np.testing.assert_allclose(choose_of(WeightsHead(), outputs, None), [0.5, 0.5], atol=1e-3)
-    drawn = choose_of(WeightsHead(), outputs.at[..., 1].set(-5.0), jax.random.key(0))
+    np.testing.assert_allclose(choose_of(WeightsHead(), outputs, ALL, None, None), [0.5, 0.5], atol=1e-3)
+    drawn = choose_of(WeightsHead(), outputs.at[..., 1].set(-5.0), ALL, None, jax.random.key(0))
     np.testing.assert_allclose(drawn, [0.5, 0.5], atol=1e-2)
 
 
 def test_choices_are_weighed_by_their_chances():
     """Two members lean to hold, one is sure to sell: the mean chances are .4, 0, .6."""
     logits = jnp.log(jnp.array([[[0.6, 1e-9, 0.4]], [[0.6, 1e-9, 0.4]], [[1e-9, 1e-9, 1.0]]]))
-    assert choose_of(DiscreteHead(), logits, None).tolist() == [2]
-    drawn = jax.vmap(lambda key: choose_of(DiscreteHead(), logits, key))(jax.random.split(jax.random.key(0), 4000))
+    assert choose_of(DiscreteHead(), logits, ALL[:1], None, None).tolist() == [2]
+    drawn = jax.vmap(lambda key: choose_of(DiscreteHead(), logits, ALL[:1], None, key))(
+        jax.random.split(jax.random.key(0), 4000)
+    )
     assert np.mean(np.asarray(drawn) == 2) == pytest.approx(0.6, abs=0.03)
 
 
