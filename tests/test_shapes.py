@@ -1,5 +1,7 @@
 """The shapes in annotations are checked in tests: a wrong one raises, and says which argument it was."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,12 +28,11 @@ def test_a_step_refuses_actions_of_another_shape():
     num_assets = params.market.num_assets
     env.step(jax.random.key(1), state, jnp.zeros(num_assets, jnp.int32), params)
     # One number would be broadcast to all assets without a word.
-    for shape in ((1,), (num_assets + 1,)):
-        with pytest.raises(ValueError, match=rf"shape \({shape[0]},\), but .* \({num_assets},\)"):
+    for shape in ((1,), (num_assets + 1,), (num_assets, 1)):
+        with pytest.raises(ValueError, match=rf"shape {re.escape(str(shape))}, but .* \({num_assets},\)"):
             env.step(jax.random.key(1), state, jnp.zeros(shape, jnp.int32), params)
-    for shape in ((num_assets, 1), ()):
-        with pytest.raises(TypeCheckError, match="'action'"):
-            env.step(jax.random.key(1), state, jnp.zeros(shape, jnp.int32), params)
+    with pytest.raises(TypeCheckError, match="'action'"):
+        env.step(jax.random.key(1), state, jnp.zeros((), jnp.int32), params)
     weights = TradingEnv(EnvConfig(episode_length=10, action="weights"))
     _, state = weights.reset(jax.random.key(0), params)
     weights.step(jax.random.key(1), state, jnp.zeros(num_assets + 1), params)

@@ -145,13 +145,6 @@ class BandsHead:
         inside = jnp.clip(weight, band[..., 0], band[..., 1])
         return jnp.where(jnp.isnan(inside), weight, inside)
 
-    def is_full(self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
-        """Return whether more of one asset is less of the others, as the account is divided up among them."""
-        weight = self.cap * _share(action[..., 0].astype(jnp.float32))
-        if not self.hold_cash:
-            return jnp.ones(tradable.shape[:-1], bool)
-        return jnp.where(tradable, weight, 0).sum(axis=-1) > 1
-
 
 def _log_density(scaled: Array, deviation: Array) -> Array:
     """Return the log-density of a normal number `scaled` deviations from its mean."""

@@ -123,11 +123,6 @@ class DiscreteHead:
         del action, tradable
         return weight
 
-    def is_full(self, action: Integer[Array, "*batch A"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
-        """Return whether more of one asset is less of the others, as the account is divided up among them."""
-        del action
-        return jnp.zeros(tradable.shape[:-1], bool)
-
 
 @dataclasses.dataclass(frozen=True)
 class LevelsHead:
@@ -202,10 +197,6 @@ class LevelsHead:
         del tradable
         return jnp.where(action == 0, weight, self._level(action))
 
-    def is_full(self, action: Integer[Array, "*batch A"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
-        """Return whether more of one asset is less of the others, as the account is divided up among them."""
-        return jnp.where(tradable & (action > 0), self._level(action), 0).sum(axis=-1) > 1
-
     def _level(self, action: Integer[Array, "*batch A"]) -> Float[Array, "*batch A"]:
         return jnp.asarray(self.shares)[jnp.maximum(action.astype(int) - 1, 0)] * self.cap
 
@@ -267,11 +258,6 @@ class WeightsHead:
         """Return the weights that an action leads to."""
         del weight
         return self.to_env(action, tradable)
-
-    def is_full(self, action: Float[Array, "*batch A"], tradable: Bool[Array, "*batch A"]) -> Bool[Array, "*batch"]:
-        """Return whether more of one asset is less of the others: always, cash being one of them."""
-        del action
-        return jnp.ones(tradable.shape[:-1], bool)
 
 
 Head = DiscreteHead | LevelsHead | WeightsHead | BandsHead

@@ -7,6 +7,7 @@ import yaml
 
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.env.broker.fees import resolve_schedule
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.runs.settings import RunSettings, data_of_run, differences, merge, parse_settings, read_yaml
 from ploutos_jax.train.config import TrainConfig
@@ -25,22 +26,23 @@ def merged(text):
 
 def test_defaults_preset_file_and_flags_win_in_this_order(tmp_path):
     quick = PRESETS["quick"]["train"]
-    assert parse_settings([]) == RunSettings()
+    default = parse_settings([])
+    assert dataclasses.replace(default, data=DataConfig(), env=EnvConfig(), train=TrainConfig()) == RunSettings()
     assert quick["num_envs"] != TrainConfig().num_envs
 
     preset = parse_settings(["--preset", "quick"])
     assert (preset.train.num_envs, preset.train.total_timesteps) == (quick["num_envs"], quick["total_timesteps"])
-    assert preset.train.learning_rate == TrainConfig().learning_rate
+    assert preset.train.gamma == TrainConfig().gamma
 
-    file = write(tmp_path, "preset: quick\nnum_envs: 32\nlearning_rate: 0.002\n")
+    file = write(tmp_path, "preset: quick\nnum_envs: 32\nlearning_rate: 0.0025\n")
     both = parse_settings(["--config", file])
     assert (both.train.num_envs, both.train.total_timesteps) == (32, quick["total_timesteps"])
-    assert both.train.learning_rate == 0.002
+    assert both.train.learning_rate == 0.0025
 
     flags = parse_settings(["--config", file, "--num-envs", "16", "--preset=default"])
     assert flags.train.num_envs == 16
-    assert flags.train.total_timesteps == TrainConfig().total_timesteps, "the flag --preset wins over the file's"
-    assert flags.train.learning_rate == 0.002
+    assert flags.train.total_timesteps == default.train.total_timesteps, "the flag --preset wins over the file's"
+    assert flags.train.learning_rate == 0.0025
     assert flags.config == file
 
 

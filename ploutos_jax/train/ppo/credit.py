@@ -6,13 +6,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.observation import ACCOUNT_FIELDS
 from ploutos_jax.env.rollout import Step
 from ploutos_jax.env.types import EnvParams, Observation
-from ploutos_jax.policy.distributions import Head
+from ploutos_jax.policy.distributions import Head, WeightsHead
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.ppo.losses import choosing
 from ploutos_jax.train.ppo.position_value import Steps, bar_returns, position_advantage
 from ploutos_jax.train.ppo.state import Stored
+
+_CASH = ACCOUNT_FIELDS.index("cash_share")
 
 
 def credited(step: Step) -> Float[Array, "E A"]:
@@ -68,7 +71,8 @@ def judged_positions(
         weight=obs.positions[..., 0].astype(jnp.float32),
         planned=cast(Array, stored.planned),
         taken=moved(head, stored.action, obs, tradable),
-        full=head.is_full(stored.action, tradable).astype(jnp.float32),
+        cash=obs.account[..., _CASH],
+        full=jnp.full(obs.t.shape, float(isinstance(head, WeightsHead))),
         slope=cast(Array, stored.slope),
         following=following * scale,
     )

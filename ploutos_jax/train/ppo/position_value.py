@@ -7,15 +7,16 @@ seen until it is traded again, and pays or saves the costs of that trade. So the
 fill, and the worth V of one held at a close, follow from the rollout by a recursion backward in time:
 
     P_s = g_s·day + γ·((1 − λ)·V̂_{s+1} + λ·V_{s+1})
-    V_s = g_s·night + P_s     where the policy's mean action leaves the position alone,
-    V_s = g_s·(night − c)     where it sells some (the unit is sold too),
-    V_s = g_s·(night + c)     where it buys more (the unit need not be bought),
+    V_s = g_s·night + P_s             where the policy's mean action leaves the position alone,
+    V_s = g_s·(night − c) + M_s       where it sells some (the unit is sold too, for cash),
+    V_s = g_s·night + (1 − f)·P_s + f·(g_s·c + M_s)     where it buys more (the unit need not be bought),
 
 with `night` and `day` the returns up to the fill and after it, c the cost of a trade as a fraction, g what a return
 adds to the reward (`rewards.reward_slope`) and V̂ what the critic, which learns V, has made of the next state; it
-stands in where a rollout or an episode ends. An action is judged against the policy's mean one: by the difference of
-the weights that the two lead to, times P, less the difference of their costs. Where the account is full, a unit more of
-one asset is taken from the others, and is charged what the account's unit is worth.
+stands in where a rollout or an episode ends. f is the share of the buys wanted that cash and sales can pay for, and M
+what a unit of cash is worth: what these buys are worth on average where cash is short, else what it will be worth in
+the next bar, discounted. An action is judged against the policy's mean one: by the difference of the weights that the
+two lead to, times P − M, less the difference of their costs.
 
 This is the derivative of the discounted reward by the weights, exact as long as the order of trades stays as it is,
 with likelihood ratios for the policy alone. Exits of the broker (stops, targets) are not foreseen in it. Later returns
@@ -84,7 +85,9 @@ class Steps(NamedTuple):
         terminated, truncated: `[S, E]` ends of episodes.
         weight: `[S, E, A]` weights at the close observed.
         planned, taken: `[S, E, A]` weights that the mean action and the action taken lead to.
-        full: `[S, E]` 1 where the account is divided up among the assets, else 0.
+        cash: `[S, E]` share of equity in cash at the close observed.
+        full: `[S, E]` 1 where actions divide the whole account up, so that more of one asset is less of all others
+            without any cash, else 0.
         slope: `[S, E]` g.
         following: `[S, E, A]` V̂ of the state that each step led to, in rewards per unit of weight.
     """
@@ -95,6 +98,7 @@ class Steps(NamedTuple):
     weight: Float[Array, "S E A"]
     planned: Float[Array, "S E A"]
     taken: Float[Array, "S E A"]
+    cash: Float[Array, "S E"]
     full: Float[Array, "S E"]
     slope: Float[Array, "S E"]
     following: Float[Array, "S E A"]
@@ -112,22 +116,41 @@ def position_advantage(
         trace: λ.
     """
 
-    def step(later: Array, now: Steps) -> tuple[Array, tuple[Array, Array]]:
-        slope, cost = now.slope[:, None], returns.cost[now.t + 1]
+    def step(carry: tuple[Array, Array], now: Steps) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        later, later_cash = carry
+        slope, cost, over = now.slope[:, None], returns.cost[now.t + 1], (now.truncated | now.terminated)[:, None]
         # Of a step whose following state is another account's, the critic alone tells what comes next.
         later = jnp.where(now.truncated[:, None], now.following, (1 - trace) * now.following + trace * later)
         worth = slope * returns.filled[now.t + 1] + gamma * jnp.where(now.terminated[:, None], 0, later)
-        invested = jnp.maximum(now.planned.sum(axis=-1, keepdims=True), _LEAST_INVESTED)
-        of_account = (now.planned * worth).sum(axis=-1, keepdims=True) / invested
-        more_paid = jnp.abs(now.taken - now.weight) - jnp.abs(now.planned - now.weight)
-        gained = (now.taken - now.planned) * (worth - now.full[:, None] * of_account)
-        saved = jnp.where(now.planned < now.weight, -cost, cost) * slope
-        held = slope * returns.held[now.t + 1] + jnp.where(now.planned == now.weight, worth, saved)
-        return held, (gained - slope * cost * more_paid, held)
+
+        bought = jnp.maximum(now.planned - now.weight, 0)
+        wanted, sold = _sum(bought), _sum(jnp.maximum(now.weight - now.planned, 0))
+        paid_for = jnp.clip((now.cash[:, None] + sold) / jnp.maximum(wanted, _LEAST), 0, 1)
+        of_buys = _sum(bought * (worth - slope * cost)) / jnp.maximum(wanted, _LEAST)
+        of_cash = jnp.where(paid_for < 1, of_buys, gamma * jnp.where(over, 0, later_cash))
+
+        def filled(weight: Array) -> Array:
+            change = weight - now.weight
+            return now.weight + jnp.where(change > 0, paid_for * change, change)
+
+        planned, taken = filled(now.planned), filled(now.taken)
+        of_account = now.full[:, None] * _sum(planned * worth) / jnp.maximum(_sum(planned), _LEAST)
+        more_paid = jnp.abs(taken - now.weight) - jnp.abs(planned - now.weight)
+        gained = (taken - planned) * (worth - of_cash - of_account)
+
+        unsold = jnp.where(now.planned < now.weight, of_cash - slope * cost, worth)
+        unbought = (1 - paid_for) * worth + paid_for * (of_cash + slope * cost)
+        held = slope * returns.held[now.t + 1] + jnp.where(bought > 0, unbought, unsold)
+        return (held, of_cash), (gained - slope * cost * more_paid, held)
 
     steps = jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, steps)
-    return jax.lax.scan(step, steps.following[-1], steps, reverse=True)[1]
+    begin = steps.following[-1], jnp.zeros_like(steps.following[-1, :, :1])
+    return jax.lax.scan(step, begin, steps, reverse=True)[1]
 
 
-_LEAST_INVESTED = 1e-3
-"""Weight of all assets together below which the worth of an account's unit counts as less."""
+def _sum(x: Float[Array, "E A"]) -> Float[Array, "E 1"]:
+    return x.sum(axis=-1, keepdims=True)
+
+
+_LEAST = 1e-6
+"""Weight of all assets together that counts as some."""

@@ -13,6 +13,7 @@ from ploutos_jax.env.rollout import rollout
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.ppo.credit import credited
 from tests.train.worlds import make_learner, random_market
 
 OF_PLOUTOS = "differential_sharpe, 50*drawdown_increment, sortino_bonus"
@@ -38,7 +39,7 @@ def lead(reward: str, **settings: Any) -> dict[str, np.ndarray]:
 
     def record(step: Any) -> dict[str, Any]:
         return {
-            "credit": learner._credited(step),
+            "credit": credited(step),
             "reward": step.reward,
             "slope": step.info["reward_slope"],
             "profit": step.info["profit"],

@@ -19,6 +19,7 @@ from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train import updates
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train
+from ploutos_jax.train.ppo.credit import credited
 from ploutos_jax.train.ppo.divergence import FAULTS
 from ploutos_jax.train.ppo.gradients import minibatch_gradients
 from ploutos_jax.train.ppo.losses import joined_log_prob
@@ -167,7 +168,24 @@ CHANGED = {
 
 def test_every_number_is_tried():
     _, _, hyper, _ = standard()
-    assert set(CHANGED) == {field.name for field in dataclasses.fields(hyper)}
+    # The average is no part of the update of the network; it has a test of its own.
+    assert set(CHANGED) | {"average"} == {field.name for field in dataclasses.fields(hyper)}
+
+
+def test_averaged_parameters_follow_the_trained_ones_and_act():
+    config = dataclasses.replace(CONFIG, average=0.75)
+    learner, params, hyper = make_learner(config, random_market(), ENV)
+    state = jax.jit(learner.init)(jax.random.key(0), params)
+    after, _ = jax.jit(learner.update)(state, params, hyper)
+    plain, params, hyper = make_learner(CONFIG, random_market(), ENV)
+    same, _ = jax.jit(plain.update)(state.replace(average=None), params, hyper)
+    # What is trained is not changed by being averaged.
+    for one, other in zip(jax.tree.leaves(after.agent), jax.tree.leaves(same.agent), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    moved = lambda tree: largest_difference(tree, state.agent.network)  # noqa: E731
+    assert 0 < moved(after.acting.network) < moved(after.agent.network)
+    assert after.acting.scaling is after.agent.scaling and same.acting is same.agent
+    assert float(hyper.average) == 0.0
 
 
 @pytest.mark.parametrize("name", CHANGED)
@@ -270,18 +288,20 @@ def test_rewards_by_asset_add_up_to_the_reward_and_hold_each_profit():
     state = learner.init(jax.random.key(3), params)
 
     def record(step):
-        return learner._credited(step), step.reward, step.info["profit"], step.info["equity"], step.info["fee_rounding"]
+        names = ("profit", "equity", "fee_rounding", "reward_slope")
+        return credited(step), step.reward, *(step.info[name] for name in names)
 
     def policy(keys, obs):
         return jax.vmap(lambda key: jax.random.randint(key, (3,), 0, 3, jnp.int8))(keys), None
 
-    run = jax.jit(lambda runner: rollout(learner.env, params, policy, runner, 40, record)[2])
-    credited, reward, profit, equity, rounding = (np.asarray(x, np.float64) for x in run(state.runner))
-    np.testing.assert_allclose(credited.sum(axis=-1), reward, rtol=1e-4, atol=1e-5)
-    own = profit / (equity - profit.sum(axis=-1) + rounding)[..., None]
+    trading = dataclasses.replace(learner.env, with_slope=True)
+    run = jax.jit(lambda runner: rollout(trading, params, policy, runner, 40, record)[2])
+    shares, reward, profit, equity, rounding, slope = (np.asarray(x, np.float64) for x in run(state.runner))
+    np.testing.assert_allclose(shares.sum(axis=-1), reward, rtol=1e-4, atol=1e-5)
+    own = profit / (equity - profit.sum(axis=-1) + rounding)[..., None] * slope[..., None]
     assert own.std() > 1e-4
     for a in range(2):  # what is not an asset's own is shared evenly
-        np.testing.assert_allclose(credited[..., a] - own[..., a], credited[..., 2] - own[..., 2], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(shares[..., a] - own[..., a], shares[..., 2] - own[..., 2], rtol=1e-3, atol=1e-5)
 
 
 OTHER_NUMBERS = {
@@ -311,6 +331,8 @@ OTHER_PROGRAMS = {
     "value_clip": None,
     "ratio": "joint",
     "num_seeds": 2,
+    "advantage": "position",
+    "average": 0.5,
     "chunk_megabytes": 1.0,
     "policy": PolicyConfig(hidden=(8,), width=8),
 }
@@ -333,6 +355,10 @@ def test_learners_are_equal_exactly_where_their_programs_are():
     for name, value in OTHER_PROGRAMS.items():
         assert getattr(CONFIG, name) != value
         changed = {name: value} | ({"policy": dataclasses.replace(SHARED, credit="joint")} if name == "ratio" else {})
+        if name == "advantage":
+            with pytest.raises(ValueError, match="action='discrete' does not say"):
+                dataclasses.replace(learner, config=dataclasses.replace(CONFIG, **changed))
+            continue
         assert dataclasses.replace(learner, config=dataclasses.replace(CONFIG, **changed)) != learner, name
 
 

@@ -54,6 +54,7 @@ def steps_of(w: dict[str, np.ndarray], weights: np.ndarray, taken: np.ndarray, f
         weight=jnp.asarray(weights[:, None]),
         planned=jnp.asarray(planned[:, None]),
         taken=jnp.asarray(taken[:, None]),
+        cash=jnp.full((S, 1), 100.0),
         full=jnp.full((S, 1), full),
         slope=jnp.asarray(w["slope"][:, None]),
         following=jnp.zeros((S, 1, A)),
