@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 
 COMMANDS = {
-    "start": "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e ."
+    "start": "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv pip install -q -c constraints.txt -e ."
     " && .venv/bin/python scripts/train.py",
-    "test": 'python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e ".[test]"'
+    "test": 'python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv pip install -q -c constraints.txt -e ".[test]"'
     " && .venv/bin/python -m pytest",
 }
 FLAT_FOLDERS = {"scripts": ".py", "notebooks": ".ipynb"}

@@ -18,6 +18,8 @@ _INVESTED = 0.98
 """Sum of the lower edges of an account that is to hold no cash."""
 _LEAST_WANTED = 1e-3
 """Sum of the lower edges below which an account that is to hold no cash holds some: nothing is wanted of anything."""
+_ROUNDS = 6
+"""Times that what a cap cuts off is spread over the others; each round may cut more of them."""
 _MOST_SHARE = 0.9
 """Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
 
@@ -128,8 +130,7 @@ class BandsHead:
             scale = self.cap / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
         else:
             least = self.cap * _share(middle - reach)
-            least = least if tradable is None else jnp.where(tradable, least, 0)
-            scale = self.cap * _INVESTED / jnp.maximum(least.sum(axis=-1, keepdims=True), _LEAST_WANTED)
+            scale = self.cap * _filling(least if tradable is None else jnp.where(tradable, least, 0), self.cap)
         edges = [jnp.minimum(scale * _share(middle + sign * reach), self.cap) for sign in (-1, 1)]
         band = jnp.stack(edges, axis=-1)
         return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
@@ -144,6 +145,17 @@ class BandsHead:
         band = self.to_env(action, tradable)
         inside = jnp.clip(weight, band[..., 0], band[..., 1])
         return jnp.where(jnp.isnan(inside), weight, inside)
+
+
+def _filling(weight: Float[Array, "*batch A"], cap: float) -> Float[Array, "*batch 1"]:
+    """Return the number by which weights, then cut to the cap, add up to `_INVESTED`, where they can."""
+    scale = jnp.ones_like(weight[..., :1])
+    for _ in range(_ROUNDS):
+        is_cut = weight * scale >= cap
+        free = jnp.where(is_cut, 0, weight).sum(axis=-1, keepdims=True)
+        room = _INVESTED - cap * is_cut.sum(axis=-1, keepdims=True)
+        scale = jnp.where(free > 0, jnp.maximum(room, 0) / jnp.maximum(free, _LEAST_WANTED), scale)
+    return scale
 
 
 def _log_density(scaled: Array, deviation: Array) -> Array:

@@ -175,7 +175,7 @@ def test_every_number_is_tried():
 def test_averaged_parameters_follow_the_trained_ones_and_act():
     config = dataclasses.replace(CONFIG, average=0.75)
     learner, params, hyper = make_learner(config, random_market(), ENV)
-    state = jax.jit(learner.init)(jax.random.key(0), params)
+    state = learner.init(jax.random.key(0), params)
     after, _ = jax.jit(learner.update)(state, params, hyper)
     plain, params, hyper = make_learner(CONFIG, random_market(), ENV)
     same, _ = jax.jit(plain.update)(state.replace(average=None), params, hyper)
