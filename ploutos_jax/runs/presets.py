@@ -95,8 +95,8 @@ _DEFAULT: dict[str, Any] = {
     "env": {"action": "bands", "stop_loss": None, "take_profit": None},
     "train": {
         "num_envs": 64,
-        "total_timesteps": 200_000,
-        "rollout_length": 64,
+        "total_timesteps": 300_000,
+        "rollout_length": 32,
         "learning_rate": 2e-3,
         "advantage": "position",
         "gae_lambda": 0.95,
