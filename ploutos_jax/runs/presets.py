@@ -96,7 +96,6 @@ _DEFAULT: dict[str, Any] = {
     "train": {
         "num_envs": 64,
         "total_timesteps": 300_000,
-        "rollout_length": 32,
         "learning_rate": 2e-3,
         "advantage": "position",
         "gae_lambda": 0.95,
@@ -120,7 +119,7 @@ def _with_env(**changes: Any) -> dict[str, Any]:
 PRESETS: dict[str, dict[str, Any]] = {
     "default": _DEFAULT,
     "quick": _with_train(total_timesteps=50_000),
-    "gpu": _with_train(num_envs=4096, total_timesteps=100_000_000, rollout_length=None, chunk_megabytes=2048.0),
+    "gpu": _with_train(num_envs=4096, total_timesteps=100_000_000, chunk_megabytes=2048.0),
     "rebalance": _with_env(decide_every=21),
     "ploutos": _PLOUTOS,
     "ploutos-v3": _PLOUTOS_V3,

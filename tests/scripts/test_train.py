@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from ploutos_jax.evaluate.backtest.baselines import RULES
+from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.train.checkpoints.checkpoint import restore
-from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.scripts.command_line import ROOT, TICKERS, call, start, train_args, wait, write_bars
 
@@ -67,7 +67,7 @@ def test_run_folder_is_complete(finished):
         assert set(row) >= FIGURES
         assert all(value is None or math.isfinite(value) for value in row.values())
     assert all(row["seconds"] > 0 and row["steps_per_second"] > 0 for row in rows)
-    assert rows[0]["learning_rate"] == pytest.approx(TrainConfig().learning_rate)
+    assert rows[0]["learning_rate"] == pytest.approx(PRESETS["default"]["train"]["learning_rate"])
     assert [row["update"] for row in rows if "held_out_score" in row] == [1, 2, 3, 4]
     summary = json.loads((finished.folder / "summary.json").read_text())
     best = max(rows, key=lambda row: row["held_out_score"])
