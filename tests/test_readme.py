@@ -11,11 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 
+_INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv pip install -q -c constraints.txt -e "
 COMMANDS = {
-    "start": "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv pip install -q -c constraints.txt -e ."
-    " && .venv/bin/python scripts/train.py",
-    "test": 'python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv pip install -q -c constraints.txt -e ".[test]"'
-    " && .venv/bin/python -m pytest",
+    "start": _INSTALL + ". && .venv/bin/python scripts/train.py",
+    "test": _INSTALL + '".[test]" && .venv/bin/python -m pytest',
 }
 FLAT_FOLDERS = {"scripts": ".py", "notebooks": ".ipynb"}
 QUICK_START_LINES = 12
