@@ -96,6 +96,7 @@ _DEFAULT: dict[str, Any] = {
     "train": {
         "num_envs": 64,
         "total_timesteps": 300_000,
+        "rollout_length": 32,
         "learning_rate": 2e-3,
         "advantage": "position",
         "gae_lambda": 0.95,
@@ -119,20 +120,23 @@ def _with_env(**changes: Any) -> dict[str, Any]:
 PRESETS: dict[str, dict[str, Any]] = {
     "default": _DEFAULT,
     "quick": _with_train(total_timesteps=50_000),
-    "gpu": _with_train(num_envs=4096, total_timesteps=100_000_000, chunk_megabytes=2048.0),
+    "gpu": _with_train(num_envs=4096, total_timesteps=100_000_000, rollout_length=None, chunk_megabytes=2048.0),
     "rebalance": _with_env(decide_every=21),
     "ploutos": _PLOUTOS,
     "ploutos-v3": _PLOUTOS_V3,
     "sentio": _SENTIO,
 }
 """Changes to `RunSettings` by the preset's name, nested as the settings are."""
+_OWN = ("default", "quick", "gpu", "rebalance")
+"""Presets of this project; those of older systems hold whatever else is chosen."""
 
 
 def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the changes of a preset but for those that what a person chose rules out.
 
     The known edge is of synthetic bars that nothing is done to; a forecast is fitted on bars that are not resampled; a
-    position can judge actions that say weights, asset by asset. Settings that were chosen stay, and are refused where
+    position can judge actions that say weights, asset by asset; how long rollouts are follows from the numbers of
+    accounts and of steps, where these are other ones. Settings that were chosen stay, and are refused where
     they do not go together.
 
     Args:
@@ -145,6 +149,8 @@ def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     is_stressed = str(chosen.get("stress_prob", 0)) not in ("0", "0.0")
     if "edge" in data and (not source.startswith("synthetic") or is_stressed):
         del data["edge"]
+    if preset in _OWN and chosen.keys() & {"num_envs", "total_timesteps", "timesteps"}:
+        train.pop("rollout_length", None)
     policy = train.get("policy", {})
     if "forecast" in policy and (source.startswith("bootstrap:") or is_stressed):
         del policy["forecast"]
