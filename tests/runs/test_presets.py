@@ -116,3 +116,28 @@ def test_a_small_run_of_each_preset(preset, tmp_path):
 
 def test_other_names_are_those_of_settings():
     assert set(ALIASES.values()) <= set(_homes(RunSettings()))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], {"edge": 0.05, "advantage": "position", "forecast": "only", "rollout_length": 32}),
+        (["--data", "bars.csv"], {"edge": None, "forecast": "only"}),
+        (["--data=planted"], {"edge": None}),
+        (["--data", "bootstrap:bars.csv"], {"edge": None, "forecast": "none"}),
+        (["--stress-prob", "0.2"], {"edge": None, "forecast": "none"}),
+        (["--action", "discrete"], {"advantage": "gae", "edge": 0.05}),
+        (["--order-type", "limit"], {"advantage": "gae"}),
+        (["--credit", "joint"], {"advantage": "gae"}),
+        (["--num-envs", "4096"], {"rollout_length": None, "num_envs": 4096}),
+        (["--edge", "0"], {"edge": 0.0}),
+    ],
+)
+def test_the_default_gives_way_to_what_rules_it_out(words, found):
+    arrived = leaves(dataclasses.asdict(parse_settings(words)))
+    assert {name: arrived[name] for name in found} == found
+
+
+def test_what_was_chosen_is_refused_and_not_given_up(tmp_path):
+    with pytest.raises((ValueError, SystemExit)):
+        parse_settings(["--data", "bars.csv", "--edge", "0.1"])
