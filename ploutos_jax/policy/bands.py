@@ -16,10 +16,8 @@ _MOST_WIDTH = 0.5
 """Most that an untrained band reaches to each side: if it held all there is, no trade would tell anything."""
 _INVESTED = 0.98
 """Sum of the lower edges of an account that is to hold no cash."""
-_LEAST_WANTED = 1e-3
-"""Sum of the lower edges below which an account that is to hold no cash holds some: nothing is wanted of anything."""
-_ROUNDS = 6
-"""Times that what a cap cuts off is spread over the others; each round may cut more of them."""
+_FARTHEST, _HALVINGS = 16.0, 18
+"""Where the level of all scores is looked for, to ±1e-4: farther off every share is nothing or all."""
 _MOST_SHARE = 0.9
 """Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
 
@@ -47,15 +45,15 @@ class BandsHead:
         lower = cap·S(c − softplus d),    middle = cap·S(c),    upper = cap·S(c + softplus d),
 
     all divided by the sum of the middles of the assets that trade where that is above 1: more than the account cannot
-    be held, and where every asset is wanted it is their order that counts. Actions are `[..., A, 2]` float16 c and d,
-    rounded before anything is made of them, so that the loss sees what the environment saw.
+    be held. An account that is to hold no cash has one number added to all c instead, with which the lower edges add up
+    to 98 % of it: what sets assets apart counts, and not how much all of them are wanted. Actions are `[..., A, 2]`
+    float16 c and d, rounded before anything is made of them, so that the loss sees what the environment saw.
 
     Attributes:
         cap: largest weight of an asset.
         width: softplus d of an untrained network.
-        hold_cash: whether a part of the account may be left in cash; without, all edges are scaled so that the lower
-            ones of the assets that trade add up to 98 % of it, as far as the cap lets them. What a sale at an upper
-            edge brings then buys others at once, and nothing else is traded.
+        hold_cash: whether a part of the account may be left in cash. Without, what a sale at an upper edge brings buys
+            others at once, and nothing else is traded.
     """
 
     cap: float = 0.1
@@ -124,14 +122,14 @@ class BandsHead:
     ) -> Float[Array, "*batch A 2"]:
         """Return `[..., A, 2]` lower and upper weights; NaN, which keeps a position, of assets that do not trade."""
         middle, reach = action[..., 0].astype(jnp.float32), jax.nn.softplus(action[..., 1].astype(jnp.float32))
-        weight = self.cap * _share(middle)
-        weight = weight if tradable is None else jnp.where(tradable, weight, 0)
         if self.hold_cash:
+            weight = self.cap * _share(middle)
+            weight = weight if tradable is None else jnp.where(tradable, weight, 0)
             scale = self.cap / jnp.maximum(weight.sum(axis=-1, keepdims=True), 1)
         else:
-            least = self.cap * _share(middle - reach)
-            scale = self.cap * _filling(least if tradable is None else jnp.where(tradable, least, 0), self.cap)
-        edges = [jnp.minimum(scale * _share(middle + sign * reach), self.cap) for sign in (-1, 1)]
+            trades = jnp.ones(middle.shape, bool) if tradable is None else tradable
+            middle, scale = middle + _level(middle - reach, trades, self.cap), self.cap
+        edges = [scale * _share(middle + sign * reach) for sign in (-1, 1)]
         band = jnp.stack(edges, axis=-1)
         return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
 
@@ -147,15 +145,18 @@ class BandsHead:
         return jnp.where(jnp.isnan(inside), weight, inside)
 
 
-def _filling(weight: Float[Array, "*batch A"], cap: float) -> Float[Array, "*batch 1"]:
-    """Return the number by which weights, then cut to the cap, add up to `_INVESTED`, where they can."""
-    scale = jnp.ones_like(weight[..., :1])
-    for _ in range(_ROUNDS):
-        is_cut = weight * scale >= cap
-        free = jnp.where(is_cut, 0, weight).sum(axis=-1, keepdims=True)
-        room = _INVESTED - cap * is_cut.sum(axis=-1, keepdims=True)
-        scale = jnp.where(free > 0, jnp.maximum(room, 0) / jnp.maximum(free, _LEAST_WANTED), scale)
-    return scale
+def _level(score: Float[Array, "*batch A"], trades: Bool[Array, "*batch A"], cap: float) -> Float[Array, "*batch 1"]:
+    """Return what is to be added to scores for their weights to add up to `_INVESTED`, as near as the cap lets them.
+
+    By bisection: the sum rises with what is added.
+    """
+    low = jnp.full_like(score[..., :1], -_FARTHEST)
+    high = -low
+    for _ in range(_HALVINGS):
+        level = (low + high) / 2
+        held = cap * jnp.where(trades, _share(score + level), 0).sum(axis=-1, keepdims=True)
+        low, high = jnp.where(held < _INVESTED, level, low), jnp.where(held < _INVESTED, high, level)
+    return (low + high) / 2
 
 
 def _log_density(scaled: Array, deviation: Array) -> Array:
