@@ -16,8 +16,8 @@ _MOST_WIDTH = 0.5
 """Most that an untrained band reaches to each side: if it held all there is, no trade would tell anything."""
 _INVESTED = 0.98
 """Sum of the lower edges of an account that is to hold no cash."""
-_FARTHEST, _HALVINGS = 16.0, 18
-"""Where the level of all scores is looked for, to ±1e-4: farther off every share is nothing or all."""
+_FARTHEST, _HALVINGS = 16.0, 13
+"""Where the level of all scores is looked for, to ±0.002: farther off every share is nothing or all."""
 _MOST_SHARE = 0.9
 """Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
 
