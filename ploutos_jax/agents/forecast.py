@@ -16,10 +16,13 @@ from jaxtyping import Array, Float
 
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.panel import Market
-from ploutos_jax.policy.experts.ridge_fit import CLIP_FEATURES, cross_fit
+from ploutos_jax.policy.experts.ridge_fit import CLIP_FEATURES, HORIZONS, cross_fit, forward_scores
 
 GAIN = 10.0
 """Forecasts are in tenths of a cross-sectional deviation of returns: with a correlation of 0.1 they are of order 1."""
+LEAST_T = 2.0
+"""Standard errors above chance from which on a forecast is believed."""
+_LEAST_STRETCHES = 8
 _MOST = 5.0
 
 
@@ -51,15 +54,42 @@ def bounded(scores: Float[Array, "*batch A"]) -> Float[Array, "*batch A"]:
 def fit_forecast(market: Market) -> tuple[Forecast, Float[np.ndarray, "T A"]]:
     """Return the model fitted on a training market, and the honest forecasts of its own rows.
 
-    A market that holds nothing to be fitted (too short, one that never moves) is forecast to do nothing.
+    A market that holds nothing to be fitted (too short, one that never moves) is forecast to do nothing, and so is one
+    whose honest forecasts do not hold, see `holds`: an agent would be taught their luck.
     """
     fitted = cross_fit(market)
-    if fitted is None:
+    if fitted is None or not holds(fitted[1], forward_scores(market)):
         return Forecast.blank(market.num_features), np.zeros(market.close.shape, np.float32)
     fit, scores = fitted
     known = np.where(np.asarray(market.tradable), scores, 0.0)
     model = Forecast(*(jnp.asarray(x, jnp.float32) for x in (fit.centre, fit.spread, fit.coefficients)))
     return model, np.asarray(bounded(jnp.asarray(known, jnp.float32)))
+
+
+def holds(scores: Float[np.ndarray, "T A"], labels: Float[np.ndarray, "T A"]) -> bool:
+    """Return whether forecasts of rows that they were not fitted on told the labels, beyond chance.
+
+    The mean product of forecast and label, both less their mean over the assets of a row, has to be `LEAST_T` standard
+    errors above 0; the errors are those of the means over stretches as long as a label reaches, as labels of rows next
+    to each other overlap.
+
+    Args:
+        scores: `[T, A]` forecasts.
+        labels: `[T, A]` what they were to tell, NaN where that is not known.
+    """
+    known = np.isfinite(labels)
+    rows = known.any(axis=1)
+    number = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    label = np.where(known, labels, 0.0)
+    score = np.where(known, scores, 0.0)
+    if scores.shape[1] > 1:
+        label, score = (np.where(known, x - x.sum(axis=1, keepdims=True) / number, 0.0) for x in (label, score))
+    product = ((label * score).sum(axis=1) / number[:, 0])[rows]
+    stretch = 1 + max(HORIZONS)
+    means = product[: len(product) // stretch * stretch].reshape(-1, stretch).mean(axis=1)
+    if len(means) < _LEAST_STRETCHES or not means.std() > 0:
+        return False
+    return bool(means.mean() > LEAST_T * means.std(ddof=1) / np.sqrt(len(means)))
 
 
 def told_ahead(params: EnvParams, *, is_redrawn: bool) -> tuple[EnvParams, Forecast]:

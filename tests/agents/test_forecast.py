@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ploutos_jax.agents.forecast import Forecast, fit_forecast, told_ahead
+from ploutos_jax.agents.forecast import Forecast, fit_forecast, holds, told_ahead
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.run import backtest
@@ -54,6 +54,17 @@ def test_a_signal_is_found_by_both():
     _, told = fit_forecast(market)
     hint = np.asarray(market.features)[..., market.feature_names.index("signal_hint")]
     assert np.corrcoef(told.ravel(), hint.ravel())[0, 1] > 0.8
+
+
+def test_a_forecast_that_does_not_hold_is_none():
+    found = [fit_forecast(market_of(0.0, seed))[1].any() for seed in range(12)]
+    assert sum(found) <= 1
+    rng = np.random.default_rng(0)
+    labels = rng.normal(size=(2000, 5))
+    assert holds(0.2 * labels + rng.normal(size=labels.shape), labels)
+    assert not holds(-labels, labels) and not holds(np.zeros_like(labels), labels)
+    # What moves all assets of a row alike tells none of them apart.
+    assert not holds(np.repeat(labels.mean(axis=1, keepdims=True), 5, axis=1), labels)
 
 
 def test_rows_of_a_block_are_told_by_the_others_alone():
