@@ -28,6 +28,8 @@ class PolicyConfig:
             `add` beside the features, `only` instead of them, which leaves little to learn noise by; or `none`.
         hold_cash: whether bands may leave a part of the account in cash. Without, what is learnt is which asset to
             prefer, and not from one history whether markets rise.
+        sees_account: whether the network is told what the account holds. A band says where a position should lie
+            whatever it is, so it needs none of it, and there is less to learn noise by without.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
         precision: number format of the torso's matrix products and of the activations between them; parameters, sums,
             heads and losses are always float32.
@@ -39,6 +41,7 @@ class PolicyConfig:
     credit: Literal["joint", "per_asset"] = "per_asset"
     forecast: Literal["none", "add", "only"] = "none"
     hold_cash: bool = True
+    sees_account: bool = True
     dropout: float = 0.0
     precision: Precision = "float32"
 
@@ -138,6 +141,8 @@ class ActorCritic(nn.Module):
             account: `[..., G]` account observation.
             drop_keys: `[...]` keys that decide which units are left out, in `encode` too; None leaves out none.
         """
+        if not self.config.sees_account:
+            assets, account = jnp.zeros_like(assets), jnp.zeros_like(account)
         actor, critic = self.torso.act(row, mask, assets, account, drop_keys)
         outputs = self.actor_head(actor)
         outputs = outputs.reshape(*assets.shape[:-1], self.num_outputs)

@@ -103,7 +103,7 @@ _DEFAULT: dict[str, Any] = {
         "clip_range": 0.3,
         "entropy_coef": 0.0,
         "average": 0.99,
-        "policy": {"hidden": (32,), "width": 16, "forecast": "only", "hold_cash": False},
+        "policy": {"hidden": (32,), "width": 16, "forecast": "only", "hold_cash": False, "sees_account": False},
     },
 }
 """Equal parts that learning moves where a forecast pays for the trade: the same for every market."""
