@@ -119,8 +119,6 @@ def test_levels_lead_where_the_environment_says():
     assert head.to_env(action) is action
     np.testing.assert_allclose(head.position_after(action, jnp.full(5, 0.07)), [0.07, 0, 0.05, 0.1, 0.2], rtol=1e-6)
     tradable = jnp.ones(6, bool)
-    assert bool(head.is_full(jnp.full(6, 4, jnp.int8), tradable)), "six of a fifth each are more than there is"
-    assert not bool(head.is_full(jnp.full(6, 4, jnp.int8), tradable.at[:2].set(False)))
 
 
 # --- bands
@@ -201,8 +199,6 @@ def test_edges_lie_within_the_cap_and_middles_within_the_account(bands: BandsHea
         total = middle[..., 0].sum(axis=-1)
         assert total.max() <= 1 + 1e-5
         raw = bands.cap * np.clip(0.5 + 1.25 * (scipy.special.expit(np.asarray(narrow[..., 0], float)) - 0.5), 0, 1)
-        full = np.asarray(bands.is_full(narrow, jnp.ones((500, 40), bool)))
-        np.testing.assert_array_equal(full, raw.sum(axis=-1) > 1)
         np.testing.assert_allclose(middle[..., 0], raw / np.maximum(raw.sum(axis=-1, keepdims=True), 1), atol=1e-6)
 
 

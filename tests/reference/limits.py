@@ -39,7 +39,13 @@ class LimitOrders(Orders):
         account, bar = self.account, moment.bar
         split = self.bars.split[bar]
         moment.price = [last / ratio for last, ratio in zip(self.bars.close[account.t], split, strict=True)]
-        plans = {"discrete": self._plan_discrete, "weights": self._plan_weights, "quotes": self._plan_quotes}
+        plans = {
+            "discrete": self._plan_discrete,
+            "weights": self._plan_weights,
+            "bands": self._plan_bands,
+            "levels": self._plan_levels,
+            "quotes": self._plan_quotes,
+        }
         sells, buys, asked = plans[self.settings.action](wanted, moment, known)
         self._refuse(sells, buys, moment, known)
         self._limit_trades_of_the_day(sells, buys, moment, known)

@@ -175,9 +175,10 @@ def test_every_number_is_tried():
 def test_averaged_parameters_follow_the_trained_ones_and_act():
     config = dataclasses.replace(CONFIG, average=0.75)
     learner, params, hyper = make_learner(config, random_market(), ENV)
+    params = start_between(params, 0, SPOILED_FROM - ENV.episode_length - 1)
     state = learner.init(jax.random.key(0), params)
     after, _ = jax.jit(learner.update)(state, params, hyper)
-    plain, params, hyper = make_learner(CONFIG, random_market(), ENV)
+    plain, _, hyper = make_learner(CONFIG, random_market(), ENV)
     same, _ = jax.jit(plain.update)(state.replace(average=None), params, hyper)
     # What is trained is not changed by being averaged.
     for one, other in zip(jax.tree.leaves(after.agent), jax.tree.leaves(same.agent), strict=True):
