@@ -140,7 +140,7 @@ def test_arms_of_the_repository_are_settings():
     made = {name: settings_of(name, arm, "bars.parquet", 1000, 3, 0) for name, arm in arms.items()}
     hashes = {hash_of(settings, "bars.parquet") for settings in made.values()}
     assert len(hashes) == len(arms) and made["base"].train.num_seeds == 3
-    assert made["cash"].train.policy.hold_cash and made["base"].data.data == "bars.parquet"
+    assert made["bootstrap"].data.data == "bootstrap:bars.parquet"
     elsewhere = settings_of("bootstrap", arms["bootstrap"], "/other/file.parquet", 1000, 5, 7)
     assert hash_of(elsewhere, "/other/file.parquet") == hash_of(made["bootstrap"], "bars.parquet")
     assert list(read_arms("weights,base")) == ["weights", "base"]

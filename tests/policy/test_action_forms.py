@@ -118,7 +118,6 @@ def test_levels_lead_where_the_environment_says():
     action = jnp.arange(5, dtype=jnp.int8)
     assert head.to_env(action) is action
     np.testing.assert_allclose(head.position_after(action, jnp.full(5, 0.07)), [0.07, 0, 0.05, 0.1, 0.2], rtol=1e-6)
-    tradable = jnp.ones(6, bool)
 
 
 # --- bands
