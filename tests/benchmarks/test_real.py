@@ -143,7 +143,7 @@ def test_arms_of_the_repository_are_settings():
     assert made["bootstrap"].data.data == "bootstrap:bars.parquet"
     elsewhere = settings_of("bootstrap", arms["bootstrap"], "/other/file.parquet", 1000, 5, 7)
     assert hash_of(elsewhere, "/other/file.parquet") == hash_of(made["bootstrap"], "bars.parquet")
-    assert list(read_arms("weights,base")) == ["weights", "base"]
+    assert list(read_arms("cash,base")) == ["cash", "base"]
     with pytest.raises(ValueError, match="no arm 'nothing'"):
         read_arms("nothing")
     with pytest.raises(ValueError, match="arm odd: unknown setting 'stop_los'"):
