@@ -51,6 +51,7 @@ ALL_RULES: dict[str, Any] = {
     "max_participation": 0.1,
     "remainder": "carry",
     "min_holding_bars": 2,
+    "decide_every": 2,
     "holding_binds_stops": True,
     "max_trades_per_day": 12,
     "slippage_atr": 0.02,
