@@ -28,6 +28,7 @@ ROOMS = (
     "evaluate.metrics",
     "evaluate.round_trips",
     "evaluate.stress",
+    "market.experts",
     "market.features",
     "market.stress",
     "market.synthetic",

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Key, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Key, Num, PRNGKeyArray
 
 from ploutos_jax.agents.acting import act_on
 from ploutos_jax.agents.network import AgentParams, Network
@@ -15,6 +16,7 @@ from ploutos_jax.agents.provenance import Provenance, relate
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.experts.table import PREFIX
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
@@ -139,6 +141,22 @@ class Agent:
                 " account. Make them with"
                 " env.default_params(agent.with_own_sectors(market)), as backtest does."
             )
+
+    def allocation(self, market: Market) -> dict[str, Float[Array, " T"]]:
+        """Return what share of the account follows equal parts, each expert, and cash, `[T]` by name; {} without any.
+
+        Of the middle of the bands, before what the network adds to it; row t is known at close t.
+
+        Raises:
+            ValueError: as `check_market` does.
+        """
+        self.check_market(market)
+        number = self.network.model.num_experts
+        if not number:
+            return {}
+        shares = self.network.allocation(self.params, jnp.asarray(market.features), jnp.asarray(market.tradable))
+        names = (name.removeprefix(PREFIX).replace("_", " ") for name in self.feature_names[:number])
+        return dict(zip(("equal parts", *names, "cash"), shares.T, strict=True))
 
     def act(
         self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None

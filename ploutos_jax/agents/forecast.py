@@ -15,8 +15,8 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.experts.ridge_fit import CLIP_FEATURES, HORIZONS, cross_fit, forward_scores
 from ploutos_jax.market.panel import Market
-from ploutos_jax.policy.experts.ridge_fit import CLIP_FEATURES, HORIZONS, cross_fit, forward_scores
 
 GAIN = 10.0
 """Forecasts are in tenths of a cross-sectional deviation of returns: with a correlation of 0.1 they are of order 1."""

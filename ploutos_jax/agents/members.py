@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray, UInt8
 
-from ploutos_jax.agents.network import Network
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.policy.distributions import Head
 
@@ -37,6 +37,13 @@ class Members(Network):
     def one(self) -> Network:
         """The network of a member alone."""
         return Network(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Network)})
+
+    def allocation(
+        self, agent: AgentParams, features: Float[Array, "rows A F"], mask: Bool[Array, "rows A"]
+    ) -> Float[Array, "rows parts"]:
+        """Return the mean over members of what `Network.allocation` returns of each."""
+        one = self.one
+        return jax.lax.map(lambda member: one.allocation(member, features, mask), agent).mean(axis=0)
 
     def encode(self, params: Any, scaling: Any, *inputs: Any, **more: Any) -> Table:
         """Return the tables of all members, `[rows, N, ...]`; arguments as of `Network.encode`.

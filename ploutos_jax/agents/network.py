@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, cast
 
 import jax
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from ploutos_jax.agents.scaling import ObservationScaling
+from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, fit_features
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.market.experts.table import num_experts
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.distributions import BandsHead, Head, head_for
@@ -49,19 +51,49 @@ class Network:
         *,
         cap: float | None = None,
         cost: float = 2e-4,
+        num_experts: int = 0,
     ) -> "Network":
-        """Return a network; `cap` and `cost` are of the weights of `bands` and `levels`, see `head_for`."""
+        """Return a network; `cap` and `cost` are of the weights of `bands` and `levels`, see `head_for`.
+
+        Raises:
+            ValueError: if there are experts to mix for actions that have no prior.
+        """
         head = head_for(action, num_assets, cap, cost, hold_cash=policy.hold_cash)
         prior_cap = head.cap if isinstance(head, BandsHead) else None
-        model = ActorCritic(policy, num_assets, head.num_outputs, prior_cap)
+        if num_experts and prior_cap is None:
+            raise ValueError(
+                f"The first {num_experts} features are weights of experts, which are mixed into the middle of bands;"
+                f" action={action!r} has none. Use action='bands', or leave the experts out."
+            )
+        model = ActorCritic(policy, num_assets, head.num_outputs, prior_cap, num_experts)
         return cls(model=model, head=head, chunk_bytes=chunk_bytes)
 
     @classmethod
-    def for_env(cls, policy: PolicyConfig, config: EnvConfig, num_assets: int, chunk_bytes: int) -> "Network":
-        """Return a network for the actions, the limits and the costs of an environment."""
+    def for_env(
+        cls,
+        policy: PolicyConfig,
+        config: EnvConfig,
+        num_assets: int,
+        chunk_bytes: int,
+        feature_names: Sequence[str] = (),
+    ) -> "Network":
+        """Return a network for the actions, the limits and the costs of an environment.
+
+        Args:
+            policy: its shape.
+            config: of the environment.
+            num_assets: A.
+            chunk_bytes: budget of one intermediate array.
+            feature_names: of the market, whose first ones may be experts, see `num_experts`.
+        """
         cost = (config.spread_bps / 2 + config.slippage_bps + config.commission_bps) * 1e-4
         cap = config.max_position_pct
-        return cls.create(policy, config.action, num_assets, chunk_bytes, cap=cap, cost=cost)
+        experts = num_experts(feature_names)
+        return cls.create(policy, config.action, num_assets, chunk_bytes, cap=cap, cost=cost, num_experts=experts)
+
+    def fit_scaling(self, features: Float[Array, "T A F"], mask: Bool[Array, "T A"]) -> FeatureScaling:
+        """Return the scaling of a market's features, fitted on its rows; weights of experts stay as they are."""
+        return fit_features(features, mask).raw(self.model.num_experts)
 
     @property
     def torso(self) -> Torso:
@@ -73,7 +105,7 @@ class Network:
         """Return fresh parameters for a market with so many features."""
         return self.model.init(
             key,
-            jnp.zeros((1, self.model.num_assets, self.model.config.num_inputs(num_features))),
+            jnp.zeros((1, self.model.num_assets, self.model.num_inputs(num_features))),
             jnp.ones((1, self.model.num_assets), bool),
             jnp.zeros((1, self.model.num_assets, len(ASSET_FIELDS))),
             jnp.zeros((1, len(ACCOUNT_FIELDS))),
@@ -105,9 +137,19 @@ class Network:
         scaling, precision = agent.scaling, self.model.config.precision
         if scaling.features is None:
             return agent, market
-        features = scaling.inputs(market.features, self.model.config.forecast)
+        features = self._inputs(scaling, market.features)
         features = features.astype(jnp.bfloat16) if precision == "bfloat16" else features
         return agent.replace(scaling=scaling.replace(features=None, forecast=None)), market.replace(features=features)
+
+    def _inputs(self, scaling: ObservationScaling, features: Float[Array, "rows A F"]) -> Array:
+        return scaling.inputs(features, self.model.config.forecast, keep_features=self.model.num_experts > 0)
+
+    def allocation(
+        self, agent: AgentParams, features: Float[Array, "rows A F"], mask: Bool[Array, "rows A"]
+    ) -> Float[Array, "rows parts"]:
+        """Return the shares `[rows, M + 2]` of equal parts, of M experts and of cash at rows of a market."""
+        inputs = self._inputs(agent.scaling, features)
+        return cast(Array, self.model.apply(agent.network, inputs, mask, method="allocation"))
 
     def encode(
         self,
@@ -124,7 +166,7 @@ class Network:
         """
 
         def rows(features: Array, mask: Array, keys: Array | None) -> Table:
-            scaled = scaling.inputs(features, self.model.config.forecast)
+            scaled = self._inputs(scaling, features)
             return cast(Table, self.model.apply(params, scaled, mask, keys, method="encode"))
 
         num_rows = features.shape[0]

@@ -32,6 +32,12 @@ class FeatureScaling(struct.PyTreeNode):
         """Return `clip((x − centre) / spread, ±5)` of `[..., F]`."""
         return jnp.clip((features - self.centre) / self.spread, -_CLIP, _CLIP)
 
+    def raw(self, number: int) -> "FeatureScaling":
+        """Return the scaling that leaves so many first features, numbers of at most 1, as they are."""
+        if not number:
+            return self
+        return FeatureScaling(centre=self.centre.at[:number].set(0), spread=self.spread.at[:number].set(1))
+
 
 def fit_features(features: Float[Array | np.ndarray, "T A F"], mask: Bool[Array | np.ndarray, "T A"]) -> FeatureScaling:
     """Fit the scaling on the rows given: median, and half the distance of the 16th and 84th percentiles.
@@ -145,7 +151,11 @@ class ObservationScaling(struct.PyTreeNode):
     forecast: Forecast | None = None
 
     def inputs(
-        self, features: Float[Array, "*batch A columns"], kind: Literal["none", "add", "only"]
+        self,
+        features: Float[Array, "*batch A columns"],
+        kind: Literal["none", "add", "only"],
+        *,
+        keep_features: bool = False,
     ) -> Float[Array, "*batch A inputs"]:
         """Return what a network gets of a market's features: scaled, and with their forecast as `PolicyConfig` says.
 
@@ -153,6 +163,7 @@ class ObservationScaling(struct.PyTreeNode):
             features: `[..., A, F]`, or `[..., A, F + 1]` with the forecasts of these rows last; inputs already, where
                 there is no scaling of features.
             kind: `PolicyConfig.forecast`.
+            keep_features: features come before the forecast even where the torso gets nothing but that.
         """
         if self.features is None:
             return features
@@ -160,7 +171,11 @@ class ObservationScaling(struct.PyTreeNode):
             return self.features(features)
         own = features[..., : self.features.centre.shape[-1]]
         told = features[..., -1] if features.shape[-1] > own.shape[-1] else self.forecast(own)
-        return told[..., None] if kind == "only" else jnp.concatenate([self.features(own), told[..., None]], axis=-1)
+        return (
+            told[..., None]
+            if kind == "only" and not keep_features
+            else jnp.concatenate([self.features(own), told[..., None]], axis=-1)
+        )
 
     def observe(self, observations: Observation, most_bytes: int = 2**22) -> "ObservationScaling":
         """Return the scaling with the account observations `[S, ...]` of a rollout joined.

@@ -155,7 +155,8 @@ def _calendar_from(stored: Any) -> Calendar | None:
 def network_from(meta: Mapping[str, Any]) -> Network:
     """Return the network of a description."""
     policy = PolicyConfig(**{**meta["policy"], "hidden": tuple(meta["policy"]["hidden"])})
-    return Network.for_env(policy, EnvConfig.from_plain(meta["env"]), meta["num_assets"], meta["chunk_bytes"])
+    env_config, names = EnvConfig.from_plain(meta["env"]), meta["feature_names"]
+    return Network.for_env(policy, env_config, meta["num_assets"], meta["chunk_bytes"], names)
 
 
 def shapes_of(meta: Mapping[str, Any], num_seeds: int) -> AgentParams:

@@ -166,11 +166,14 @@ def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     members = run.agent.members
     place = f", ensemble of {len(members)} ({'; '.join(members)})" if members else ""
     place = f", agent {wanted.agent}" if wanted.agent else place
+    shares = {name: float(share.mean()) for name, share in run.agent.allocation(run.span).items()}
+    mix = ", ".join(f"{share:.0%} {name}" for name, share in sorted(shares.items(), key=lambda x: -x[1]))
     return {
         "checkpoint": f"{folder}{place}, update {run.agent.step}",
         "data": f"{run.data.data}, {run.span.num_assets} tickers{lacks}",
         "costs": describe_costs(run.agent.env_config, run.span),
         "actions": "greedy" if wanted.seed is None else f"sampled with seed {wanted.seed}",
+        **({"mix_of_experts": f"{mix}, on average"} if mix else {}),
         "out_of_sample": describe_provenance(
             run.agent.provenance(run.span.times[0], run.span.times[-1], run.span.calendar)
         ),

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from ploutos_jax.datasets.kinds import check_draws, check_edge_of
+from ploutos_jax.datasets.kinds import check_draws, check_edge_of, read_experts
 from ploutos_jax.datasets.planted import is_planted_name, read_planted
 from ploutos_jax.datasets.selection import expand_tickers, most_traded, read_spans, training_rows
 from ploutos_jax.datasets.splits import Window, cut
 from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, whole
+from ploutos_jax.market.experts.table import PREFIX
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.features.cache import default_folder
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
@@ -78,6 +79,8 @@ class DataConfig:
         sectors: CSV of ticker and sector.
         features: name of the feature set; `standard` is all of them, three times as many as `core`. Without it
             `core`, and on planted data the signals alone.
+        experts: strategies without learning whose weights the agent mixes into the middle of its bands, such as
+            equal_weight minimum_variance momentum: see docs/concepts.md. For `--action bands`.
         exchange_timezone: whose calendar day is the trading day of intraday bars; without it UTC for bars on all days
             of the week, else New York.
         exchange: code of the exchange in the library exchange_calendars, such as XNYS or XASX, whose time zone and
@@ -112,6 +115,7 @@ class DataConfig:
     universe: str | None = None
     sectors: str | None = None
     features: str | None = None
+    experts: tuple[str, ...] = ()
     exchange_timezone: str | None = None
     exchange: str | None = None
     periods_per_year: float | None = None
@@ -156,6 +160,7 @@ class DataConfig:
         if self.features is not None and self.features not in FEATURE_SETS:
             near = difflib.get_close_matches(self.features, FEATURE_SETS, n=1, cutoff=0)[0]
             raise ValueError(f"features={self.features!r} is unknown; did you mean {near!r}?")
+        object.__setattr__(self, "experts", read_experts(self.experts))
         if self.paths < 1:
             raise ValueError(f"paths={self.paths} must be at least 1: it is the number of synthetic histories.")
         if self.is_synthetic:
@@ -235,11 +240,13 @@ def read_market(config: DataConfig, features: Any = None) -> Market:
 
 
 def default_features(config: DataConfig) -> str | tuple[str, ...]:
-    """Return the features that a description asks for, or those of its kind of data."""
-    if config.features is not None:
-        return config.features
-    # No built-in feature at all: what is joined to them, signals and masks, is all that there is.
-    return () if config.is_planted else _DEFAULT_FEATURES
+    """Return the features that a description asks for, or those of its kind of data; weights of experts come first."""
+    # Of planted data no built-in feature at all: what is joined to them, signals and masks, is all that there is.
+    chosen = config.features or (() if config.is_planted else _DEFAULT_FEATURES)
+    if not config.experts:
+        return chosen
+    names = FEATURE_SETS[chosen] if isinstance(chosen, str) else chosen
+    return (*(PREFIX + name for name in config.experts), *names)
 
 
 def split_market(market: Market, config: DataConfig) -> tuple[Market, Market | None]:

@@ -1,7 +1,10 @@
-"""What may be asked of which kind of data: an edge of made bars, variety of drawn ones."""
+"""What may be asked of which kind of data: an edge of made bars, variety of drawn ones, experts."""
 
+import difflib
+from collections.abc import Sequence
 from typing import Protocol
 
+from ploutos_jax.market.experts.table import EXPERTS
 from ploutos_jax.market.synthetic.edge import check_edge
 
 
@@ -52,3 +55,19 @@ def check_draws(config: Made) -> None:
             f"volatility_jitter={config.volatility_jitter} is for paths that are drawn: --data bootstrap:FILE, or"
             f" synthetic with market_refresh; {config.data!r} stays as it is."
         )
+
+
+def read_experts(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of experts, which may be joined by commas.
+
+    Raises:
+        ValueError: if one is unknown or named twice.
+    """
+    names = tuple(name.strip() for part in given for name in part.split(",") if name.strip())
+    for name in names:
+        if name not in EXPERTS:
+            near = difflib.get_close_matches(name, EXPERTS, n=1, cutoff=0)[0]
+            raise ValueError(f"experts: {name!r} is unknown; did you mean {near!r}? There are {', '.join(EXPERTS)}.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"experts={','.join(names)} names one twice; name each once.")
+    return names

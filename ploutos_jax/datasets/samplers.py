@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.features.build import build_market, feature_names
 from ploutos_jax.market.panel import SCALES, Market, Panel
 from ploutos_jax.market.sampler import MarketDraw
@@ -58,6 +59,7 @@ class BootstrapDraw:
         stress_prob: of a path to be stressed.
         path_tickers: of each path, drawn at random; None for all of them on every path.
         volatility_jitter: how far a path's volatility is scaled, see `bootstrap_panel`; None for as it was.
+        calendar: by which experts decide.
     """
 
     num_bars: int
@@ -68,6 +70,7 @@ class BootstrapDraw:
     stress_prob: float = 0.0
     path_tickers: int | None = None
     volatility_jitter: float | None = None
+    calendar: Calendar | None = None
 
     def __call__(self, key: jax.Array, source: Blocks) -> Market:
         rows_key, stress_key = jax.random.split(key)
@@ -83,7 +86,7 @@ class BootstrapDraw:
         )
         if self.stress_prob:
             panel, _ = stress_some(stress_key, panel, self.stress_prob, num_paths=self.num_paths)
-        return build_market(panel, self.features)
+        return build_market(panel, self.features, calendar=self.calendar)
 
 
 def bootstrap_stream(
@@ -108,9 +111,9 @@ def bootstrap_stream(
         source = source.with_bars()
         check_path_tickers(path_tickers, source.blocks.num_assets)
     bars = whole_sessions(num_bars, source.blocks)
-    varied = {"path_tickers": path_tickers, "volatility_jitter": volatility_jitter}
-    draw = BootstrapDraw(bars, num_paths, mean_block, features, source.first_day, stress_prob, **varied)
     labels = source.drawn_labels(bars * num_paths, path_tickers)
+    varied = {"path_tickers": path_tickers, "volatility_jitter": volatility_jitter, "calendar": panel.calendar}
+    draw = BootstrapDraw(bars, num_paths, mean_block, features, source.first_day, stress_prob, **varied)
     return MarketDraw(draw, source.blocks, key, labels, feature_names(features))
 
 
@@ -122,11 +125,13 @@ class HistoryDraw:
         num_copies: stressed copies.
         features: name of a feature set, or names.
         first: row of the panel at which every path begins; features and averages know the rows before it.
+        calendar: by which experts decide.
     """
 
     num_copies: int
     features: str | tuple[str, ...]
     first: int
+    calendar: Calendar | None = None
 
     def __call__(self, key: jax.Array, source: Panel) -> Market:
         num_paths, length = 1 + self.num_copies, source.num_bars
@@ -137,7 +142,7 @@ class HistoryDraw:
         copies, _ = stress_some(key, copies, 1.0, num_paths=self.num_copies, between=between)
         panel = jax.tree.map(lambda *x: jnp.concatenate(x), whole, copies)
         ends = np.repeat(length * np.arange(1, num_paths + 1) - 1, length)
-        market = build_market(panel, self.features, path_end=ends)
+        market = build_market(panel, self.features, path_end=ends, calendar=self.calendar)
 
         def cut(x: jax.Array) -> jax.Array:
             return x.reshape(num_paths, length, *x.shape[1:])[:, self.first :].reshape(-1, *x.shape[1:])
@@ -166,7 +171,7 @@ def history_stream(
         raise ValueError("The panel has no labels; a stream of markets needs the names of its assets.")
     source = panel.window(0, rows.stop).replace(labels=None)
     source = jax.tree.map(lambda x: jnp.asarray(x) if x.dtype.kind in "bi" else jnp.asarray(x, float), source)
-    draw = HistoryDraw(num_copies, features, rows.start)
+    draw = HistoryDraw(num_copies, features, rows.start, panel.calendar)
     first, last = (time.astype("datetime64[ns]").astype(np.int64) for time in labels.times[[rows.start, rows.stop - 1]])
     num_rows = (rows.stop - rows.start) * (1 + num_copies)
     times = (np.linspace(0, float(last - first), num_rows).astype(np.int64) + first).astype("datetime64[ns]")

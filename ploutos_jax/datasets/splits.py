@@ -21,12 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.market.calendar import runs_all_week
+from ploutos_jax.market.experts.table import PREFIX
 from ploutos_jax.market.features.catalog import FEATURES
 from ploutos_jax.market.panel import Market
 
 Span = int | str
 """A number of bars, or a number of calendar years, months, weeks or days such as "5y", "6m", "2w", "10d"."""
 
+_YEAR = 252
+"""Daily bars that experts look back."""
 _LEAST_EMBARGO = 0.01
 
 
@@ -220,7 +223,8 @@ def longest_window(feature_names: Sequence[str]) -> int:
     Averages that decay have no end; theirs counts as their warm-up.
     """
     names = set(feature_names)
-    return max((feature.warm_up + 1 for feature in FEATURES if feature.name in names), default=0)
+    year = _YEAR if any(name.startswith(PREFIX) for name in names) else 0
+    return max([year, *(feature.warm_up + 1 for feature in FEATURES if feature.name in names)])
 
 
 def cut(market: Market, windows: Sequence[Window]) -> Market:

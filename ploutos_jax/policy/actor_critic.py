@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from ploutos_jax.policy.allocator import Allocator
 from ploutos_jax.policy.bands import prior_score
 from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
 
@@ -60,10 +61,6 @@ class PolicyConfig:
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
 
-    def num_inputs(self, num_features: int) -> int:
-        """Return how many numbers of an asset and a bar the network gets, of a market with so many features."""
-        return {"none": num_features, "add": num_features + 1, "only": 1}[self.forecast]
-
     def make_torso(self) -> Torso:
         """Return the torso, without parameters."""
         if self.torso == "flat":
@@ -84,12 +81,15 @@ class ActorCritic(nn.Module):
         num_outputs: numbers per asset that the action distribution takes.
         cap: largest weight of an asset where the first of these numbers says where its weight lies: an untrained
             network's is then the prior, equal parts of the assets that trade. None for other actions.
+        num_experts: M, of the first features, which are weights of experts; the prior is then a mix of equal parts and
+            of them, see `Allocator`.
     """
 
     config: PolicyConfig
     num_assets: int
     num_outputs: int
     cap: float | None = None
+    num_experts: int = 0
 
     def setup(self) -> None:
         self.torso = self.config.make_torso()
@@ -98,6 +98,8 @@ class ActorCritic(nn.Module):
         self.critic_head = dense(critic, scale=1.0)
         if self.is_tilted:
             self.tilt = self.param("tilt", nn.initializers.zeros, ())
+        if self.num_experts:
+            self.allocator = Allocator(self.num_experts)
 
     @property
     def is_tilted(self) -> bool:
@@ -109,17 +111,38 @@ class ActorCritic(nn.Module):
         """K, numbers that the critic gives for a sample: one, or one per asset."""
         return self.num_assets if self.config.credit == "per_asset" else 1
 
+    def num_inputs(self, num_features: int) -> int:
+        """Return how many numbers of an asset and a bar `encode` takes, of a market with so many features."""
+        if self.config.forecast == "only" and not self.num_experts:
+            return 1
+        return num_features + (self.config.forecast != "none")
+
+    def _parted(self, inputs: Float[Array, "*batch A inputs"]) -> tuple[Array, Array, Array]:
+        """Return weights of experts, what the allocator looks at, and the inputs of the torso."""
+        experts, others = inputs[..., : self.num_experts], inputs[..., self.num_experts :]
+        seen = others if self.config.forecast == "none" else others[..., :-1]
+        return experts, seen, others[..., -1:] if self.config.forecast == "only" else others
+
     def encode(
         self,
-        features: Float[Array, "*batch A F"],
+        features: Float[Array, "*batch A inputs"],
         mask: Bool[Array, "*batch A"],
         drop_keys: Key[Array, "*batch"] | None = None,
     ) -> Table:
         """Return table rows for scaled `features [..., A, F]` and `mask [..., A]`; linear cost in rows, not samples."""
-        table = self.torso.encode(features, mask, drop_keys)
+        experts, seen, own = self._parted(features)
+        table = self.torso.encode(own, mask, drop_keys)
         if self.is_tilted:
             table["tilt"] = _TILT * self.tilt * features[..., -1].astype(jnp.float32)
+        if self.num_experts:
+            table["prior"] = self.allocator.mix(self.allocator(seen, mask), experts, mask)
         return table
+
+    def allocation(
+        self, features: Float[Array, "*batch A inputs"], mask: Bool[Array, "*batch A"]
+    ) -> Float[Array, "*batch parts"]:
+        """Return the shares `[..., M + 2]` of equal parts, of each expert and of cash, at scaled features."""
+        return self.allocator(self._parted(features)[1], mask)
 
     def act(
         self,
@@ -131,8 +154,8 @@ class ActorCritic(nn.Module):
     ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
         """Return `(outputs [..., A, num_outputs], values [..., K])` for table rows and scaled account observations.
 
-        With bands and a forecast, the middle of a band is the prior, plus a multiple of the forecast that is 0 at
-        first, plus what the network says.
+        With bands, the middle of a band is the prior (equal parts, or the allocator's mix), with a forecast plus a
+        multiple of it that is 0 at first, plus what the network says.
 
         Args:
             row: the table at the samples' bars.
@@ -149,8 +172,12 @@ class ActorCritic(nn.Module):
         if self.is_tilted:
             outputs = outputs.at[..., 0].add(row["tilt"])
         if self.cap is not None:
-            equal = 1 / jnp.maximum(mask.sum(axis=-1, dtype=outputs.dtype), 1)
-            outputs = outputs.at[..., 0].add(prior_score(equal, self.cap)[..., None])
+            if self.num_experts:
+                prior = prior_score(row["prior"], self.cap)
+            else:
+                equal = 1 / jnp.maximum(mask.sum(axis=-1, dtype=outputs.dtype), 1)
+                prior = prior_score(equal, self.cap)[..., None]
+            outputs = outputs.at[..., 0].add(prior)
         values = self.critic_head(critic)
         return outputs, values[..., 0] if values.ndim > assets.ndim - 1 else values
 

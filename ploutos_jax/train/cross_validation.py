@@ -61,7 +61,8 @@ class FoldTrainer:
         available = device_bytes()
         share = None if available is None else available // self.folds_at_once
         config = fit_to_device(config, wide, env.config.action, share)
-        network = Network.for_env(config.policy, env.config, wide.num_assets, config.chunk_bytes)
+        names = markets[0].feature_names
+        network = Network.for_env(config.policy, env.config, wide.num_assets, config.chunk_bytes, names)
         self.learner = Learner(config=config, env=env, network=network)
         self.config = config
 

@@ -170,7 +170,7 @@ def train_seeds(
         config = with_rollout_of(output, config)
     refresh = Refresh.create(draw, config.market_refresh, market)
     config = fit_to_device(config, market, env.config.action, device_bytes())
-    network = Network.for_env(config.policy, env.config, market.num_assets, config.chunk_bytes)
+    network = Network.for_env(config.policy, env.config, market.num_assets, config.chunk_bytes, market.feature_names)
     learner = algorithm(config, env, network)
     numbers = make_hyperparams(learner, hyper)
     meta = describe(network, env.config, market, params, config.num_seeds)

@@ -10,7 +10,6 @@ import numpy as np
 from jax.scipy.special import betainc
 
 from ploutos_jax.agents.forecast import Forecast
-from ploutos_jax.agents.scaling import fit_features
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.algorithm import Algorithm
 from ploutos_jax.train.config import Hyper
@@ -29,7 +28,7 @@ def first_state(
     """
     config = learner.config
     num_features = params.market.num_features if forecast is None else forecast.centre.shape[0]
-    features = fit_features(params.market.features[..., :num_features], params.market.tradable)
+    features = learner.network.fit_scaling(params.market.features[..., :num_features], params.market.tradable)
     more = () if forecast is None else (forecast,)
     states = [learner.init(jax.random.key(seed), params, features, *more) for seed in config.seeds]
     if refresh is not None:

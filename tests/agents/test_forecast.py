@@ -11,10 +11,10 @@ from ploutos_jax.agents.forecast import Forecast, fit_forecast, holds, told_ahea
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.run import backtest
+from ploutos_jax.market.experts.ridge_fit import cross_fit, fit_ridge, forward_scores
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.synthetic.planted import planted_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.policy.experts.ridge_fit import cross_fit, fit_ridge, forward_scores
 from ploutos_jax.train.checkpoints.export import load_agent
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train, train_seeds

@@ -1,6 +1,6 @@
 """The rule that an agent has to beat before it has learnt anything: a ridge regression on the agent's own features.
 
-Fitted once on the bars before the span, see `ploutos_jax/policy/experts/ridge_fit.py`, and traded with a band: what it
+Fitted once on the bars before the span, see `ploutos_jax/market/experts/ridge_fit.py`, and traded with a band: what it
 holds it keeps until it is clearly worse than what it could hold.
 """
 
@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ploutos_jax.evaluate.backtest.history import PART_HELD, live_assets, may_buy, session_numbers
+from ploutos_jax.market.experts.ridge_fit import HORIZONS, RidgeFit, fit_ridge
 from ploutos_jax.market.features.compute import MASKS
 from ploutos_jax.market.panel import Market
-from ploutos_jax.policy.experts.ridge_fit import HORIZONS, RidgeFit, fit_ridge
 
 PART_KEPT = 1 / 2
 """Share of the assets, best first, in which one that is held may be without being sold."""

@@ -11,6 +11,8 @@ Three conventions hold for every built-in feature:
   a later row.
 
 Row t of a feature is known at close t.
+
+A feature `expert_<name>` is what a strategy without learning holds (`market/experts/`), a weight and no indicator.
 """
 
 import dataclasses
@@ -26,6 +28,8 @@ from jax.core import Tracer
 from jaxtyping import Int
 
 from ploutos_jax.market.adjust import is_traced, total_return
+from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.experts.table import EXPERTS, PREFIX, table
 from ploutos_jax.market.features.cache import cached_features
 from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES, suggest
 from ploutos_jax.market.features.compacted import bar_exists
@@ -40,7 +44,16 @@ from ploutos_jax.market.sectors import sector_columns
 RAW_CLIP = 1e15
 
 UserFunction = Callable[[Panel], Any]
-Column = Feature | UserFunction | Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertColumn:
+    """A column that holds the weights of an expert of `EXPERTS`."""
+
+    name: str
+
+
+Column = Feature | ExpertColumn | UserFunction | Array
 
 
 def build_market(
@@ -48,6 +61,7 @@ def build_market(
     features: str | Sequence[str | UserFunction] = "standard",
     path_end: Int[np.ndarray, " _"] | None = None,
     cache: str | Path | None = None,
+    calendar: Calendar | None = None,
 ) -> Market:
     """Return the market that the simulator runs on: broker-ready prices and the table of features.
 
@@ -66,13 +80,15 @@ def build_market(
             along T; None for the panel's own, or for one path.
         cache: folder where the table of built-in features is kept for the next time (see `feature_cache`); your own
             functions are evaluated each time.
+        calendar: by which experts decide; None for the panel's own. One that is traced has none.
 
     Returns:
         A `Market`; row t is known at close t, except `open[t]`.
 
     Raises:
         ValueError: if the panel is inconsistent, a feature or set is unknown (the message names the nearest known
-            one), a name occurs twice, or a function returns another shape than `[T, A]`.
+            one), a name occurs twice, a function returns another shape than `[T, A]`, or experts of a traced panel are
+            named without a calendar.
     """
     if not is_traced(panel):
         panel.validate()
@@ -95,7 +111,7 @@ def build_market(
     bars, delisted = _fill_forward(prices, jnp.asarray(panel.tradable), split, num_paths)
     if not is_traced(panel):
         bars["volume"] = _unknown_volume(panel, bars["volume"])
-    return Market(
+    market = Market(
         **bars,
         delisted=delisted if is_traced(panel) or bool(delisted.any()) else None,
         sessions=jnp.asarray(panel.sessions, jnp.int32),
@@ -110,6 +126,21 @@ def build_market(
         labels=_known_facts(panel),
         feature_names=(*columns, *MASKS),
     )
+    return _fill_in_experts(market, columns, calendar)
+
+
+def _fill_in_experts(market: Market, columns: dict[str, Column], calendar: Calendar | None) -> Market:
+    """Return the market with the columns of experts, which are blank so far, as the experts decide."""
+    experts = {name: column.name for name, column in columns.items() if isinstance(column, ExpertColumn)}
+    if not experts:
+        return market
+    if calendar is None and market.labels is None:
+        raise ValueError(
+            f"{next(iter(experts))}: experts decide by a calendar, which this panel lacks; give calendar=."
+        )
+    weights = table(market, list(experts.values()), market.calendar if calendar is None else calendar)
+    where = np.array([market.feature_names.index(name) for name in experts])
+    return market.replace(features=market.features.at[..., where].set(jnp.moveaxis(weights, 1, -1)))
 
 
 def _known_facts(panel: Panel) -> Labels | None:
@@ -189,7 +220,8 @@ def _count_paths(num_bars: int, path_end: Array | None) -> int:
 def _resolve_columns(features: str | Sequence[str | UserFunction], panel: Panel) -> dict[str, Column]:
     """Return what makes each column, by its name and in its order, masks left out."""
     signals: dict[str, Column] = {f"signal_{name}": signal for name, signal in panel.signals.items()}
-    sources: dict[str, Column] = {feature.name: feature for feature in FEATURES} | signals
+    experts: dict[str, Column] = {PREFIX + name: ExpertColumn(name) for name in EXPERTS}
+    sources: dict[str, Column] = {feature.name: feature for feature in FEATURES} | experts | signals
     if isinstance(features, str):
         if features not in FEATURE_SETS:
             hint = " A single feature goes in a list." if features in sources else ""
@@ -224,10 +256,13 @@ def _join_own_columns(table: jax.Array, columns: dict[str, Column], panel: Panel
     own = {name: column for name, column in columns.items() if not isinstance(column, Feature)}
     if not own:
         return table
-    values = [
-        _evaluate(name, column, panel, num_paths) if callable(column) else jnp.asarray(column, float)
-        for name, column in own.items()
-    ]
+
+    def value_of(name: str, column: Column) -> jax.Array:
+        if isinstance(column, ExpertColumn):
+            return jnp.zeros((panel.num_bars, panel.num_assets))
+        return _evaluate(name, column, panel, num_paths) if callable(column) else jnp.asarray(column, float)
+
+    values = [value_of(name, column) for name, column in own.items()]
     values = jnp.clip(jnp.nan_to_num(jnp.stack(values, axis=-1)), -RAW_CLIP, RAW_CLIP)
     num_masks = len(MASKS)
     joined = jnp.concatenate([table[..., :-num_masks], values, table[..., -num_masks:]], axis=-1)

@@ -99,6 +99,6 @@ def draw_bank(key: PRNGKeyArray, recipe: MarketSpec, params: SyntheticParams | N
 
 def make_market(panel: Panel, recipe: MarketSpec) -> Market:
     """Return the market of a bank's panel, which may have been changed on the way, by halts for instance; pure."""
-    market = build_market(panel, recipe.features)
+    market = build_market(panel, recipe.features, calendar=recipe.labels.calendar)
     sectors = synthetic_labels(recipe.num_assets, np.zeros(0, "datetime64[D]")).sectors
     return market.replace(sector=jnp.asarray(sector_columns(sectors)))

@@ -22,7 +22,6 @@ from ploutos_jax.agents.scaling import (
     ObservationScaling,
     ReturnScaling,
     RunningMoments,
-    fit_features,
 )
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout, start_runner
@@ -95,7 +94,7 @@ class Learner:
     ) -> TrainState:
         """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
         market = params.market
-        features = fit_features(market.features, market.tradable) if features is None else features
+        features = self.network.fit_scaling(market.features, market.tradable) if features is None else features
         scaling = ObservationScaling(
             features=features,
             assets=RunningMoments.create(len(ASSET_FIELDS)),

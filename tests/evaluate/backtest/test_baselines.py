@@ -23,12 +23,12 @@ from ploutos_jax.evaluate.backtest.baselines import (
 )
 from ploutos_jax.evaluate.backtest.covariance import minimum_variance_weights, shrunk_covariance
 from ploutos_jax.evaluate.backtest.run import baselines_by_rule
+from ploutos_jax.market.experts import rules as experts
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.planted import planted_panel
-from ploutos_jax.policy.experts import rules as experts
 
 NUM_ASSETS, NUM_BARS = 4, 300
 FREE = EnvConfig(spread_bps=0, tick_size=None, slippage_bps=0, fees="none", min_order_cash=0)

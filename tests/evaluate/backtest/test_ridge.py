@@ -13,9 +13,9 @@ from ploutos_jax.evaluate.backtest.history import PART_HELD
 from ploutos_jax.evaluate.backtest.ridge import PART_KEPT, fit_before, hold_best, ridge
 from ploutos_jax.evaluate.backtest.run import baselines_by_rule
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.experts.ridge_fit import PENALTIES, fit_ridge, forward_scores
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.synthetic.planted import planted_panel
-from ploutos_jax.policy.experts.ridge_fit import PENALTIES, fit_ridge, forward_scores
 from tests.evaluate.backtest.test_baselines import ASSETS, BARS, FREE, ragged_panel
 
 FIRST = 330

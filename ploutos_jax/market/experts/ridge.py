@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.experts.ridge_fit import CLIP_FEATURES, RidgeFit
+from ploutos_jax.market.experts.rules import third
+from ploutos_jax.market.experts.schedule import look_back, newest, path_starts
 from ploutos_jax.market.panel import Market
-from ploutos_jax.policy.experts.ridge_fit import CLIP_FEATURES, RidgeFit
-from ploutos_jax.policy.experts.rules import third
-from ploutos_jax.policy.experts.schedule import look_back, newest, path_starts
 
 _ROWS_AT_ONCE = 64
 """Rows whose standardised features exist at a time."""

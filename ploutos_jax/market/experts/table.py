@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ploutos_jax.market.calendar import Calendar
-from ploutos_jax.market.panel import Market
-from ploutos_jax.policy.experts.ridge import ridge
-from ploutos_jax.policy.experts.ridge_fit import RidgeFit
-from ploutos_jax.policy.experts.rules import (
+from ploutos_jax.market.experts.ridge import ridge
+from ploutos_jax.market.experts.ridge_fit import RidgeFit
+from ploutos_jax.market.experts.rules import (
     equal_weight,
     inverse_volatility,
     mean_reversion,
@@ -17,6 +16,7 @@ from ploutos_jax.policy.experts.rules import (
     momentum,
     volatility_target,
 )
+from ploutos_jax.market.panel import Market
 
 Expert = Callable[[Market, Calendar], Float[Array, "T A"]]
 """`(market, calendar) -> weights [T, A]`, causal and pure; the calendar is static."""
@@ -32,6 +32,13 @@ EXPERTS: Mapping[str, Expert] = {
 """The experts that need nothing but a market, by name; `ridge` needs a fit in addition."""
 
 RIDGE = "ridge"
+PREFIX = "expert_"
+"""What names of columns begin with that hold an expert's weights in a market's features."""
+
+
+def num_experts(feature_names: Sequence[str]) -> int:
+    """Return how many of the first features of a market are weights of experts, one after the other."""
+    return next((n for n, name in enumerate(feature_names) if not name.startswith(PREFIX)), len(feature_names))
 
 
 def table(

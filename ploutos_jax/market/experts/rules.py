@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.experts.minimum_variance import minimum_variance_weights, shrunk_covariance
+from ploutos_jax.market.experts.schedule import MONTH, QUARTER, WEEK, YEAR, decide, look_back, sessions_in
 from ploutos_jax.market.panel import Market
-from ploutos_jax.policy.experts.minimum_variance import minimum_variance_weights, shrunk_covariance
-from ploutos_jax.policy.experts.schedule import MONTH, QUARTER, WEEK, YEAR, decide, look_back, sessions_in
 
 UNMOVED = 1e-6
 """Log return up to which a price counts as unmoved: less is what rounding leaves of one that came back to the cent."""

@@ -10,14 +10,14 @@ from ploutos_jax.evaluate.backtest.covariance import minimum_variance_weights as
 from ploutos_jax.evaluate.backtest.covariance import shrunk_covariance as exact_covariance
 from ploutos_jax.evaluate.backtest.ridge import fit_before, hold_best, ridge
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.experts.minimum_variance import minimum_variance_weights, shrunk_covariance
+from ploutos_jax.market.experts.ridge import ridge as ridge_table
+from ploutos_jax.market.experts.ridge_fit import fit_ridge
+from ploutos_jax.market.experts.table import EXPERTS, table
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.planted import PlantedDraw
-from ploutos_jax.policy.experts.minimum_variance import minimum_variance_weights, shrunk_covariance
-from ploutos_jax.policy.experts.ridge import ridge as ridge_table
-from ploutos_jax.policy.experts.ridge_fit import fit_ridge
-from ploutos_jax.policy.experts.table import EXPERTS, table
 from tests.evaluate.backtest.test_baselines import ASSETS, BARS, ragged_panel
 
 FIRST = 330
