@@ -31,6 +31,8 @@ class PolicyConfig:
             prefer, and not from one history whether markets rise.
         sees_account: whether the network is told what the account holds. A band says where a position should lie
             whatever it is, so it needs none of it, and there is less to learn noise by without.
+        return_loss: weight of an auxiliary loss, such as 0.1: the market stage of a `shared` torso also forecasts the
+            return of each asset over a day, a week and a month, from every row of the market; 0 for none of it.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
         precision: number format of the torso's matrix products and of the activations between them; parameters, sums,
             heads and losses are always float32.
@@ -43,6 +45,7 @@ class PolicyConfig:
     forecast: Literal["none", "add", "only"] = "none"
     hold_cash: bool = True
     sees_account: bool = True
+    return_loss: float = 0.0
     dropout: float = 0.0
     precision: Precision = "float32"
 
@@ -55,6 +58,11 @@ class PolicyConfig:
             raise ValueError(f"credit={self.credit!r} is unknown; use 'joint' or 'per_asset'.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
+        if self.return_loss and self.torso != "shared":
+            raise ValueError(
+                f"return_loss={self.return_loss} forecasts by what the market stage says of each asset, which"
+                f" torso={self.torso!r} does not; use torso='shared', or return_loss=0."
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1), such as 0.1; 0 leaves nothing out.")
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
@@ -68,6 +76,7 @@ class PolicyConfig:
         return SharedTorso(self.hidden, self.width, self.credit == "per_asset", self.precision, self.dropout)
 
 
+_HORIZONS = 3
 _TILT = 3.0
 """What a forecast of 1 moves a score by, for each unit of the parameter: it is one number against thousands."""
 
@@ -100,6 +109,8 @@ class ActorCritic(nn.Module):
             self.tilt = self.param("tilt", nn.initializers.zeros, ())
         if self.num_experts:
             self.allocator = Allocator(self.num_experts)
+        if self.config.return_loss:
+            self.return_head = dense(_HORIZONS, scale=0.01)
 
     @property
     def is_tilted(self) -> bool:
@@ -137,6 +148,13 @@ class ActorCritic(nn.Module):
         if self.num_experts:
             table["prior"] = self.allocator.mix(self.allocator(seen, mask), experts, mask)
         return table
+
+    def forecast_returns(self, table: Table) -> Float[Array, "*batch A horizons"]:
+        """Return what the market stage forecasts of each asset's return over a day, a week and a month, `[..., A, 3]`.
+
+        In deviations from the other assets; with `PolicyConfig.return_loss` alone.
+        """
+        return self.return_head(table["actor"]).astype(jnp.float32)
 
     def allocation(
         self, features: Float[Array, "*batch A inputs"], mask: Bool[Array, "*batch A"]
@@ -189,4 +207,7 @@ class ActorCritic(nn.Module):
         account: Float[Array, "*batch G"],
     ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
         """Run both stages on joined samples; used to create parameters and as the unsplit reference."""
-        return self.act(self.encode(features, mask), mask, assets, account)
+        table = self.encode(features, mask)
+        if self.config.return_loss:
+            self.forecast_returns(table)
+        return self.act(table, mask, assets, account)

@@ -46,6 +46,7 @@ POLICY_BOUNDS: dict[str, Bound] = {
     "hidden": dataclasses.replace(whole(1, 100_000), several=True),
     "width": whole(1, 100_000),
     "dropout": share(below=True),
+    "return_loss": Bound(0, 1e6),
 }
 """Numbers of `PolicyConfig`, which knows nothing of settings."""
 
@@ -92,7 +93,7 @@ class TrainConfig:
             is more, twice as many as long as checkpoints follow each other within 20 seconds. In [1, 1e15].
         keep_checkpoints: how many of them are kept; the best by held-out score is kept in addition. In [1, 1e6].
         eval_every: environment steps between scores on held-out bars; None takes a tenth of the run. In [1, 1e15].
-        policy: shape of the network: widths in [1, 100,000], dropout in [0, 1).
+        policy: shape of the network: widths in [1, 100,000], dropout in [0, 1), return_loss in [0, 1e6].
     """
 
     num_envs: int = 256

@@ -27,6 +27,7 @@ from ploutos_jax.train.ppo.losses import (
     surrogate,
     value_squares,
 )
+from ploutos_jax.train.ppo.return_loss import of_table, return_errors
 
 TableMode = Literal["table", "gather"]
 """`table` encodes all rows once; `gather` encodes the rows of the samples, for markets with more rows than samples."""
@@ -57,6 +58,7 @@ def minibatch_gradients(
     config: TrainConfig,
     mode: TableMode,
     drop_key: PRNGKeyArray | None = None,
+    labels: Float[Array, "T A horizons"] | None = None,
 ) -> tuple[Any, LossSums]:
     """Return gradients of the PPO loss and its parts, averaged over the minibatch.
 
@@ -68,13 +70,15 @@ def minibatch_gradients(
         hyper, config: PPO settings.
         mode: how market rows are encoded; see `TableMode`.
         drop_key: of dropout, that of the rollout; None without it.
+        labels: of the auxiliary loss, whose weighted mean is part of the loss then: over all rows of the market in mode
+            `table`, over those of the samples in mode `gather`.
     """
     length, num_envs = config.steps_per_chunk, config.num_envs
     by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
     centre, spread = _advantage_stats(by_pair, market, pairs // num_envs, pairs % num_envs)
     num_samples = pairs.shape[0] * length
     order, weights = _split(pairs, _pairs_per_chunk(network, market, length, mode))
-    parts = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key)
+    parts = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key, labels)
 
     def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
         chosen, weight = inputs
@@ -90,7 +94,8 @@ def minibatch_gradients(
             grads, sums = jax.grad(parts.gathered_loss, has_aux=True)(agent.network, batch, weight)
             return jax.tree.map(jnp.add, total, (grads, sums)), None
 
-        (grads, sums), _ = jax.lax.scan(gather_step, (zeros, LossSums.zeros()), (order, weights))
+        nothing = LossSums.zeros() if labels is None else LossSums.zeros().replace(returns=jnp.zeros(()))
+        (grads, sums), _ = jax.lax.scan(gather_step, (zeros, nothing), (order, weights))
         return grads, jax.tree.map(lambda x: x / num_samples, sums)
 
     keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
@@ -109,8 +114,12 @@ def minibatch_gradients(
 
     start = (zeros, jax.tree.map(jnp.zeros_like, table), LossSums.zeros())
     (grads, table_grads, sums), _ = jax.lax.scan(table_step, start, (order, weights))
-    grads = jax.tree.map(jnp.add, grads, backward(table_grads)[0])
-    return grads, jax.tree.map(lambda x: x / num_samples, sums)
+    sums = jax.tree.map(lambda x: x / num_samples, sums)
+    if labels is not None:
+        value, head_grads, more = of_table(network, agent.network, table, labels)
+        grads, table_grads = (jax.tree.map(jnp.add, *x) for x in ((grads, head_grads), (table_grads, more)))
+        sums = sums.replace(returns=value)
+    return jax.tree.map(jnp.add, grads, backward(table_grads)[0]), sums
 
 
 def add_to_rows(table: Float[Array, "T ..."], t: Int[Array, " n"], rows: Float[Array, "n ..."]) -> Array:
@@ -167,7 +176,9 @@ class ChunkLoss:
         ratio: Any,
         num_samples: int,
         drop_key: PRNGKeyArray | None,
+        labels: Float[Array, "T A horizons"] | None = None,
     ) -> None:
+        self.labels = labels
         self.network, self.market, self.scaling = network, market, agent.scaling
         self.hyper, self.ratio, self.num_samples, self.drop_key = hyper, ratio, num_samples, drop_key
 
@@ -177,7 +188,12 @@ class ChunkLoss:
         t = batch.observation.t
         keys = self.network.drop_keys(self.drop_key, t)
         rows = self.network.encode(params, self.scaling, self.market.features[t], self.market.tradable[t], keys)
-        return self.loss(params, rows, batch, weight)
+        loss, sums = self.loss(params, rows, batch, weight)
+        if self.labels is None:
+            return loss, sums
+        error = (return_errors(self.network, params, rows, self.labels[t]) * weight).sum()
+        coefficient = self.network.model.config.return_loss
+        return loss + coefficient * error / self.num_samples, sums.replace(returns=error)
 
     def loss(
         self, params: Any, rows: Any, batch: Samples, weight: Float[Array, " samples"]

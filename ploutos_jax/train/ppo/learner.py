@@ -35,6 +35,7 @@ from ploutos_jax.train.ppo.credit import credited, judged_positions, moved
 from ploutos_jax.train.ppo.divergence import rollout_fault, step_fault
 from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
 from ploutos_jax.train.ppo.losses import choosing, joined_log_prob
+from ploutos_jax.train.ppo.return_loss import return_labels
 from ploutos_jax.train.ppo.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.ppo.schedules import hyper_at
 from ploutos_jax.train.ppo.state import StepFigures, Stored, TrainState
@@ -287,6 +288,7 @@ class Learner:
         minibatch = num_pairs // config.num_minibatches
         mode: TableMode = "table" if params.market.num_bars <= minibatch * config.steps_per_chunk else "gather"
         market, scaling = params.market, state.agent.scaling
+        labels = return_labels(market) if config.policy.return_loss else None
         if mode == "table":  # every gradient step encodes every row
             scaled, market = self.network.scale_once(state.agent, market)
             scaling = scaled.scaling
@@ -294,7 +296,7 @@ class Learner:
         def step(state: TrainState, pairs: Array) -> tuple[TrainState, StepFigures]:
             agent = state.agent.replace(scaling=scaling)
             grads, losses = minibatch_gradients(
-                self.network, agent, market, samples, pairs, hyper, config, mode, drop_key
+                self.network, agent, market, samples, pairs, hyper, config, mode, drop_key, labels
             )
             norm = optax.tree.norm(grads)
             scale = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-12))
@@ -331,11 +333,17 @@ class Learner:
             return number + 1, new.losses.kl.mean() > hyper.target_kl, state, figures
 
         # A loop that ends early, where a branch in each turn would copy the parameters and the optimiser's state.
-        begun = (jnp.int32(0), jnp.asarray(False), state, StepFigures.none(config.num_epochs, config.num_minibatches))
+        figures = StepFigures.none(config.num_epochs, config.num_minibatches, with_returns=labels is not None)
+        begun = (jnp.int32(0), jnp.asarray(False), state, figures)
         _, _, state, figures = jax.lax.while_loop(go_on, epoch, begun)
         losses, in_row = figures.losses, figures.skipped_in_row.reshape(-1)
         loss = losses.policy + hyper.value_coef * losses.value - hyper.entropy_coef * losses.entropy
+        more = {}
+        if losses.returns is not None:
+            loss = loss + config.policy.return_loss * losses.returns
+            more["return_loss"] = jnp.nanmean(losses.returns)
         return state, {
+            **more,
             "loss": jnp.nanmean(loss),
             "policy_loss": jnp.nanmean(losses.policy),
             "value_loss": jnp.nanmean(losses.value),

@@ -14,13 +14,17 @@ RatioKind = Literal["joint", "per_asset"]
 
 @typing.no_type_check
 class LossSums(struct.PyTreeNode):
-    """Losses summed over samples; divide by their number. Entropy and KL are means per asset."""
+    """Losses summed over samples; divide by their number. Entropy and KL are means per asset.
+
+    `returns`, the auxiliary loss of `PolicyConfig.return_loss`, is None where there is none.
+    """
 
     policy: Float[Array, "*steps"]
     value: Float[Array, "*steps"]
     entropy: Float[Array, "*steps"]
     kl: Float[Array, "*steps"]
     clipped: Float[Array, "*steps"]
+    returns: Float[Array, "*steps"] | None = None
 
     @classmethod
     def zeros(cls) -> "LossSums":

@@ -80,7 +80,7 @@ class StepFigures(struct.PyTreeNode):
     skipped_in_row: Array
 
     @classmethod
-    def none(cls, *shape: int) -> "StepFigures":
+    def none(cls, *shape: int, with_returns: bool = False) -> "StepFigures":
         """Figures of steps that are not done."""
         nothing, zero = jnp.full(shape, jnp.nan), jnp.zeros(shape, jnp.int32)
-        return cls(LossSums(*(nothing,) * 5), nothing, zero, zero)
+        return cls(LossSums(*(nothing,) * 5, returns=nothing if with_returns else None), nothing, zero, zero)
