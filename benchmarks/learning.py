@@ -5,10 +5,13 @@ python benchmarks/learning.py --assets 30 --seeds 1 --torso flat    any setting 
 python benchmarks/learning.py --cost-check                          without a signal: what does it pay for nothing?
 python benchmarks/learning.py --kind planted_persistent --strength 0.1 --persistence 0.9 --cost-bps 10
                                                                     another market, see docs/made_markets.md
+python benchmarks/learning.py --preset default                      the learner and the actions of a preset, free to
+                                                                    hold cash as the oracle is
 
 One and the same configuration serves all sizes; only how long it trains goes by the number of assets, each of which is
 a sample of its own in every step. The score is the share of the oracle's mean log return in the same
-environment, without costs unless asked for; `on seen bars` beside it shows how much was overfitted. Each seed has a
+environment, without costs unless asked for, and where a hint's law is known also of what it promised the positions,
+costs taken off and luck left out; `on seen bars` beside it shows how much was overfitted. Each seed has a
 market of its own. Every run is a line of JSON in `runs/learning.jsonl` as soon as it ends; what was found is in
 LEARNING.md.
 """
@@ -36,10 +39,14 @@ from ploutos_jax.datasets.planted import read_planted
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.baselines import oracle
+from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule, random_actions
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
+from ploutos_jax.runs.overrides import merge
+from ploutos_jax.runs.presets import PRESETS
+from ploutos_jax.runs.settings import RunSettings
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train
 
@@ -74,6 +81,7 @@ class Probe:
         unseen_bars: bars after them, to score on. Without it 4,032, and four times as many at one asset, where luck
             would decide over fewer.
         cost_check: instead train without a signal at 20 bps a side and report the costs of the first unseen year.
+        preset: whose learner and actions these are; without it the defaults of Python. Bands may then be left for cash.
         json: file to which each finished run is appended as a line.
         device: where to run.
         train: learner; how long it trains is said by `steps`.
@@ -90,6 +98,7 @@ class Probe:
     train_bars: int | None = None
     unseen_bars: int | None = None
     cost_check: bool = False
+    preset: str | None = None
     json: str = "runs/learning.jsonl"
     device: Literal["auto", "cpu", "gpu"] = "auto"
     train: TrainConfig = TrainConfig()
@@ -97,10 +106,12 @@ class Probe:
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
-    probe = tyro.cli(Probe, args=args, config=(tyro.conf.OmitArgPrefixes,))
+    given = [args[i + 1] for i in range(len(args) - 1) if args[i] == "--preset"]
+    default = Probe(train=learner_of(given[-1])) if given else Probe()
+    probe = tyro.cli(Probe, args=args, default=default, config=(tyro.conf.OmitArgPrefixes,))
     counts = (*probe.assets, probe.seeds, *([] if probe.steps is None else [probe.steps]))
     bars = [bars for bars in (probe.train_bars, probe.unseen_bars) if bars is not None]
-    if probe.train.total_timesteps != TrainConfig().total_timesteps:
+    if probe.train.total_timesteps != default.train.total_timesteps:
         raise ValueError("total_timesteps goes by the number of assets here; --steps sets one number for all of them.")
     if not probe.assets or min(counts) < 1 or min(bars, default=YEAR_BARS + 1) <= YEAR_BARS:
         raise ValueError(
@@ -127,9 +138,17 @@ def main(args: list[str]) -> int:
     return 0
 
 
+def learner_of(preset: str) -> TrainConfig:
+    """Return the learner of a preset, free to leave an account in cash, as the oracle of a planted market does."""
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r} is unknown; there are {', '.join(PRESETS)}.")
+    train = merge(RunSettings(preset=preset), PRESETS[preset], f"preset {preset}").train
+    return dataclasses.replace(train, policy=dataclasses.replace(train.policy, hold_cash=True))
+
+
 def run_with_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
     """Train on a planted market and return the shares of the oracle's mean log return on seen and unseen bars."""
-    env = environment(num_assets, commission_bps=probe.cost_bps)
+    env = environment(probe, num_assets, commission_bps=probe.cost_bps)
     market = planted_market(probe, config.seed, num_assets, probe.strength)
     best_rule = partial(oracle, cost=probe.cost_bps * 1e-4)
     train_bars = train_bars_for(probe, num_assets)
@@ -137,16 +156,18 @@ def run_with_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
     agent, figures = _train(config, seen, env)
     row: Row = {}
     for name, span in (("seen", seen), ("unseen", market.window(train_bars))):
-        best = _log_return(baselines_by_rule(span, env.config, {"oracle": best_rule})["oracle"])
-        own = _log_return(backtest(agent, span))
+        known, account = baselines_by_rule(span, env.config, {"oracle": best_rule})["oracle"], backtest(agent, span)
+        best, own = _log_return(known), _log_return(account)
         row |= {f"{name}_share": own / best, f"{name}_log_return": own, f"{name}_oracle_log_return": best}
+        promised = expected_edge_of(account, span).net, expected_edge_of(known, span).net
+        row |= {f"{name}_promised_share": promised[0] / promised[1], f"{name}_promised": promised}
     bars = {"train_bars": train_bars, "unseen_bars": market.num_bars - train_bars}
     return {"kind": probe.kind, "strength": probe.strength, "cost_bps": probe.cost_bps} | bars | row | figures
 
 
 def run_without_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Row:
     """Train where nothing can be earned and trading costs; return the costs of an unseen year as shares of equity."""
-    env = environment(num_assets, commission_bps=COST_BPS)
+    env = environment(probe, num_assets, commission_bps=COST_BPS)
     market = planted_market(probe, config.seed, num_assets, 0.0)
     train_bars = train_bars_for(probe, num_assets)
     agent, figures = _train(config, market.window(0, train_bars), env)
@@ -162,9 +183,11 @@ def run_without_signal(probe: Probe, config: TrainConfig, num_assets: int) -> Ro
     return {"cost_bps": COST_BPS} | row | figures
 
 
-def environment(num_assets: int, commission_bps: float = 0.0) -> TradingEnv:
+def environment(probe: Probe, num_assets: int, commission_bps: float = 0.0) -> TradingEnv:
     """Return the environment of all probes: an equal part for each asset, filled at the next open, no exits."""
+    actions = {} if probe.preset is None else {"action": PRESETS[probe.preset].get("env", {}).get("action", "discrete")}
     config = EnvConfig(
+        **actions,
         spread_bps=0.0,
         tick_size=None,
         slippage_bps=0.0,
@@ -240,6 +263,7 @@ def _circumstances(config: TrainConfig) -> Row:
 def _one_line(row: Row) -> str:
     if row["check"] == "signal":
         found = f"{row['unseen_share']:.3f} of the oracle on unseen bars, {row['seen_share']:.3f} on seen ones"
+        found += f", {row['unseen_promised_share']:.3f} of what was promised it on unseen ones"
     else:
         found = f"costs {row['cost_share']:.2%} of equity in a year, random {row['random_cost_share']:.0%}"
     return f"{row['assets']} assets, seed {row['seed']}: {found} ({row['timesteps']:,} steps, {row['seconds']:.0f} s)"
@@ -247,7 +271,11 @@ def _one_line(row: Row) -> str:
 
 def _table(rows: Sequence[Row], probe: Probe) -> Table:
     columns = {
-        "signal": {"unseen": "unseen_share", "on seen bars": "seen_share"},
+        "signal": {
+            "unseen": "unseen_share",
+            "on seen bars": "seen_share",
+            "promised, unseen": "unseen_promised_share",
+        },
         "costs": {"costs of a year": "cost_share", "of a random policy": "random_cost_share"},
     }[rows[0]["check"]]
     what = "costs without a signal" if probe.cost_check else "share of the oracle's mean log return"

@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 _LOG_DEVIATION = -0.5
 """Logarithm of the deviation of an untrained network's bands. A tenth of that moves too little to learn in a short run:
 PPO lets a mean go a share of its deviation in an update."""
+_LEAST_LOG_DEVIATION, _MOST_LOG_DEVIATION = -1.5, 1.0
+"""Bounds of it. Noise costs trades, so without a floor PPO learns first of all to make none: deviations of 0.02, and
+85 % of what a hint that lasts is worth, where bounded ones go on to 96 % (benchmarks/LEARNING.md)."""
 _STRETCH = 1.25
 """Slope of the share in the logistic curve; nothing and all of the cap lie at scores of ∓2.2."""
 _MOST_WIDTH = 0.5
@@ -86,7 +89,9 @@ class BandsHead:
     def _normal(self, outputs: Float[Array, "*batch A 4"]) -> tuple[Array, Array]:
         """Return means and deviations `[..., A, 2]`."""
         start = jnp.asarray([0.0, math.log(math.expm1(self.width))], outputs.dtype)
-        return outputs[..., :2] + start, jnp.exp(jnp.clip(outputs[..., 2:] + _LOG_DEVIATION, -5, 1))
+        return outputs[..., :2] + start, jnp.exp(
+            jnp.clip(outputs[..., 2:] + _LOG_DEVIATION, _LEAST_LOG_DEVIATION, _MOST_LOG_DEVIATION)
+        )
 
     def sample(
         self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 4"], valid: Array | None = None
