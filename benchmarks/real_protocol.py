@@ -88,6 +88,8 @@ def read_arms(given: str | None) -> dict[str, dict[str, Any]]:
     arms = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
         raise ValueError(f"{file} must hold settings by the name of an arm.")
+    if rule := next((name for name in arms if name in RULES), None):
+        raise ValueError(f"{file}: an arm is named {rule!r}, as a rule that it is compared with; give it another name.")
     if given is None or is_file:
         return arms
     names = [name.strip() for name in given.split(",")]

@@ -135,6 +135,14 @@ def test_ablations_keep_away_from_what_they_must_not_see(place):
         real.main(["rank"])
 
 
+def test_an_arm_has_no_name_of_a_rule(tmp_path):
+    """Both are rows of one table."""
+    file = tmp_path / "arms.json"
+    file.write_text(json.dumps({"base": {}, "cash": {}}))
+    with pytest.raises(ValueError, match="an arm is named 'cash', as a rule that it is compared with"):
+        read_arms(str(file))
+
+
 def test_arms_of_the_repository_are_settings():
     arms = read_arms(None)
     made = {name: settings_of(name, arm, "bars.parquet", 1000, 3, 0) for name, arm in arms.items()}
