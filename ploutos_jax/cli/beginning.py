@@ -14,6 +14,8 @@ from ploutos_jax.runs.settings import RunSettings
 
 _FOR_GPU = ("gpu",)
 _FOR_MINUTES = ("sentio",)
+_STRESSED = 16
+"""Draws of each scenario that the next command asks for: a few seconds' worth."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,8 +60,9 @@ def warn(text: str | None, said: list[str]) -> None:
 
 
 def next_command(settings: RunSettings, output: Path) -> str:
-    """Return the command that scores a run, as it can be typed in any folder, with this interpreter."""
-    words = [*_evaluate(), "--checkpoint", str(output.absolute()), "--output", str((output / "report").absolute())]
+    """Return the command that scores a run under stress, as it can be typed in any folder, with this interpreter."""
+    words = [*_evaluate(), "--checkpoint", str(output.absolute()), "--stress", str(_STRESSED)]
+    words += ["--output", str((output / "stress").absolute())]
     # The run knows its files as they were named, seen from the folder that it was started in.
     data = settings.data
     if data.file is not None and not data.file.is_absolute():

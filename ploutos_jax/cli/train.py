@@ -18,6 +18,7 @@ from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
 from ploutos_jax.evaluate.backtest.baselines import HINT_ORACLE
+from ploutos_jax.experiment.pages import PICTURE, write_pages
 from ploutos_jax.experiment.run import (
     ENSEMBLE,
     ExperimentResult,
@@ -69,6 +70,7 @@ def _run(settings: RunSettings, output: Path) -> int:
     advice = "Checkpoints that are there stay whole; make room, then go on with --resume."
     with resumable(output), writing(f"The run folder {output}", advice):
         result = score_agents(settings, data, trained, output)
+        page = write_pages(settings, data, result) if settings.report else None
     seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
     # Brings Matplotlib, which training does without.
     from ploutos_jax.evaluate.report.write import metrics_table
@@ -79,7 +81,11 @@ def _run(settings: RunSettings, output: Path) -> int:
     for line in (_found(result), _projection(result)):
         if line:
             final.print(line)
-    final.print(f"\nNext: {next_command(settings, output)}")
+    if page is not None:
+        final.print(f"\nReport, to be opened in a browser: {page.absolute()}")
+        final.print(f"Curves of the training: {(output / PICTURE).absolute()}")
+    final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
+    final.print(f"Next: {next_command(settings, output)}")
     return 0
 
 

@@ -38,7 +38,7 @@ from ploutos_jax.train.run.lock import locked
 MONTHS = (21, 22)
 """Trading days of the months that a projection is made for."""
 
-ENSEMBLE = "ensemble"
+AGENT, ENSEMBLE = "agent", "ensemble"
 """The seeds of a run as one agent, in scores."""
 
 Score = Mapping[str, Any]
@@ -75,6 +75,8 @@ class ExperimentResult:
         projection: gain in a month of so many trading days if the account grew as in the last updates of training, a
             fraction and in sample; empty where the run holds no growth.
         reason: why a rule of the settings ended the run before its last update, or None.
+        ledgers: the accounts over the span: of `AGENT`, which is the ensemble where there are several seeds, and of
+            every baseline.
         promised: in a market whose hint promises a known part of each return, what the positions of each strategy were
             promised in a year net of costs, luck left out, see `expected_edge_of`; the mean of several agents. Empty
             elsewhere.
@@ -90,6 +92,7 @@ class ExperimentResult:
     interval: Mapping[str, Any]
     projection: Mapping[int, float]
     reason: str | None = None
+    ledgers: Mapping[str, Ledger] = dataclasses.field(default_factory=dict, repr=False)
     promised: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -201,9 +204,10 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     first, last = day(span, 0), day(span, -1)
     content: dict[str, Any] = {"final_score": score, "final_score_bars": {"first": first, "last": last}}
     content |= {} if trained.reason is None else {"ended_early": trained.reason}
-    together: dict[str, Score] = {}
+    together, shown = {}, played[0]
     if len(by_seed) > 1:
-        together = {ENSEMBLE: summarize(backtest(ensemble(trained.agents), span, name=ENSEMBLE))}
+        shown = backtest(ensemble(trained.agents), span, name=ENSEMBLE)
+        together = {ENSEMBLE: summarize(shown)}
         content |= {"score_ensemble": together[ENSEMBLE]}
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
@@ -215,7 +219,7 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     return ExperimentResult(
         agents=trained.agents,
         output=output,
-        scores={"agent": score, **together} | {name: summarize(ledger) for name, ledger in others.items()},
+        scores={AGENT: score, **together} | {name: summarize(ledger) for name, ledger in others.items()},
         first=first,
         last=last,
         in_sample=data.held_out is None,
@@ -223,6 +227,7 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         interval=interval,
         projection=projection,
         reason=trained.reason,
+        ledgers={AGENT: shown, **others},
         promised=promised,
     )
 

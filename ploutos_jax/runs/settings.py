@@ -21,7 +21,7 @@ from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
 _STOPPING = {"minutes", "episodes", "until_converged"}
-_RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "device", "output", "feature_cache"}
+_RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "report", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
 
 _CHECKED_LATER = {"rollout_length", "num_minibatches"}
@@ -52,6 +52,7 @@ class RunSettings:
         device: where to run; auto takes a GPU if there is one.
         deterministic: make GPU results repeatable bit for bit (slower; the CPU always is).
         quiet: print the final table only.
+        report: write the report of the final score and the picture of the training into the run folder.
         data: which bars to use.
         env: rules and costs.
         train: learner.
@@ -67,6 +68,7 @@ class RunSettings:
     device: Literal["auto", "cpu", "gpu"] = "auto"
     deterministic: bool = False
     quiet: bool = False
+    report: bool = True
     data: DataConfig = DataConfig()
     env: EnvConfig = EnvConfig()
     train: TrainConfig = TrainConfig()

@@ -67,7 +67,7 @@ def test_the_next_command_runs_from_any_folder(tmp_path, monkeypatch, data, more
     assert words[0] == sys.executable
     at = words.index("--checkpoint")
     assert words[at:] == [
-        *("--checkpoint", str(run), "--output", str(run / "report")),
+        *("--checkpoint", str(run), "--stress", "16", "--output", str(run / "stress")),
         *(word.replace("HERE", str(tmp_path)) for word in more),
     ]
     assert words[1:at] == (["-m", "ploutos_jax.cli.main", "evaluate"] if "ploutos" in called else words[1:2])

@@ -23,7 +23,7 @@ NUM_BARS, NUM_HELD_OUT = 400, 81
 SMALL = (
     *("--num-envs", "8", "--rollout-length", "8", "--num-minibatches", "2", "--num-epochs", "4"),
     *("--hidden", "8", "8", "--width", "8", "--features", "minimal", "--episode-length", "30"),
-    *("--seed", "7"),
+    *("--seed", "7", "--no-report"),
 )
 """Settings of every run here: they share one compiled program; after four updates of this seed an agent trades."""
 TIMESTEPS_PER_UPDATE = 64

@@ -26,6 +26,6 @@ def finished(tmp_path_factory):
     data = write_bars(place / "bars.csv")
     # A name that a shell would take apart.
     folder = place / "my run; no 1"
-    outcome = wait(start("train", train_args(data, folder, NUM_UPDATES), ROOT))
+    outcome = wait(start("train", [*train_args(data, folder, NUM_UPDATES), "--report"], ROOT))
     assert outcome.code == 0, outcome.err
     return FinishedRun(folder, data, outcome, {path.name for path in folder.iterdir()})

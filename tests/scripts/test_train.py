@@ -58,7 +58,7 @@ def flat(settings):
 
 def test_run_folder_is_complete(finished):
     known = {"config.yaml", "metrics.jsonl", "summary.json", "tensorboard", "checkpoints", "best"}
-    assert finished.names == known | {"run.log", "run_id"}
+    assert finished.names == known | {"run.log", "run_id", "report", "training.png"}
     assert any((finished.folder / "tensorboard").iterdir())
     rows = read_figures(finished.folder)
     assert [row["update"] for row in rows] == [1, 2, 3, 4]
@@ -132,7 +132,12 @@ def test_result_and_next_command_are_printed(finished):
     assert "bars never trained on" in finished.outcome.out
     words = shlex.split(lines[-1].removeprefix("Next: "))
     assert words[:3] == [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "--checkpoint"]
-    assert words[3:] == [str(finished.folder), "--output", str(finished.folder / "report")]
+    assert words[3:] == [str(finished.folder), "--stress", "16", "--output", str(finished.folder / "stress")]
+    report = finished.folder / "report" / "report.html"
+    assert f"Report, to be opened in a browser: {report}" in lines
+    assert json.loads((report.parent / "metrics.json").read_text())["verdict"] in report.read_text()
+    picture = finished.folder / "training.png"
+    assert f"Curves of the training: {picture}" in lines and picture.read_bytes().startswith(b"\x89PNG")
     assert "Traceback" not in finished.outcome.err and "Warning" not in finished.outcome.err
 
 
@@ -209,8 +214,9 @@ def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):
     assert outcome.err == ""
     lines = [line for line in outcome.out.splitlines() if line.strip()]
     assert lines[0].startswith("Score on ") and lines[-1].startswith("Next: ")
-    assert [line.split("  ")[0] for line in lines[-2 - len(STRATEGIES) : -2]] == list(STRATEGIES)
-    assert lines[-2].startswith("In sample")
+    assert [line.split("  ")[0] for line in lines[-3 - len(STRATEGIES) : -3]] == list(STRATEGIES)
+    assert lines[-3].startswith("In sample") and lines[-2].startswith("The next command says")
+    assert not {"report", "training.png"} & {path.name for path in (tmp_path / "run").iterdir()}
     rows = read_figures(tmp_path / "run")
     assert 0 < len(rows) < 100_000
     assert restore(tmp_path / "run").step == rows[-1]["update"]

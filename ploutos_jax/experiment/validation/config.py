@@ -20,7 +20,7 @@ from ploutos_jax.train.run.folder import check_output, plain
 
 SETTINGS_FILE = "validation.yaml"
 
-_OF_ONE_CALL = ("config", "output", "resume", "minutes", "quiet", "device")
+_OF_ONE_CALL = ("config", "output", "resume", "minutes", "quiet", "report", "device")
 
 _WITHOUT_USE = (
     (None, "episodes"),

@@ -4,7 +4,7 @@ Targets are those of the ridge regression (`market/experts/ridge_fit.py`), horiz
 markets that are drawn anew have theirs.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def return_errors(
         labels: of these rows, NaN where there is none.
     """
     known = jnp.isfinite(labels)
-    forecast = network.model.apply(params, rows, method="forecast_returns")
+    forecast = cast(Array, network.model.apply(params, rows, method="forecast_returns"))
     squares = jnp.where(known, jnp.square(forecast - jnp.where(known, labels, 0)), 0)
     return squares.sum(axis=(1, 2)) / jnp.maximum(known.sum(axis=(1, 2)), 1)
 
