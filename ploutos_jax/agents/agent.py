@@ -15,12 +15,13 @@ from ploutos_jax.agents.provenance import Provenance, relate
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.display import Card, Shown, few, plural
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
 
-@dataclasses.dataclass(frozen=True)
-class Agent:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Agent(Shown):
     """A trained agent. It remembers the environment and the features it was trained with.
 
     Attributes:
@@ -50,6 +51,25 @@ class Agent:
     chosen_on: tuple[str, ...] = ()
     calendar: Calendar | None = None
     members: tuple[str, ...] = ()
+
+    def _card(self) -> Card:
+        names, form = len(self.feature_names), self.env_config.action
+        trained = f"{self.trained_from} to {self.trained_to}" if self.trained_to else "on bars that are not known"
+        ensemble = [f"ensemble of {len(self.members)}"] if self.members else []
+        size = plural(len(self.symbols), "ticker") if self.symbols else "any tickers"
+        brief = [*ensemble, f"{form} actions", size, plural(names, "feature"), f"trained {trained}"]
+        weights = sum(leaf.size for leaf in jax.tree.leaves(self.params.network))
+        rows = [
+            ("actions", form),
+            ("tickers", few(self.symbols) if self.symbols else "not bound to any"),
+            ("features", few(self.feature_names)),
+            ("trained", f"{trained}, {plural(self.step, 'update')}"),
+            ("network", f"{self.network.model.config.torso} torso, {plural(weights, 'parameter')}"),
+            ("trained in", repr(self.env_config)),
+        ]
+        rows += [("members", few(self.members))] if self.members else []
+        rows += [("chosen on", " to ".join(self.chosen_on))] if self.chosen_on else []
+        return Card("Agent", [*brief, f"update {self.step}"], rows)
 
     def known_tickers(self, symbols: Sequence[str]) -> list[str]:
         """Return those of the agent's tickers that the data has, in the agent's order; all of them if it knows none.

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ploutos_jax.market.display import Card
 from ploutos_jax.market.labels import Labelled, Labels
 from ploutos_jax.market.late import late
 
@@ -47,7 +48,7 @@ SCALES = ("spread_scale", "impact_scale")
     meta_fields=[],
     drop_fields=["labels"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Panel(Labelled):
     """Bars of A assets on one time grid, as a file or a generator gives them.
 
@@ -157,6 +158,9 @@ class Panel(Labelled):
     @property
     def num_assets(self) -> int:
         return self.close.shape[1]
+
+    def _card(self) -> Card:
+        return late("market.cards").card_of_panel(self)
 
     def window(self, start: Any = None, end: Any = None) -> "Panel":
         """Return the rows of a span; see `find_rows` for the arguments."""
@@ -285,7 +289,7 @@ class Panel(Labelled):
     meta_fields=[],
     drop_fields=["labels", "feature_names"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Market(Labelled):
     """A panel made ready for the simulator: broker-ready prices and the table of causal features.
 
@@ -349,6 +353,9 @@ class Market(Labelled):
     @property
     def num_features(self) -> int:
         return self.features.shape[2]
+
+    def _card(self) -> Card:
+        return late("market.cards").card_of_market(self)
 
     def window(self, start: Any = None, end: Any = None) -> "Market":
         """Return the rows of a span, features as computed on the whole history; see `find_rows`."""
