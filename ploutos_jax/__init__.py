@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ploutos_jax.env.types import Observation as Observation
     from ploutos_jax.evaluate.backtest.run import backtest as backtest
     from ploutos_jax.evaluate.backtest.run import baselines as baselines
+    from ploutos_jax.evaluate.backtest.seen import Bars as Bars
+    from ploutos_jax.evaluate.backtest.strategy import run_strategy as run_strategy
     from ploutos_jax.evaluate.ledger import Ledger as Ledger
     from ploutos_jax.evaluate.metrics.summary import summarize as summarize
     from ploutos_jax.evaluate.report.write import write_report as write_report
@@ -69,6 +71,8 @@ _NAMES = {
     "Observation": "env.types",
     "backtest": "evaluate.backtest.run",
     "baselines": "evaluate.backtest.run",
+    "Bars": "evaluate.backtest.seen",
+    "run_strategy": "evaluate.backtest.strategy",
     "Ledger": "evaluate.ledger",
     "summarize": "evaluate.metrics.summary",
     "write_report": "evaluate.report.write",
