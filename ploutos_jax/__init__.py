@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ploutos_jax.evaluate.report.write import write_report as write_report
     from ploutos_jax.experiment.run import ExperimentResult as ExperimentResult
     from ploutos_jax.experiment.run import run_experiment as run_experiment
+    from ploutos_jax.live.orders import Holding as Holding
+    from ploutos_jax.live.orders import orders_for_today as orders_for_today
     from ploutos_jax.market.features.build import build_market as build_market
     from ploutos_jax.market.features.causality import check_causal as check_causal
     from ploutos_jax.market.features.raw import raw_features as raw_features
@@ -78,6 +80,8 @@ _NAMES = {
     "write_report": "evaluate.report.write",
     "ExperimentResult": "experiment.run",
     "run_experiment": "experiment.run",
+    "Holding": "live.orders",
+    "orders_for_today": "live.orders",
     "build_market": "market.features.build",
     "check_causal": "market.features.causality",
     "raw_features": "market.features.raw",

@@ -163,8 +163,9 @@ def _panel_of(market: Market) -> Panel:
     """Return a market's bars with those missing again that were carried forward."""
     known = np.asarray(market.features[..., market.feature_names.index("known")]) > 0
     volume = np.asarray(market.volume)
+    prices: dict[str, Any] = {name: np.where(known, np.asarray(getattr(market, name)), np.nan) for name in _PRICES}
     return Panel(
-        **{name: np.where(known, np.asarray(getattr(market, name)), np.nan) for name in _PRICES},
+        **prices,
         volume=np.where(np.isfinite(volume), volume, 0.0),
         tradable=np.asarray(market.tradable),
         sessions=np.asarray(market.sessions),
