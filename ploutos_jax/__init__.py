@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from ploutos_jax.evaluate.backtest.strategy import run_strategy as run_strategy
     from ploutos_jax.evaluate.ledger import Ledger as Ledger
     from ploutos_jax.evaluate.metrics.summary import summarize as summarize
+    from ploutos_jax.evaluate.report.heat_map import heat_map as heat_map
     from ploutos_jax.evaluate.report.write import write_report as write_report
     from ploutos_jax.experiment.run import ExperimentResult as ExperimentResult
     from ploutos_jax.experiment.run import run_experiment as run_experiment
+    from ploutos_jax.experiment.sweep import sweep as sweep
     from ploutos_jax.live.orders import Holding as Holding
     from ploutos_jax.live.orders import orders_for_today as orders_for_today
     from ploutos_jax.market.features.build import build_market as build_market
@@ -78,6 +80,8 @@ _NAMES = {
     "Ledger": "evaluate.ledger",
     "summarize": "evaluate.metrics.summary",
     "write_report": "evaluate.report.write",
+    "heat_map": "evaluate.report.heat_map",
+    "sweep": "experiment.sweep",
     "ExperimentResult": "experiment.run",
     "run_experiment": "experiment.run",
     "Holding": "live.orders",

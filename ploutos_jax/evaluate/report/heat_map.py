@@ -1,0 +1,88 @@
+"""A sweep's table as a picture: one figure by two of the numbers that were swept."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from ploutos_jax.evaluate.report import plot_style
+from ploutos_jax.evaluate.report.plot_style import LIGHT, Look
+
+_SHARES = ("return", "volatility", "drawdown")
+"""Figures whose names hold one of these are shown as percentages."""
+_MOST = 24
+"""Values along an axis; more cannot be read."""
+_CELL = 0.75
+
+
+def heat_map(
+    table: pd.DataFrame, x: str, y: str, value: str = "sharpe", *, title: str = "", look: Look = LIGHT
+) -> Figure:
+    """Return one figure of a sweep by two of its numbers; the mean where several rows share a cell, such as seeds.
+
+    Colours run from loss to gain about 0 where there are both, so that what is earned and what is lost look different.
+
+    Args:
+        table: of `sweep`.
+        x, y: names of the numbers along the axes.
+        value: the column to show.
+        title: the first line.
+        look: colours and size.
+
+    Raises:
+        ValueError: if a column is missing, or an axis has more values than can be read.
+    """
+    for name in (x, y, value):
+        if name not in table.columns:
+            raise ValueError(f"The table has no column {name!r}; there are {', '.join(map(str, table.columns))}.")
+    if len({x, y, value}) < 3:
+        raise ValueError(f"A heat map needs three columns, not x={x!r}, y={y!r} and value={value!r}.")
+    cells = table.pivot_table(index=y, columns=x, values=value, aggfunc="mean", dropna=False)
+    if max(cells.shape) > _MOST:
+        raise ValueError(
+            f"The sweep has {cells.shape[1]} values of {x} and {cells.shape[0]} of {y}; draw at most {_MOST}."
+        )
+    numbers = cells.to_numpy(np.float64)
+    low, high = _limits(numbers)
+    rows, columns = numbers.shape
+    width, height = 2.6 + max(columns, 6) * 1.15, 2.3 + rows * _CELL
+    wide = Look(**{**vars(look), "width": width, "height": height})
+    figure = plot_style.new_figure(wide, height, tick_chars=max(len(_label(one)) for one in cells.index), name_chars=0)
+    axes = figure.add_subplot()
+    colours = LinearSegmentedColormap.from_list("gain", [look.exits["stop"], look.paper, look.exits["target"]])
+    axes.imshow(numbers, cmap=colours, vmin=low, vmax=high, aspect="auto", origin="lower")
+    axes.set_xticks(range(columns), [_label(one) for one in cells.columns])
+    axes.set_yticks(range(rows), [_label(one) for one in cells.index])
+    axes.tick_params(colors=look.faint, labelsize=look.text, length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(x, color=look.ink, fontsize=look.text, parse_math=False)
+    axes.set_title(y, loc="left", color=look.ink, fontsize=look.text, parse_math=False)
+    for row, column in np.ndindex(rows, columns):
+        text = _write(value, float(numbers[row, column]))
+        axes.text(column, row, text, ha="center", va="center", color=look.ink, fontsize=look.text, parse_math=False)
+    plot_style.write_headline(figure, title or f"{value.replace('_', ' ')} by {x} and {y}", "net of costs", wide)
+    return figure
+
+
+def _limits(numbers: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the colours: as far below 0 as above where there are both, else around the middle."""
+    known = numbers[np.isfinite(numbers)]
+    if known.size == 0:
+        return -1.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    if low < 0 < high:
+        most = max(-low, high)
+        return -most, most
+    return (low, high) if low < high else (low - 1, high + 1)
+
+
+def _label(number: object) -> str:
+    return f"{number:g}" if isinstance(number, int | float) else str(number)
+
+
+def _write(name: str, number: float) -> str:
+    if not np.isfinite(number):
+        return "–"
+    if any(word in name for word in _SHARES):
+        return plot_style.percent(number)
+    return f"{number:,.2f}".replace("-", "−") if abs(number) < 1_000 else f"{number:,.0f}"
