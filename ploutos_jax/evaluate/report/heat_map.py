@@ -20,7 +20,7 @@ def heat_map(
 ) -> Figure:
     """Return one figure of a sweep by two of its numbers; the mean where several rows share a cell, such as seeds.
 
-    Colours run from loss to gain about 0 where there are both, so that what is earned and what is lost look different.
+    Colours are those of loss below 0 and of gain above it.
 
     Args:
         table: of `sweep`.
@@ -43,13 +43,14 @@ def heat_map(
             f"The sweep has {cells.shape[1]} values of {x} and {cells.shape[0]} of {y}; draw at most {_MOST}."
         )
     numbers = cells.to_numpy(np.float64)
-    low, high = _limits(numbers)
+    colours, low, high = _colours(numbers, look)
     rows, columns = numbers.shape
     width, height = 2.6 + max(columns, 6) * 1.15, 2.3 + rows * _CELL
     wide = Look(**{**vars(look), "width": width, "height": height})
     figure = plot_style.new_figure(wide, height, tick_chars=max(len(_label(one)) for one in cells.index), name_chars=0)
+    # Room for the name of the axis below its numbers.
+    figure.subplots_adjust(bottom=4.4 * look.text / 72 / height)
     axes = figure.add_subplot()
-    colours = LinearSegmentedColormap.from_list("gain", [look.exits["stop"], look.paper, look.exits["target"]])
     axes.imshow(numbers, cmap=colours, vmin=low, vmax=high, aspect="auto", origin="lower")
     axes.set_xticks(range(columns), [_label(one) for one in cells.columns])
     axes.set_yticks(range(rows), [_label(one) for one in cells.index])
@@ -64,16 +65,16 @@ def heat_map(
     return figure
 
 
-def _limits(numbers: np.ndarray) -> tuple[float, float]:
-    """Return the ends of the colours: as far below 0 as above where there are both, else around the middle."""
+def _colours(numbers: np.ndarray, look: Look) -> tuple[LinearSegmentedColormap, float, float]:
+    """Return colours and the numbers at their ends; where there are losses and gains, both ends are as far from 0."""
+    loss, gain = look.exits["stop"], look.exits["target"]
     known = numbers[np.isfinite(numbers)]
-    if known.size == 0:
-        return -1.0, 1.0
-    low, high = float(known.min()), float(known.max())
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     if low < 0 < high:
         most = max(-low, high)
-        return -most, most
-    return (low, high) if low < high else (low - 1, high + 1)
+        return LinearSegmentedColormap.from_list("both", [loss, look.paper, gain]), -most, most
+    ends = [loss, look.paper] if high <= 0 and low < 0 else [look.paper, gain]
+    return LinearSegmentedColormap.from_list("one", ends), low, high if high > low else low + 1
 
 
 def _label(number: object) -> str:
