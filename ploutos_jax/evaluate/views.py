@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOTHING = "–"
+_NAMED = 3
+"""Other accounts that the title of a picture names."""
 _SHARES = ("total_return", "annual_return", "annual_volatility", "max_drawdown", "win_rate", "exposure")
 _RATIOS = ("sharpe", "sortino", "calmar", "profit_factor", "turnover")
 _COUNTS = ("num_trades", "open_trades")
@@ -73,4 +75,5 @@ def picture_of(ledger: Ledger, others: tuple[Ledger, ...], ticker: str | None, t
         return draw_trades(ledger, ticker)
     beside = {other.name: other for other in others}
     check_spans(ledger, beside, len(others))
-    return draw_equity(ledger, beside, title=title)
+    names = ", ".join(beside) if len(beside) <= _NAMED else f"{len(beside)} others"
+    return draw_equity(ledger, beside, title=title or (f"{ledger.name} and {names}" if beside else ledger.name))

@@ -93,6 +93,7 @@ def test_a_plot_draws_what_it_is_given(ledger):
     assert any(np.array_equal(curve, ledger.equity) for curve in curves)
     assert any(np.allclose(curve, other.equity) for curve in curves)
     assert "Two accounts" in {text.get_text() for text in figure.texts}
+    assert ledger.plot(other).texts[0].get_text() == "mine and other"
     assert figure._repr_png_().startswith(b"\x89PNG")
     trades = ledger.plot(ticker="AAA")
     assert "AAA: " in trades.texts[0].get_text()

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.panel import Panel
@@ -213,6 +215,25 @@ def test_to_frame_and_back(is_wide):
         np.testing.assert_array_equal(frame["close"].to_numpy(), panel.close)
     else:
         assert len(frame) == 117 and list(frame.columns[:7]) == ["date", "ticker", *FIELDS]
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_bars_come_back(data):
+    """Prices, volumes and gaps at random: what is written is what is read, to the bit."""
+    days, tickers = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 3))
+    frame = bars(days, ("AAA", "BBB", "CCC")[:tickers])
+    factor = st.floats(1e-4, 1e6, allow_subnormal=False)
+    frame[["open", "high", "low", "close"]] *= np.array(
+        data.draw(st.lists(factor, min_size=len(frame), max_size=len(frame)))
+    )[:, None]
+    frame["volume"] = data.draw(st.lists(st.integers(1, 10**9), min_size=len(frame), max_size=len(frame)))
+    kept = data.draw(st.lists(st.booleans(), min_size=len(frame), max_size=len(frame)).filter(any))
+    panel = Panel.from_frame(frame[kept])
+    assert_same(Panel.from_frame(panel.to_frame()), panel)
+    again = Panel.from_frame(panel.to_frame(wide=True))
+    np.testing.assert_array_equal(again.close, panel.close)
+    np.testing.assert_array_equal(again.tradable, panel.tradable)
 
 
 def test_a_panel_without_labels_says_so():
