@@ -47,21 +47,36 @@ def test_help_names_everything_once():
     assert sorted(named) == ploutos_jax.__all__
 
 
-def test_help_can_be_typed_in(tmp_path):
-    """Its indented lines, in order, are a program."""
-    told = (ploutos_jax.__doc__ or "").partition("The names, by what they are for")[0]
-    blocks = [textwrap.dedent(part) for part in re.findall(r"(?:^(?:    .*)?\n)+", told, re.MULTILINE)]
-    script = tmp_path / "typed.py"
-    script.write_text("".join(blocks), encoding="utf-8")
-    assert sum("pj." in block for block in blocks) >= 3
+def run_program(code, folder):
+    """Run code in a process of its own, in a folder; return what it printed to stdout and stderr."""
+    script = folder / "typed.py"
+    script.write_text(code, encoding="utf-8")
     run = subprocess.run(
         [sys.executable, str(script)],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=HELP_SECONDS,
     )
     assert run.returncode == 0, run.stderr
-    assert "Ledger('rising', 299 bars" in run.stdout and "spread_bps" in run.stdout
-    assert "100%" in run.stderr and "Ledger('buy and hold', 99 bars" in run.stdout
+    return run.stdout, run.stderr
+
+
+def test_help_can_be_typed_in(tmp_path):
+    """Its indented lines, in order, are a program."""
+    told = (ploutos_jax.__doc__ or "").partition("The names, by what they are for")[0]
+    blocks = [textwrap.dedent(part) for part in re.findall(r"(?:^(?:    .*)?\n)+", told, re.MULTILINE)]
+    assert sum("pj." in block for block in blocks) >= 3
+    out, err = run_program("".join(blocks), tmp_path)
+    assert "Ledger('rising', 299 bars" in out and "spread_bps" in out
+    assert "100%" in err and "Ledger('buy and hold', 99 bars" in out
+
+
+def test_the_page_for_people_who_know_pandas_can_be_typed_in(tmp_path):
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 5
+    out, _ = run_program("\n".join(blocks), tmp_path)
+    assert "Panel(4 tickers, 600 bars" in out and "Ledger('cross', 499 bars" in out and "weight_after" in out
+    assert {path.name for path in tmp_path.glob("*.png")} == {"cross.png", "costs.png"}

@@ -137,7 +137,7 @@ class History:
             fields={**prices, "adjusted": np.array(adjusted), "tradable": np.array(panel.tradable)},
             factor=factor,
             signals={name: np.array(signal, np.float64) for name, signal in panel.signals.items()},
-            features=np.zeros(shape) if isinstance(bars, Panel) else np.array(bars.features),
+            features=np.zeros(shape) if isinstance(bars, Panel) else np.asarray(bars.features).view(),
             times=np.array(panel.times),
             symbols=panel.symbols,
         )

@@ -44,7 +44,8 @@ def run_strategy(
 ) -> Ledger:
     """Play a function of one's own over a span of bars, once, from an account in cash.
 
-    It is called at the close of every bar of the span but the last, and its orders fill at the open of the next one.
+    It is called at the close of every bar of the span but the last, and its orders fill at the open of the next one,
+    or as `config` says.
     What it is given ends with that close: no later bar is in reach of it. The first decision is made at the close of
     the first bar of the span; bars before the span are seen, not traded.
 
