@@ -22,6 +22,7 @@ PAGES = (
     "benchmarks/RESULTS.md",
     "benchmarks/SYNTHETIC.md",
     "data/README.md",
+    "examples/README.md",
 )
 PICTURES = ("benchmarks/reference_curves.png",)
 

@@ -1,4 +1,45 @@
-"""A simulator and trainer for multi-asset trading, whole on the device.
+"""Trading many assets, simulated and learned on the device: market, broker, policy and learner are one JAX program.
+
+    import jax
+    import numpy as np
+    import ploutos_jax as pj
+
+Bars are a panel: `pj.load_panel("bars.csv")`, `pj.Panel.from_frame(frame)` of pandas, polars or DuckDB, or made ones:
+
+    panel = pj.synthetic_panel(jax.random.key(0), num_assets=5, num_bars=400)
+
+A rule of your own is a function of the bars up to a close. Its orders fill at the next open, at the default costs:
+
+    def rising(bars):
+        is_up = bars.adjusted[-1] > bars.adjusted[-20:].mean(axis=0)
+        return np.where(is_up, 1 / bars.num_assets, 0.0)
+
+    ledger = pj.run_strategy(rising, panel, start=100)
+    print(ledger)                                      # also ledger.plot(), .trades, .summary(), .to_quantstats()
+
+An agent learns on a market, which is a panel with features, and is scored on bars that it has not seen:
+
+    market = pj.build_market(panel, features="core")
+    env = pj.TradingEnv(pj.EnvConfig(action="weights", episode_length=60))
+    config = pj.TrainConfig(num_envs=16, total_timesteps=2_000)
+    agent = pj.train(config, market.window(0, 300), env, progress=True)
+    learned = pj.backtest(agent, market, start=300)
+    rules = pj.baselines(market, env.config, start=300)
+    print(learned)
+    print(rules["buy and hold"])
+    print(pj.sweep(agent, market, {"spread_bps": [1, 5, 20]}, start=300))
+    print(pj.orders_for_today(agent, panel))           # what it would do at the next open
+
+The names, by what they are for; `help(pj.train)` tells of one:
+
+    bars        Panel, load_panel, synthetic_panel, planted_panel, stress
+    features    Market, build_market, raw_features, check_causal
+    rules       EnvConfig, TradingEnv, EnvParams, EnvState, Observation, FeeSchedule, FeeKind
+    seen        ACCOUNT_FIELDS, ASSET_FIELDS
+    training    train, train_seeds, TrainConfig, PolicyConfig, Hyper, HeldOut, estimate_memory, DivergedError
+    agents      Agent, restore, ensemble, load_ensemble, export_policy, load_policy, orders_for_today, Holding
+    results     backtest, baselines, run_strategy, Bars, Ledger, summarize, sweep, heat_map, write_report
+    whole runs  run_experiment, RunSettings, DataConfig, ExperimentResult
 
 Every public name is here, and is loaded when it is first asked for: `import ploutos_jax` alone loads nothing else.
 """
@@ -26,11 +67,17 @@ if TYPE_CHECKING:
     from ploutos_jax.env.types import Observation as Observation
     from ploutos_jax.evaluate.backtest.run import backtest as backtest
     from ploutos_jax.evaluate.backtest.run import baselines as baselines
+    from ploutos_jax.evaluate.backtest.seen import Bars as Bars
+    from ploutos_jax.evaluate.backtest.strategy import run_strategy as run_strategy
     from ploutos_jax.evaluate.ledger import Ledger as Ledger
     from ploutos_jax.evaluate.metrics.summary import summarize as summarize
+    from ploutos_jax.evaluate.report.heat_map import heat_map as heat_map
     from ploutos_jax.evaluate.report.write import write_report as write_report
     from ploutos_jax.experiment.run import ExperimentResult as ExperimentResult
     from ploutos_jax.experiment.run import run_experiment as run_experiment
+    from ploutos_jax.experiment.sweep import sweep as sweep
+    from ploutos_jax.live.orders import Holding as Holding
+    from ploutos_jax.live.orders import orders_for_today as orders_for_today
     from ploutos_jax.market.features.build import build_market as build_market
     from ploutos_jax.market.features.causality import check_causal as check_causal
     from ploutos_jax.market.features.raw import raw_features as raw_features
@@ -69,11 +116,17 @@ _NAMES = {
     "Observation": "env.types",
     "backtest": "evaluate.backtest.run",
     "baselines": "evaluate.backtest.run",
+    "Bars": "evaluate.backtest.seen",
+    "run_strategy": "evaluate.backtest.strategy",
     "Ledger": "evaluate.ledger",
     "summarize": "evaluate.metrics.summary",
     "write_report": "evaluate.report.write",
+    "heat_map": "evaluate.report.heat_map",
+    "sweep": "experiment.sweep",
     "ExperimentResult": "experiment.run",
     "run_experiment": "experiment.run",
+    "Holding": "live.orders",
+    "orders_for_today": "live.orders",
     "build_market": "market.features.build",
     "check_causal": "market.features.causality",
     "raw_features": "market.features.raw",
@@ -98,6 +151,8 @@ _NAMES = {
     "DivergedError": "train.ppo.divergence",
 }
 """Each public name and the module of the package that defines it."""
+
+__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]  # type checkers read the imports above
 
 
 class _Package(ModuleType):

@@ -70,6 +70,9 @@ def find_violations(path: str, source: str) -> list[str]:
         complaint = _judge(path, module)
         if complaint:
             found.append(f"{path}:{line} imports {module}: {complaint}")
+    for line, module in late_modules(ast.parse(source)):
+        if not module or _layer_of_file(path) != _layer_of_module(module):
+            found.append(f"{path}:{line} loads {module or 'what is not written out'} late: only its own layer's may.")
     return found
 
 
@@ -77,6 +80,7 @@ def imported_modules(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Yield line and absolute dotted name of every import, wherever in the file it stands.
 
     `from a import b` yields `a.b`: b may be a module, and the first parts, which decide, are the same if it is not.
+    What `late` loads is not among them; see `late_modules`.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -88,6 +92,15 @@ def imported_modules(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
                 yield node.lineno, name.value
+
+
+def late_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of what `late` loads; an empty name where that is not written out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "late":
+            name = node.args[0] if node.args else None
+            is_written = isinstance(name, ast.Constant) and isinstance(name.value, str)
+            yield node.lineno, f"{PACKAGE}.{name.value}" if is_written else ""
 
 
 def _absolute(path: str, level: int, module: str | None) -> str:
@@ -188,9 +201,15 @@ def test_file_keeps_to_its_layer(path):
     assert find_violations(path, (ROOT / path).read_text(encoding="utf-8")) == []
 
 
+def test_what_is_loaded_late_exists():
+    trees = {path: ast.parse((ROOT / path).read_text(encoding="utf-8")) for path in source_files()}
+    loaded = {module for tree in trees.values() for _, module in late_modules(tree)}
+    assert loaded and [m for m in loaded if not (ROOT / f"{m.replace('.', '/')}.py").is_file()] == []
+
+
 def test_the_checker_sees_the_package():
     layers = {_layer_of_file(path) for path in source_files()}
-    assert set(LEVELS) - {"live", "ui"} <= layers
+    assert set(LEVELS) - {"ui"} <= layers
 
 
 @pytest.mark.parametrize(
@@ -212,6 +231,8 @@ def test_the_checker_sees_the_package():
         ("ploutos_jax/evaluate/report.py", "import ploutos_jax as pj"),
         ("ploutos_jax/evaluate/report.py", "from .. import load_panel"),
         ("ploutos_jax/evaluate/report.py", "from __future__ import annotations"),
+        ("ploutos_jax/market/panel.py", "def f():\n    return late('env.types').EnvState"),
+        ("ploutos_jax/market/panel.py", "def f(name):\n    return late(name)"),
         ("ploutos_jax/extra/thing.py", "from ploutos_jax.market import panel"),
         ("ploutos_jax/env/utils.py", ""),
         ("ploutos_jax/env/account.py", "x = 1\n" * (MAX_LINES + 1)),
@@ -225,6 +246,7 @@ def test_a_planted_violation_is_found(path, source):
     ("path", "source"),
     [
         ("ploutos_jax/__init__.py", "from ploutos_jax.evaluate.backtest import backtest as backtest"),
+        ("ploutos_jax/market/panel.py", "def f():\n    return late('market.io.frames').frame_of"),
         ("ploutos_jax/market/io/load.py", "import pandas as pd\nfrom ploutos_jax.market.panel import Panel"),
         ("ploutos_jax/env/trading.py", "from ploutos_jax.market.panel import Market\nfrom .types import EnvState"),
         ("ploutos_jax/policy/distributions.py", "import distrax"),

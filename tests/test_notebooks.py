@@ -30,6 +30,45 @@ def execute(name: str, folder: Path) -> list[dict]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
+CELLS = (
+    """
+import jax
+import ploutos_jax as pj
+panel = pj.synthetic_panel(jax.random.key(0), num_assets=4, num_bars=200)
+panel
+""",
+    """
+market = pj.build_market(panel, "minimal")
+env = pj.TradingEnv(pj.EnvConfig(action="weights", episode_length=30))
+agent = pj.train(pj.TrainConfig(num_envs=16, total_timesteps=1_024), market.window(0, 150), env, progress=True)
+agent
+""",
+    "ledger = pj.backtest(agent, market, start=150)\nledger",
+    "ledger.plot()",
+)
+"""What a person types; the last line of each cell is shown."""
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_progress_cards_and_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    panel, training, ledger, plot = (
+        {kind: text for output in cell.outputs for kind, text in output.get("data", {}).items()}
+        for cell in notebook.cells
+    )
+    assert "<table>" in panel["text/html"] and panel["text/plain"].startswith("Panel(4 tickers, 200 bars")
+    assert "<table>" in ledger["text/html"] and "sharpe" in ledger["text/html"]
+    assert training["text/plain"].startswith("Agent(weights actions, 4 tickers")
+    # The bar is one output that was changed in place; its last state stays below the cell.
+    bars = [o["data"]["text/html"] for o in notebook.cells[1].outputs if o["output_type"] == "display_data"]
+    assert len(bars) == 1 and "<progress value='1024' max='1024'" in bars[0] and "100%" in bars[0]
+    assert len(plot["image/png"]) > 20_000
+
+
 def test_restore_checkpoint(tmp_path, monkeypatch):
     data = write_bars(tmp_path / "bars.csv")
     outcome = call("train", train_args(data, "run", 1, "--quiet"), tmp_path)

@@ -13,16 +13,18 @@ from jaxtyping import Array, Float, Key, Num, PRNGKeyArray
 from ploutos_jax.agents.acting import act_on
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.provenance import Provenance, relate
+from ploutos_jax.agents.vectors import act_on_vectors
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.display import Card, Shown, few, plural
 from ploutos_jax.market.experts.table import PREFIX
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
 
-@dataclasses.dataclass(frozen=True)
-class Agent:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Agent(Shown):
     """A trained agent. It remembers the environment and the features it was trained with.
 
     Attributes:
@@ -52,6 +54,25 @@ class Agent:
     chosen_on: tuple[str, ...] = ()
     calendar: Calendar | None = None
     members: tuple[str, ...] = ()
+
+    def _card(self) -> Card:
+        names, form = len(self.feature_names), self.env_config.action
+        trained = f"{self.trained_from} to {self.trained_to}" if self.trained_to else "on bars that are not known"
+        ensemble = [f"ensemble of {len(self.members)}"] if self.members else []
+        size = plural(len(self.symbols), "ticker") if self.symbols else "any tickers"
+        brief = [*ensemble, f"{form} actions", size, plural(names, "feature"), f"trained {trained}"]
+        weights = sum(leaf.size for leaf in jax.tree.leaves(self.params.network))
+        rows = [
+            ("actions", form),
+            ("tickers", few(self.symbols) if self.symbols else "not bound to any"),
+            ("features", few(self.feature_names)),
+            ("trained", f"{trained}, {plural(self.step, 'update')}"),
+            ("network", f"{self.network.model.config.torso} torso, {plural(weights, 'parameter')}"),
+            ("trained in", repr(self.env_config)),
+        ]
+        rows += [("members", few(self.members))] if self.members else []
+        rows += [("chosen on", " to ".join(self.chosen_on))] if self.chosen_on else []
+        return Card("Agent", [*brief, f"update {self.step}"], rows)
 
     def known_tickers(self, symbols: Sequence[str]) -> list[str]:
         """Return those of the agent's tickers that the data has, in the agent's order; all of them if it knows none.
@@ -169,6 +190,50 @@ class Agent:
         batch = jax.tree.map(lambda x: x[None], observation)
         keys = None if key is None else key[None]
         return self.act_batch(batch, params, keys)[0]
+
+    def predict(
+        self,
+        observation: Any,
+        state: PRNGKeyArray | None = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+        *,
+        params: EnvParams | None = None,
+    ) -> tuple[np.ndarray, PRNGKeyArray | None]:
+        """Return the action and the next state, as models of Stable-Baselines3 do; for its loops and those like it.
+
+        Args:
+            observation: a vector of `TradingEnv.flatten`, or `[E]` of them, as the adapters for Gymnasium and
+                Stable-Baselines3 give them; or an `Observation`, one or `[E]`, with its `params`.
+            state: what the last call returned; begun with seed 0 without it. It holds the random numbers to come.
+            episode_start: not used: an agent remembers nothing.
+            deterministic: take the greedy action; draw one otherwise.
+            params: of the environment, for an `Observation` alone.
+
+        Returns:
+            The action as the environment that the observation comes from takes it: `[A]` (`[E, A]`); for vectors, with
+            weights as actions, `[A + 1]` with cash last. And the state for the next call.
+
+        Raises:
+            ValueError: if a vector is not as long as those of the agent's features, an `Observation` comes without
+                `params`, or as `act` does.
+        """
+        del episode_start
+        seen = observation if isinstance(observation, Observation) else np.asarray(observation, np.float32)
+        is_one = (seen.t if isinstance(seen, Observation) else seen[..., 0]).ndim == 0
+        seen = jax.tree.map(lambda x: x[None], seen) if is_one else seen
+        keys = None
+        if not deterministic:
+            state, key = jax.random.split(jax.random.key(0) if state is None else state)
+            number = (seen.t if isinstance(seen, Observation) else seen).shape[0]
+            keys = jax.random.split(key, number)
+        if isinstance(seen, Observation):
+            if params is None:
+                raise ValueError("An Observation is an index into a market: give its params=, or a flat vector.")
+            actions = np.asarray(self.act_batch(seen, params, keys))
+        else:
+            actions = act_on_vectors(self.network, self.params, self.feature_names, seen, keys)
+        return (actions[0] if is_one else actions), state
 
     def act_batch(
         self, observation: Observation, params: EnvParams, keys: Key[Array, " E"] | None = None

@@ -18,6 +18,7 @@ from ploutos_jax.version import __version__
 COMMANDS = {
     "train": "train an agent, score it on bars it never saw",
     "evaluate": "report of a trained agent, or several side by side",
+    "orders": "what a trained agent would do at the next open",
     "validate": "retrain on every fold of a history, score out of sample",
     "download": "bars from a vendor into a file",
     "benchmark": "speed on this machine (needs a source checkout)",

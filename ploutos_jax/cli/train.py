@@ -13,7 +13,7 @@ from rich.console import Console
 from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, next_command, warn
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import ProgressBar, result_console, resumable, writing
+from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
@@ -29,6 +29,7 @@ from ploutos_jax.experiment.run import (
     train_agents,
 )
 from ploutos_jax.runs.settings import RunSettings, parse_settings
+from ploutos_jax.train.progress import ProgressBar
 
 
 def main(args: list[str]) -> int:

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from ploutos_jax.env.bounds import ENV_BOUNDS, check_bounds, check_kinds, shown
 from ploutos_jax.env.broker.fees import FeeSchedule, resolve_schedule
+from ploutos_jax.env.cards import card_of
 from ploutos_jax.env.rewards import RewardFunction, Terms, resolve_reward
+from ploutos_jax.market.display import Card, Shown
 from ploutos_jax.market.instrument import INSTRUMENTS
 
 RewardSetting = str | RewardFunction | tuple[tuple[str | RewardFunction, float], ...]
@@ -17,8 +19,8 @@ AUTO = "auto"
 """A cost that is left to the instrument; see `broker.instruments`."""
 
 
-@dataclasses.dataclass(frozen=True)
-class EnvConfig:
+@dataclasses.dataclass(frozen=True, repr=False)
+class EnvConfig(Shown):
     """Rules and numbers of the environment; `docs/broker.md` says what each does, in which order.
 
     A rule that is None (or "none") is off and not in the compiled program. Fractions unless named otherwise.
@@ -208,6 +210,9 @@ class EnvConfig:
             )
         resolve_schedule(self.fees)
         resolve_reward(self.reward)
+
+    def _card(self) -> Card:
+        return card_of(self)
 
     def without_strategy_rules(self) -> "EnvConfig":
         """Return the rules for following target weights to the letter: same costs and account, no exits, no limits.

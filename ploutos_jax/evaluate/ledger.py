@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,8 @@ from ploutos_jax.agents.provenance import UNKNOWN, Provenance
 from ploutos_jax.env.types import REASON_NAMES
 from ploutos_jax.evaluate.round_trips import round_trips
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.display import Card, Shown
+from ploutos_jax.market.late import late
 
 FILL_COLUMNS = ("bar", "date", "ticker", "side", "shares", "price", "reference_price", "fee", "reason")
 PART_COLUMNS = ("spread", "slippage", "impact", "commission")
@@ -24,8 +26,8 @@ Role = Literal["agent", "market", "baseline", "random", "oracle"]
 sees later bars, knows the law of a made market or assumes its fills; the others are rules."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Ledger:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Ledger(Shown):
     """One strategy's account over N bars; row 0 is the bar at whose close the first decision was made.
 
     Row t is known at the close of bar t. Money is in dollars. The arrays come out as float64 whatever goes in.
@@ -158,6 +160,43 @@ class Ledger:
             ValueError: if the fills sell more of a ticker than is held.
         """
         return round_trips(self.name, self.times, self.symbols, self.fills, self.close, self.split_factor)
+
+    def _card(self) -> Card:
+        return late("evaluate.views").card_of(self)
+
+    def summary(self, benchmark: "Ledger | None" = None) -> pd.Series:
+        """Return the figures of `summarize` by name, net of costs, as a Series that has the ledger's name.
+
+        Args:
+            benchmark: another ledger over the same bars; adds `alpha`, `beta` and the like.
+        """
+        return late("evaluate.views").summary_of(self, benchmark)
+
+    def plot(self, *others: "Ledger", ticker: str | None = None, title: str = "") -> Any:
+        """Return a Matplotlib figure: equity, drawdown and exposure; or with a ticker, its price and the trades in it.
+
+        A notebook shows it; `.savefig("equity.png")` keeps it.
+
+        Args:
+            others: ledgers over the same bars to draw beside it, such as those of `baselines`.
+            ticker: one of `symbols`, to draw the trades in it instead.
+            title: the first line; the name of the ledger without it.
+
+        Raises:
+            ValueError: if another ledger covers other bars or has the same name, or the ticker is unknown.
+        """
+        return late("evaluate.views").picture_of(self, others, ticker, title)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the account by bar, as `equity_frame` does, with the dates as index."""
+        return late("evaluate.views").frame_of(self)
+
+    def to_quantstats(self) -> pd.Series:
+        """Return `[days]` simple returns with their dates as index, as quantstats, empyrical and pyfolio take them.
+
+        Returns of intraday bars are compounded to sessions, each known at the session's last close.
+        """
+        return late("evaluate.views").daily_series(self)
 
     def equity_frame(self) -> pd.DataFrame:
         """Return the account by bar: `date, equity, return, drawdown, cash, gross_exposure, turnover, cost`.

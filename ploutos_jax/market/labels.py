@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from ploutos_jax.market.calendar import Calendar, find_calendar
+from ploutos_jax.market.display import Shown
 from ploutos_jax.market.hints import HintLaw
 from ploutos_jax.market.instrument import Instrument, find_instruments
 
@@ -49,7 +50,7 @@ class Labels:
         return dataclasses.replace(self, times=self.times[window], cut_off=self.cut_off + window.start, hint=hint)
 
 
-class Labelled:
+class Labelled(Shown):
     """Access to labels, shared by `Panel` and `Market`."""
 
     labels: Labels | None

@@ -7,15 +7,18 @@ they can neither cause a recompilation nor come back stale from a compiled funct
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ploutos_jax.market.display import Card
 from ploutos_jax.market.labels import Labelled, Labels
+from ploutos_jax.market.late import late
 
 Array = jax.Array | np.ndarray
 
@@ -45,7 +48,7 @@ SCALES = ("spread_scale", "impact_scale")
     meta_fields=[],
     drop_fields=["labels"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Panel(Labelled):
     """Bars of A assets on one time grid, as a file or a generator gives them.
 
@@ -86,6 +89,68 @@ class Panel(Labelled):
     path_end: Int[Array, " T"] | None = None
     labels: Labels | None = None
 
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        columns: str | Mapping[str, str] | None = None,
+        ticker: str = "ASSET",
+        tickers: Sequence[str] | None = None,
+        start: Any = None,
+        end: Any = None,
+        universe: str | Path | None = None,
+        sectors: str | Path | None = None,
+        exchange_timezone: str | None = None,
+        exchange: str | None = None,
+        periods_per_year: float | None = None,
+    ) -> "Panel":
+        """Return the bars of a table in memory, read as `load_panel` reads a file of the same content.
+
+        Accepted are pandas DataFrames: long (one row per date and ticker, both as columns or as two levels of rows, in
+        either order), wide with two levels of columns (field and ticker, in either order, as yfinance makes them), one
+        ticker's bars with the dates as index, and a table of closes whose columns have the name `ticker`; a dictionary
+        of such frames by ticker; and any table that hands over an Arrow stream (`__arrow_c_stream__`: polars, DuckDB,
+        pyarrow), long, or wide with names such as "('Close', 'AAPL')". Names of columns, missing bars, repairs, notes
+        and refusals are those of `load_panel`. The frame is not changed.
+
+        Args:
+            frame: the table.
+            columns: which column plays which role, where names do not tell: `{"close": "Close/Last"}`.
+            ticker: what the bars are of where no column and no level tells.
+            tickers, start, end, universe, sectors, exchange_timezone, exchange, periods_per_year: see `load_panel`.
+
+        Raises:
+            ValueError: naming column, row and value of what cannot be read, and the `columns` that would read it; or if
+                the frame is no table.
+        """
+        return late("market.io.frames").panel_from_frame(
+            frame,
+            columns=columns,
+            ticker=ticker,
+            tickers=tickers,
+            start=start,
+            end=end,
+            universe=universe,
+            sectors=sectors,
+            exchange_timezone=exchange_timezone,
+            exchange=exchange,
+            periods_per_year=periods_per_year,
+        )
+
+    def to_frame(self, *, wide: bool = False) -> Any:
+        """Return the bars as a pandas DataFrame, which `from_frame` reads back.
+
+        Columns are `date`, `ticker`, the prices as traded, `volume`, `dividend` and `split` where the panel has them,
+        the signals by name, and `sector` where one is known. A missing bar is no row. Dates are those of
+        `panel.times`: midnight of daily bars, UTC of intraday ones. What only a panel holds is left out: a bar that
+        has volume and is not tradable, the universe, scales of costs, the notes.
+
+        Args:
+            wide: a column for each field of each ticker instead, in two levels (`field`, `ticker`), dates as index.
+        """
+        return late("market.io.frames").frame_of(self, wide=wide)
+
     @property
     def num_bars(self) -> int:
         return self.close.shape[0]
@@ -93,6 +158,9 @@ class Panel(Labelled):
     @property
     def num_assets(self) -> int:
         return self.close.shape[1]
+
+    def _card(self) -> Card:
+        return late("market.cards").card_of_panel(self)
 
     def window(self, start: Any = None, end: Any = None) -> "Panel":
         """Return the rows of a span; see `find_rows` for the arguments."""
@@ -221,7 +289,7 @@ class Panel(Labelled):
     meta_fields=[],
     drop_fields=["labels", "feature_names"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Market(Labelled):
     """A panel made ready for the simulator: broker-ready prices and the table of causal features.
 
@@ -285,6 +353,9 @@ class Market(Labelled):
     @property
     def num_features(self) -> int:
         return self.features.shape[2]
+
+    def _card(self) -> Card:
+        return late("market.cards").card_of_market(self)
 
     def window(self, start: Any = None, end: Any = None) -> "Market":
         """Return the rows of a span, features as computed on the whole history; see `find_rows`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ploutos_jax.train.loop import Progress
+from ploutos_jax.train.progress import Progress
 
 PATIENCE = 4
 """Held-out scores without a new best after which a run has converged."""

@@ -31,6 +31,7 @@ from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.population import first_state, make_hyperparams, of_seed
 from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.ppo.learner import Learner, TrainState
+from ploutos_jax.train.progress import MetricsRow, Observer, Progress, showing
 from ploutos_jax.train.resampling import Refresh, compile_refreshed
 from ploutos_jax.train.run.folder import RunFolder, check_output
 from ploutos_jax.train.run.loggers import Logger
@@ -41,25 +42,6 @@ from ploutos_jax.train.updates import States, compile_once, run_updates, update_
 _MAX_UPDATES_PER_CALL = 64
 _SECONDS_PER_CALL = 2.0
 _SECONDS_PER_CHECKPOINT = 20.0
-
-MetricsRow = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What an observer is told after each call of the compiled program.
-
-    Attributes:
-        rows: one row of figures per update since the last time, as in `metrics.jsonl`.
-        done_timesteps, total_timesteps: of the run.
-    """
-
-    rows: Sequence[MetricsRow]
-    done_timesteps: int
-    total_timesteps: int
-
-
-Observer = Callable[[Progress], None]
 
 
 def train(
@@ -73,6 +55,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     observers: Sequence[Observer] = (),
+    progress: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
@@ -96,6 +79,7 @@ def train(
         resume: continue the run in `output` from its newest checkpoint; one that was ended before its first starts
             anew.
         observers: called with new figures every few seconds.
+        progress: show a bar with the latest figures, on stderr or below a notebook's cell.
         should_stop: asked between calls; True ends the run early, after a checkpoint.
         held_out: how to score the agent on other bars during the run; the best one is kept beside the checkpoints.
         draw: with `config.market_refresh`, where the markets after the first come from; `market` is `draw.first()`.
@@ -124,6 +108,7 @@ def train(
         settings=settings,
         resume=resume,
         observers=observers,
+        progress=progress,
         should_stop=should_stop,
         held_out=held_out,
         draw=draw,
@@ -143,6 +128,7 @@ def train_seeds(
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     observers: Sequence[Observer] = (),
+    progress: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
@@ -201,7 +187,9 @@ def train_seeds(
         # A reward of the user's own is known here, though not in the description.
         return tuple(dataclasses.replace(agent, network=network, env_config=env.config) for agent in agents)
 
-    run = _Run(learner, params, numbers, observers, should_stop, held_out, agents_of, refresh, max_updates_per_call)
+    run = _Run(
+        learner, params, numbers, observers, should_stop, held_out, agents_of, refresh, max_updates_per_call, progress
+    )
     if output is None:
         return agents_of(run.go(state, None, None, None))
     settings = settings or {"train": dataclasses.asdict(config), "env": meta["env"]}
@@ -256,9 +244,16 @@ class _Run:
     agents_of: Callable[[TrainState], tuple[Agent, ...]]
     refresh: Refresh | None = None
     max_updates_per_call: int = _MAX_UPDATES_PER_CALL
+    progress: bool = False
     earlier: Sequence[MetricsRow] = ()
 
-    def go(
+    def go(self, *parts: Any) -> TrainState:
+        """Return what `_go` does, and show how far it is where that is wanted."""
+        with showing(self.progress) as shown:
+            self.observers = (*self.observers, *shown)
+            return self._go(*parts)
+
+    def _go(
         self, state: TrainState, folder: RunFolder | None, checkpoints: Checkpoints | None, best: BestAgent | None
     ) -> TrainState:
         """Return the last good state: that after the last update, if its last gradient step could be taken."""

@@ -211,3 +211,13 @@ def test_the_seeds_of_a_run_are_an_ensemble(market, tmp_path):
     assert load_ensemble([tmp_path / "run"] * 2).members[0] == "run, seed 5, update 2"
     with pytest.raises(ValueError, match="leave one of them out"):
         load_agent(tmp_path / "run", seed=1, all_seeds=True)
+
+
+def test_an_agent_shows_what_it_is(market):
+    alone, several = members(market)[0], pj.ensemble(members(market))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(alone.params.network))
+    assert repr(alone).startswith("Agent(weights actions, 3 tickers, ") and repr(alone).endswith("update 10)")
+    assert repr(several).startswith("Agent(ensemble of 3, ")
+    said = str(alone)
+    assert f"{weights:,} parameters" in said and "3: A, B, C" in said and "EnvConfig(" in said
+    assert len(said.splitlines()) < 12 and len(alone._repr_html_()) < 6_000

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, next_command
-from ploutos_jax.cli.terminal import describe_figures
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.episode_figures import EpisodeFigures
+from ploutos_jax.train.progress import describe_figures
 
 
 @pytest.fixture(scope="module")

@@ -294,3 +294,28 @@ def test_a_rule_that_is_off_keeps_nothing_in_the_account():
     }
     full = state_of(EnvConfig(episode_length=5, **(EVERY_RULE | carrying)))
     assert {name for name in optional if getattr(full, name) is None} == set()
+
+
+def test_a_configuration_shows_what_differs():
+    assert repr(EnvConfig()) == "EnvConfig()"
+    config = EnvConfig(action="weights", spread_bps=5.0, stop_loss=None, max_holding_bars=20)
+    said = repr(config)
+    assert said == "EnvConfig(action='weights', spread_bps=5.0, stop_loss=None, max_holding_bars=20)"
+    assert eval(said, {"EnvConfig": EnvConfig}) == config
+
+
+def test_a_card_lists_the_rules_that_are_on():
+    said = str(EnvConfig(stop_loss=None, take_profit=None, trailing_stop=0.1, impact=1.0))
+    assert "exits    trailing_stop 0.1\n" in said and "impact 1.0" in said
+    assert "stop_loss" not in said.splitlines()[4] and "lot_size" not in said
+    assert "account  delisting_recovery 1.0, ruin_pct 0.1\n" in said
+
+
+def test_a_reward_of_ones_own_is_shown_by_its_name():
+    def mine(before, after):
+        return after.equity - before.equity
+
+    assert repr(EnvConfig(reward=mine)) == "EnvConfig(reward=mine)"
+    assert repr(EnvConfig(reward=((mine, 0.5), ("turnover", -0.1)))) == (
+        "EnvConfig(reward=((mine, 0.5), ('turnover', -0.1)))"
+    )

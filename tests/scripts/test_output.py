@@ -18,7 +18,7 @@ from tests.scripts.test_disk import check_one_message, small_disk
 
 __all__ = ["small_disk"]
 
-COMMANDS = ("train", "evaluate", "validate", "download", "benchmark", "main")
+COMMANDS = ("train", "evaluate", "orders", "validate", "download", "benchmark", "main")
 EVERY = [pytest.param(name, marks=() if name in ("train", "main") else pytest.mark.slow) for name in COMMANDS]
 """Each takes some seconds to load, so two stand for all among the fast tests."""
 SIGNALS = [("SIGTERM", 143, "Ended by SIGTERM."), pytest.param("SIGINT", 130, "Interrupted.", marks=pytest.mark.slow)]

@@ -68,6 +68,13 @@ class Look:
 LIGHT = Look()
 
 
+class Picture(Figure):
+    """A figure that a notebook shows without `matplotlib.pyplot`, whose global state nothing here touches."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self)
+
+
 def to_png(figure: Figure) -> bytes:
     """Return the picture as the bytes of a PNG file with a palette, a third of the size of one without."""
     canvas = FigureCanvasAgg(figure)
@@ -87,7 +94,7 @@ def new_figure(look: Look, height: float, *, tick_chars: int, name_chars: int) -
         tick_chars: length of the longest number on the vertical axes.
         name_chars: length of the longest text to the right of the axes; 0 for none.
     """
-    figure = Figure(figsize=(look.width, height), dpi=look.dpi, facecolor=look.paper)
+    figure = Picture(figsize=(look.width, height), dpi=look.dpi, facecolor=look.paper)
     letter = 0.62 * look.text / 72
     figure.subplots_adjust(
         left=(2.0 * look.text / 72 + letter * tick_chars) / look.width,

@@ -1,6 +1,7 @@
 """Parquet and Feather files to tables: checked before anything of them is used, since Arrow trusts what it reads."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,21 @@ def read_arrow(path: Path, given: Mapping[str, str]) -> tuple[Source, pd.DataFra
     """
     source = Source(str(path))
     table = _read_parquet(path, source) if path.name.lower().endswith(".parquet") else _read_feather(path, source)
+    return take_table(table, source, given)
+
+
+def take_table(table: pa.Table, source: Source, given: Mapping[str, str]) -> tuple[Source, pd.DataFrame]:
+    """Return an Arrow table as one of pandas, long if it was wide, and its source with a sample of rows.
+
+    Args:
+        table: as it was read, or handed over.
+        source: it, in messages.
+        given: columns by role as the user says.
+
+    Raises:
+        ValueError: if a column that has a role holds lists or the like, or several columns may be the date.
+        pyarrow.ArrowException: if it is damaged.
+    """
     # A bad offset into the texts of a column would end the process as soon as they are looked at.
     table.validate(full=True)
     names = table.column_names
@@ -43,10 +59,10 @@ def read_arrow(path: Path, given: Mapping[str, str]) -> tuple[Source, pd.DataFra
         return _with_sample(source, table), frame
     dates = [name for name in names if name not in wide]
     if len(dates) != 1:
-        raise ValueError(f"{path} has {len(dates)} columns that may be the date, {dates}; keep one.")
+        raise ValueError(f"{source.name} has {len(dates)} columns that may be the date, {dates}; keep one.")
     frame = frame[[*dates, *wide]]
     frame.columns = np.arange(frame.shape[1])
-    return source, to_long(frame, list(wide.values()), path)
+    return source, to_long(frame, list(wide.values()), source.name)
 
 
 def _read_parquet(path: Path, source: Source) -> pa.Table:
@@ -84,7 +100,7 @@ def _check_metadata(schema: pa.Schema, source: Source) -> None:
 def _with_sample(source: Source, table: pa.Table) -> Source:
     head = table.slice(0, _SAMPLE)
     columns = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in head.columns]
-    return Source(source.name, sample=list(zip(*columns, strict=True)))
+    return replace(source, sample=list(zip(*columns, strict=True)))
 
 
 def _refuse_nested(table: pa.Table, name: str, source: Source) -> None:

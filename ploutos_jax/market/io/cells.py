@@ -75,7 +75,7 @@ def find_decimal(columns: Sequence[pd.Series], source: Source) -> Decimal:
     if doubtful and not comma and not point:
         raise ValueError(
             f"{find_first(*doubtful, source)} may have a decimal comma or be a thousand; say which:"
-            ' --columns "decimal=comma" or --columns "decimal=point" (columns=... in Python).'
+            f" {source.say('decimal=comma')}, or decimal=point."
         )
     return "comma" if comma else "point"
 

@@ -43,23 +43,29 @@ _MOST_SHOWN, _LONGEST_NAME = 20, 60
 
 @dataclass(frozen=True)
 class Source:
-    """A file, in messages.
+    """A file, or a table in memory, in messages.
 
     Attributes:
-        name: its path.
+        name: its path, or what a table is called.
         header_lines: lines above its first row; 0 where rows have no lines.
         sample: its first rows as texts, by which columns are guessed in a refusal.
         has_header: False where the first line holds numbers.
+        is_file: False of a table in memory, which no command reads.
     """
 
     name: str
     header_lines: int = 0
     sample: Sequence[Sequence[str]] = ()
     has_header: bool = True
+    is_file: bool = True
 
     def place(self, column: str, row: Any) -> str:
         line = f" (line {row + 1 + self.header_lines})" if self.header_lines or not self.has_header else ""
         return f"{self.name}, column {column!r}, row {row + 1}{line}"
+
+    def say(self, mapping: str) -> str:
+        """Return how to type a mapping of columns, as a flag and in Python."""
+        return f'--columns "{mapping}" (columns=... in Python)' if self.is_file else f'columns="{mapping}"'
 
 
 def find_first(column: Any, bad: np.ndarray, source: Source) -> str:
@@ -171,9 +177,10 @@ def _locate(header: Sequence[str], name: str, role: str, source: Source) -> str:
             return found[0]
     if name.isdecimal() and 1 <= int(name) <= len(header):
         return header[int(name) - 1]
+    taken_back = '; --columns "" takes back what a run had' if source.is_file else ""
     raise ValueError(
         f"{source.name} has no column {name!r}, which columns gives for {role}: found {_list(header)}."
-        ' A column without a name is given by its place, from 1; --columns "" takes back what a run had.'
+        f" A column without a name is given by its place, from 1{taken_back}."
     )
 
 
@@ -194,7 +201,7 @@ def _add_lesser_names(header: Sequence[str], columns: dict[str, str], named: dic
     elif found:
         raise ValueError(
             f"{source.name} has {len(found)} columns that may be the volume ({_list(found)}); say which one:"
-            f' --columns "volume={found[0].strip()}" (columns=... in Python).'
+            f" {source.say(f'volume={found[0].strip()}')}."
         )
 
 
@@ -234,9 +241,9 @@ def _refuse(header: Sequence[str], columns: Mapping[str, str], role: str, source
         melted = (
             " A table with a column of closes for each ticker is made long first (pandas: frame.melt('Date',"
             " var_name='ticker', value_name='close'))."
+            if source.is_file
+            else " A table with a column of closes for each ticker, dates as index, says that its columns are tickers:"
+            " frame.rename_axis(columns='ticker')."
         )
     accepted = f" Accepted names: {', '.join(ACCEPTED_NAMES[role])}." if source.has_header else ""
-    return (
-        f"{source.name} {what}: found {_list(header)}.{accepted} Or say which is which:"
-        f' --columns "{words}" (columns=... in Python).{melted}'
-    )
+    return f"{source.name} {what}: found {_list(header)}.{accepted} Or say which is which: {source.say(words)}.{melted}"

@@ -147,8 +147,7 @@ def _parse_words(texts: Sequence[str], source: Source, column: Any) -> tuple[pd.
         month, day = (form.replace("/", between) + clock for form in _DAYS)
         raise ValueError(
             f"{source.name}, column {column!r}: dates such as {written!r} may start with the day or the month; write"
-            f' dates as YYYY-MM-DD, or say which: --columns "date_format={month}" or --columns "date_format={day}"'
-            " (columns=... in Python)."
+            f" dates as YYYY-MM-DD, or say which: {source.say(f'date_format={month}')}, or date_format={day}."
         )
     if not readings:
         named = [

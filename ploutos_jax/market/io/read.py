@@ -68,6 +68,15 @@ def read_rows(path: Path, given: Mapping[str, str]) -> Rows:
         return _read_csv(path, given)
     with _reading(path):
         source, frame = read_arrow(path, given)
+    return rows_of(frame, source, given)
+
+
+def rows_of(frame: pd.DataFrame, source: Source, given: Mapping[str, str]) -> Rows:
+    """Return a table of pandas with the column of each role; its index is a range.
+
+    Raises:
+        ValueError: if a column that is needed is missing, or the table does not tell how its numbers are written.
+    """
     columns = find_columns(list(frame.columns), source, given)
     return Rows(source, frame, columns, _decimal(frame, columns, source, given), ())
 

@@ -94,8 +94,8 @@ def parse_times(
         form = "" if form is None else f" of the form {form}"
         raise ValueError(
             f"{find_first(column, bad, source)} is not a date{form} from {FIRST_YEAR} to {LAST_YEAR}; write dates as"
-            ' YYYY-MM-DD or YYYY-MM-DD HH:MM:SS, or say how they are written: --columns "date_format=%d.%m.%Y"'
-            " (columns=... in Python)."
+            " YYYY-MM-DD or YYYY-MM-DD HH:MM:SS, or say how they are written:"
+            f" {source.say('date_format=%d.%m.%Y')}."
         )
     local = utc.tz_localize("UTC").tz_convert(exchange.known_zone).tz_localize(None)
     # Midnight in the file's own zone, or in that of the exchange, is the stamp of a daily bar.

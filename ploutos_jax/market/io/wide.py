@@ -50,6 +50,19 @@ def find_wide_names(names: Sequence[str], given: Mapping[str, str]) -> dict[str,
     pairs = {name: pair for name in names if (pair := _read_pair(name)) is not None}
     if not pairs or len(pairs) < len(names) - 1:
         return {}
+    return turn_pairs(pairs, given)
+
+
+def turn_pairs(pairs: Mapping[str, Pair], given: Mapping[str, str]) -> dict[str, Pair]:
+    """Return columns as field and ticker, whichever of the two their names have first.
+
+    Args:
+        pairs: two texts by the name of each column; those of which one is empty name the date, and are left out.
+        given: fields by role as the user says.
+
+    Returns:
+        Empty where neither order names prices.
+    """
     full = {name: pair for name, pair in pairs.items() if all(pair)}
     for way in (1, -1):
         turned = {name: (pair[::way][0], pair[::way][1]) for name, pair in full.items()}
@@ -98,13 +111,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def to_long(frame: pd.DataFrame, columns: Sequence[Pair], path: Path) -> pd.DataFrame:
+def to_long(frame: pd.DataFrame, columns: Sequence[Pair], name: str | Path) -> pd.DataFrame:
     """Return a wide table as a long one; the index stays the row of the file.
 
     Args:
         frame: its columns are numbers from 0, of which 0 is the date and the others those of `columns`.
         columns: field and ticker of each column after the first.
-        path: for messages.
+        name: of the file or table, for messages.
 
     Raises:
         ValueError: if a column occurs twice.
@@ -112,7 +125,7 @@ def to_long(frame: pd.DataFrame, columns: Sequence[Pair], path: Path) -> pd.Data
     place = {pair: number for number, pair in enumerate(columns, start=1)}
     repeated = [pair for number, pair in enumerate(columns, start=1) if place[pair] != number]
     if repeated:
-        raise ValueError(f"{path} has two columns {' of '.join(repeated[0])}; remove one.")
+        raise ValueError(f"{name} has two columns {' of '.join(repeated[0])}; remove one.")
     # Drops the line "Date,,," below the headers, and blank lines.
     frame = frame.loc[frame.iloc[:, 1:].notna().any(axis=1), :]
     fields, tickers = (list(dict.fromkeys(names)) for names in zip(*columns, strict=True))
