@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from ploutos_jax.train.config import Hyper as Hyper
     from ploutos_jax.train.config import TrainConfig as TrainConfig
     from ploutos_jax.train.held_out import HeldOut as HeldOut
+    from ploutos_jax.train.learning.divergence import DivergedError as DivergedError
     from ploutos_jax.train.loop import train as train
     from ploutos_jax.train.loop import train_seeds as train_seeds
     from ploutos_jax.train.memory import estimate_memory as estimate_memory
-    from ploutos_jax.train.ppo.divergence import DivergedError as DivergedError
 
 _NAMES = {
     "Agent": "agents.agent",
@@ -95,7 +95,7 @@ _NAMES = {
     "train": "train.loop",
     "train_seeds": "train.loop",
     "estimate_memory": "train.memory",
-    "DivergedError": "train.ppo.divergence",
+    "DivergedError": "train.learning.divergence",
 }
 """Each public name and the module of the package that defines it."""
 

@@ -18,9 +18,10 @@ from ploutos_jax.env.types import Observation
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train import updates
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.divergence import FAULTS
+from ploutos_jax.train.learning.looking import table_of
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.ppo.credit import credited
-from ploutos_jax.train.ppo.divergence import FAULTS
 from ploutos_jax.train.ppo.gradients import minibatch_gradients
 from ploutos_jax.train.ppo.losses import joined_log_prob
 from tests.train.worlds import (
@@ -75,7 +76,7 @@ def first_step(learner):
     """
 
     def run(state, params, hyper):
-        table = learner._table(state.agent, params)
+        table = table_of(learner.config, learner.network, state.agent, params.market)
         runner, ends, (stored, _) = learner._rollout(state, params, table)
         market, network, agent = params.market, learner.network, state.agent
         obs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stored.observation)
@@ -84,7 +85,7 @@ def first_step(learner):
         outputs, _ = network.act(agent.network, agent.scaling, rows, mask, obs.assets, obs.account)
         action = stored.action.reshape(mask.shape)
         log_prob = joined_log_prob(network.head.log_prob(outputs, action), mask, learner.config.ratio)
-        samples, _ = learner._samples(state, params, hyper, table, runner, ends, stored)
+        samples, _ = learner.samples(state, params, hyper, table, runner, ends, stored)
         pairs, config = jnp.arange(4), learner.config
         _, losses = minibatch_gradients(network, agent, market, samples, pairs, hyper, config, "table")
         return log_prob.reshape(stored.log_prob.shape) - stored.log_prob, losses
