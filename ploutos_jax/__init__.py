@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ploutos_jax.env.types import Observation as Observation
     from ploutos_jax.evaluate.backtest.run import backtest as backtest
     from ploutos_jax.evaluate.backtest.run import baselines as baselines
+    from ploutos_jax.evaluate.backtest.sensitivity import gradient_of as gradient_of
     from ploutos_jax.evaluate.ledger import Ledger as Ledger
     from ploutos_jax.evaluate.metrics.summary import summarize as summarize
     from ploutos_jax.evaluate.report.write import write_report as write_report
@@ -69,6 +70,7 @@ _NAMES = {
     "Observation": "env.types",
     "backtest": "evaluate.backtest.run",
     "baselines": "evaluate.backtest.run",
+    "gradient_of": "evaluate.backtest.sensitivity",
     "Ledger": "evaluate.ledger",
     "summarize": "evaluate.metrics.summary",
     "write_report": "evaluate.report.write",
