@@ -169,8 +169,9 @@ CHANGED = {
 
 def test_every_number_is_tried():
     _, _, hyper, _ = standard()
-    # The average is no part of the update of the network; it has a test of its own.
-    assert set(CHANGED) | {"average"} == {field.name for field in dataclasses.fields(hyper)}
+    # The average is no part of the update of the network, the others are of learners that differentiate a rollout.
+    elsewhere = {"average", "tail", "turnover_penalty", "risk_aversion", "mix"}
+    assert set(CHANGED) | elsewhere == {field.name for field in dataclasses.fields(hyper)}
 
 
 def test_averaged_parameters_follow_the_trained_ones_and_act():
@@ -307,6 +308,9 @@ def test_rewards_by_asset_add_up_to_the_reward_and_hold_each_profit():
 
 
 OTHER_NUMBERS = {
+    "tail": 0.2,
+    "turnover_penalty": 0.5,
+    "risk_aversion": 2.0,
     "seed": 7,
     "total_timesteps": 123_456,
     "learning_rate": 3e-4,
@@ -326,6 +330,9 @@ OTHER_NUMBERS = {
 }
 """Every setting that is no part of a compiled update, with another value than CONFIG has."""
 OTHER_PROGRAMS = {
+    "algorithm": "pathwise",
+    "objective": "sharpe",
+    "mix": 0.25,
     "num_envs": 24,
     "rollout_length": 8,
     "num_minibatches": 4,
@@ -357,6 +364,7 @@ def test_learners_are_equal_exactly_where_their_programs_are():
     for name, value in OTHER_PROGRAMS.items():
         assert getattr(CONFIG, name) != value
         changed = {name: value} | ({"policy": dataclasses.replace(SHARED, credit="joint")} if name == "ratio" else {})
+        changed |= {"objective": {"algorithm": "pathwise"}, "mix": {"algorithm": "mixed"}}.get(name, {})
         if name == "advantage":
             with pytest.raises(ValueError, match="action='discrete' does not say"):
                 dataclasses.replace(learner, config=dataclasses.replace(CONFIG, **changed))
