@@ -20,7 +20,8 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.ppo.gradients import Samples, TableMode, minibatch_gradients
+from ploutos_jax.train.learning.table_gradients import TableMode
+from ploutos_jax.train.ppo.gradients import Samples, minibatch_gradients
 
 NUM_BARS, NUM_FEATURES, NUM_ENVS, NUM_STEPS, WIDTH = 1258, 85, 256, 64, 256
 QUICK_ENVS = 32

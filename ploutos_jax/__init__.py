@@ -38,7 +38,7 @@ The names, by what they are for; `help(pj.train)` tells of one:
     seen        ACCOUNT_FIELDS, ASSET_FIELDS
     training    train, train_seeds, TrainConfig, PolicyConfig, Hyper, HeldOut, estimate_memory, DivergedError
     agents      Agent, restore, ensemble, load_ensemble, export_policy, load_policy, orders_for_today, Holding
-    results     backtest, baselines, run_strategy, Bars, Ledger, summarize, sweep, heat_map, write_report
+    results     backtest, baselines, run_strategy, Bars, Ledger, summarize, sweep, heat_map, gradient_of, write_report
     whole runs  run_experiment, RunSettings, DataConfig, ExperimentResult
 
 Every public name is here, and is loaded when it is first asked for: `import ploutos_jax` alone loads nothing else.
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from ploutos_jax.evaluate.backtest.run import backtest as backtest
     from ploutos_jax.evaluate.backtest.run import baselines as baselines
     from ploutos_jax.evaluate.backtest.seen import Bars as Bars
+    from ploutos_jax.evaluate.backtest.sensitivity import gradient_of as gradient_of
     from ploutos_jax.evaluate.backtest.strategy import run_strategy as run_strategy
     from ploutos_jax.evaluate.ledger import Ledger as Ledger
     from ploutos_jax.evaluate.metrics.summary import summarize as summarize
@@ -96,10 +97,10 @@ if TYPE_CHECKING:
     from ploutos_jax.train.config import Hyper as Hyper
     from ploutos_jax.train.config import TrainConfig as TrainConfig
     from ploutos_jax.train.held_out import HeldOut as HeldOut
+    from ploutos_jax.train.learning.divergence import DivergedError as DivergedError
     from ploutos_jax.train.loop import train as train
     from ploutos_jax.train.loop import train_seeds as train_seeds
     from ploutos_jax.train.memory import estimate_memory as estimate_memory
-    from ploutos_jax.train.ppo.divergence import DivergedError as DivergedError
 
 _NAMES = {
     "Agent": "agents.agent",
@@ -118,6 +119,7 @@ _NAMES = {
     "baselines": "evaluate.backtest.run",
     "Bars": "evaluate.backtest.seen",
     "run_strategy": "evaluate.backtest.strategy",
+    "gradient_of": "evaluate.backtest.sensitivity",
     "Ledger": "evaluate.ledger",
     "summarize": "evaluate.metrics.summary",
     "write_report": "evaluate.report.write",
@@ -148,7 +150,7 @@ _NAMES = {
     "train": "train.loop",
     "train_seeds": "train.loop",
     "estimate_memory": "train.memory",
-    "DivergedError": "train.ppo.divergence",
+    "DivergedError": "train.learning.divergence",
 }
 """Each public name and the module of the package that defines it."""
 

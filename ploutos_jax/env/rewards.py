@@ -81,8 +81,9 @@ def sortino_bonus(before: EnvState, after: EnvState) -> Float[Array, ""]:
     del before
     stats = _stats(after)
     num_bars = jnp.maximum(stats.count, 1)
-    deviation = jnp.sqrt(stats.downside_squares / num_bars)
-    ratio = stats.mean / jnp.where(deviation > 0, deviation, 1) * jnp.sqrt(stats.bars_per_year)
+    square = stats.downside_squares / num_bars
+    # The root's slope is infinite at 0: an account without a loss yet must not ask for it.
+    ratio = stats.mean / jnp.sqrt(jnp.where(square > 0, square, 1)) * jnp.sqrt(stats.bars_per_year)
     is_due = stats.is_last & (stats.downside_count >= 5)
     return jnp.where(is_due, jnp.clip(ratio, -3, 3), 0)
 

@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num, PRNGKeyArray, UInt32
 from ploutos_jax.env.trading import StateResult, TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Info, Observation
 
-Policy = Callable[[Key[Array, " E"], Observation], tuple[Num[Array, " E *action"], Any]]
-"""`(keys [E], observations [E]) -> (actions [E, ...], whatever the caller wants recorded)`."""
+Policy = Callable[..., tuple[Num[Array, " E *action"], Any]]
+"""`(keys [E], observations [E]) -> (actions [E, ...], whatever the caller wants recorded)`; see `Path` for a third."""
 
 
 @typing.no_type_check
@@ -59,10 +59,28 @@ class Boundaries(struct.PyTreeNode):
         observation: `[E, slots]` in order of time; those that the truncations of a rollout do not use hold what the
             environment saw at the rollout's beginning.
         count: `[E]` int32 slots used.
+        state: `[E, slots]` the accounts themselves.
     """
 
     observation: Observation
     count: Int[Array, " E"]
+    state: EnvState
+
+
+class Path(NamedTuple):
+    """What a rollout needs so that a derivative can be taken of it.
+
+    Steps are checkpointed: of each only the state is kept, and the rest is done once more on the way back.
+
+    Attributes:
+        nudges: leaves `[S, ...]`, one per step, by which derivatives are wanted; the policy gets those of its step as a
+            third argument.
+        link: `(state, extra, nudge) -> (state, extra)`: stands between two steps, after the policy has looked; `extra`
+            is what the policy gave. The values of the state are to stay, its derivatives may be others.
+    """
+
+    nudges: Any
+    link: Callable[[EnvState, Any, Any], tuple[EnvState, Any]]
 
 
 def start_runner(
@@ -104,6 +122,7 @@ def rollout(
     *,
     auto_reset: bool = True,
     tally: tuple[Recorder, Any] | None = None,
+    path: Path | None = None,
 ) -> tuple[Runner, Boundaries, Any]:
     """Run E environments for S steps.
 
@@ -118,6 +137,7 @@ def rollout(
         tally: a recorder of `[E]` numbers, and the numbers that those of every step are added to. Sums over
             environments belong after the loop: inside it a GPU works out the whole step on one of its processors to
             add them up.
+        path: for a rollout that is differentiated; None costs nothing.
 
     Returns:
         The runner after S steps, the boundary observations and the stacked records; with a tally these are a pair of
@@ -137,10 +157,14 @@ def rollout(
 
     # Only states are carried, and looked at where a step begins: computed within a step, an observation would have the
     # compiler repeat the whole broker for each of its columns, and after an episode's end it would be needed twice.
-    def step(carry: tuple[EnvState, EnvState, Array, Array, Any], _: None) -> tuple[Any, Any]:
+    def step(carry: tuple[EnvState, EnvState, Array, Array, Any], nudge: Any) -> tuple[Any, Any]:
         state, ended, count, number, sums = carry
         seen = observe(state, params)
-        action, extra = policy(fold_in(of_policy, number), seen)
+        if path is None:
+            action, extra = policy(fold_in(of_policy, number), seen)
+        else:
+            action, extra = policy(fold_in(of_policy, number), seen, nudge)
+            state, extra = path.link(state, extra, nudge)
         moved = jax.vmap(advance)(fold_in(of_env, number), state, action)
         state, last, reward, terminated, truncated, info = moved
         ended = _keep_last(ended, last, truncated, count)
@@ -162,11 +186,12 @@ def rollout(
     slots = jax.tree.map(lambda x: jnp.repeat(x[:, None], num_slots, axis=1), runner.state)
     sums = None if tally is None else tally[1]
     start = (runner.state, slots, jnp.zeros(num_envs, jnp.int32), runner.step, sums)
-    (state, ended, count, number, sums), records = jax.lax.scan(step, start, None, length=num_steps)
+    body, nudges = (step, None) if path is None else (jax.checkpoint(step), path.nudges)
+    (state, ended, count, number, sums), records = jax.lax.scan(body, start, nudges, length=num_steps)
     runner = Runner(state=state, observation=observe(state, params), keys=runner.keys, step=number)
     boundaries = jax.vmap(observe, in_axes=(1, None), out_axes=1)(ended, params)
     records = records if tally is None else (records, sums)
-    return runner, Boundaries(observation=boundaries, count=count), records
+    return runner, Boundaries(observation=boundaries, count=count, state=ended), records
 
 
 def _keep_last(kept: EnvState, last: EnvState, truncated: Bool[Array, " E"], count: Int[Array, " E"]) -> EnvState:

@@ -28,9 +28,9 @@ from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.runs.settings import RunSettings, differences, naming_source, source_of
 from ploutos_jax.train.early_stopping import StoppingRules
 from ploutos_jax.train.held_out import HeldOut
+from ploutos_jax.train.learning.rollout_metrics import projected_month, recent_growth
 from ploutos_jax.train.loop import train_seeds
 from ploutos_jax.train.population import mean_and_interval
-from ploutos_jax.train.ppo.rollout_metrics import projected_month, recent_growth
 from ploutos_jax.train.progress import Observer
 from ploutos_jax.train.run.figures import read_figures
 from ploutos_jax.train.run.folder import add_to_summary, claimed_output

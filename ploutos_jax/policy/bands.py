@@ -1,6 +1,7 @@
 """BandsHead: a band of weights per asset, inside which a position is left alone."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -15,6 +16,10 @@ _LEAST_LOG_DEVIATION, _MOST_LOG_DEVIATION = -1.5, 1.0
 85 % of what a hint that lasts is worth, where bounded ones go on to 96 % (benchmarks/LEARNING.md)."""
 _STRETCH = 1.25
 """Slope of the share in the logistic curve; nothing and all of the cap lie at scores of ∓2.2."""
+_EDGE = math.log((0.5 + 0.5 / _STRETCH) / (0.5 - 0.5 / _STRETCH))
+"""Score from which on a share is all of the cap, and below minus which it is nothing."""
+_SPARE = 1.0
+"""How far beyond that the edges of a band may lie before `beyond` counts it."""
 _MOST_WIDTH = 0.5
 """Most that an untrained band reaches to each side: if it held all there is, no trade would tell anything."""
 _INVESTED = 0.98
@@ -98,9 +103,30 @@ class BandsHead:
     ) -> Float[Array, "*batch A 2"]:
         """Draw the two numbers of each asset, float16."""
         del valid
+        return self.draw(key, outputs).astype(self.action_dtype)
+
+    def draw(self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 4"]) -> Float[Array, "*batch A 2"]:
+        """Draw as `sample` does, before rounding: mean plus deviation times noise, with derivatives by the outputs."""
         mean, deviation = self._normal(outputs)
-        noise = jax.random.normal(key, mean.shape, mean.dtype)
-        return (mean + deviation * noise).astype(self.action_dtype)
+        return mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)
+
+    def with_noise(
+        self, outputs: Float[Array, "*batch A 4"], factor: Float[Array, ""] | float
+    ) -> Float[Array, "*batch A 4"]:
+        """Return outputs whose deviations are `factor` times those of an untrained network, whatever they were."""
+        deviations = jnp.full_like(outputs[..., 2:], jnp.log(factor))
+        return jnp.concatenate([outputs[..., :2], deviations], axis=-1)
+
+    def beyond(self, outputs: Float[Array, "*batch A 4"]) -> Float[Array, "*batch A"]:
+        """Return `[..., A]` how far the mean edges of bands lie beyond where they make a difference, squared.
+
+        A lower edge far below nothing buys no more, whatever its score does, and an upper one far above all of the cap
+        sells no more: there are no derivatives there to bring them back.
+        """
+        mean, _ = self._normal(outputs)
+        reach, most = jax.nn.softplus(mean[..., 1]), _EDGE + _SPARE
+        edges = jnp.stack([mean[..., 0] - reach, mean[..., 0] + reach])
+        return jnp.square(jnp.maximum(jnp.abs(edges) - most, 0)).sum(axis=0)
 
     def mode(self, outputs: Float[Array, "*batch A 4"], valid: Array | None = None) -> Float[Array, "*batch A 2"]:
         """Return the means, float16."""
@@ -126,7 +152,8 @@ class BandsHead:
         self, action: Float[Array, "*batch A 2"], tradable: Bool[Array, "*batch A"] | None = None
     ) -> Float[Array, "*batch A 2"]:
         """Return `[..., A, 2]` lower and upper weights; NaN, which keeps a position, of assets that do not trade."""
-        middle, reach = action[..., 0].astype(jnp.float32), jax.nn.softplus(action[..., 1].astype(jnp.float32))
+        numbers = action.astype(jnp.promote_types(action.dtype, jnp.float32))
+        middle, reach = numbers[..., 0], jax.nn.softplus(numbers[..., 1])
         if self.hold_cash:
             weight = self.cap * _share(middle)
             weight = weight if tradable is None else jnp.where(tradable, weight, 0)
@@ -150,10 +177,12 @@ class BandsHead:
         return jnp.where(jnp.isnan(inside), weight, inside)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _level(score: Float[Array, "*batch A"], trades: Bool[Array, "*batch A"], cap: float) -> Float[Array, "*batch 1"]:
     """Return what is to be added to scores for their weights to add up to `_INVESTED`, as near as the cap lets them.
 
-    By bisection: the sum rises with what is added.
+    By bisection: the sum rises with what is added. The derivative is that of the equation solved, `_level_jvp`: a
+    bisection itself is made of comparisons, and has none.
     """
     low = jnp.full_like(score[..., :1], -_FARTHEST)
     high = -low
@@ -162,6 +191,18 @@ def _level(score: Float[Array, "*batch A"], trades: Bool[Array, "*batch A"], cap
         held = cap * jnp.where(trades, _share(score + level), 0).sum(axis=-1, keepdims=True)
         low, high = jnp.where(held < _INVESTED, level, low), jnp.where(held < _INVESTED, high, level)
     return (low + high) / 2
+
+
+@_level.defjvp
+def _level_jvp(cap: float, primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The weights' sum stays: `Σ S'(score + level)·(d score + d level) = 0`; 0 where no weight can move."""
+    (score, trades), change = primals, tangents[0]
+    level = _level(score, trades, cap)
+    _, slope = jax.jvp(_share, (score + level,), (jnp.ones_like(score),))
+    slope = jnp.where(trades, slope, 0)
+    total = slope.sum(axis=-1, keepdims=True)
+    moved = (slope * change).sum(axis=-1, keepdims=True)
+    return level, jnp.where(total > 0, -moved / jnp.where(total > 0, total, 1), 0)
 
 
 def _log_density(scaled: Array, deviation: Array) -> Array:

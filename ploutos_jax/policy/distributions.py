@@ -220,9 +220,23 @@ class WeightsHead:
     ) -> Float[Array, "*batch A"]:
         """Draw scores."""
         del valid
+        return self.draw(key, outputs)
+
+    def draw(self, key: PRNGKeyArray, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
+        """Draw scores as `sample` does: mean plus deviation times noise, with derivatives by the outputs."""
         normal = self._normal(outputs)
         noise = jax.random.normal(key, outputs.shape[:-1], outputs.dtype)
         return jnp.asarray(normal.loc + normal.scale * noise)
+
+    def with_noise(
+        self, outputs: Float[Array, "*batch A 2"], factor: Float[Array, ""] | float
+    ) -> Float[Array, "*batch A 2"]:
+        """Return outputs whose deviations are `factor` times those of an untrained network, whatever they were."""
+        return jnp.concatenate([outputs[..., :1], jnp.full_like(outputs[..., 1:], jnp.log(factor))], axis=-1)
+
+    def beyond(self, outputs: Float[Array, "*batch A 2"]) -> Float[Array, "*batch A"]:
+        """Return `[..., A]` 0: every score makes a difference."""
+        return jnp.zeros_like(outputs[..., 0])
 
     def mode(self, outputs: Float[Array, "*batch A 2"], valid: Array | None = None) -> Float[Array, "*batch A"]:
         """Return the mean scores."""
@@ -261,6 +275,8 @@ class WeightsHead:
 
 
 Head = DiscreteHead | LevelsHead | WeightsHead | BandsHead
+PathHead = WeightsHead | BandsHead
+"""Heads whose actions are numbers: what an account earns has derivatives by them."""
 
 
 def head_for(

@@ -109,6 +109,16 @@ _DEFAULT: dict[str, Any] = {
 """Equal parts that learning moves where a forecast pays for the trade: the same for every market."""
 
 
+_PATHWISE: dict[str, Any] = {
+    "num_minibatches": 16,
+    "num_epochs": 1,
+    "learning_rate": 1e-2,
+    "max_grad_norm": 1.0,
+    "gae_lambda": 1.0,
+}
+"""What presets of this project hold otherwise where `--algorithm pathwise` is asked for."""
+
+
 def _with_train(**changes: Any) -> dict[str, Any]:
     return {**_DEFAULT, "train": {**_DEFAULT["train"], **changes}}
 
@@ -158,4 +168,7 @@ def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
         chosen.get("action") == "discrete" or chosen.get("order_type") == "limit" or chosen.get("credit") == "joint"
     ):
         del train["advantage"]
+    if preset in _OWN and chosen.get("algorithm") == "pathwise":
+        train.pop("advantage", None)
+        train |= _PATHWISE
     return changes

@@ -22,8 +22,8 @@ class Algorithm(Protocol):
     The state is a pytree of arrays, saved whole in checkpoints. It has at least the fields `agent` (`AgentParams`),
     `update` (int32, updates done), `skipped_in_row` (int32, gradient steps in a row that could not be taken; 0 where
     there is no such thing), `returns`, `runner` and `draws` (key of resampled markets, or None) of
-    `ppo.learner.TrainState`. The metrics of an update hold at least `episode_return_mean`, `skipped_in_row` and
-    `fault` (int32, a code of `ppo.divergence`, 0 for none).
+    `learning.state.TrainState`. The metrics of an update hold at least `episode_return_mean`, `skipped_in_row` and
+    `fault` (int32, a code of `learning.divergence`, 0 for none).
 
     Attributes:
         config: settings of the run.

@@ -13,10 +13,17 @@ from ploutos_jax.policy.actor_critic import PolicyConfig
 MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
 """Fields of `TrainConfig` that may differ when a run goes on; `total_timesteps` may only grow."""
 
+ALGORITHMS = ("ppo", "pathwise", "mixed")
+OBJECTIVES = ("reward", "log_growth", "sharpe", "cvar", "growth_less_turnover", "utility")
+
 _PLOUTOS_CHECKPOINT = 500_000
 
 _STEPS = whole(1, 10**15)
 TRAIN_BOUNDS: dict[str, Bound] = {
+    "tail": Bound(0, 1, above=True),
+    "turnover_penalty": Bound(0, 1000),
+    "risk_aversion": Bound(0, 100),
+    "mix": share(),
     "num_envs": whole(1, 2_000_000),
     "total_timesteps": _STEPS,
     "rollout_length": whole(1, 100_000),
@@ -56,6 +63,18 @@ class TrainConfig:
     """Settings of PPO and of the training run.
 
     Attributes:
+        algorithm: how the agent learns. `ppo`: from how its actions turned out. `pathwise`: from derivatives of what
+            followed, taken through the broker's own step; it needs actions that are numbers (`bands`, `weights`) and
+            rules that they move smoothly. `mixed`: from both, each weighed by how sure it is.
+        objective: what `pathwise` and `mixed` differentiate: the `reward` of the environment, or of all bars of a
+            rollout the mean `log_growth`; the `sharpe` ratio; `cvar`, the mean of the worst `tail` of the returns;
+            `growth_less_turnover`, log growth less `turnover_penalty` times turnover; the expected `utility` of an
+            investor of constant relative `risk_aversion`.
+        tail: share of the bars that `cvar` means. In (0, 1].
+        turnover_penalty: what `growth_less_turnover` takes off for a turnover of 1. In [0, 1,000].
+        risk_aversion: of `utility`; 1 is log growth. In [0, 100].
+        mix: share of the path's derivatives in `mixed`, the rest being PPO's; None goes by how sure each is, for each
+            group of parameters. In [0, 1].
         num_envs: environments that step side by side. In [1, 2e6].
         total_timesteps: environment steps of the whole run, over all environments, rounded up to whole updates; also
             --timesteps. In [1, 1e15].
@@ -96,6 +115,12 @@ class TrainConfig:
         policy: shape of the network: widths in [1, 100,000], dropout in [0, 1), return_loss in [0, 1e6].
     """
 
+    algorithm: Literal["ppo", "pathwise", "mixed"] = "ppo"
+    objective: Literal["reward", "log_growth", "sharpe", "cvar", "growth_less_turnover", "utility"] = "reward"
+    tail: float = 0.05
+    turnover_penalty: float = 1e-3
+    risk_aversion: float = 3.0
+    mix: float | None = None
     num_envs: int = 256
     total_timesteps: int = 500_000
     rollout_length: int | None = None
@@ -160,10 +185,32 @@ class TrainConfig:
             )
         if self.entropy_schedule not in ("linear", "constant"):
             raise ValueError(f"entropy_schedule={shown(self.entropy_schedule)} is unknown; use 'linear' or 'constant'.")
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm={shown(self.algorithm)} is unknown; use {_one_of(ALGORITHMS)}.")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective={shown(self.objective)} is unknown; use {_one_of(OBJECTIVES)}.")
+        if self.algorithm == "ppo" and self.objective != "reward":
+            raise ValueError(
+                f"objective={self.objective!r} is of learners that differentiate a rollout: PPO follows the reward of"
+                " the environment. Use algorithm='pathwise', or set the environment's reward."
+            )
+        if self.algorithm != "mixed" and self.mix is not None:
+            raise ValueError(
+                f"mix={self.mix} says how algorithm='mixed' weighs; algorithm={self.algorithm!r} does not."
+            )
+        if self.algorithm != "ppo" and self.policy.credit == "joint":
+            raise ValueError(
+                f"algorithm={self.algorithm!r} learns what a unit of each asset is worth: it needs credit='per_asset'."
+            )
         if self.advantage not in ("gae", "position"):
             raise ValueError(f"advantage={shown(self.advantage)} is unknown; use 'gae' or 'position'.")
         if self.judges_positions and self.policy.credit == "joint":
             raise ValueError("advantage='position' judges each asset by itself: it needs credit='per_asset'.")
+        if self.policy.return_loss and self.algorithm != "ppo":
+            raise ValueError(
+                f"return_loss={self.policy.return_loss} is a part of PPO's loss, which algorithm={self.algorithm!r} does"
+                " not have; set return_loss=0, or use algorithm='ppo'."
+            )
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         check_bounds(self, TRAIN_BOUNDS)
@@ -255,6 +302,9 @@ class TrainConfig:
         Configurations that are equal so, whatever their seed, learning rate or length, train by one compiled program.
         """
         return TrainConfig(
+            algorithm=self.algorithm,
+            objective=self.objective,
+            mix=None if self.mix is None else 0.5,
             num_envs=self.num_envs,
             rollout_length=self.steps_per_rollout,
             num_minibatches=self.num_minibatches,
@@ -285,7 +335,15 @@ class TrainConfig:
             max_grad_norm=self.max_grad_norm,
             target_kl=float("inf") if self.target_kl is None else self.target_kl,
             average=0.0 if self.average is None else self.average,
+            tail=self.tail,
+            turnover_penalty=self.turnover_penalty,
+            risk_aversion=self.risk_aversion,
+            mix=0.0 if self.mix is None else self.mix,
         )
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return f"{', '.join(map(repr, words[:-1]))} or {words[-1]!r}"
 
 
 def _divisors(number: int) -> list[int]:
@@ -316,3 +374,7 @@ class Hyper(struct.PyTreeNode):
     max_grad_norm: float
     target_kl: float
     average: float = 0.0
+    tail: float = 0.05
+    turnover_penalty: float = 0.0
+    risk_aversion: float = 1.0
+    mix: float = 0.0

@@ -24,10 +24,11 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.learners import learner_of
+from ploutos_jax.train.learning.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
+from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.population import first_state, make_hyperparams, of_seed
-from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
-from ploutos_jax.train.ppo.learner import Learner, TrainState
 from ploutos_jax.train.updates import States, run_updates, update_all
 
 Stage = tuple[tuple[Agent, ...], ...]
@@ -63,7 +64,7 @@ class FoldTrainer:
         config = fit_to_device(config, wide, env.config.action, share)
         names = markets[0].feature_names
         network = Network.for_env(config.policy, env.config, wide.num_assets, config.chunk_bytes, names)
-        self.learner = Learner(config=config, env=env, network=network)
+        self.learner = learner_of(config, env, network)
         self.config = config
 
     def train(

@@ -27,10 +27,11 @@ from ploutos_jax.train.checkpoints.resume import check_features, check_resumable
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.episode_figures import EpisodeFigures
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX, HeldOut
+from ploutos_jax.train.learners import learner_of
+from ploutos_jax.train.learning.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
+from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.memory import device_bytes, fit_to_device
 from ploutos_jax.train.population import first_state, make_hyperparams, of_seed
-from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
-from ploutos_jax.train.ppo.learner import Learner, TrainState
 from ploutos_jax.train.progress import MetricsRow, Observer, Progress, showing
 from ploutos_jax.train.resampling import Refresh, compile_refreshed
 from ploutos_jax.train.run.folder import RunFolder, check_output
@@ -60,9 +61,9 @@ def train(
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
     loggers: Sequence[Logger] = (),
-    algorithm: MakeAlgorithm = Learner,
+    algorithm: MakeAlgorithm = learner_of,
 ) -> Agent:
-    """Train an agent with PPO on all bars of a market; of several seeds, return the first (see `train_seeds`).
+    """Train an agent on all bars of a market; of several seeds, return the first (see `train_seeds`).
 
     Same arguments and seed give the same agent, bit for bit, on the same kind of machine; on a GPU only where XLA is
     asked for it (`XLA_FLAGS=--xla_gpu_deterministic_ops=true` before JAX starts, `--deterministic` of the commands):
@@ -73,7 +74,7 @@ def train(
         market: bars and features to train on; the scaling of features is fitted on these rows.
         env: rules of the environment.
         params: its numbers; `env.default_params(market)` without them.
-        hyper: numbers of PPO instead of those of `config`, for all seeds or `[num_seeds]`, one for each.
+        hyper: numbers of the learner instead of those of `config`, for all seeds or `[num_seeds]`, one for each.
         output: run folder for checkpoints and figures; nothing is written without it.
         settings: what `config.yaml` in the run folder holds; the two configurations without it.
         resume: continue the run in `output` from its newest checkpoint; one that was ended before its first starts
@@ -85,7 +86,7 @@ def train(
         draw: with `config.market_refresh`, where the markets after the first come from; `market` is `draw.first()`.
         loggers: further receivers of the figures that go into the run folder, such as a tracking service; they are cut
             back with it when a run is resumed, and closed at the end.
-        algorithm: makes the learner, PPO without it; see `Algorithm`.
+        algorithm: makes the learner, that of `config.algorithm` without it; see `Algorithm`.
 
     Returns:
         The agent after the last update.
@@ -133,7 +134,7 @@ def train_seeds(
     held_out: HeldOut | None = None,
     draw: MarketDraw | None = None,
     loggers: Sequence[Logger] = (),
-    algorithm: MakeAlgorithm = Learner,
+    algorithm: MakeAlgorithm = learner_of,
     notes: Sequence[str] = (),
     max_updates_per_call: int = _MAX_UPDATES_PER_CALL,
 ) -> tuple[Agent, ...]:

@@ -13,7 +13,7 @@ from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.algorithm import Algorithm
 from ploutos_jax.train.config import Hyper
-from ploutos_jax.train.ppo.learner import TrainState
+from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.resampling import Refresh
 
 _CONFIDENCE = 0.95

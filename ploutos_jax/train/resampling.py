@@ -21,7 +21,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
-from ploutos_jax.train.ppo.learner import TrainState
+from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.updates import States, compile_once, has_failed, repeat, run_updates, update_all
 
 

@@ -18,8 +18,8 @@ from jaxtyping import Bool, Int
 from ploutos_jax.env.types import Array, EnvParams
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
-from ploutos_jax.train.ppo.divergence import MAX_SKIPPED_IN_ROW
-from ploutos_jax.train.ppo.learner import TrainState
+from ploutos_jax.train.learning.divergence import MAX_SKIPPED_IN_ROW
+from ploutos_jax.train.learning.state import TrainState
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train import updates
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.cross_validation import FoldTrainer
+from ploutos_jax.train.learning.divergence import DivergedError
 from ploutos_jax.train.loop import train_seeds
-from ploutos_jax.train.ppo.divergence import DivergedError
 from tests.train.worlds import SHARED, largest_difference, random_market
 
 ENV = TradingEnv(EnvConfig(episode_length=10, fees="none"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train import loop
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.looking import table_of
 from ploutos_jax.train.memory import device_bytes, estimate_memory, fit_to_device
 from tests.train.worlds import LITTLE_OPTIMISED, make_learner, random_market
 
@@ -75,7 +77,7 @@ def abstract_state(learner, params):
 
 
 def stored_shapes(learner, state, params):
-    table = jax.eval_shape(learner._table, state.agent, params)
+    table = jax.eval_shape(partial(table_of, learner.config, learner.network), state.agent, params.market)
     return jax.eval_shape(learner._rollout, state, params, table)[2][0]
 
 
@@ -112,7 +114,7 @@ def update_program(torso, num_bars, chunk_megabytes):
     learner, params, hyper = make_learner(config, market, EnvConfig(episode_length=10))
     state = abstract_state(learner, params)
     jaxpr = jax.make_jaxpr(learner.update)(state, params, hyper).jaxpr
-    table = jax.eval_shape(learner._table, state.agent, params)
+    table = jax.eval_shape(partial(table_of, learner.config, learner.network), state.agent, params.market)
     stored = stored_shapes(learner, state, params)
     may_hold = {
         "budget": int(chunk_megabytes * 2**20),

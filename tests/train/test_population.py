@@ -12,9 +12,9 @@ from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train.checkpoints.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.divergence import DivergedError
 from ploutos_jax.train.loop import train, train_seeds
 from ploutos_jax.train.population import mean_and_interval
-from ploutos_jax.train.ppo.divergence import DivergedError
 from tests.train.worlds import SHARED, assert_identical, largest_difference, random_market
 
 ALONE = TrainConfig(

@@ -15,6 +15,7 @@ from ploutos_jax.train import loop, resampling
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train, train_seeds
 from ploutos_jax.train.memory import estimate_memory
+from ploutos_jax.train.ppo.learner import Learner
 from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.train.worlds import SHARED, assert_identical, largest_difference
 
@@ -116,9 +117,7 @@ def test_without_a_draw_between_them_updates_are_those_of_an_unrefreshed_run(run
 
 
 def test_a_draw_ends_every_episode_and_forgets_running_sums_alone(first):
-    learner = loop.Learner(
-        config=CONFIG, env=ENV, network=loop.Network.create(SHARED, "discrete", 2, CONFIG.chunk_bytes)
-    )
+    learner = Learner(config=CONFIG, env=ENV, network=loop.Network.create(SHARED, "discrete", 2, CONFIG.chunk_bytes))
     params = ENV.default_params(first)
     state = learner.init(jax.random.key(0), params)
     # As if in the middle of a rollout.

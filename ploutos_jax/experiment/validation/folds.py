@@ -34,11 +34,11 @@ from ploutos_jax.evaluate.metrics.summary import sharpe, total_return
 from ploutos_jax.experiment.validation.config import ValidationConfig
 from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
+from ploutos_jax.train.algorithm import Metrics
 from ploutos_jax.train.checkpoints.export import export_policy, load_policy
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.cross_validation import FoldTrainer, Stage
 from ploutos_jax.train.held_out import HELD_OUT_PREFIX
-from ploutos_jax.train.ppo.learner import Metrics
 from ploutos_jax.train.run.figures import METRICS_FILE
 from ploutos_jax.train.run.folder import CONFIG_FILE, SUMMARY_FILE, write_json
 

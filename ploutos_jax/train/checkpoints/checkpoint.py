@@ -18,8 +18,8 @@ from ploutos_jax.agents.network import AgentParams
 from ploutos_jax.agents.spec import agent_from, check_format, shapes_of
 from ploutos_jax.env.bounds import shown
 from ploutos_jax.train.checkpoints.store import DamagedError, Steps
+from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.population import of_seed
-from ploutos_jax.train.ppo.learner import TrainState
 
 STEPS_FOLDER = "checkpoints"
 BEST_FOLDER = "best"

@@ -16,7 +16,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.train.checkpoints.checkpoint import STEPS_FOLDER, PathLike
 from ploutos_jax.train.checkpoints.store import DamagedError, Steps
 from ploutos_jax.train.config import MAY_CHANGE, Hyper, TrainConfig
-from ploutos_jax.train.ppo.learner import TrainState
+from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.run.figures import METRICS_FILE
 
 _LABELS = ("symbols", "feature_names", "trained_from", "trained_to")

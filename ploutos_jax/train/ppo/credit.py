@@ -13,7 +13,7 @@ from ploutos_jax.policy.distributions import Head, WeightsHead
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.ppo.losses import choosing
 from ploutos_jax.train.ppo.position_value import Steps, bar_returns, position_advantage
-from ploutos_jax.train.ppo.state import Stored
+from ploutos_jax.train.ppo.stored import Stored
 
 _CASH = ACCOUNT_FIELDS.index("cash_share")
 

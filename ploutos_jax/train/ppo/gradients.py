@@ -1,24 +1,26 @@
-"""Gradient of one minibatch, without ever holding features or activations of all its samples at once.
+"""The gradient of PPO's loss over one minibatch."""
 
-The table is encoded once. Samples are worked through in chunks whose gradients with respect to the table rows are
-scattered into one table-sized buffer; a single backward pass of the encoder turns that into parameter gradients. The
-result is the gradient of the whole minibatch, up to the order of summation.
-"""
-
-import os
+import dataclasses
 import typing
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from ploutos_jax.agents.acting import encode_market, look_up
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
+from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.learning.table_gradients import (
+    TableMode,
+    flatten_pairs,
+    pairs_per_chunk,
+    split_pairs,
+    summed_gradients,
+)
 from ploutos_jax.train.ppo.losses import (
     LossSums,
     asset_mean,
@@ -28,9 +30,6 @@ from ploutos_jax.train.ppo.losses import (
     value_squares,
 )
 from ploutos_jax.train.ppo.return_loss import of_table, return_errors
-
-TableMode = Literal["table", "gather"]
-"""`table` encodes all rows once; `gather` encodes the rows of the samples, for markets with more rows than samples."""
 
 
 @typing.no_type_check
@@ -77,78 +76,20 @@ def minibatch_gradients(
     by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
     centre, spread = _advantage_stats(by_pair, market, pairs // num_envs, pairs % num_envs)
     num_samples = pairs.shape[0] * length
-    order, weights = _split(pairs, _pairs_per_chunk(network, market, length, mode))
-    parts = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key, labels)
+    order, weights = split_pairs(pairs, pairs_per_chunk(network, market, length, mode))
+    parts = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key)
+    if labels is not None:
+        parts = WithReturns(parts, labels, in_samples=mode == "gather")
 
     def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
         chosen, weight = inputs
-        batch = jax.tree.map(lambda x: _flatten(x[chosen // num_envs, :, chosen % num_envs]), by_pair)
+        batch = jax.tree.map(lambda x: flatten_pairs(x[chosen // num_envs, :, chosen % num_envs]), by_pair)
         scaled = (_at_least_float32(batch.advantage) - centre) / spread
         return batch.replace(advantage=scaled), jnp.repeat(weight, length)
 
-    zeros = jax.tree.map(jnp.zeros_like, agent.network)
-    if mode == "gather":
-
-        def gather_step(total: Any, inputs: tuple[Array, Array]) -> tuple[Any, None]:
-            batch, weight = chunk(inputs)
-            grads, sums = jax.grad(parts.gathered_loss, has_aux=True)(agent.network, batch, weight)
-            return jax.tree.map(jnp.add, total, (grads, sums)), None
-
-        nothing = LossSums.zeros() if labels is None else LossSums.zeros().replace(returns=jnp.zeros(()))
-        (grads, sums), _ = jax.lax.scan(gather_step, (zeros, nothing), (order, weights))
-        return grads, jax.tree.map(lambda x: x / num_samples, sums)
-
-    keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
-    table, backward = jax.vjp(
-        lambda params: encode_market(network, agent.replace(network=params), market, keys), agent.network
-    )
-
-    def table_step(total: Any, inputs: tuple[Array, Array]) -> tuple[Any, None]:
-        grads, table_grads, sums = total
-        batch, weight = chunk(inputs)
-        t = batch.observation.t
-        rows = look_up(table, t)
-        (more, row_grads), new = jax.grad(parts.loss, argnums=(0, 1), has_aux=True)(agent.network, rows, batch, weight)
-        table_grads = jax.tree.map(lambda g, r: add_to_rows(g, t, r), table_grads, row_grads)
-        return (jax.tree.map(jnp.add, grads, more), table_grads, jax.tree.map(jnp.add, sums, new)), None
-
-    start = (zeros, jax.tree.map(jnp.zeros_like, table), LossSums.zeros())
-    (grads, table_grads, sums), _ = jax.lax.scan(table_step, start, (order, weights))
-    sums = jax.tree.map(lambda x: x / num_samples, sums)
-    if labels is not None:
-        value, head_grads, more = of_table(network, agent.network, table, labels)
-        grads, table_grads = (jax.tree.map(jnp.add, *x) for x in ((grads, head_grads), (table_grads, more)))
-        sums = sums.replace(returns=value)
-    return jax.tree.map(jnp.add, grads, backward(table_grads)[0]), sums
-
-
-def add_to_rows(table: Float[Array, "T ..."], t: Int[Array, " n"], rows: Float[Array, "n ..."]) -> Array:
-    """Return the table with `rows [n, ...]` added to its rows `t [n]`.
-
-    A GPU adds in whatever order its threads arrive, so the last bits differ from run to run. Asked for results that
-    repeat, XLA sorts every number first, which costs several times the rest of an update; a product with the matrix of
-    ones where a sample belongs to a row adds in one order and is what the machine is made for. Each number is split
-    into three that bfloat16 holds exactly, 24 bits in all.
-    """
-    if not asked_to_repeat():
-        return table.at[t].add(rows)
-    belongs = (t[:, None] == jnp.arange(table.shape[0])).astype(jnp.bfloat16)
-    rest, parts = rows.reshape(rows.shape[0], -1).astype(jnp.float32), []
-    for _ in range(3):
-        # Not a conversion there and back, which the compiler takes to change nothing.
-        part = jax.lax.reduce_precision(rest, exponent_bits=8, mantissa_bits=7)
-        rest = rest - part
-        parts.append(part.astype(jnp.bfloat16))
-    product = (((0,), (0,)), ((), ()))
-    sums = jax.lax.dot_general(belongs, jnp.concatenate(parts, axis=-1), product, preferred_element_type=jnp.float32)
-    high, middle, low = jnp.split(sums, 3, axis=-1)
-    total = high + middle + low
-    return table + total.reshape(table.shape).astype(table.dtype)
-
-
-def asked_to_repeat() -> bool:
-    """Return whether XLA has been asked for GPU kernels whose results repeat bit for bit, and there is a GPU."""
-    return jax.default_backend() == "gpu" and "--xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")
+    besides = parts.of_table if isinstance(parts, WithReturns) and mode == "table" else None
+    grads, sums = summed_gradients(network, agent, market, parts, chunk, (order, weights), mode, drop_key, besides)
+    return grads, jax.tree.map(lambda x: x / num_samples, sums)
 
 
 @jax.custom_vjp
@@ -176,24 +117,11 @@ class ChunkLoss:
         ratio: Any,
         num_samples: int,
         drop_key: PRNGKeyArray | None,
-        labels: Float[Array, "T A horizons"] | None = None,
     ) -> None:
-        self.labels = labels
         self.network, self.market, self.scaling = network, market, agent.scaling
         self.hyper, self.ratio, self.num_samples, self.drop_key = hyper, ratio, num_samples, drop_key
 
-    def gathered_loss(
-        self, params: Any, batch: Samples, weight: Float[Array, " samples"]
-    ) -> tuple[Float[Array, ""], LossSums]:
-        t = batch.observation.t
-        keys = self.network.drop_keys(self.drop_key, t)
-        rows = self.network.encode(params, self.scaling, self.market.features[t], self.market.tradable[t], keys)
-        loss, sums = self.loss(params, rows, batch, weight)
-        if self.labels is None:
-            return loss, sums
-        error = (return_errors(self.network, params, rows, self.labels[t]) * weight).sum()
-        coefficient = self.network.model.config.return_loss
-        return loss + coefficient * error / self.num_samples, sums.replace(returns=error)
+    no_sums = LossSums.zeros
 
     def loss(
         self, params: Any, rows: Any, batch: Samples, weight: Float[Array, " samples"]
@@ -223,6 +151,41 @@ class ChunkLoss:
         return total / self.num_samples, sums
 
 
+@dataclasses.dataclass(frozen=True)
+class WithReturns:
+    """The loss of a chunk with the auxiliary loss on returns, see `return_loss`.
+
+    Attributes:
+        ppo: the loss without it.
+        labels: of every row of the market.
+        in_samples: whether the rows of the samples are what it is a mean over; those of the whole table otherwise.
+    """
+
+    ppo: ChunkLoss
+    labels: Float[Array, "T A horizons"]
+    in_samples: bool
+
+    def no_sums(self) -> LossSums:
+        return LossSums.zeros().replace(returns=jnp.zeros(()))
+
+    def loss(
+        self, params: Any, rows: Table, batch: Samples, weight: Float[Array, " samples"]
+    ) -> tuple[Float[Array, ""], LossSums]:
+        """Return the chunk's share of the mean loss, and its sums."""
+        loss, sums = self.ppo.loss(params, rows, batch, weight)
+        if not self.in_samples:
+            return loss, sums.replace(returns=jnp.zeros(()))
+        network = self.ppo.network
+        error = (return_errors(network, params, rows, self.labels[batch.observation.t]) * weight).sum()
+        share = network.model.config.return_loss * error / self.ppo.num_samples
+        return loss + share, sums.replace(returns=error)
+
+    def of_table(self, params: Any, table: Table) -> tuple[Any, Table, LossSums]:
+        """Return gradients of the auxiliary loss by parameters and table, and its sum as if of as many samples."""
+        value, grads, table_grads = of_table(self.ppo.network, params, table, self.labels)
+        return grads, table_grads, LossSums.zeros().replace(returns=value * self.ppo.num_samples)
+
+
 def _advantage_stats(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:
     """Return mean and deviation of the advantages of a minibatch, those of assets that cannot trade left out."""
     advantage = _at_least_float32(by_pair.advantage[chunk, :, env])
@@ -237,28 +200,3 @@ def _advantage_stats(by_pair: Samples, market: Market, chunk: Array, env: Array)
 
 def _at_least_float32(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _pairs_per_chunk(network: Network, market: Market, length: int, mode: TableMode) -> int:
-    sample_bytes = network.sample_bytes()
-    if mode == "gather":
-        sample_bytes = max(sample_bytes, network.row_bytes(market.num_features))
-    return max(1, network.chunk_bytes // (sample_bytes * length))
-
-
-def _split(pairs: Array, size: int) -> tuple[Array, Array]:
-    """Return pairs and weights as `[chunks, size]`; the last chunk is filled up with weight 0."""
-    num_pairs = pairs.shape[0]
-    num_chunks = -(-num_pairs // size)
-    size = -(-num_pairs // num_chunks)
-    padding = num_chunks * size - num_pairs
-    weight = jnp.ones(num_pairs)
-    return (
-        jnp.pad(pairs, (0, padding)).reshape(num_chunks, size),
-        jnp.pad(weight, (0, padding)).reshape(num_chunks, size),
-    )
-
-
-def _flatten(x: Array) -> Array:
-    """Join the pair and time axes of `[m, length, ...]`."""
-    return x.reshape(-1, *x.shape[2:])

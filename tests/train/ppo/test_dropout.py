@@ -10,6 +10,7 @@ import pytest
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.policy.torsos import drop_units
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.looking import drop_key_of, table_of
 from ploutos_jax.train.ppo.gradients import minibatch_gradients
 from tests.train.worlds import LITTLE_OPTIMISED, TORSOS, make_learner, random_market
 
@@ -59,15 +60,17 @@ def test_rollout_and_loss_see_the_same_units(torso):
     pairs = jnp.arange(8)
 
     def run(state):
-        table = learner._table(state.agent, params, learner._drop_key(state))
+        table = table_of(
+            learner.config, learner.network, state.agent, params.market, drop_key_of(learner.config, state)
+        )
         runner, ends, (stored, _) = learner._rollout(state, params, table)
-        samples, _ = learner._samples(state, params, hyper, table, runner, ends, stored)
+        samples, _ = learner.samples(state, params, hyper, table, runner, ends, stored)
 
         def kl(key, mode):
             inputs = (learner.network, state.agent, params.market, samples, pairs, hyper, config, mode, key)
             return minibatch_gradients(*inputs)[1].kl
 
-        own = learner._drop_key(state)
+        own = drop_key_of(learner.config, state)
         return kl(own, "table"), kl(own, "gather"), kl(OTHER_KEY, "table"), kl(None, "table")
 
     state = far_from_indifferent(learner.init(jax.random.key(0), params))
@@ -80,10 +83,10 @@ def test_each_update_has_units_of_its_own():
     learner, params, _ = make_learner(with_dropout("flat", 0.3), random_market(), ENV)
     state = learner.init(jax.random.key(0), params)
     later = state.replace(key=jax.random.split(state.key)[0])
-    first, second = (jax.random.key_data(learner._drop_key(s)) for s in (state, later))
+    first, second = (jax.random.key_data(drop_key_of(learner.config, s)) for s in (state, later))
     assert (first != second).any()
     without, _, _ = make_learner(with_dropout("flat", 0.0), random_market(), ENV)
-    assert without._drop_key(state) is None
+    assert drop_key_of(without.config, state) is None
 
 
 @pytest.mark.parametrize("torso", TORSOS)

@@ -13,8 +13,9 @@ from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments, fit_f
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Observation
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.ppo import gradients
-from ploutos_jax.train.ppo.gradients import Samples, _pairs_per_chunk, minibatch_gradients
+from ploutos_jax.train.learning import table_gradients
+from ploutos_jax.train.learning.table_gradients import add_to_rows, pairs_per_chunk
+from ploutos_jax.train.ppo.gradients import Samples, minibatch_gradients
 from tests.train.worlds import LITTLE_OPTIMISED, TORSOS, largest_difference, random_market
 
 T, A, F, S, E = 41, 3, 4, 16, 6
@@ -190,7 +191,7 @@ def test_gradient_for_weights():
 def test_the_small_budget_makes_several_chunks_with_padding(torso, mode):
     network, _, market, *_ = make_case(torso, "joint", "discrete", True)
     network = dataclasses.replace(network, chunk_bytes=TINY)
-    per_chunk = _pairs_per_chunk(network, market, 8, mode)
+    per_chunk = pairs_per_chunk(network, market, 8, mode)
     assert 1 < per_chunk < len(PAIRS) and len(PAIRS) % per_chunk
     rows = TINY // network.row_bytes(F)
     assert 1 < rows < T and T % rows and not market.tradable.all()
@@ -208,7 +209,7 @@ def test_rows_added_by_a_product_are_those_added_one_by_one(shape, monkeypatch):
     scale = np.abs(table).astype(np.float64)
     np.add.at(scale, t, np.abs(rows).astype(np.float64))
     for asked in (True, False):
-        monkeypatch.setattr(gradients, "asked_to_repeat", lambda asked=asked: asked)
-        added = jax.jit(lambda *inputs: gradients.add_to_rows(*inputs))(table, t, rows)
+        monkeypatch.setattr(table_gradients, "asked_to_repeat", lambda asked=asked: asked)
+        added = jax.jit(lambda *inputs: add_to_rows(*inputs))(table, t, rows)
         assert added.dtype == np.float32
         assert (np.abs(added - expected) / scale).max() < 2e-6

@@ -18,9 +18,10 @@ from ploutos_jax.env.types import Observation
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train import updates
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.divergence import FAULTS
+from ploutos_jax.train.learning.looking import table_of
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.ppo.credit import credited
-from ploutos_jax.train.ppo.divergence import FAULTS
 from ploutos_jax.train.ppo.gradients import minibatch_gradients
 from ploutos_jax.train.ppo.losses import joined_log_prob
 from tests.train.worlds import (
@@ -75,7 +76,7 @@ def first_step(learner):
     """
 
     def run(state, params, hyper):
-        table = learner._table(state.agent, params)
+        table = table_of(learner.config, learner.network, state.agent, params.market)
         runner, ends, (stored, _) = learner._rollout(state, params, table)
         market, network, agent = params.market, learner.network, state.agent
         obs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stored.observation)
@@ -84,7 +85,7 @@ def first_step(learner):
         outputs, _ = network.act(agent.network, agent.scaling, rows, mask, obs.assets, obs.account)
         action = stored.action.reshape(mask.shape)
         log_prob = joined_log_prob(network.head.log_prob(outputs, action), mask, learner.config.ratio)
-        samples, _ = learner._samples(state, params, hyper, table, runner, ends, stored)
+        samples, _ = learner.samples(state, params, hyper, table, runner, ends, stored)
         pairs, config = jnp.arange(4), learner.config
         _, losses = minibatch_gradients(network, agent, market, samples, pairs, hyper, config, "table")
         return log_prob.reshape(stored.log_prob.shape) - stored.log_prob, losses
@@ -168,8 +169,9 @@ CHANGED = {
 
 def test_every_number_is_tried():
     _, _, hyper, _ = standard()
-    # The average is no part of the update of the network; it has a test of its own.
-    assert set(CHANGED) | {"average"} == {field.name for field in dataclasses.fields(hyper)}
+    # The average is no part of the update of the network, the others are of learners that differentiate a rollout.
+    elsewhere = {"average", "tail", "turnover_penalty", "risk_aversion", "mix"}
+    assert set(CHANGED) | elsewhere == {field.name for field in dataclasses.fields(hyper)}
 
 
 def test_averaged_parameters_follow_the_trained_ones_and_act():
@@ -306,6 +308,9 @@ def test_rewards_by_asset_add_up_to_the_reward_and_hold_each_profit():
 
 
 OTHER_NUMBERS = {
+    "tail": 0.2,
+    "turnover_penalty": 0.5,
+    "risk_aversion": 2.0,
     "seed": 7,
     "total_timesteps": 123_456,
     "learning_rate": 3e-4,
@@ -325,6 +330,9 @@ OTHER_NUMBERS = {
 }
 """Every setting that is no part of a compiled update, with another value than CONFIG has."""
 OTHER_PROGRAMS = {
+    "algorithm": "pathwise",
+    "objective": "sharpe",
+    "mix": 0.25,
     "num_envs": 24,
     "rollout_length": 8,
     "num_minibatches": 4,
@@ -356,6 +364,7 @@ def test_learners_are_equal_exactly_where_their_programs_are():
     for name, value in OTHER_PROGRAMS.items():
         assert getattr(CONFIG, name) != value
         changed = {name: value} | ({"policy": dataclasses.replace(SHARED, credit="joint")} if name == "ratio" else {})
+        changed |= {"objective": {"algorithm": "pathwise"}, "mix": {"algorithm": "mixed"}}.get(name, {})
         if name == "advantage":
             with pytest.raises(ValueError, match="action='discrete' does not say"):
                 dataclasses.replace(learner, config=dataclasses.replace(CONFIG, **changed))

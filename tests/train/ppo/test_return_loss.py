@@ -129,6 +129,8 @@ def test_a_market_stage_learns_what_a_hint_tells():
     assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-def test_a_dense_network_has_no_asset_to_forecast_of():
+def test_it_is_refused_where_there_is_no_asset_to_forecast_of_or_no_loss_to_join():
     with pytest.raises(ValueError, match="return_loss=0.1 forecasts by what the market stage says of each asset"):
         PolicyConfig(torso="flat", credit="joint", return_loss=0.1)
+    with pytest.raises(ValueError, match="return_loss=0.1 is a part of PPO's loss, which algorithm='pathwise'"):
+        TrainConfig(algorithm="pathwise", policy=PolicyConfig(return_loss=0.1))

@@ -1,9 +1,9 @@
 """Gradient steps whose loss or gradient is not finite: which term it was, when a run gives up, and what to try."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-
-from ploutos_jax.train.ppo.losses import LossSums
 
 MAX_SKIPPED_IN_ROW = 5
 """A run stops after so many skipped gradient steps in a row."""
@@ -34,12 +34,12 @@ def rollout_fault(
     return _first_fault([jnp.isfinite(x).all() for x in (rewards, values, advantages)], first_code=1)
 
 
-def step_fault(of_rollout: Int[Array, ""], losses: LossSums, norm: Float[Array, ""]) -> Int[Array, ""]:
+def step_fault(of_rollout: Int[Array, ""], losses: Any, norm: Float[Array, ""]) -> Int[Array, ""]:
     """Return the int32 code of the first term that is not finite in a gradient step; 0 if it can be taken.
 
     Args:
         of_rollout: what `rollout_fault` gave; it explains the step's fault where it is not 0.
-        losses: means of the minibatch.
+        losses: means of the minibatch: `policy`, `value` and `entropy`.
         norm: global norm of its gradient.
     """
     finite = [jnp.isfinite(x) for x in (losses.policy, losses.value, losses.entropy, norm)]

@@ -10,7 +10,7 @@ import pytest
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rollout import rollout, start_runner
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.train.ppo.rollout_metrics import (
+from ploutos_jax.train.learning.rollout_metrics import (
     no_trading,
     projected_month,
     recent_growth,

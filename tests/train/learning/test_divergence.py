@@ -12,8 +12,8 @@ from ploutos_jax.env.rewards import log_return
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train.checkpoints.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.divergence import FAULTS, MAX_SKIPPED_IN_ROW, DivergedError, rollout_fault, step_fault
 from ploutos_jax.train.loop import train
-from ploutos_jax.train.ppo.divergence import FAULTS, MAX_SKIPPED_IN_ROW, DivergedError, rollout_fault, step_fault
 from ploutos_jax.train.ppo.losses import LossSums
 from tests.train.worlds import SHARED, random_market
 

@@ -1,0 +1,79 @@
+"""What a network makes of a market and of many accounts in it, within the byte budget, as rollouts of training ask."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ploutos_jax.agents.acting import encode_market, look_up, respond
+from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.env.types import Observation
+from ploutos_jax.market.panel import Market
+from ploutos_jax.policy.actor_critic import Table
+from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.state import TrainState
+
+_DROPOUT = 0x0D0
+"""What the learner's key is folded with for dropout, so that all else stays as it is without."""
+
+
+def drop_key_of(config: TrainConfig, state: TrainState) -> PRNGKeyArray | None:
+    """Return the key of dropout in this update, the same in rollout and loss, or None without dropout."""
+    return None if config.policy.dropout == 0 else jax.random.fold_in(state.key, _DROPOUT)
+
+
+def table_of(
+    config: TrainConfig,
+    network: Network,
+    agent: AgentParams,
+    market: Market,
+    drop_key: PRNGKeyArray | None = None,
+) -> Table | None:
+    """Return the encoded market, or None where it has more rows than a rollout has samples."""
+    if market.num_bars > config.timesteps_per_update:
+        return None
+    return encode_market(network, agent, market, network.drop_keys(drop_key, jnp.arange(market.num_bars)))
+
+
+def act_in_chunks(
+    network: Network,
+    agent: AgentParams,
+    market: Market,
+    table: Table | None,
+    observation: Observation,
+    drop_key: PRNGKeyArray | None,
+) -> tuple[Float[Array, "n A outputs"], Float[Array, "n K"]]:
+    """Return outputs and values for `[n]` observations; without a table the rows of the samples are encoded.
+
+    Args:
+        network, agent: what looks.
+        market: features and masks.
+        table: of `table_of`.
+        observation: `[n]`.
+        drop_key: of dropout, None without it.
+    """
+
+    def act(obs: Observation) -> tuple[Array, Array]:
+        key = network.drop_keys(drop_key, obs.t)
+        if table is None:
+            one = market.features[obs.t][None], market.tradable[obs.t][None]
+            keys = None if key is None else key[None]
+            row = look_up(network.encode(agent.network, agent.scaling, *one, keys), jnp.int32(0))
+        else:
+            row = look_up(table, obs.t)
+        return respond(network, agent, market, row, obs, key)
+
+    sample_bytes = network.sample_bytes()
+    if table is None:
+        sample_bytes = max(sample_bytes, network.row_bytes(market.num_features))
+    return _map_in_chunks(act, observation, max(1, network.chunk_bytes // sample_bytes))
+
+
+def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:
+    """Apply a function of one sample to `[n]` samples, at most `chunk` at once, in chunks of about equal size."""
+    num_samples = jax.tree.leaves(inputs)[0].shape[0]
+    num_chunks = -(-num_samples // chunk)
+    if num_chunks == 1:
+        return jax.vmap(function)(inputs)
+    return jax.lax.map(function, inputs, batch_size=-(-num_samples // num_chunks))

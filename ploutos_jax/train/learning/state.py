@@ -1,0 +1,112 @@
+"""What training carries from update to update, and how it begins."""
+
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from ploutos_jax.agents.forecast import Forecast
+from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.scaling import (
+    FeatureScaling,
+    ObservationScaling,
+    ReturnScaling,
+    RunningMoments,
+)
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.rollout import Runner, start_runner
+from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.env.types import EnvParams
+from ploutos_jax.train.config import TrainConfig
+
+
+@typing.no_type_check
+class TrainState(struct.PyTreeNode):
+    """Everything that a run carries from update to update; saved whole, it continues bit for bit where updates repeat.
+
+    Attributes:
+        agent: parameters and input scaling.
+        optimizer: state of Adam.
+        returns: scale of rewards.
+        runner: the environments, their observations and keys.
+        key: of the learner's own random numbers.
+        update: int32 updates done.
+        skipped: int32 gradient steps skipped because loss or gradient was not finite.
+        skipped_in_row: int32 those since the last one taken.
+        fault: int32 code of what the first of those lacked, see `divergence.FAULTS`.
+        draws: key of the markets that are drawn (see `refresh`), None where the market stays.
+        average: network parameters averaged over gradient steps, by which the agent is scored; None without.
+        critic: network parameters averaged more slowly, whose critic looks beyond a rollout that is differentiated;
+            None for learners that differentiate none.
+    """
+
+    agent: AgentParams
+    optimizer: Any
+    returns: ReturnScaling
+    runner: Runner
+    key: PRNGKeyArray
+    update: Int[Array, ""]
+    skipped: Int[Array, ""]
+    skipped_in_row: Int[Array, ""]
+    fault: Int[Array, ""]
+    draws: PRNGKeyArray | None = None
+    average: Any = None
+    critic: Any = None
+
+    @property
+    def acting(self) -> AgentParams:
+        """The agent that training has made so far: with averaged parameters, where they are averaged."""
+        return self.agent if self.average is None else self.agent.replace(network=self.average)
+
+
+ADAM = optax.scale_by_adam(eps=1e-5)
+"""How gradients become changes, unless a learner has it otherwise; the state is the same for all that begin here."""
+
+
+def begin(
+    config: TrainConfig,
+    env: TradingEnv,
+    network: Network,
+    key: PRNGKeyArray,
+    params: EnvParams,
+    features: FeatureScaling | None,
+    forecast: Forecast | None,
+) -> TrainState:
+    """Return the state before the first update, of fresh parameters and staggered accounts.
+
+    Args:
+        config, env, network: of the run.
+        key: of everything random; consumed.
+        params: numbers and market.
+        features: how these are scaled; fitted on all market rows without it.
+        forecast: what the network is told, or None.
+    """
+    market = params.market
+    features = network.fit_scaling(market.features, market.tradable) if features is None else features
+    scaling = ObservationScaling(
+        features=features,
+        assets=RunningMoments.create(len(ASSET_FIELDS)),
+        account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+        forecast=forecast,
+    )
+    network_key, env_key, learner_key = jax.random.split(key, 3)
+    weights = jax.jit(network.init, static_argnums=1)(network_key, features.centre.shape[0])
+    runner = jax.jit(start_runner, static_argnums=(0, 3), static_argnames="staggered")(
+        env, params, env_key, config.num_envs, staggered=True
+    )
+    return TrainState(
+        agent=AgentParams(network=weights, scaling=scaling),
+        optimizer=ADAM.init(weights),
+        returns=ReturnScaling.create(config.num_envs, network.model.num_values),
+        runner=runner,
+        key=learner_key,
+        update=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
+        skipped_in_row=jnp.zeros((), jnp.int32),
+        fault=jnp.zeros((), jnp.int32),
+        average=None if config.average is None else jax.tree.map(jnp.copy, weights),
+    )
