@@ -208,8 +208,8 @@ class TrainConfig:
             raise ValueError("advantage='position' judges each asset by itself: it needs credit='per_asset'.")
         if self.policy.return_loss and self.algorithm != "ppo":
             raise ValueError(
-                f"return_loss={self.policy.return_loss} is a part of PPO's loss, which algorithm={self.algorithm!r} does"
-                " not have; set return_loss=0, or use algorithm='ppo'."
+                f"return_loss={self.policy.return_loss} is a part of PPO's loss, which algorithm={self.algorithm!r}"
+                " does not have; set return_loss=0, or use algorithm='ppo'."
             )
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
