@@ -24,6 +24,8 @@ from ploutos_jax.train.checkpoints.export import load_agent
 
 ORDERS_BOUNDS = {"step": whole(0, 2**31 - 1), "agent": whole(0, 10_000), "cash": Bound(0, 1e12)}
 """Numbers of `Orders`."""
+_FORMULA = frozenset("=+-@\t\r")
+"""What a cell begins with that a spreadsheet works out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +80,17 @@ def main(args: list[str]) -> int:
         panel = read_panel(data)
     orders = orders_for_today(agent, panel, holdings=holdings, cash=wanted.cash)
     if wanted.output is not None:
-        orders.to_csv(wanted.output, index=False)
+        harmless(orders).to_csv(wanted.output, index=False)
     show(orders, plural(len(agent.known_tickers(panel.symbols)), "ticker"))
     return 0
+
+
+def harmless(orders: Any) -> Any:
+    """Return orders whose tickers no spreadsheet takes for a formula: one that begins as such has an apostrophe first.
+
+    Source: OWASP, "CSV Injection".
+    """
+    return orders.assign(ticker=["'" + name if name[:1] in _FORMULA else name for name in orders["ticker"]])
 
 
 def show(orders: Any, traded: str) -> None:

@@ -62,6 +62,7 @@ BESIDE: dict[str, dict[str, typing.Any]] = {
     "slippage_bps": {"spread_bps": 0.0},
     "commission_bps": {"spread_bps": 0.0, "slippage_bps": 0.0},
     "paths": {"data": "synthetic:2"},
+    "mix": {"algorithm": "mixed"},
 }
 UNREACHED = {("batch_size", "high")}
 """No rollout has as many samples."""

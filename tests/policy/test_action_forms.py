@@ -141,7 +141,7 @@ def normals(head: BandsHead, outputs: jnp.ndarray) -> tuple[np.ndarray, np.ndarr
     np.testing.assert_allclose(base, start, rtol=2e-3, atol=1e-3)
     logs = [float(head.entropy(jnp.zeros((1, 4)).at[..., 2:].set(x))[0]) for x in (0.0,)]
     untrained = (logs[0] - np.log(2 * np.pi * np.e)) / 2
-    return out[..., :2] + start, np.exp(np.clip(out[..., 2:] + untrained, -5, 1))
+    return out[..., :2] + start, np.exp(np.clip(out[..., 2:] + untrained, -1.5, 1))
 
 
 def test_density_of_a_band_is_that_of_two_normals(bands: BandsHead):

@@ -7,8 +7,10 @@ import html
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from ploutos_jax.cli.orders import harmless
 from ploutos_jax.evaluate.report import write
 from ploutos_jax.market.tickers import show_ticker
 from tests.evaluate.accounts import make_ledger
@@ -57,7 +59,12 @@ def test_the_policy_of_a_page_names_its_own_script_and_no_other(tmp_path):
 
 
 def test_nothing_that_a_spreadsheet_opens_is_written():
-    # =cmd() in a cell runs there. What we write are Parquet, JSON and HTML; whoever adds a CSV has to quote such cells.
+    # =cmd() in a cell runs there. What we write are Parquet, JSON and HTML; whoever adds a CSV has to quote such cells,
+    # as the orders for the next open do.
     sources = [*(ROOT / "ploutos_jax").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
     writers = re.compile(r"\.to_csv\(|\.to_excel\(|csv\.(writer|DictWriter)\(|write_csv\(")
-    assert [path.name for path in sources if writers.search(path.read_text("utf-8"))] == []
+    assert [path.name for path in sources if writers.search(path.read_text("utf-8"))] == ["orders.py"]
+    orders = pd.DataFrame({"ticker": ["=cmd()", "-A", "@B", "BRK-B", ""], "shares": [1, 2, 3, -4, 5]})
+    written = harmless(orders)
+    assert list(written["ticker"]) == ["'=cmd()", "'-A", "'@B", "BRK-B", ""]
+    assert list(written["shares"]) == list(orders["shares"]) and orders["ticker"].iloc[0] == "=cmd()"
