@@ -274,8 +274,7 @@ class EnvConfig(Shown):
         return tuple(name for name, used in users.items() if used)
 
 
-_STRATEGY_RULES = (
-    "decide_every",
+EXIT_RULES = (
     "stop_loss",
     "take_profit",
     "trailing_stop",
@@ -285,6 +284,11 @@ _STRATEGY_RULES = (
     "trailing_atr",
     "max_holding_bars",
     "drawdown_halt",
+)
+"""Rules that close positions at an event; None is off."""
+_STRATEGY_RULES = (
+    "decide_every",
+    *EXIT_RULES,
     "drawdown_scaling",
     "no_trade_band",
     "min_holding_bars",

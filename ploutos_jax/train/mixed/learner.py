@@ -15,15 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ploutos_jax.agents.forecast import Forecast
-from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.network import AgentParams
 from ploutos_jax.agents.scaling import FeatureScaling
 from ploutos_jax.env.rollout import Step
-from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.train.algorithm import Metrics
-from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.learning.divergence import rollout_fault
 from ploutos_jax.train.learning.looking import act_in_chunks, drop_key_of, table_of
+from ploutos_jax.train.learning.program import LearnerOfProgram
 from ploutos_jax.train.learning.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.learning.schedules import hyper_at
 from ploutos_jax.train.learning.state import TrainState
@@ -41,21 +41,12 @@ from ploutos_jax.train.ppo.stored import Stored
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MixedLearner:
-    """PPO and derivatives for one environment and one network; static, its methods are pure functions.
+class MixedLearner(LearnerOfProgram):
+    """PPO and derivatives for one environment and one network.
 
     With `advantage="position"` PPO's critic learns what a unit of weight is worth, and a slow copy of it stands in for
     what the path does not reach. With `gae` it learns something else, and the path ends where the rollout does.
-
-    Attributes:
-        config: sizes and kinds (numbers are in `Hyper`).
-        env: the environment.
-        network: the two-stage network.
     """
-
-    config: TrainConfig
-    env: TradingEnv
-    network: Network
 
     def __post_init__(self) -> None:
         """Make sure that there is something to mix.
@@ -72,17 +63,6 @@ class MixedLearner:
             )
         if self.config.num_envs == 1:
             raise ValueError("algorithm='mixed' compares environments: num_envs=1 is too few, use 8 or more.")
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._program == other._program
-
-    def __hash__(self) -> int:
-        return hash(self._program)
-
-    @functools.cached_property
-    def _program(self) -> tuple[TrainConfig, TradingEnv, Network]:
-        """What a compiled update depends on."""
-        return self.config.of_program(), self.env, self.network
 
     @functools.cached_property
     def ppo(self) -> Learner:

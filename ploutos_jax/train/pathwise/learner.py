@@ -10,7 +10,6 @@ agent then stands still before it has learnt what to do (benchmarks/LEARNING.md)
 """
 
 import dataclasses
-import functools
 from typing import Any, cast
 
 import jax
@@ -21,13 +20,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import FeatureScaling
-from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.policy.distributions import PathHead
 from ploutos_jax.train.algorithm import Metrics
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.learning.divergence import rollout_fault
 from ploutos_jax.train.learning.looking import act_in_chunks, drop_key_of, table_of
+from ploutos_jax.train.learning.program import LearnerOfProgram
 from ploutos_jax.train.learning.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.learning.schedules import hyper_at
 from ploutos_jax.train.learning.state import TrainState, begin
@@ -46,33 +45,12 @@ _LAST_NOISE = 0.3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PathLearner:
-    """Learning by derivatives for one environment and one network; static, its methods are pure functions.
-
-    Attributes:
-        config: sizes and kinds (numbers are in `Hyper`).
-        env: the environment.
-        network: the two-stage network.
-    """
-
-    config: TrainConfig
-    env: TradingEnv
-    network: Network
+class PathLearner(LearnerOfProgram):
+    """Learning by derivatives for one environment and one network."""
 
     def __post_init__(self) -> None:
         """Make sure that there are derivatives; see `check_smooth`."""
         check_smooth(self.env.config, path_alone=True)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._program == other._program
-
-    def __hash__(self) -> int:
-        return hash(self._program)
-
-    @functools.cached_property
-    def _program(self) -> tuple[TrainConfig, TradingEnv, Network]:
-        """What a compiled update depends on."""
-        return self.config.of_program(), self.env, self.network
 
     def init(
         self,

@@ -1,23 +1,11 @@
 """What cannot be learnt through the broker's step, and what to do instead: said before anything is compiled."""
 
-from ploutos_jax.env.config import EnvConfig
-
-_EXITS = (
-    "stop_loss",
-    "take_profit",
-    "trailing_stop",
-    "break_even",
-    "stop_loss_atr",
-    "take_profit_atr",
-    "trailing_atr",
-    "max_holding_bars",
-    "drawdown_halt",
-)
+from ploutos_jax.env.config import EXIT_RULES, EnvConfig
 
 
 def exits_of(config: EnvConfig) -> list[str]:
     """Return the names of the rules, of those that are on, that close positions at an event."""
-    return [name for name in _EXITS if getattr(config, name) is not None]
+    return [name for name in EXIT_RULES if getattr(config, name) is not None]
 
 
 def check_smooth(config: EnvConfig, *, path_alone: bool) -> None:

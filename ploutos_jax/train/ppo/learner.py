@@ -6,7 +6,6 @@ per gradient step, inside the gradient.
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from ploutos_jax.agents.acting import draw
 from ploutos_jax.agents.forecast import Forecast
-from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.network import AgentParams
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
 )
@@ -24,9 +23,10 @@ from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.train.algorithm import Metrics
-from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.learning.divergence import rollout_fault
 from ploutos_jax.train.learning.looking import act_in_chunks, drop_key_of, table_of
+from ploutos_jax.train.learning.program import LearnerOfProgram
 from ploutos_jax.train.learning.rollout_metrics import no_trading, trading_figures, trading_numbers
 from ploutos_jax.train.learning.schedules import hyper_at
 from ploutos_jax.train.learning.state import TrainState, begin
@@ -40,21 +40,8 @@ from ploutos_jax.train.ppo.stored import Stored, Taken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Learner:
-    """PPO for one environment and one network; static, its methods are pure functions.
-
-    Learners are equal where their programs are: seeds, numbers of PPO and lengths of runs may differ, and training with
-    others in the same process compiles nothing anew.
-
-    Attributes:
-        config: sizes and kinds (numbers are in `Hyper`).
-        env: the environment.
-        network: the two-stage network.
-    """
-
-    config: TrainConfig
-    env: TradingEnv
-    network: Network
+class Learner(LearnerOfProgram):
+    """PPO for one environment and one network."""
 
     def __post_init__(self) -> None:
         """Make sure that actions can be judged as asked.
@@ -72,17 +59,6 @@ class Learner:
                 f" {found} does not say; use action='bands', 'levels' or 'weights' with market orders, or"
                 " advantage='gae'."
             )
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._program == other._program
-
-    def __hash__(self) -> int:
-        return hash(self._program)
-
-    @functools.cached_property
-    def _program(self) -> tuple[TrainConfig, TradingEnv, Network]:
-        """What a compiled update depends on."""
-        return self.config.of_program(), self.env, self.network
 
     def init(
         self,
