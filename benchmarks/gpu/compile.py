@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -112,12 +113,14 @@ def compiled(wanted: argparse.Namespace) -> tuple[Any, Any]:
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     # Where the program is traced there is no GPU to be asked.
     from ploutos_jax.policy import torsos
-    from ploutos_jax.train.ppo import gradients
+    from ploutos_jax.train.learning import table_gradients
 
-    vars(torsos)["alignment"] = lambda: 16
-    vars(gradients)["asked_to_repeat"] = lambda: wanted.deterministic
-    program, arguments, estimate = {"simulator": simulator, "update": update}[wanted.program](wanted)
-    lowered = jax.jit(program, donate_argnums=0).lower(*abstract(arguments, sharding))
+    with (
+        mock.patch.object(torsos, "alignment", lambda: 16),  # refuses a name that the module does not have
+        mock.patch.object(table_gradients, "asked_to_repeat", lambda: wanted.deterministic),
+    ):
+        program, arguments, estimate = {"simulator": simulator, "update": update}[wanted.program](wanted)
+        lowered = jax.jit(program, donate_argnums=0).lower(*abstract(arguments, sharding))
     return lowered.compile(), estimate
 
 
