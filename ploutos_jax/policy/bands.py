@@ -26,6 +26,9 @@ _INVESTED = 0.98
 """Sum of the lower edges of an account that is to hold no cash."""
 _FARTHEST, _HALVINGS = 16.0, 13
 """Where the level of all scores is looked for, to ±0.002: farther off every share is nothing or all."""
+_NO_LIMIT = 2.0
+"""Upper weight of a position that may rise as it will: from 1 on the broker takes it for none. The mean of several
+agents' upper weights is that where half of them say so."""
 _MOST_SHARE = 0.9
 """Most of its cap that an asset is given at the beginning: at all of it nothing could be learned."""
 
@@ -52,7 +55,8 @@ class BandsHead:
 
         lower = cap·S(c − softplus d),    middle = cap·S(c),    upper = cap·S(c + softplus d),
 
-    all divided by the sum of the middles of the assets that trade where that is above 1: more than the account cannot
+    no limit where S of the upper edge is 1: what was bought may rise beyond the cap, which is one of buys. The rest is
+    divided by the sum of the middles of the assets that trade where that is above 1: more than the account cannot
     be held. An account that is to hold no cash has one number added to all c instead, with which the lower edges add up
     to 98 % of it: what sets assets apart counts, and not how much all of them are wanted. Actions are `[..., A, 2]`
     float16 c and d, rounded before anything is made of them, so that the loss sees what the environment saw.
@@ -161,8 +165,8 @@ class BandsHead:
         else:
             trades = jnp.ones(middle.shape, bool) if tradable is None else tradable
             middle, scale = middle + _level(middle - reach, trades, self.cap), self.cap
-        edges = [scale * _share(middle + sign * reach) for sign in (-1, 1)]
-        band = jnp.stack(edges, axis=-1)
+        lower, upper = (_share(middle + sign * reach) for sign in (-1, 1))
+        band = jnp.stack([scale * lower, jnp.where(upper < 1, scale * upper, _NO_LIMIT)], axis=-1)
         return band if tradable is None else jnp.where(tradable[..., None], band, jnp.nan)
 
     def position_after(

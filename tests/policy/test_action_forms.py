@@ -190,11 +190,18 @@ def test_edges_lie_within_the_cap_and_middles_within_the_account(bands: BandsHea
         band = np.asarray(bands.to_env(action, jnp.ones((500, 40), bool)))
         assert np.isfinite(band).all()
         lower, upper = band[..., 0], band[..., 1]
-        assert (lower >= 0).all() and (lower <= upper).all() and (upper <= bands.cap * (1 + 1e-6)).all()
+        assert (lower >= 0).all() and (lower <= upper).all() and (lower <= bands.cap * (1 + 1e-6)).all()
+        free = upper > bands.cap * (1 + 1e-6)  # what may be all of the cap may rise beyond it
+        assert (upper[free] > 1).all() and (~free).any() and (free.any() or scale < 1)
+        if bands.hold_cash:
+            score = np.asarray(action[..., 0], float) + np.logaddexp(0, np.asarray(action[..., 1], float))
+            clear = np.abs(score - np.log(9)) > 1e-3  # 1.25 (σ(x) − ½) = ½ at x = log 9
+            np.testing.assert_array_equal(free[clear], score[clear] > np.log(9))
         assert lower.sum(axis=-1).max() <= 1 + 1e-5
         narrow = action.at[..., 1].set(-60_000.0)  # softplus of it is 0: both edges are the middle
         middle = np.asarray(bands.to_env(narrow, jnp.ones((500, 40), bool)))
-        np.testing.assert_array_equal(middle[..., 0], middle[..., 1])
+        same = middle[..., 1] < 1
+        np.testing.assert_array_equal(middle[..., 0][same], middle[..., 1][same])
         total = middle[..., 0].sum(axis=-1)
         assert total.max() <= 1 + 1e-5
         raw = bands.cap * np.clip(0.5 + 1.25 * (scipy.special.expit(np.asarray(narrow[..., 0], float)) - 0.5), 0, 1)
@@ -219,7 +226,7 @@ def test_nothing_and_all_of_the_cap_are_within_reach(bands: BandsHead):
     action = jnp.array([[-3.0, -9.0], [3.0, -9.0], [0.0, 6.0]], jnp.float16)
     lone = jnp.eye(3, dtype=bool)
     band = np.stack([np.asarray(bands.to_env(action, lone[i]))[i] for i in range(3)])
-    np.testing.assert_allclose(band, [[0, 0], [bands.cap] * 2, [0, bands.cap]], rtol=1e-6)
+    np.testing.assert_allclose(band, [[0, 0], [bands.cap, 2], [0, 2]], rtol=1e-6)  # 2: no upper edge
 
 
 @pytest.mark.parametrize("cap", [None, 0.4, 1.0])

@@ -172,12 +172,11 @@ class Orders:
         share = 1 / max(fsum(lowers.values()), 1.0)
         for asset in addressed:
             self.account.working[asset] = 0.0
-            lower, upper = (
-                min(edge[asset] * share * self._scale(known), settings.max_position_pct) for edge in (lowers, uppers)
-            )
+            edges = [edge[asset] * share * self._scale(known) for edge in (lowers, uppers)]
+            lower, upper = (min(edge, settings.max_position_pct) for edge in edges)
             held, price = self.account.shares[asset], moment.price[asset]
             below, above = lower * known.equity - held * price, held * price - upper * known.equity
-            if upper >= 1 and lower < upper:  # all of the account, whatever it has come to since the close
+            if edges[1] >= 1 and lower < edges[1]:  # all of the account, whatever it has come to since the close
                 above = 0.0
             if upper == 0 and held > 0:
                 sells[asset] = held

@@ -37,6 +37,15 @@ def test_from_nothing_to_all_holds_an_account_that_has_risen_overnight():
         assert signed(broker.step([band])) == sold
 
 
+def test_what_has_risen_beyond_the_cap_is_sold_by_an_edge_and_not_by_the_cap():
+    rises = [FIRST, FIRST, (110.0, 110.0, 110.0, 110.0), (110.0, 110.0, 110.0, 110.0)]
+    # 300 shares at 110 are 33,000 of the 100,000 known of: above a cap of 30 %, to which 0 to 1 does not cut them back.
+    for band, sold in (((0.0, 1.0), []), ((0.3, 1.0), []), ((0.3, 0.9), [(0, near(-3_000 / 110))])):
+        broker = make(rises, **{**BANDS, "max_position_pct": 0.3})
+        broker.step([(0.3, 0.3)])
+        assert signed(broker.step([band])) == sold
+
+
 def test_levels_are_quarters_of_the_cap():
     broker = make(FLAT, FLAT, **{**PLAIN, "action": "levels", "max_position_pct": 0.4})
     assert signed(broker.step([2, 3])) == [(0, 100), (1, 200)]

@@ -244,11 +244,11 @@ def size_bands(
     Args:
         config, params: rules and numbers.
         action: `[A, 2]` lower and upper share of equity. Negative edges count as 0, an upper one below the lower as the
-            lower. Where the lower edges add up to more than 1, both are scaled down until they add up to 1; then each
-            is limited to `max_position_pct`. An upper edge of 1 above the lower is no limit: what is held may have
-            risen since the close. NaN in either keeps a position as it is. A position within its band is
-            not traded; one outside to the edge, if the trade is worth `min_order_cash` and `no_trade_band`, or closes
-            the position.
+            lower. Where the lower edges add up to more than 1, both are scaled down until they add up to 1. An upper
+            edge of 1 or more above the lower is then no limit: `max_position_pct` is one of buys, and what was bought
+            may rise beyond it. Every other edge is at most that. NaN in either keeps a position as it is. A position
+            within its band is not traded; one outside to the edge, if the trade is worth `min_order_cash` and
+            `no_trade_band`, or closes the position.
         shares: `[A]` shares that may be traded.
         state: its equity, of close t, is what weights refer to.
         bar: the bar in which the orders fill.
@@ -262,10 +262,11 @@ def size_bands(
     lower, upper = (jnp.where(keep, 0, jnp.maximum(action[:, edge], 0)) for edge in (0, 1))
     upper = jnp.maximum(lower, upper)
     total, scale = jnp.maximum(lower.sum(), 1), _drawdown_scale(config, params, state)
+    # Equity is that of close t: at a higher open, all of an account is worth more than that, and still all of it.
+    unlimited = (upper / total * scale >= 1) & (lower < upper)
     lower, upper = (jnp.minimum(edge / total * scale, params.max_position_pct) for edge in (lower, upper))
     held = shares * price
-    # Equity is that of close t: at a higher open, all of an account is worth more than that, and still all of it.
-    most = jnp.where((upper >= 1) & (lower < upper), jnp.inf, upper * state.equity)
+    most = jnp.where(unlimited, jnp.inf, upper * state.equity)
     change_cash = jnp.clip(held, lower * state.equity, most) - held
     return _trades_to(config, params, jnp.where(keep, 0, change_cash), ~keep & (upper == 0), keep, shares, state, price)
 

@@ -45,10 +45,19 @@ def test_from_nothing_to_all_holds_whatever_is_held():
     assert trace.info["num_trades"].tolist() == [2, 0, 0, 0, 0, 0, 0]
     capped = trade([AT_100], [[(0.3, 0.3), KEEP], *[[(0.0, 1.0)] * 2] * 6], max_position_pct=0.3)
     assert capped.info["num_trades"].tolist() == [1, 0, 0, 0, 0, 0, 0]
-    # What has grown beyond the cap is cut back to it: 330 of 1,030 are more than 30 %.
-    grown = trade([AT_100, AT_100, AT_110], [[(0.3, 0.3), KEEP], *[[(0.0, 1.0)] * 2] * 6], max_position_pct=0.3)
-    assert grown.info["num_trades"].tolist() == [1, 1, 0, 0, 0, 0, 0]
-    assert grown.state.shares[1, 0] * 110 == near(0.3 * 100_000)
+
+
+def test_the_cap_is_one_of_buys_and_cuts_back_no_position_that_has_risen():
+    # 300 shares of 100; at 110 they are 33,000 of 103,000: 32 %.
+    bars = [AT_100, AT_100, AT_110]
+    for band, sold in (((0.0, 1.0), 0), ((0.3, 1.0), 0), ((0.3, 5.0), 0), ((0.3, 0.9), 3_000), ((0.3, 0.3), 3_000)):
+        trace = trade(bars, [[(0.3, 0.3), KEEP], [band, KEEP]], max_position_pct=0.3)
+        assert trace.state.shares[1, 0] * 110 == near(33_000 - sold), band
+    # In a drawdown everything is cut, what has no upper edge too: 60 % of an account that halves, scale 0.4.
+    fallen = [AT_100, AT_100, AT_50, AT_50]
+    actions = [[(0.6, 0.6), KEEP], [KEEP, KEEP], [(0.5, 1.0), KEEP]]
+    trace = trade(fallen, actions, drawdown_scaling=0.5, max_position_pct=0.6)
+    assert fills(trace, 2) == [(near((0.4 * 70_000 - 30_000) / 50), 50)]
 
 
 @pytest.mark.parametrize(
