@@ -23,10 +23,12 @@ from ploutos_jax.evaluate.inference.sharpe import (
 )
 from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics.summary import daily_returns, summarize
-from ploutos_jax.evaluate.report import charts, tables
+from ploutos_jax.evaluate.report import tables
+from ploutos_jax.evaluate.report.equity_charts import equity_charts
 from ploutos_jax.evaluate.report.figures import describe_span
 from ploutos_jax.evaluate.report.page import Section, glossary, verdict_box, whole_page
 from ploutos_jax.evaluate.report.plot_style import percent
+from ploutos_jax.evaluate.report.risk_charts import rolling_sharpe_chart
 from ploutos_jax.evaluate.report.tables import NOTHING, Figures, ratio
 from ploutos_jax.evaluate.report.verdict import CONFIDENCE, Verdict, is_ahead, rivals
 from ploutos_jax.evaluate.report.write import check_report_folder, check_spans, write_files
@@ -217,13 +219,13 @@ def _page(
     best = found["best"]
     first = {best: runs[best]} | {name: one for name, one in {**runs, **baselines}.items() if name != best}
     sections: list[Section] = [
-        ("figures", "Side by side", charts.equity_charts(first) + tables.metrics_table({n: figures[n] for n in first})),
+        ("figures", "Side by side", equity_charts(first) + tables.metrics_table({n: figures[n] for n in first})),
         (
             "statistics",
             "The best against the others",
             tables.difference_table(best, found["sharpe_differences"], figures),
         ),
-        ("rolling", "Over time", charts.rolling_sharpe_chart(first, runs)),
+        ("rolling", "Over time", rolling_sharpe_chart(first, runs)),
         ("costs", "Costs", tables.costs_table(first, figures)),
         ("glossary", "How the figures are made", glossary(runs[best].calendar)),
         ("run", "About these runs", _facts_table(facts)),

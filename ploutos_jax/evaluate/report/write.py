@@ -19,7 +19,7 @@ from ploutos_jax.agents.provenance import UNKNOWN
 from ploutos_jax.evaluate.inference.sharpe import Trials
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
-from ploutos_jax.evaluate.report.charts import Episode, drawable
+from ploutos_jax.evaluate.report.equity_charts import Episode, drawable
 from ploutos_jax.evaluate.report.evidence import evidence_of
 from ploutos_jax.evaluate.report.figures import draw_equity, draw_trades
 from ploutos_jax.evaluate.report.page import build_page
@@ -45,8 +45,8 @@ REPORT_FILES = (
 )
 """What a report consists of, as patterns; replacing a report removes these files and no others."""
 
-EQUAL_WEIGHT = "equal weight"
-"""The baseline that beta and the like are against where there is no benchmark."""
+BUY_AND_HOLD = "buy and hold"
+"""The baseline that beta and the like are against where there is no benchmark: equal parts, never touched again."""
 
 MOST_PLOTTED = 4
 """Tickers whose trades are drawn unless some are named, the most traded first."""
@@ -243,10 +243,10 @@ def most_traded(ledger: Ledger, number: int) -> list[str]:
 
 
 def _reference(baselines: Mapping[str, Ledger], benchmark: Ledger | None) -> Ledger | None:
-    """Return what beta and the like are computed against: the benchmark, equal weight, or the first baseline."""
+    """Return what beta and the like are computed against: the benchmark, buy and hold, or the first baseline."""
     if benchmark is not None or not baselines:
         return benchmark
-    return baselines.get(EQUAL_WEIGHT, next(iter(baselines.values())))
+    return baselines.get(BUY_AND_HOLD, next(iter(baselines.values())))
 
 
 def _known_tickers(ledger: Ledger, tickers: Sequence[str]) -> list[str]:
