@@ -22,6 +22,7 @@ from ploutos_jax.evaluate.report.tables import COLUMNS, Figures, show
 from ploutos_jax.evaluate.report.trade_charts import trades_chart
 from ploutos_jax.evaluate.report.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.report.verdict import Verdict, rivals
+from ploutos_jax.evaluate.stress.paths import StressPath
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import UNKNOWN_SECTOR
 from ploutos_jax.market.tickers import show_marks
@@ -44,6 +45,7 @@ def build_page(
     sectors: tuple[str, ...] = (),
     episodes: Sequence[equity_charts.Episode] = (),
     stress: pd.DataFrame | None = None,
+    stress_paths: Sequence[StressPath] = (),
     relative_to: str = "",
 ) -> str:
     """Return the page.
@@ -59,6 +61,7 @@ def build_page(
         sectors: of the ledger's symbols; none known without them.
         episodes: stretches of time to mark on the equity chart.
         stress: figures by scenario, if there was a stress test.
+        stress_paths: accounts under its scenarios to draw.
         relative_to: the strategy that beta and the like are against.
     """
     name, ledger = next(iter(ledgers.items()))
@@ -73,7 +76,7 @@ def build_page(
         ("risk", "Risk over time", _risk(ledgers, figures, sectors, relative_to)),
         ("drawdowns", "Drawdowns", _drawdowns(ledgers, relative_to)),
         ("costs", "Costs", _costs(ledgers, figures)),
-        ("stress", "Under stress", "" if stress is None else stress_section(stress)),
+        ("stress", "Under stress", "" if stress is None else stress_section(stress, stress_paths)),
         ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
         ("tickers", "Trades by ticker", "".join(trades_chart(ledger, ticker) for ticker in tickers)),
         ("glossary", "How the figures are made", glossary(ledger.calendar)),

@@ -28,6 +28,7 @@ from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.stress_section import worst_scenario
 from ploutos_jax.evaluate.report.tables import COLUMNS, show
 from ploutos_jax.evaluate.report.verdict import judge
+from ploutos_jax.evaluate.stress.paths import StressPath
 from ploutos_jax.market.tickers import file_part
 
 METRICS_FILE = "metrics.json"
@@ -74,6 +75,7 @@ def write_report(
     sectors: tuple[str, ...] = (),
     trials: Trials | None = None,
     stress: pd.DataFrame | None = None,
+    stress_paths: Sequence[StressPath] = (),
     episodes: Sequence[Episode] = (),
     title: str = "",
     facts: Mapping[str, str] | None = None,
@@ -98,6 +100,7 @@ def write_report(
         sectors: of the ledger's symbols, in their order, for the exposure by sector.
         trials: what was tried before this strategy was chosen, as `statistics.read_trials` counts it.
         stress: figures by scenario as from `stress.stress_table`, if there was a stress test; kept under `stress`.
+        stress_paths: accounts under its scenarios to draw, as from `stress.stress_test`.
         episodes: stretches of time to mark on the equity chart: label, first and last date.
         title: heading of page and picture; by default the name of the ledger.
         facts: what a reader should know about the run (data, checkpoint, seed, ...), shown on the page and kept in
@@ -153,6 +156,7 @@ def write_report(
         sectors=sectors,
         episodes=episodes,
         stress=stress,
+        stress_paths=stress_paths,
         relative_to=relative_to,
     )
     pictures = _pictures(ledger, baselines, benchmark, plotted, title)
