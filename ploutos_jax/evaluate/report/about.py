@@ -87,8 +87,14 @@ def describe_rules(config: EnvConfig) -> str:
         value = getattr(config, field.name)
         if field.name in (*_ALWAYS, *_COSTS, *_OF_TRAINING) or value == getattr(usual, field.name):
             continue
-        words.append(f"{field.name} {value if isinstance(value, str | int | float) else 'set'}".replace("_", " "))
+        words.append(_rule(field.name.replace("_", " "), value))
     return ", ".join(words) + "; all else as usual"
+
+
+def _rule(name: str, value: Any) -> str:
+    if value is None or value is False:
+        return f"no {name}"
+    return name if value is True else f"{name} {value}" if isinstance(value, str | int | float) else f"own {name}"
 
 
 def _code(version: str, commit: str | None) -> str:

@@ -51,12 +51,12 @@ def quantile_chart(ledger: Ledger) -> str:
     if not by_length:
         return ""
     quantiles = np.stack([return_quantiles(returns.to_numpy()) for returns in by_length.values()])
-    names = [f"{length.capitalize()} ({len(returns):,})" for length, returns in by_length.items()]
+    names = [f"{length.capitalize()}\n{len(returns):,}" for length, returns in by_length.items()]
     lines = [Series(name, quantiles[:, i], AGENT, "hidden") for i, name in enumerate(QUANTILE_NAMES)]
     drawn = Chart(names, lines, "percent", "Quantiles of returns", height=240, drawn="boxes", zero=True)
     note = (
         "Half of the returns lie in the box, the line in it is the median, nine in ten lie between the ends, dots are"
-        " the lowest and the highest. In brackets, how many there are."
+        " the lowest and the highest. Below each, how many there are."
     )
     return figure("Quantiles of returns by length of time", chart(drawn), note)
 

@@ -78,7 +78,7 @@ def stress_chart(path: StressPath) -> str:
     name = _scenario(path.scenario)
     of = f"in the median of {path.draws} draws, {_points(worst.change)} in the worst"
     caption = f"{name}: {_points(median.change)} of total return {of if path.draws > 1 else 'in its one draw'}"
-    drawn = Chart(path.times, lines, "dollars", f"Equity under {path.scenario}", height=200, log=True, bands=bands)
+    drawn = Chart(path.times, lines, "dollars", f"Equity under {path.scenario}", height=200, bands=bands)
     return figure(caption, chart(drawn))
 
 

@@ -47,7 +47,7 @@ const rangeOfY = spec => (u, low, high) => {
 const seriesOf = (spec, few) => one => {
   const line = !['bars', 'hidden'].includes(one.kind);
   return {
-    label: one.name, show: !one.off, width: WIDTHS[one.kind] ?? 1.4, spanGaps: false,
+    label: one.name, show: !one.off, pxAlign: 0, width: WIDTHS[one.kind] ?? 1.4, spanGaps: false,
     stroke: line ? () => ink(one.color) : null,
     dash: one.kind === 'dashed' ? [5, 4] : null,
     fill: line && one.fill && !spec.stacked ? () => faded(one.color, one.fill) : null,

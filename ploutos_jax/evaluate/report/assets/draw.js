@@ -5,6 +5,7 @@ const ink = name => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
 const faded = (name, share) => ink(name) + Math.round(255 * share).toString(16).padStart(2, '0');
 
 const LEAST_CANDLE = 4; // pixels from one candle to the next, below which neighbours are merged
+const LEAST_BAND = 3; // pixels of a stretch of time
 const WIDEST_BARS = 110; // pixels of all bars of one place
 const FEW_MARKS = 250; // trades in view up to which their marks are large
 
@@ -19,23 +20,29 @@ const clipped = (u, draw) => {
 };
 
 const drawBands = (u, bands) => clipped(u, (ctx, box, ratio) => {
-  for (const [first, last, color] of bands) {
+  for (const [first, last, color, label] of bands) {
     const left = u.valToPos(first, 'x', true), right = u.valToPos(last, 'x', true);
-    ctx.fillStyle = faded(color, 0.12);
-    ctx.fillRect(left, box.top, Math.max(right - left, ratio), box.height);
+    // One bar of hundreds would be lost: where it has a name, it is a little wider, and stronger.
+    const thin = label && right - left < LEAST_BAND * ratio, half = LEAST_BAND * ratio / 2;
+    ctx.fillStyle = faded(color, thin ? 0.4 : 0.12);
+    ctx.fillRect(thin ? (left + right) / 2 - half : left, box.top, thin ? 2 * half : Math.max(right - left, ratio), box.height);
   }
 });
 
 const drawBandLabels = (u, bands) => clipped(u, (ctx, box, ratio) => {
   ctx.font = `${12 * ratio}px system-ui, sans-serif`;
   ctx.textAlign = 'center';
-  ctx.fillStyle = ink('faint');
-  for (const [first, last, , label] of bands) {
+  const rows = []; // how far to the right the labels of each row reach
+  const shown = bands.filter(([first, last, , label]) => label && last >= u.scales.x.min && first <= u.scales.x.max);
+  for (const [first, last, color, label] of shown.sort((a, b) => a[0] + a[1] - b[0] - b[1])) {
     const [a, b] = [first, last].map(at => Math.min(Math.max(u.valToPos(at, 'x', true), box.left), box.left + box.width));
-    if (!label || b - a <= 0) continue;
     const half = ctx.measureText(label).width / 2;
     const at = Math.min(Math.max((a + b) / 2, box.left + half), box.left + box.width - half);
-    ctx.fillText(label, at, box.top + 13 * ratio);
+    let row = rows.findIndex(right => right < at - half - 4 * ratio);
+    if (row < 0) row = rows.push(0) - 1;
+    rows[row] = at + half;
+    ctx.fillStyle = ink(color);
+    ctx.fillText(label, at, box.top + (13 + 15 * row) * ratio);
   }
 });
 
