@@ -147,7 +147,9 @@ def read_run(wanted: Evaluation, folder: str, data: str | None) -> Run:
     """Restore an agent and read the bars that it is scored on: those of `data`, or of the run without it."""
     agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent, all_seeds=wanted.ensemble)
     given = {"data": data, "columns": wanted.columns, "universe": wanted.universe}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if data is not None and data != "synthetic" and not data.startswith("synthetic:"):
+        changes |= {"edge": None, "paths": 1}  # of the made market that the run was trained on
     source = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
     with naming_source(f"The run in {folder}" if data is None else None, source):
         panel = read_panel(source)

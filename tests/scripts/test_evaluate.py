@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+import yaml
 
 from ploutos_jax.evaluate.backtest.baselines import RULES
 from ploutos_jax.evaluate.backtest.run import MARKET_MAKING
@@ -180,6 +181,18 @@ def test_several_checkpoints_on_several_markets(finished, tmp_path):
     assert single["sharpe"] == found["sharpe"] and single["beta"] == found["beta"]
     again = call("evaluate", [*flags, "--output", "all"], tmp_path)
     assert again.code == 2 and "already holds a report" in again.message
+
+
+def test_a_run_on_made_bars_is_scored_on_a_file(finished, tmp_path):
+    """What belongs to the made market of a run, its edge and its number of paths, does not follow it to other bars."""
+    shutil.copytree(finished.folder, tmp_path / "made")
+    config = tmp_path / "made" / "config.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings["data"] |= {"data": "synthetic", "edge": 0.05, "paths": 2}
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    flags = ["--checkpoint", "made", "--data", str(finished.data), "--output", "report"]
+    outcome = call("evaluate", flags, tmp_path)
+    assert outcome.code == 0, outcome.err
 
 
 @pytest.mark.slow

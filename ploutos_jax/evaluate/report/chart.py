@@ -145,10 +145,10 @@ def chart(what: Chart) -> str:
         content["marks"] = [_marks(one, rows) for one in what.marks]
     if what.ends:
         content["ends"] = [_end(shown, what.series[place], label, place == 0) for place, label in what.ends]
-    frame = f"<div class='frame' style='--h:{what.height + (6 if what.joined else 40)}px'></div>"
     words = html.escape(show_marks(what.words), quote=True)
+    height = what.height + (6 if what.joined else 40)
     return (
-        f"<div class='chart' role='img' aria-label='{words}'>{frame}"
+        f"<div class='chart'><div class='frame' role='img' aria-label='{words}' style='--h:{height}px'></div>"
         f"<script type='application/json'>{_to_json(content)}</script></div>"
     )
 

@@ -31,7 +31,7 @@ from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.risk_charts import rolling_sharpe_chart
 from ploutos_jax.evaluate.report.tables import NOTHING, Figures, ratio
 from ploutos_jax.evaluate.report.verdict import CONFIDENCE, Verdict, is_ahead, rivals
-from ploutos_jax.evaluate.report.write import check_report_folder, check_spans, write_files
+from ploutos_jax.evaluate.report.write import BUY_AND_HOLD, check_report_folder, check_spans, write_files
 
 _BLOCKS = 16
 """Blocks of the cross-validation for overfitting; each needs two days at least."""
@@ -223,7 +223,11 @@ def _page(
     best = found["best"]
     first = {best: runs[best]} | {name: one for name, one in {**runs, **baselines}.items() if name != best}
     sections: list[Section] = [
-        ("figures", "Side by side", equity_charts(first) + tables.metrics_table({n: figures[n] for n in first})),
+        (
+            "figures",
+            "Side by side",
+            equity_charts(first, reference=BUY_AND_HOLD) + tables.metrics_table({n: figures[n] for n in first}),
+        ),
         (
             "statistics",
             "The best against the others",

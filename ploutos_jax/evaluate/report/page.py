@@ -112,11 +112,14 @@ def whole_page(title: str, top: str, sections: Sequence[Section]) -> str:
         f"<link rel='icon' href='data:,'><style>{style()}</style>"
     )
     # Whatever a name holds, a mark of direction in it must not turn the figures beside it around.
-    content = show_marks(f"<main>\n{top}\n<nav>{links}</nav>\n{body}\n</main>")
+    content = show_marks(f"<main>\n{top}\n{_BARE}<nav>{links}</nav>\n{body}\n</main>")
     return (
         f"<!DOCTYPE html>\n<html lang='en'><head>{show_marks(head)}</head>\n<body>{content}"
         f"<script>{script()}</script></body></html>\n"
     )
+
+
+_BARE = "<noscript><p class='note'>The charts need JavaScript; words, tables and the PNG files do not.</p></noscript>"
 
 
 def _policy() -> str:

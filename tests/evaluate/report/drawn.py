@@ -8,7 +8,8 @@ import numpy as np
 from ploutos_jax.evaluate.report.assets import script
 
 _CHART = re.compile(
-    r"<div class='chart' role='img' aria-label='([^']*)'>.*?<script type='application/json'>(.*?)</script>", re.DOTALL
+    r"<div class='frame' role='img' aria-label='([^']*)'[^>]*></div><script type='application/json'>(.*?)</script>",
+    re.DOTALL,
 )
 
 

@@ -23,9 +23,9 @@ READY = """new Promise(done => {
   look();
 })"""
 POINT_AT = """
+const frameOf = words => [...document.querySelectorAll('.frame')].find(one => one.ariaLabel.startsWith(words));
 const pointAt = (words, share) => {
-  const chart = [...document.querySelectorAll('.chart')].find(one => one.ariaLabel.startsWith(words));
-  const over = chart.querySelector('.u-over'), box = over.getBoundingClientRect();
+  const over = frameOf(words).querySelector('.u-over'), box = over.getBoundingClientRect();
   const at = { clientX: box.left + share * (box.width - 2) + 1, clientY: box.top + 20, bubbles: true };
   over.dispatchEvent(new MouseEvent('mouseenter', at));
   over.dispatchEvent(new MouseEvent('mousemove', at));
@@ -54,12 +54,17 @@ LOG = f"""(async () => {{ {POINT_AT}
   press('Log scale');
   await new Promise(done => setTimeout(done, 60));
   const answer = [button.getAttribute('aria-pressed'), linear === await pointAt('Equity', 1)];
+  press('3M');
+  await new Promise(done => setTimeout(done, 60));
+  const near = await pointAt('Equity', 0);
   press('Log scale');
+  await new Promise(done => setTimeout(done, 60));
+  answer.push(near === await pointAt('Equity', 0) && near !== linear);
+  press('Whole span');
   return answer;
 }})()"""
 LEGEND = f"""(async () => {{ {POINT_AT}
-  const chart = [...document.querySelectorAll('.chart')].find(one => one.ariaLabel.startsWith('Sharpe'));
-  const key = chart.querySelector('.key');
+  const key = frameOf('Sharpe').parentElement.querySelector('.key');
   key.click();
   const without = await pointAt('Sharpe', 1);
   key.click();
@@ -113,7 +118,7 @@ def test_page_in_chromium(tmp_path):
         (before, near, after) = zoomed
         assert before == after == [first, first] and near[0] == near[1] > first
         assert np.datetime64(last) - np.datetime64(near[0]) <= np.timedelta64(92, "D")
-        assert log == ["true", True]
+        assert log == ["true", True, True]
         assert "agent" not in legend[0] and "agent" in legend[1]
         np.testing.assert_allclose(profits, sorted(ledger.trades["pnl"]))
         stopped = ledger.trades[(ledger.trades["ticker"] == "BRK.B") & (ledger.trades["exit_reason"] == "stop")]

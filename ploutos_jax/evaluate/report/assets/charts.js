@@ -100,6 +100,7 @@ const hooksOf = chart => {
       if (spec.bands) drawBandLabels(u, spec.bands);
       if (spec.ends && !PHONE.matches) drawEnds(u, spec.ends.map(end => ({ ...end, column: columnOf(spec, end.series) })));
     }],
+    ready: [() => { chart.ready = true; if (zoom && spec.x.kind === 'time') queueMicrotask(() => showZoom(chart)); }],
     setCursor: [() => readUnder(chart)],
     setScale: [(u, key) => { if (key === 'x' && spec.x.kind === 'time' && all) zoomTogether(chart); }],
   };
@@ -108,7 +109,8 @@ const hooksOf = chart => {
 const build = chart => {
   const { spec, frame } = chart;
   chart.u?.destroy();
-  chart.u = null; // until the new one is whole, its own events are nobody's
+  chart.u = null;
+  chart.ready = false; // until the first drawing, a scale that is set is nobody's wish
   const xs = placesOf(spec.x), dated = spec.x.kind === 'time';
   chart.full = fullRange(spec, xs);
   const height = (PHONE.matches ? Math.min(spec.height, 260) : spec.height) + (spec.joined ? 6 : 40);
@@ -140,7 +142,6 @@ const build = chart => {
   chart.u.over.addEventListener('mouseenter', () => { chart.hovered = true; });
   chart.u.over.addEventListener('mouseleave', () => { chart.hovered = false; chart.tip.remove(); });
   followFingers(chart);
-  if (dated && zoom) showZoom(chart);
 };
 
 const showZoom = chart => {
@@ -155,13 +156,13 @@ let zooming = false;
 const setZoom = range => {
   zoom = range;
   zooming = true;
-  for (const chart of charts) if (chart.u && chart.spec.x.kind === 'time') showZoom(chart);
+  for (const chart of charts) if (chart.ready && chart.spec.x.kind === 'time') showZoom(chart);
   zooming = false;
   for (const button of document.querySelectorAll('.spans .reset')) button.hidden = zoom === null;
 };
 
 const zoomTogether = chart => {
-  if (zooming || !chart.u) return;
+  if (zooming || !chart.ready) return;
   const { min, max } = chart.u.scales.x, [first, last] = chart.full;
   // The scale changes before the chart has redrawn: the others follow when it has.
   queueMicrotask(() => setZoom(min <= first && max >= last ? null : [min, max]));

@@ -6,7 +6,8 @@ const withMinus = text => text.replace('-', '\u2212');
 const write = (value, unit) => {
   if (value == null) return '\u2013';
   const size = Math.abs(unit === 'percent' ? 100 * value : value);
-  const digits = unit === 'number' ? (Number.isInteger(value) ? 0 : 3) : size < 1 && size > 0 ? 4 : 2;
+  const little = size > 0 && size < (unit === 'percent' ? 0.1 : 1);
+  const digits = unit === 'number' ? (Number.isInteger(value) ? 0 : 3) : little ? 4 : 2;
   const text = size.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const sign = value < 0 && +size.toFixed(digits) > 0 ? '\u2212' : '';
   return sign + (unit === 'dollars' ? '$' : '') + text + (unit === 'percent' ? '%' : '');
