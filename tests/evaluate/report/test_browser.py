@@ -1,16 +1,19 @@
 """The report page in a real browser: silent, no wider than its window, and its script works."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ploutos_jax.evaluate.report import assets
 from ploutos_jax.evaluate.report.write import write_report
 from tests.evaluate.accounts import SECTORS, make_ledger
 from tests.evaluate.report.chromium import View, find_chromium, look_at
 from tests.evaluate.report.drawn import charts_of
 
+ASSETS = Path(assets.__file__).parent / "assets"
 VIEWS = (
     View(1280, 900, "light"),
     View(1280, 900, "dark"),
@@ -135,3 +138,36 @@ def test_a_finger_reads_a_chart(tmp_path):
     write_report(tmp_path / "report", ledger, {})
     (look,) = look_at(tmp_path / "report" / "report.html", tmp_path / "profile", VIEWS[2:3], (READY, TOUCH))
     assert look.messages == [] and look.answers[1] == str(ledger.times[0])[:10]
+
+
+LABELS = f"""(() => {{
+  {(ASSETS / "format.js").read_text("utf-8")}
+  return [
+    tickLabels([25, 27.5, 30], 'dollars'), tickLabels([100000, 110000], 'dollars'), tickLabels([1e6, 2.5e6], 'dollars'),
+    tickLabels([-0.06, 0, 0.025], 'percent'), tickLabels([0, 1.5], 'times'), tickLabels([1000, 20], 'dollars'),
+    logTicks(15, 900), logTicks(0.9, 2.1), logTicks(100, 130),
+    write(-0.00001, 'percent'), write(0.5, 'percent'), write(-1234.567, 'dollars'), write(0.1234, 'dollars'),
+    write(3, 'number'), write(null, 'number'), writeTime(86400, true), writeTime(86460, false),
+  ];
+}})()"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
+def test_labels_read_as_what_they_are(tmp_path):
+    """A tick at 27.5 must not be written $28."""
+    (tmp_path / "empty.html").write_text("<!DOCTYPE html><title>t</title><link rel='icon' href='data:,'>")
+    (look,) = look_at(tmp_path / "empty.html", tmp_path / "profile", VIEWS[:1], (LABELS,))
+    assert look.messages == []
+    assert look.answers[0] == [
+        ["$25.00", "$27.50", "$30.00"],
+        ["$100k", "$110k"],
+        ["$1.0M", "$2.5M"],
+        ["−6.0%", "0.0%", "2.5%"],
+        ["0.0×", "1.5×"],
+        ["$1,000", "$20"],
+        [20, 50, 100, 200, 500],
+        [1, 1.25, 1.5, 1.75, 2],
+        [100, 110, 120, 130],
+        *["−0.0010%", "50.00%", "−$1,234.57", "$0.1234", "3", "–", "1970-01-02", "1970-01-02 00:01"],
+    ]

@@ -1,6 +1,8 @@
 """What a chart says it shows: values in full, gaps, thinning, and names that do no harm."""
 
 import json
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,3 +93,12 @@ def test_the_library_comes_with_its_licence():
     assert script().startswith(f"/*! {LIBRARY}\nThe MIT License (MIT)\n\nCopyright (c) 2022 Leon Sorokin")
     assert "</script" not in script()
     assert len(script()) < 100_000 and ".u-over" in style()
+
+
+def test_every_asset_goes_into_the_wheel():
+    root = Path(__file__).resolve().parents[3]
+    settings = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    package = root / "ploutos_jax"
+    taken = {path for pattern in settings["package-data"]["ploutos_jax"] for path in package.glob(pattern)}
+    assets = [path for path in (package / "evaluate" / "report" / "assets").iterdir() if path.is_file()]
+    assert len(assets) > 8 and set(assets) <= taken

@@ -75,7 +75,7 @@ const axesOf = spec => {
     grid: { stroke: () => ink('line'), width: 1 },
     values: (u, ticks) => tickLabels(ticks, spec.unit),
   };
-  if (spec.log) y.splits = u => logTicks(u.scales.y.min, u.scales.y.max);
+  if (spec.log) Object.assign(y, { splits: u => logTicks(u.scales.y.min, u.scales.y.max), filter: (u, ticks) => ticks });
   return [x, y];
 };
 

@@ -24,7 +24,8 @@ const tickLabels = (values, unit) => {
   while (digits < 6 && scaled.some(rough)) digits += 1;
   if (unit === 'dollars' && size === 1 && digits) digits = Math.max(2, digits);
   const dollar = unit === 'dollars' ? '$' : '';
-  return scaled.map(value => (value < 0 ? '\u2212' : '') + dollar + Math.abs(value).toFixed(digits) + sign);
+  const form = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return scaled.map(value => (value < 0 ? '\u2212' : '') + dollar + Math.abs(value).toLocaleString('en-US', form) + sign);
 };
 
 /** A moment as the tables write it: the time of day only where bars are shorter than a day. */
