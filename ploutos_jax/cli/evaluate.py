@@ -2,35 +2,42 @@
 
 ploutos evaluate --checkpoint checkpoints/run-1 --output report
 ploutos evaluate --checkpoint checkpoints/run-1 --ensemble --output report
+ploutos evaluate --checkpoint checkpoints/run-1 --scenarios flash_crash,gap_down --severity 0.8 --output report
+ploutos evaluate --checkpoint checkpoints/run-1 checkpoints/run-2 --data a.csv b.csv --output reports
 ploutos evaluate --compare checkpoints/run-1 checkpoints/run-2 --output comparison
 ploutos evaluate --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
 """
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import tyro
 
-from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.scored_runs import Run, few, hold_benchmark, notes_of, on_common_bars, short_names
 from ploutos_jax.cli.terminal import result_console, writing
-from ploutos_jax.datasets.config import DataConfig, bars_after, read_panel, split_market
+from ploutos_jax.datasets.config import bars_after, read_panel, split_market
 from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.env.broker.instruments import describe_costs
-from ploutos_jax.evaluate.backtest.run import backtest, baselines, hold, market_making
+from ploutos_jax.evaluate.backtest.run import backtest, baselines, market_making
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.about import describe_making, making_of
 from ploutos_jax.evaluate.report.comparison import write_comparison
 from ploutos_jax.evaluate.report.evidence import describe_trials, trials_beside
+from ploutos_jax.evaluate.report.overview import scored_of, write_overview
 from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table, write_report
-from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
+from ploutos_jax.evaluate.stress.table import StressTest, check_scenarios, stress_test, terminal_table
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.market.stress.apply import SCENARIOS
+from ploutos_jax.market.tickers import file_part
 from ploutos_jax.runs.settings import data_of_run, naming_source
 from ploutos_jax.train.checkpoints.export import load_agent
 
@@ -40,8 +47,12 @@ EVALUATION_BOUNDS = {
     "seed": whole(0, 2**31 - 1),
     "market_making": Bound(0, 10_000, below=True),
     "stress": whole(0, 1_000_000),
+    "severity": Bound(0, 1),
 }
 """Numbers of `Evaluation`."""
+
+STRESS_DRAWS = 32
+"""Draws of a scenario where scenarios are named and no number of draws."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +60,13 @@ class Evaluation:
     """Score a checkpoint.
 
     Attributes:
-        checkpoint: run folder, or folder of an exported policy.
+        checkpoint: run folder, or folder of an exported policy; of several, each gets a report of its own over the
+            bars that all have, below a page that compares them.
         compare: run folders to set side by side over the same bars of the assets that all of them have, instead of one
             checkpoint; their folder names name them.
         output: report folder, created by this command.
-        data: market file or folder, or `synthetic`; the data of the run without it.
+        data: market file or folder, or `synthetic`; the data of the run without it. Of several, every checkpoint is
+            scored on each.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
             there are too few).
         end: last date to score on.
@@ -71,14 +84,16 @@ class Evaluation:
             fills that bars cannot prove; no verdict counts it. In [0, 10,000).
         stress: draws of every scenario of docs/stress.md to lay over the span; 0 leaves the stress test out. In [0,
             1e6].
+        scenarios: which of them, such as flash_crash,gap_down; all without it. Needs no --stress, which is then 32.
+        severity: of every shock, from 0, the mildest, to 1; drawn for each without it. In [0, 1].
         device: where to run.
         overwrite: replace an older report in the output folder.
     """
 
     output: str
-    checkpoint: str | None = None
+    checkpoint: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
-    data: str | None = None
+    data: tuple[str, ...] = ()
     start: str | None = None
     end: str | None = None
     step: int | None = None
@@ -92,6 +107,8 @@ class Evaluation:
     seed: int | None = None
     market_making: float | None = None
     stress: int = 0
+    scenarios: str | None = None
+    severity: float | None = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
     overwrite: bool = False
 
@@ -102,67 +119,54 @@ class Evaluation:
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     wanted = tyro.cli(Evaluation, args=args)
-    if (wanted.checkpoint is None) != (len(wanted.compare) > 1) or len(wanted.compare) == 1:
-        raise ValueError("Name one run folder as --checkpoint, or two and more as --compare.")
+    if bool(wanted.checkpoint) != (len(wanted.compare) < 2) or len(wanted.compare) == 1:
+        raise ValueError("Name run folders as --checkpoint, or two and more as --compare.")
+    if wanted.compare and len(wanted.data) > 1:
+        raise ValueError(
+            "--compare sets runs side by side on one --data; for several markets name the runs as --checkpoint."
+        )
+    check_scenarios(scenarios_of(wanted))
     check_report_folder(wanted.output, overwrite=wanted.overwrite)
     configure(wanted.device)
+    command = shlex.join(["ploutos", "evaluate", *args])
     with writing(f"The report {wanted.output}", "Make room, or choose another --output."):
-        return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
+        if wanted.compare:
+            return compare(wanted)
+        folders = list(wanted.checkpoint)
+        if len(folders) > 1 or len(wanted.data) > 1:
+            return score_all(wanted, command)
+        return score(wanted, folders[0], command)
 
 
-_SHOWN = 10
-"""Tickers that a line names."""
+def scenarios_of(wanted: Evaluation) -> tuple[str, ...]:
+    """Return the names of the stress scenarios, all of them where none is named."""
+    return SCENARIOS if wanted.scenarios is None else tuple(name.strip() for name in wanted.scenarios.split(","))
 
 
-class Run(NamedTuple):
-    """A restored agent, its data, the whole market, and the bars of it to score on."""
-
-    agent: Agent
-    data: DataConfig
-    panel: Panel
-    market: Market
-    span: Market
-
-
-def read_run(wanted: Evaluation, folder: str) -> Run:
-    """Restore an agent and read the bars that it is scored on."""
+def read_run(wanted: Evaluation, folder: str, data: str | None) -> Run:
+    """Restore an agent and read the bars that it is scored on: those of `data`, or of the run without it."""
     agent = load_agent(folder, step=wanted.step, best=wanted.best, seed=wanted.agent, all_seeds=wanted.ensemble)
-    given = {"data": wanted.data, "columns": wanted.columns, "universe": wanted.universe}
-    changes = {name: value for name, value in given.items() if value is not None}
-    data = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
-    with naming_source(f"The run in {folder}" if wanted.data is None else None, data):
-        panel = read_panel(data)
+    given = {"data": data, "columns": wanted.columns, "universe": wanted.universe}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if data is not None and data != "synthetic" and not data.startswith("synthetic:"):
+        changes |= {"edge": None, "paths": 1}  # of the made market that the run was trained on
+    source = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
+    with naming_source(f"The run in {folder}" if data is None else None, source):
+        panel = read_panel(source)
     panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
-    market = build_market(panel_of_agent, list(agent.feature_names), cache=data.cache_folder)
+    market = build_market(panel_of_agent, list(agent.feature_names), cache=source.cache_folder)
     span = market.window(wanted.start, wanted.end)
     if wanted.start is None and wanted.end is None:
         # The agent knows where its training ended; the file may have grown since, at either end.
-        unseen = bars_after(market, agent.trained_to) if agent.trained_to else split_market(market, data)[1]
+        unseen = bars_after(market, agent.trained_to) if agent.trained_to else split_market(market, source)[1]
         span = market if unseen is None else unseen
-    return Run(agent, data, panel, market, span)
-
-
-def notes_of(run: Run) -> list[str]:
-    """Return what a person at the terminal should know of the bars before any figure."""
-    missing, members = run.agent.missing_tickers(run.panel.symbols), run.agent.members
-    said = [f"The agent is an ensemble of {len(members)}: {'; '.join(members)}."] if members else []
-    if not missing:
-        return said
-    return [
-        *said,
-        f"Data: {run.data.data} lacks {_few(missing)} of the {len(run.agent.symbols)} tickers that the agent was"
-        f" trained on; scored on the other {len(run.agent.symbols) - len(missing)}.",
-    ]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return Run(agent, source, panel, market, span)
 
 
 def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     """Return what a reader of the report should know about a run."""
     missing = run.agent.missing_tickers(run.panel.symbols)
-    lacks = f"; lacks {_few(missing)} of the agent's {len(run.agent.symbols)}" if missing else ""
+    lacks = f"; lacks {few(missing)} of the agent's {len(run.agent.symbols)}" if missing else ""
     members = run.agent.members
     place = f", ensemble of {len(members)} ({'; '.join(members)})" if members else ""
     place = f", agent {wanted.agent}" if wanted.agent else place
@@ -180,70 +184,95 @@ def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     }
 
 
-def hold_benchmark(ticker: str | None, run: Run) -> Ledger | None:
-    """Return the benchmark held over a run's bars, if there is one."""
-    if ticker is None:
-        return None
-    alone = build_market(run.panel.select([ticker]), "minimal").window(run.span.times[0], run.span.times[-1])
-    return hold(alone, run.agent.env_config)
-
-
-def score(wanted: Evaluation, folder: str) -> int:
+def score(wanted: Evaluation, folder: str, command: str) -> int:
     """Write the report of one run and print its figures."""
-    run = read_run(wanted, folder)
+    run = read_run(wanted, folder, wanted.data[0] if wanted.data else None)
+    tell(run)
+    others = others_of(wanted, run)
+    result = write_one(wanted, folder, run, others, Path(wanted.output), command)
+    print_figures(result.sample, {"agent": result.ledger, **others}, result.content["verdict"], wanted.output)
+    if result.stress is not None:
+        result_console().print("\nUnder stress:", terminal_table(result.stress.table))
+    return 0
+
+
+def tell(run: Run) -> None:
+    """Print what a person should know of the bars before any figure."""
     for note in notes_of(run):
         result_console().print(note, markup=False, soft_wrap=True)
-    span = run.span
     for note in run.market.notes:
         result_console().print(f"Data: {note}", style="dim", markup=False)
-    benchmark = hold_benchmark(wanted.benchmark, run)
-    ledger = backtest(run.agent, span, seed=wanted.seed)
-    others = baselines(run.market, run.agent.env_config, span.times[0], span.times[-1])
+
+
+def others_of(wanted: Evaluation, run: Run) -> dict[str, Ledger]:
+    """Return what stands beside a run's agent, by name: the rules, a market maker if asked for, the benchmark last."""
+    times, config = run.span.times, run.agent.env_config
+    others = baselines(run.market, config, times[0], times[-1])
     if wanted.market_making is not None:
-        quoted = market_making(span, run.agent.env_config, offset_bps=wanted.market_making)
+        quoted = market_making(run.span, config, offset_bps=wanted.market_making)
         others[quoted.name] = quoted
+    benchmark = hold_benchmark(wanted.benchmark, run)
+    return others if benchmark is None else {**others, benchmark.name: benchmark}
+
+
+class Result(NamedTuple):
+    """An agent's account, what `metrics.json` of its report holds, and how its bars relate to its training."""
+
+    ledger: Ledger
+    content: dict[str, Any]
+    sample: str
+    stress: StressTest | None
+
+
+def write_one(
+    wanted: Evaluation, folder: str, run: Run, others: Mapping[str, Ledger], output: Path, command: str
+) -> Result:
+    """Play one agent and write its report beside what `others_of` has found."""
+    ledger = backtest(run.agent, run.span, seed=wanted.seed)
     stress = None
-    if wanted.stress:
+    if wanted.stress or wanted.scenarios is not None or wanted.severity is not None:
         bars = run.panel.select(run.agent.known_tickers(run.panel.symbols))
         # Whole bars: a date would take in all of an intraday day.
-        first = int(np.searchsorted(bars.times, span.times[0]))
-        stress = stress_table(run.agent, bars, start=first, end=first + span.num_bars, draws=wanted.stress)
+        first = int(np.searchsorted(bars.times, run.span.times[0]))
+        stress = stress_test(
+            run.agent,
+            bars,
+            start=first,
+            end=first + run.span.num_bars,
+            scenarios=scenarios_of(wanted),
+            draws=wanted.stress or STRESS_DRAWS,
+            severity=wanted.severity,
+        )
     trials = trials_beside(folder)
     facts = facts_of(wanted, folder, run) | ({} if trials is None else {"trials": describe_trials(trials)})
+    facts |= describe_making(making_of(folder, run.agent.env_config, command))
+    named = None if wanted.tickers is None else expand_tickers([one.strip() for one in wanted.tickers.split(",")])
+    benchmark = None if wanted.benchmark is None else others[list(others)[-1]]
     content = write_report(
-        wanted.output,
+        output,
         ledger,
-        others,
+        {name: one for name, one in others.items() if one is not benchmark},
         benchmark=benchmark,
-        tickers=None
-        if wanted.tickers is None
-        else expand_tickers([ticker.strip() for ticker in wanted.tickers.split(",")]),
-        sectors=span.sectors,
-        stress=stress,
+        tickers=named,
+        sectors=run.span.sectors,
+        stress=None if stress is None else stress.table,
+        stress_paths=() if stress is None else stress.paths,
         trials=trials,
         facts=facts,
         overwrite=wanted.overwrite,
     )
-    shown = {"agent": ledger, **others} | ({benchmark.name: benchmark} if benchmark is not None else {})
-    print_figures(facts["out_of_sample"], shown, content["verdict"], wanted.output)
-    if stress is not None:
-        result_console().print("\nUnder stress:", terminal_table(stress))
-    return 0
+    return Result(ledger, content, facts["out_of_sample"], stress)
 
 
 def compare(wanted: Evaluation) -> int:
     """Write several runs side by side over the bars and assets that all of them have, and print their figures."""
-    read = {folder: read_run(wanted, folder) for folder in wanted.compare}
+    data = wanted.data[0] if wanted.data else None
+    read = {folder: read_run(wanted, folder, data) for folder in wanted.compare}
     told = [note for run in read.values() for note in notes_of(run)]
-    read, left_out = on_common_assets(read)
+    read, left_out = on_common_bars(read)
     for note in dict.fromkeys([*told, *left_out.values()]):
         result_console().print(note, markup=False, soft_wrap=True)
-    first = max(run.span.times[0] for run in read.values())
-    last = min(run.span.times[-1] for run in read.values())
-    read = {folder: run._replace(span=run.span.window(first, last)) for folder, run in read.items()}
-    names = [Path(folder).name for folder in read]
-    if len(set(names)) < len(names):
-        names = list(read)
+    names = short_names(read)
     runs = {
         name: backtest(run.agent, run.span, seed=wanted.seed, name=name)
         for name, run in zip(names, read.values(), strict=True)
@@ -262,59 +291,49 @@ def compare(wanted: Evaluation) -> int:
     return 0
 
 
-def on_common_assets(read: Mapping[str, Run]) -> tuple[dict[str, Run], dict[str, str]]:
-    """Return runs on the assets that all of them trade, and by folder what was left out of a run's own, in words.
+def score_all(wanted: Evaluation, command: str) -> int:
+    """Score every checkpoint on every market, write a report of each and a page that compares them, and print that.
 
-    Raises:
-        ValueError: if they have no asset in common, one is bound to assets that others lack, or the bars of a common
-            asset differ between the runs' data.
+    The checkpoints of one market are played over the bars and the assets that all of them have. Agents of one network
+    on one market are played by one compiled program, and baselines of the same rules are played once.
     """
-    first, *rest = read.values()
-    common = [s for s in first.span.symbols if all(s in run.span.symbols for run in rest)]
-    if not common:
-        own = "; ".join(f"{folder}: {_few(list(run.span.symbols))}" for folder, run in read.items())
-        raise ValueError(
-            f"The runs have no asset in common ({own}), so their figures cannot stand side by side. Compare runs on the"
-            " same tickers, or name data with the tickers of all of them as --data."
-        )
-    kept, left_out = {}, {}
-    for folder, run in read.items():
-        extra = [symbol for symbol in run.span.symbols if symbol not in common]
-        if extra and run.agent.network.torso.binds_assets:
-            raise ValueError(
-                f"The run {folder} is bound to all of its assets (torso=flat), and others lack {_few(extra)} of them;"
-                " compare runs on the same tickers."
-            )
-        if extra:
-            left_out[folder] = (
-                f"The assets of the runs differ: all are scored on the {len(common)} that they share; {folder} was"
-                f" trained on {_few(extra)} too."
-            )
-        if list(run.span.symbols) != common and not run.agent.network.torso.binds_assets:
-            market = build_market(run.panel.select(common), list(run.agent.feature_names))
-            start, stop = (int(np.searchsorted(market.times, run.span.times[row])) for row in (0, -1))
-            run = run._replace(market=market, span=market.window(start, stop + 1))
-        kept[folder] = run
-    _check_same_bars(kept)
-    return kept, left_out
-
-
-def _check_same_bars(read: Mapping[str, Run]) -> None:
-    """Make sure that the runs' files hold the same closes of their common assets over their common dates."""
-    (one_folder, one), *rest = read.items()
-    for folder, run in rest:
-        _, mine, theirs = np.intersect1d(one.market.times, run.market.times, return_indices=True)
-        places = [run.market.symbols.index(symbol) for symbol in one.market.symbols]
-        closes = np.asarray(one.market.close)[mine], np.asarray(run.market.close)[theirs][:, places]
-        both = np.asarray(one.market.tradable)[mine] & np.asarray(run.market.tradable)[theirs][:, places]
-        apart = both & ~np.isclose(*closes)
-        if apart.any():
-            row, column = (int(each[0]) for each in np.nonzero(apart))
-            raise ValueError(
-                f"{one_folder} and {folder} have other bars of the same assets: the close of"
-                f" {one.market.symbols[column]} on {str(one.market.times[mine[row]])[:10]} differs. Name one file for"
-                " all of them as --data."
-            )
+    output, scored, several = Path(wanted.output), [], len(wanted.checkpoint) > 1
+    markets = dict(zip(short_names(wanted.data), wanted.data, strict=True)) or {"": None}
+    names = dict(zip(wanted.checkpoint, short_names(wanted.checkpoint), strict=True))
+    for market, data in markets.items():
+        read = {folder: read_run(wanted, folder, data) for folder in wanted.checkpoint}
+        for run in read.values():
+            tell(run)
+        read, left_out = on_common_bars(read)
+        for note in dict.fromkeys(left_out.values()):
+            result_console().print(note, markup=False, soft_wrap=True)
+        place = output / file_part(market, markets) if len(markets) > 1 else output
+        results, played = {}, []
+        for folder, run in read.items():
+            alike = (run.agent.env_config, run.agent.feature_names)
+            others = next((found for key, found in played if key == alike), None)
+            if others is None:
+                others = others_of(wanted, run)
+                played.append((alike, others))
+            part = file_part(names[folder], names.values())
+            results[folder] = write_one(wanted, folder, run, others, place / part if several else place, command)
+            link = "/".join(quote(one) for one in (place / part if several else place).relative_to(output).parts)
+            scored.append(scored_of(names[folder], market, results[folder].content, f"{link}/report.html"))
+        others = played[0][1]
+        if several:
+            runs = {names[f]: dataclasses.replace(one.ledger, name=names[f]) for f, one in results.items()}
+            links = {name: f"{quote(file_part(name, names.values()))}/report.html" for name in runs}
+            facts = {names[f]: facts_of(wanted, f, run) for f, run in read.items()}
+            content = write_comparison(place, runs, others, facts=facts, links=links, overwrite=wanted.overwrite)
+            sample = " ".join(dict.fromkeys(one.sample for one in results.values()))
+            print_figures(sample, runs | others, content["verdict"], str(place))
+        else:
+            result = next(iter(results.values()))
+            print_figures(result.sample, {"agent": result.ledger, **others}, result.content["verdict"], str(place))
+    if len(markets) > 1:
+        write_overview(output, scored, command=command, overwrite=wanted.overwrite)
+        result_console().print(f"\nAll of them: {output / 'report.html'}")
+    return 0
 
 
 def print_figures(sample: str, ledgers: Mapping[str, Ledger], verdict: str, output: str) -> None:

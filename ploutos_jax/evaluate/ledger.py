@@ -55,6 +55,7 @@ class Ledger(Shown):
         provenance: how these bars relate to those that the agent was trained and chosen on.
         calendar: of the market, by which figures are annualised.
         sessions: `[N+1]` trading day of each bar, as days since 1970-01-01; the dates in `times` without it.
+        open, high, low: `[N+1, A]` prices as traded, for candles alone; None where they are not kept.
 
     Raises:
         ValueError: if shapes disagree, a number is not finite, or the fills do not fit the bars and tickers.
@@ -80,6 +81,9 @@ class Ledger(Shown):
     provenance: Provenance = UNKNOWN
     calendar: Calendar = Calendar()
     sessions: Int[np.ndarray, " rows"] | None = None
+    open: Float[np.ndarray, "rows A"] | None = None
+    high: Float[np.ndarray, "rows A"] | None = None
+    low: Float[np.ndarray, "rows A"] | None = None
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times).astype("datetime64[ns]")
@@ -101,8 +105,10 @@ class Ledger(Shown):
                 f"Ledger {self.name!r}: close has shape {np.shape(self.close)}, expected (bars, symbols) ="
                 f" {(times.size, len(self.symbols))}."
             )
-        if self.split is not None and np.shape(self.split) != np.shape(self.close):
-            raise ValueError(f"Ledger {self.name!r}: split has shape {np.shape(self.split)}, expected that of close.")
+        for name in ("open", "high", "low", "split"):
+            values = getattr(self, name)
+            if values is not None and np.shape(values) != np.shape(self.close):
+                raise ValueError(f"Ledger {self.name!r}: {name} has shape {np.shape(values)}, expected that of close.")
         if self.sessions is None:
             object.__setattr__(self, "sessions", times.astype("datetime64[D]").astype(np.int64))
         elif np.shape(self.sessions) != times.shape:

@@ -6,13 +6,16 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+import yaml
 
 from ploutos_jax.evaluate.backtest.baselines import RULES
 from ploutos_jax.evaluate.backtest.run import MARKET_MAKING
 from ploutos_jax.train.checkpoints.export import export_policy
+from tests.evaluate.report.drawn import charts_of
 from tests.scripts.command_line import NUM_HELD_OUT, ROOT, TICKERS, call, start, wait, write_bars
 
 FIGURES = (
@@ -147,6 +150,66 @@ def test_runs_side_by_side(finished, tmp_path):
     assert all(any(line.startswith(name) for line in outcome.out.splitlines()) for name in names)
     assert content["verdict"] in " ".join(outcome.out.split())
     assert outcome.out.splitlines()[-1] == f"Report: {Path('both') / 'report.html'}"
+
+
+@pytest.mark.slow
+def test_several_checkpoints_on_several_markets(finished, tmp_path):
+    """Each has a report of its own, which says what it says alone; the pages above link to all of them."""
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    write_bars(tmp_path / "later.csv", first="2018-01-01", num_bars=NUM_HELD_OUT)
+    flags = ["--checkpoint", str(finished.folder), "copy", "--data", str(finished.data), "later.csv"]
+    outcome = call("evaluate", [*flags, "--output", "all"], tmp_path)
+    assert outcome.code == 0, outcome.err
+    overview = json.loads((tmp_path / "all" / "metrics.json").read_text(encoding="utf-8"))
+    markets, runs = [finished.data.stem, "later"], [finished.folder.name, "copy"]
+    assert [(one["market"], one["run"]) for one in overview["scored"]] == [(m, r) for m in markets for r in runs]
+    page = (tmp_path / "all" / "report.html").read_text(encoding="utf-8")
+    for one in overview["scored"]:
+        assert f"href='{one['report']}'" in page
+        report = tmp_path / "all" / unquote(one["report"])
+        assert report.is_file(), report
+        alone = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))
+        assert alone["sharpe"] == one["sharpe"] and alone["verdict"] == one["verdict"]
+        assert alone["relative_to"] == one["relative_to"] == "buy and hold"
+        beside = alone["baselines"]["buy and hold"]["annual_return"]
+        assert beside == one["reference_annual_return"] is not None
+    for market in markets:
+        compared = json.loads((tmp_path / "all" / market / "metrics.json").read_text(encoding="utf-8"))
+        assert list(compared["runs"]) == runs and compared["runs"]["copy"] == compared["runs"][runs[0]]
+    single, _, _ = evaluate(finished.folder, tmp_path, "--data", "later.csv")
+    (found,) = [one for one in overview["scored"] if (one["market"], one["run"]) == ("later", "copy")]
+    assert single["sharpe"] == found["sharpe"] and single["beta"] == found["beta"]
+    again = call("evaluate", [*flags, "--output", "all"], tmp_path)
+    assert again.code == 2 and "already holds a report" in again.message
+
+
+def test_a_run_on_made_bars_is_scored_on_a_file(finished, tmp_path):
+    """What belongs to the made market of a run, its edge and its number of paths, does not follow it to other bars."""
+    shutil.copytree(finished.folder, tmp_path / "made")
+    config = tmp_path / "made" / "config.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings["data"] |= {"data": "synthetic", "edge": 0.05, "paths": 2}
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    flags = ["--checkpoint", "made", "--data", str(finished.data), "--output", "report"]
+    outcome = call("evaluate", flags, tmp_path)
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.slow
+def test_stress_by_scenario_and_severity(finished, tmp_path):
+    flags = ("--stress", "2", "--scenarios", "gap_down, flash_crash", "--severity", "1")
+    metrics, _, printed = evaluate(finished.folder, tmp_path, *flags)
+    assert list(metrics["stress"]) == ["none", "gap_down", "flash_crash"]
+    assert "gap down" in printed and "prolonged bear" not in printed
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert [one.words for one in charts_of(page) if "under" in one.words] == [
+        "Equity under gap_down",
+        "Equity under flash_crash",
+    ]
+    for fact, words in (("command", "ploutos evaluate --checkpoint"), ("rules", "next open"), ("training", "seed 7")):
+        assert words in metrics["facts"][fact]
+    outcome = call("evaluate", ["--checkpoint", "x", "--output", "y", "--scenarios", "flash_crsh"], tmp_path)
+    assert outcome.code == 2 and "did you mean 'flash_crash'?" in outcome.message
 
 
 def test_help_of_both_scripts(tmp_path):

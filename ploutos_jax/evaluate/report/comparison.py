@@ -23,13 +23,15 @@ from ploutos_jax.evaluate.inference.sharpe import (
 )
 from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics.summary import daily_returns, summarize
-from ploutos_jax.evaluate.report import charts, tables
+from ploutos_jax.evaluate.report import tables
+from ploutos_jax.evaluate.report.equity_charts import equity_charts
 from ploutos_jax.evaluate.report.figures import describe_span
 from ploutos_jax.evaluate.report.page import Section, glossary, verdict_box, whole_page
 from ploutos_jax.evaluate.report.plot_style import percent
+from ploutos_jax.evaluate.report.risk_charts import rolling_sharpe_chart
 from ploutos_jax.evaluate.report.tables import NOTHING, Figures, ratio
 from ploutos_jax.evaluate.report.verdict import CONFIDENCE, Verdict, is_ahead, rivals
-from ploutos_jax.evaluate.report.write import check_report_folder, check_spans, write_files
+from ploutos_jax.evaluate.report.write import BUY_AND_HOLD, check_report_folder, check_spans, write_files
 
 _BLOCKS = 16
 """Blocks of the cross-validation for overfitting; each needs two days at least."""
@@ -41,6 +43,7 @@ def write_comparison(
     baselines: Mapping[str, Ledger],
     *,
     facts: Mapping[str, Mapping[str, str]] | None = None,
+    links: Mapping[str, str] | None = None,
     title: str = "",
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -54,6 +57,7 @@ def write_comparison(
         runs: at least two ledgers over the same bars, by the name to show.
         baselines: other strategies over these bars.
         facts: of each run, by its name, shown as given.
+        links: to the report of each run, by its name, from the page.
         title: heading of the page.
         overwrite: replace the report that the folder holds.
 
@@ -81,7 +85,8 @@ def write_comparison(
     }
     verdict = judge_comparison(runs, figures, found, {name: one.role for name, one in ledgers.items()})
     content["verdict"] = verdict.headline
-    page = _page(runs, baselines, figures, found, facts, verdict, title or f"{len(runs)} runs side by side")
+    title = title or f"{len(runs)} runs side by side"
+    page = _page(runs, baselines, figures, found, facts, verdict, title, links or {})
     times = runs[first].times
     frames = {"runs.parquet": _equity_frame(times, runs), "baselines.parquet": _equity_frame(times, baselines)}
     return write_files(folder, content, page, frames, {})
@@ -213,24 +218,34 @@ def _page(
     facts: Mapping[str, Mapping[str, str]],
     verdict: Verdict,
     title: str,
+    links: Mapping[str, str],
 ) -> str:
     best = found["best"]
     first = {best: runs[best]} | {name: one for name, one in {**runs, **baselines}.items() if name != best}
     sections: list[Section] = [
-        ("figures", "Side by side", charts.equity_charts(first) + tables.metrics_table({n: figures[n] for n in first})),
+        (
+            "figures",
+            "Side by side",
+            equity_charts(first, reference=BUY_AND_HOLD) + tables.metrics_table({n: figures[n] for n in first}),
+        ),
         (
             "statistics",
             "The best against the others",
             tables.difference_table(best, found["sharpe_differences"], figures),
         ),
-        ("rolling", "Over time", charts.rolling_sharpe_chart(first, runs)),
+        ("rolling", "Over time", rolling_sharpe_chart(first, runs)),
         ("costs", "Costs", tables.costs_table(first, figures)),
+        ("reports", "Each by itself", "".join(_entry(name, link) for name, link in links.items())),
         ("glossary", "How the figures are made", glossary(runs[best].calendar)),
         ("run", "About these runs", _facts_table(facts)),
     ]
     head = f"<button id='theme' hidden>Light / dark</button><h1>{html.escape(title)}</h1>"
     span = f"<p class='span'>{html.escape(describe_span(runs[best]))} · net of costs</p>"
     return whole_page(title, head + span + verdict_box(verdict), sections)
+
+
+def _entry(name: str, link: str) -> str:
+    return f"<p><a href='{html.escape(link, quote=True)}'>Report of {html.escape(name)}</a></p>"
 
 
 def _no_better(found: Mapping[str, Any], baselines: list[str]) -> str:

@@ -12,16 +12,17 @@ import pandas as pd
 from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics import exposure
 from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, break_even_cost
-from ploutos_jax.evaluate.report import charts, tables
+from ploutos_jax.evaluate.report import equity_charts, return_charts, risk_charts, tables
+from ploutos_jax.evaluate.report.assets import script, style
 from ploutos_jax.evaluate.report.evidence import evidence_rows
 from ploutos_jax.evaluate.report.figures import describe_span
 from ploutos_jax.evaluate.report.plot_style import dollars
-from ploutos_jax.evaluate.report.script import SCRIPT
 from ploutos_jax.evaluate.report.stress_section import stress_section
-from ploutos_jax.evaluate.report.style import STYLE, SYMBOLS
 from ploutos_jax.evaluate.report.tables import COLUMNS, Figures, show
+from ploutos_jax.evaluate.report.trade_charts import trades_chart
 from ploutos_jax.evaluate.report.trade_tables import exit_table, trades_table
 from ploutos_jax.evaluate.report.verdict import Verdict, rivals
+from ploutos_jax.evaluate.stress.paths import StressPath
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import UNKNOWN_SECTOR
 from ploutos_jax.market.tickers import show_marks
@@ -42,8 +43,9 @@ def build_page(
     facts: Mapping[str, str],
     tickers: Sequence[str] = (),
     sectors: tuple[str, ...] = (),
-    episodes: Sequence[charts.Episode] = (),
+    episodes: Sequence[equity_charts.Episode] = (),
     stress: pd.DataFrame | None = None,
+    stress_paths: Sequence[StressPath] = (),
     relative_to: str = "",
 ) -> str:
     """Return the page.
@@ -59,6 +61,7 @@ def build_page(
         sectors: of the ledger's symbols; none known without them.
         episodes: stretches of time to mark on the equity chart.
         stress: figures by scenario, if there was a stress test.
+        stress_paths: accounts under its scenarios to draw.
         relative_to: the strategy that beta and the like are against.
     """
     name, ledger = next(iter(ledgers.items()))
@@ -66,16 +69,16 @@ def build_page(
         (
             "figures",
             "Against the baselines",
-            charts.equity_charts(ledgers, episodes) + tables.metrics_table(figures, relative_to),
+            equity_charts.equity_charts(ledgers, episodes, relative_to) + tables.metrics_table(figures, relative_to),
         ),
         ("statistics", "Luck or skill", _luck(name, ledger.calendar, figures, evidence)),
-        ("returns", "Returns", tables.monthly_table(ledger) + charts.returns_chart(ledger)),
-        ("risk", "Risk over time", _risk(ledgers, figures, sectors)),
-        ("drawdowns", "Drawdowns", tables.drawdown_table(exposure.drawdown_episodes(ledger.times, ledger.equity))),
+        ("returns", "Returns", _returns(ledgers, relative_to)),
+        ("risk", "Risk over time", _risk(ledgers, figures, sectors, relative_to)),
+        ("drawdowns", "Drawdowns", _drawdowns(ledgers, relative_to)),
         ("costs", "Costs", _costs(ledgers, figures)),
-        ("stress", "Under stress", "" if stress is None else stress_section(stress)),
+        ("stress", "Under stress", "" if stress is None else stress_section(stress, stress_paths)),
         ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
-        ("tickers", "Trades by ticker", "".join(charts.trades_chart(ledger, ticker) for ticker in tickers)),
+        ("tickers", "Trades by ticker", "".join(trades_chart(ledger, ticker) for ticker in tickers)),
         ("glossary", "How the figures are made", glossary(ledger.calendar)),
         ("run", "About this run", _facts(facts)),
     ]
@@ -106,19 +109,22 @@ def whole_page(title: str, top: str, sections: Sequence[Section]) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<meta name='color-scheme' content='light dark'><title>{html.escape(title)}</title>"
         # Without an icon of its own a browser asks the server for one.
-        f"<link rel='icon' href='data:,'><style>{STYLE}</style>"
+        f"<link rel='icon' href='data:,'><style>{style()}</style>"
     )
     # Whatever a name holds, a mark of direction in it must not turn the figures beside it around.
-    content = show_marks(f"<main>\n{top}\n<nav>{links}</nav>\n{body}\n</main>")
+    content = show_marks(f"<main>\n{top}\n{_BARE}<nav>{links}</nav>\n{body}\n</main>")
     return (
-        f"<!DOCTYPE html>\n<html lang='en'><head>{show_marks(head)}</head>\n<body>{SYMBOLS}{content}"
-        f"<script>{SCRIPT}</script></body></html>\n"
+        f"<!DOCTYPE html>\n<html lang='en'><head>{show_marks(head)}</head>\n<body>{content}"
+        f"<script>{script()}</script></body></html>\n"
     )
+
+
+_BARE = "<noscript><p class='note'>The charts need JavaScript; words, tables and the PNG files do not.</p></noscript>"
 
 
 def _policy() -> str:
     """Return what the page may do: run its own script and show what is in it; nothing is fetched or sent."""
-    own = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    own = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
     return (
         f"default-src 'none'; script-src 'sha256-{own}'; style-src 'unsafe-inline'; img-src data:; base-uri 'none';"
         " form-action 'none'"
@@ -140,21 +146,48 @@ def _tiles(agent: Figures) -> str:
     return f"<div class='tiles'>{''.join(cells)}</div>"
 
 
-def _risk(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures], sectors: tuple[str, ...]) -> str:
+def _returns(ledgers: Mapping[str, Ledger], relative_to: str) -> str:
+    ledger = next(iter(ledgers.values()))
+    pair = return_charts.distribution_chart(ledger) + return_charts.quantile_chart(ledger)
+    return (
+        tables.monthly_table(ledger)
+        + return_charts.year_chart(ledgers, relative_to)
+        + f"<div class='pair'>{pair}</div>"
+        + return_charts.extremes_tables(ledgers, relative_to)
+    )
+
+
+def _drawdowns(ledgers: Mapping[str, Ledger], relative_to: str) -> str:
+    name, ledger = next(iter(ledgers.items()))
+    content = tables.drawdown_table(exposure.drawdown_episodes(ledger.times, ledger.equity))
+    if relative_to not in ledgers or relative_to == name:
+        return content
+    other = ledgers[relative_to]
+    beside = tables.drawdown_table(exposure.drawdown_episodes(other.times, other.equity))
+    caption = html.escape(f"Those of {relative_to} over the same bars")
+    return f"{content}<details><summary>{caption}</summary>{beside}</details>"
+
+
+def _risk(
+    ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures], sectors: tuple[str, ...], relative_to: str
+) -> str:
     name, ledger = next(iter(ledgers.items()))
     beside = next(iter(rivals(name, figures, _roles(ledgers))), None)
+    against = [name, *([relative_to] if relative_to else [])]
     parts = [
-        charts.rolling_sharpe_chart(ledgers, [name, *([beside] if beside else [])]),
-        charts.rolling_loss_chart(ledger),
-        charts.leverage_chart(ledger),
-        charts.turnover_chart(ledger),
+        risk_charts.rolling_sharpe_chart(ledgers, [name, *([beside] if beside else [])]),
+        risk_charts.rolling_volatility_chart(ledgers, against),
+        risk_charts.rolling_beta_chart(ledgers, relative_to),
+        risk_charts.rolling_loss_chart(ledger),
+        risk_charts.leverage_chart(ledger),
+        risk_charts.turnover_chart(ledger),
     ]
     known = any(sector != UNKNOWN_SECTOR for sector in sectors)
     if not ledger.fills.empty:
         weight = exposure.weights(ledger)
-        parts.append(charts.concentration_chart(ledger, weight))
+        parts.append(risk_charts.concentration_chart(ledger, weight))
         if known:
-            parts.append(charts.sector_chart(ledger, exposure.exposure_by_sector(weight, sectors)))
+            parts.append(risk_charts.sector_chart(ledger, exposure.exposure_by_sector(weight, sectors)))
     note = "" if known else "<p class='note'>Sectors of these tickers are not known: exposure is not split by them.</p>"
     return f"<div class='pair'>{''.join(parts)}</div>{note}"
 
@@ -169,8 +202,8 @@ def _costs(ledgers: Mapping[str, Ledger], figures: Mapping[str, Figures]) -> str
     multiples = np.linspace(0.0, 5.0, 51)
     gains = {other: annual_return_at_cost(one, multiples) for other, one in shown.items()}
     even = break_even_cost(ledger, ledgers[best]) if best is not None else None
-    colors = {other: charts.color_of(i) for i, other in enumerate(ledgers)}
-    return content + charts.cost_chart(multiples, gains, even, colors)
+    colors = {other: equity_charts.color_of(i) for i, other in enumerate(ledgers)}
+    return content + equity_charts.cost_chart(multiples, gains, even, colors)
 
 
 def _roles(ledgers: Mapping[str, Ledger]) -> dict[str, Role]:

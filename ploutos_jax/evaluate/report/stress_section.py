@@ -1,13 +1,17 @@
-"""The stress test on the report page: its table, and the scenario that hits hardest in one sentence."""
+"""The stress test on the report page: table, a chart for each scenario, and in a sentence which one hits hardest."""
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from ploutos_jax.evaluate.report.chart import Band, Chart, Series, chart
+from ploutos_jax.evaluate.report.equity_charts import figure
 from ploutos_jax.evaluate.report.plot_style import percent
 from ploutos_jax.evaluate.report.tables import NOTHING, count, ratio, signed, table, value_of
+from ploutos_jax.evaluate.stress.paths import StressPath
 
 AS_IT_WAS = "none"
 """The row of the span without a shock."""
@@ -39,14 +43,43 @@ that before the shock is regained; "longer" where more than half do not within t
 over dollars ordered.</p>"""
 
 
-def stress_section(stress: pd.DataFrame) -> str:
-    """Return the table of figures by scenario, the index naming it, with a note on what they are."""
+def stress_section(stress: pd.DataFrame, paths: Sequence[StressPath] = ()) -> str:
+    """Return the table of figures by scenario, the index naming it, with a note on what they are, and a chart of each.
+
+    Args:
+        stress: as from `stress.stress_table`.
+        paths: of the scenarios that are drawn.
+    """
     labels = [LABELS.get(str(column), (str(column).replace("_", " "), ratio)) for column in stress.columns]
     rows = [
         [_scenario(name), *[_cell(value, write) for value, (_, write) in zip(row, labels, strict=True)]]
         for name, row in zip(stress.index, stress.itertuples(index=False), strict=True)
     ]
-    return table(["Scenario", *[label for label, _ in labels]], rows) + NOTE
+    charts = "".join(map(stress_chart, paths))
+    drawn = f"<div class='pair'>{charts}</div>" if charts else ""
+    return table(["Scenario", *[label for label, _ in labels]], rows) + NOTE + drawn
+
+
+def stress_chart(path: StressPath) -> str:
+    """Return the account under one scenario, in its median and in its worst draw, and when the shock struck each."""
+    median, worst = path.median, path.worst
+    lines = [
+        Series("Median draw", median.equity, "c0", "strong"),
+        Series("Worst draw", worst.equity, "loss-line"),
+        Series("No shock", median.without, "faint", "dashed"),
+    ]
+    bands = [
+        Band(path.times[median.first], path.times[median.last], "c0", "median"),
+        Band(path.times[worst.first], path.times[worst.last], "loss-line", "worst"),
+    ]
+    if path.draws == 1:
+        lines, bands = [dataclasses.replace(lines[0], name="Under the shock"), lines[2]], bands[:1]
+        bands = [dataclasses.replace(bands[0], label="shock")]
+    name = _scenario(path.scenario)
+    of = f"in the median of {path.draws} draws, {_points(worst.change)} in the worst"
+    caption = f"{name}: {_points(median.change)} of total return {of if path.draws > 1 else 'in its one draw'}"
+    drawn = Chart(path.times, lines, "dollars", f"Equity under {path.scenario}", height=200, bands=bands)
+    return figure(caption, chart(drawn))
 
 
 def worst_scenario(stress: pd.DataFrame | None) -> str:

@@ -19,7 +19,7 @@ from ploutos_jax.agents.provenance import UNKNOWN
 from ploutos_jax.evaluate.inference.sharpe import Trials
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
-from ploutos_jax.evaluate.report.charts import Episode, drawable
+from ploutos_jax.evaluate.report.equity_charts import Episode, drawable
 from ploutos_jax.evaluate.report.evidence import evidence_of
 from ploutos_jax.evaluate.report.figures import draw_equity, draw_trades
 from ploutos_jax.evaluate.report.page import build_page
@@ -28,6 +28,7 @@ from ploutos_jax.evaluate.report.provenance import describe_provenance
 from ploutos_jax.evaluate.report.stress_section import worst_scenario
 from ploutos_jax.evaluate.report.tables import COLUMNS, show
 from ploutos_jax.evaluate.report.verdict import judge
+from ploutos_jax.evaluate.stress.paths import StressPath
 from ploutos_jax.market.tickers import file_part
 
 METRICS_FILE = "metrics.json"
@@ -45,8 +46,8 @@ REPORT_FILES = (
 )
 """What a report consists of, as patterns; replacing a report removes these files and no others."""
 
-EQUAL_WEIGHT = "equal weight"
-"""The baseline that beta and the like are against where there is no benchmark."""
+BUY_AND_HOLD = "buy and hold"
+"""The baseline that beta and the like are against where there is no benchmark: equal parts, never touched again."""
 
 MOST_PLOTTED = 4
 """Tickers whose trades are drawn unless some are named, the most traded first."""
@@ -74,6 +75,7 @@ def write_report(
     sectors: tuple[str, ...] = (),
     trials: Trials | None = None,
     stress: pd.DataFrame | None = None,
+    stress_paths: Sequence[StressPath] = (),
     episodes: Sequence[Episode] = (),
     title: str = "",
     facts: Mapping[str, str] | None = None,
@@ -98,6 +100,7 @@ def write_report(
         sectors: of the ledger's symbols, in their order, for the exposure by sector.
         trials: what was tried before this strategy was chosen, as `statistics.read_trials` counts it.
         stress: figures by scenario as from `stress.stress_table`, if there was a stress test; kept under `stress`.
+        stress_paths: accounts under its scenarios to draw, as from `stress.stress_test`.
         episodes: stretches of time to mark on the equity chart: label, first and last date.
         title: heading of page and picture; by default the name of the ledger.
         facts: what a reader should know about the run (data, checkpoint, seed, ...), shown on the page and kept in
@@ -153,6 +156,7 @@ def write_report(
         sectors=sectors,
         episodes=episodes,
         stress=stress,
+        stress_paths=stress_paths,
         relative_to=relative_to,
     )
     pictures = _pictures(ledger, baselines, benchmark, plotted, title)
@@ -243,10 +247,10 @@ def most_traded(ledger: Ledger, number: int) -> list[str]:
 
 
 def _reference(baselines: Mapping[str, Ledger], benchmark: Ledger | None) -> Ledger | None:
-    """Return what beta and the like are computed against: the benchmark, equal weight, or the first baseline."""
+    """Return what beta and the like are computed against: the benchmark, buy and hold, or the first baseline."""
     if benchmark is not None or not baselines:
         return benchmark
-    return baselines.get(EQUAL_WEIGHT, next(iter(baselines.values())))
+    return baselines.get(BUY_AND_HOLD, next(iter(baselines.values())))
 
 
 def _known_tickers(ledger: Ledger, tickers: Sequence[str]) -> list[str]:

@@ -38,7 +38,7 @@ def measure_execution(
     config: EnvConfig,
     params: EnvParams,
     usually: Bool[Array, "bars A"],
-    action: Num[Array, " action"],
+    action: Num[Array, "*action"],
     moment: OrderMoment,
     fills: tuple[Fill, ...],
 ) -> ExecutionQuality:
@@ -51,7 +51,7 @@ def measure_execution(
         config, params: rules and numbers; the market must know the usual range (`atr`) of its assets.
         usually: `[bars, A]` bool, what trades where there is no shock; paths of so many bars lie end to end in the
             market.
-        action: as the environment took it.
+        action: as the environment took it, `[A]` or `[A, 2]` by its form.
         moment, fills: of a step of an environment that itemises.
     """
     market, book, price = params.market, moment.book, moment.price

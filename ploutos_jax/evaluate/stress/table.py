@@ -5,9 +5,10 @@ the same random numbers with and without its shock, so that differences between 
 """
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from ploutos_jax.evaluate.inference.survival import median_time
 from ploutos_jax.evaluate.ledger import simple_returns
 from ploutos_jax.evaluate.metrics.summary import cvar_95, max_drawdown, total_return
 from ploutos_jax.evaluate.stress.execution_quality import ExecutionQuality, measure_execution
+from ploutos_jax.evaluate.stress.paths import StressPath, choose_path
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.stress.apply import SCENARIOS, Shock, stress
@@ -86,23 +88,64 @@ def stress_table(
         ValueError: if a scenario is unknown, there are no draws, or the span is shorter than eight bars or on several
             paths.
     """
+    return stress_test(
+        agent, panel, config, start=start, end=end, scenarios=scenarios, draws=draws, severity=severity, seed=seed
+    ).table
+
+
+class StressTest(NamedTuple):
+    """What `stress_table` tells, and of each scenario the draws to look at."""
+
+    table: pd.DataFrame
+    paths: tuple[StressPath, ...]
+
+
+def stress_test(
+    agent: Agent,
+    panel: Panel,
+    config: EnvConfig | None = None,
+    *,
+    start: Any = None,
+    end: Any = None,
+    scenarios: Sequence[str] = SCENARIOS,
+    draws: int = 32,
+    severity: float | None = None,
+    seed: int = 0,
+) -> StressTest:
+    """Return the figures of `stress_table`, which explains the arguments, and accounts to draw beside them.
+
+    Raises:
+        ValueError: as `stress_table`.
+    """
     rows = panel.find_rows(start, end)
     if draws < 1:
         raise ValueError(f"draws={draws} must be at least 1.")
     if rows.stop - rows.start < 8:
         raise ValueError(f"The span holds {rows.stop - rows.start} bars; a stress test needs at least eight.")
-    unknown = [name for name in scenarios if name not in SCENARIOS]
-    if unknown:
-        raise ValueError(f"Unknown scenario {unknown[0]!r}. There are {', '.join(SCENARIOS)}.")
+    check_scenarios(scenarios)
     first = max(_path_start(panel, rows), rows.start - _HISTORY)
     stretch = panel.window(first, rows.stop).replace(path_end=None)
     base = _Test(agent, stretch, config or agent.env_config, rows.start - first, seed)
     usual = base.play(base.market(), draws)
-    table = {NO_SHOCK: _row(usual, usual, None)}
+    table, paths, times = {NO_SHOCK: _row(usual, usual, None)}, [], panel.times[rows]
     for scenario in scenarios:
         outcomes, shocks = base.stressed(scenario, draws, severity)
         table[scenario] = _row(outcomes, usual, shocks)
-    return pd.DataFrame.from_dict(table, orient="index").rename_axis("scenario")
+        first, last = np.asarray(shocks.first), np.asarray(shocks.last)
+        paths.append(choose_path(scenario, times, outcomes.equity, usual.equity, first, last))
+    return StressTest(pd.DataFrame.from_dict(table, orient="index").rename_axis("scenario"), tuple(paths))
+
+
+def check_scenarios(scenarios: Sequence[str]) -> None:
+    """Make sure that there are scenarios of these names.
+
+    Raises:
+        ValueError: naming the one that there is not, the nearest, and all.
+    """
+    for name in scenarios:
+        if name not in SCENARIOS:
+            near = difflib.get_close_matches(name, SCENARIOS, n=1, cutoff=0.0)
+            raise ValueError(f"Unknown scenario {name!r}; did you mean {near[0]!r}? There are {', '.join(SCENARIOS)}.")
 
 
 def _path_start(panel: Panel, rows: slice) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.baselines import MONTH, ORACLE, RULES, buy_and_hold, cash, equal_weight
-from ploutos_jax.evaluate.backtest.run import backtest, baselines, baselines_by_rule, hold, random_actions
+from ploutos_jax.evaluate.backtest.run import _play_agent, backtest, baselines, baselines_by_rule, hold, random_actions
 from ploutos_jax.market.features.build import build_market
 from tests.evaluate.backtest.worlds import COSTLY, FREE, NUM_ASSETS, NUM_BARS, make_agent, make_panel
 
@@ -153,6 +153,25 @@ def test_agent_does_what_it_does_when_stepped_by_hand(agent, market):
     signed = np.where(ledger.fills["side"] == "buy", 1, -1) * ledger.fills["shares"]
     assert list(zip(ledger.fills["bar"], ledger.fills["ticker"], strict=True)) == [fill[:2] for fill in fills]
     np.testing.assert_allclose(signed, [fill[2] for fill in fills], rtol=1e-5, atol=1e-3)
+
+
+def test_agents_of_one_network_share_a_program(agent, market):
+    """What makes many checkpoints on one market cheap: another agent is other numbers, not another program."""
+    first = backtest(agent, market)
+    programs = _play_agent._cache_size()
+    weights = jax.tree.map(lambda x: -x, agent.params.network)
+    other = dataclasses.replace(agent, params=dataclasses.replace(agent.params, network=weights))
+    second = backtest(other, market, name="other")
+    assert _play_agent._cache_size() == programs
+    assert not np.allclose(first.equity, second.equity)
+
+
+def test_a_ledger_keeps_the_candles(agent, market):
+    ledger = backtest(agent, market, 10, 30)
+    for name in ("open", "high", "low", "close"):
+        np.testing.assert_array_equal(getattr(ledger, name), np.asarray(getattr(market, name))[10:30])
+    with pytest.raises(ValueError, match="low has shape"):
+        dataclasses.replace(ledger, low=ledger.low[:-1])
 
 
 def test_first_decision_fills_at_the_open_of_the_second_bar(agent, market):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.evaluate.inference.survival import kaplan_meier, median_time
-from ploutos_jax.evaluate.stress.table import NO_SHOCK, _Test, recovery, stress_table
+from ploutos_jax.evaluate.stress.table import NO_SHOCK, _Test, recovery, stress_table, stress_test
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.stress.apply import SCENARIOS
 from tests.evaluate.backtest.worlds import NUM_BARS, make_agent, make_panel
@@ -105,6 +105,27 @@ def test_draws_share_their_random_numbers_with_the_usual_ones(case):
         np.testing.assert_allclose(outcomes.equity[:first, draw], usual[:first, draw], rtol=1e-6)
     assert not np.allclose(outcomes.equity, usual)
     assert len(set(usual[-1].tolist())) == DRAWS, "slippage is random here, so draws differ without a shock too"
+
+
+def test_draws_to_look_at_are_the_median_and_the_worst(agent, panel, case):
+    found = stress_test(agent, panel, start=FIRST, scenarios=("gap_down",), draws=DRAWS, severity=1.0)
+    (path,) = found.paths
+    outcomes, shocks = case.stressed("gap_down", DRAWS, 1.0)
+    usual = case.play(case.market(), DRAWS).equity
+    change = outcomes.equity[-1] / outcomes.equity[0] - usual[-1] / usual[0]
+    assert path.scenario == "gap_down" and path.draws == DRAWS and (path.times == panel.times[FIRST:]).all()
+    for draw, at in ((path.worst, np.argmin(change)), (path.median, np.argsort(change)[(DRAWS - 1) // 2])):
+        np.testing.assert_array_equal(draw.equity, outcomes.equity[:, at])
+        np.testing.assert_array_equal(draw.without, usual[:, at])
+        assert draw.change == pytest.approx(change[at]) and draw.first == shocks.first[at] <= draw.last
+        np.testing.assert_allclose(draw.equity[: draw.first], draw.without[: draw.first], rtol=1e-6)
+        assert draw.equity[draw.first] != draw.without[draw.first]
+    assert found.table.loc["gap_down", "return_change"] == pytest.approx(change.mean())
+
+
+def test_an_unknown_scenario_is_named_with_the_nearest(agent, panel):
+    with pytest.raises(ValueError, match="Unknown scenario 'gap_dwn'; did you mean 'gap_down'"):
+        stress_test(agent, panel, start=FIRST, scenarios=("gap_dwn",))
 
 
 @pytest.mark.slow
