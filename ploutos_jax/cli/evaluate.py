@@ -1,18 +1,18 @@
 """Play a trained agent over a span of bars and write a report next to baselines at the same costs; or compare several.
 
-ploutos evaluate --checkpoint checkpoints/run-1 --output report
-ploutos evaluate --checkpoint checkpoints/run-1 --ensemble --output report
+ploutos evaluate checkpoints/run-1                                     the report goes into the run folder
+ploutos evaluate checkpoints/run-1 --ensemble --output report
 ploutos evaluate --compare checkpoints/run-1 checkpoints/run-2 --output comparison
-ploutos evaluate --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
+ploutos evaluate checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-import tyro
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.cli.device import configure
@@ -31,6 +31,7 @@ from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table
 from ploutos_jax.evaluate.stress.table import stress_table, terminal_table
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market, Panel
+from ploutos_jax.runs.command_line import first_as, read
 from ploutos_jax.runs.settings import data_of_run, naming_source
 from ploutos_jax.train.checkpoints.export import load_agent
 
@@ -49,10 +50,10 @@ class Evaluation:
     """Score a checkpoint.
 
     Attributes:
-        checkpoint: run folder, or folder of an exported policy.
+        checkpoint: run folder, or folder of an exported policy; also without the flag, before all others.
         compare: run folders to set side by side over the same bars of the assets that all of them have, instead of one
             checkpoint; their folder names name them.
-        output: report folder, created by this command.
+        output: report folder, created by this command; without it the next free RUN/evaluation-N of one checkpoint.
         data: market file or folder, or `synthetic`; the data of the run without it.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
             there are too few).
@@ -75,7 +76,7 @@ class Evaluation:
         overwrite: replace an older report in the output folder.
     """
 
-    output: str
+    output: str | None = None
     checkpoint: str | None = None
     compare: tuple[str, ...] = ()
     data: str | None = None
@@ -101,13 +102,30 @@ class Evaluation:
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
-    wanted = tyro.cli(Evaluation, args=args)
+    wanted = read(Evaluation, first_as("--checkpoint", args))
     if (wanted.checkpoint is None) != (len(wanted.compare) > 1) or len(wanted.compare) == 1:
         raise ValueError("Name one run folder as --checkpoint, or two and more as --compare.")
-    check_report_folder(wanted.output, overwrite=wanted.overwrite)
+    output = wanted.output or _next_folder(wanted)
+    check_report_folder(output, overwrite=wanted.overwrite)
     configure(wanted.device)
-    with writing(f"The report {wanted.output}", "Make room, or choose another --output."):
-        return score(wanted, wanted.checkpoint) if wanted.checkpoint is not None else compare(wanted)
+    with writing(f"The report {output}", "Make room, or choose another --output."):
+        return score(wanted, wanted.checkpoint, output) if wanted.checkpoint is not None else compare(wanted, output)
+
+
+def _next_folder(wanted: Evaluation) -> str:
+    """Return the first folder of a run for a report that is not there yet.
+
+    Raises:
+        ValueError: if runs are compared, or the run is not there.
+    """
+    if wanted.checkpoint is None:
+        raise ValueError("Name the folder of the comparison with --output.")
+    if not Path(wanted.checkpoint).is_dir():
+        raise ValueError(
+            f"There is no run folder {wanted.checkpoint}; runs lie in checkpoints/ unless --output said so."
+        )
+    names = (f"evaluation-{number}" for number in itertools.count(1))
+    return str(next(path for name in names if not (path := Path(wanted.checkpoint) / name).exists()))
 
 
 _SHOWN = 10
@@ -188,7 +206,7 @@ def hold_benchmark(ticker: str | None, run: Run) -> Ledger | None:
     return hold(alone, run.agent.env_config)
 
 
-def score(wanted: Evaluation, folder: str) -> int:
+def score(wanted: Evaluation, folder: str, output: str) -> int:
     """Write the report of one run and print its figures."""
     run = read_run(wanted, folder)
     for note in notes_of(run):
@@ -211,7 +229,7 @@ def score(wanted: Evaluation, folder: str) -> int:
     trials = trials_beside(folder)
     facts = facts_of(wanted, folder, run) | ({} if trials is None else {"trials": describe_trials(trials)})
     content = write_report(
-        wanted.output,
+        output,
         ledger,
         others,
         benchmark=benchmark,
@@ -225,13 +243,13 @@ def score(wanted: Evaluation, folder: str) -> int:
         overwrite=wanted.overwrite,
     )
     shown = {"agent": ledger, **others} | ({benchmark.name: benchmark} if benchmark is not None else {})
-    print_figures(facts["out_of_sample"], shown, content["verdict"], wanted.output)
+    print_figures(facts["out_of_sample"], shown, content["verdict"], output)
     if stress is not None:
         result_console().print("\nUnder stress:", terminal_table(stress))
     return 0
 
 
-def compare(wanted: Evaluation) -> int:
+def compare(wanted: Evaluation, output: str) -> int:
     """Write several runs side by side over the bars and assets that all of them have, and print their figures."""
     read = {folder: read_run(wanted, folder) for folder in wanted.compare}
     told = [note for run in read.values() for note in notes_of(run)]
@@ -256,9 +274,9 @@ def compare(wanted: Evaluation) -> int:
         name: facts_of(wanted, folder, run) | ({"assets": left_out[folder]} if folder in left_out else {})
         for name, (folder, run) in zip(names, read.items(), strict=True)
     }
-    content = write_comparison(wanted.output, runs, others, facts=facts, overwrite=wanted.overwrite)
+    content = write_comparison(output, runs, others, facts=facts, overwrite=wanted.overwrite)
     samples = list(dict.fromkeys(one["out_of_sample"] for one in facts.values()))
-    print_figures(" ".join(samples), runs | others, content["verdict"], wanted.output)
+    print_figures(" ".join(samples), runs | others, content["verdict"], output)
     return 0
 
 
