@@ -165,13 +165,13 @@ class FoldProgress:
 
     def __init__(self, folds: int, stages: int, console: Console) -> None:
         self._folds, self._stages, self._console = folds, stages, console
-        self._left = folds * stages
-        self._began = time.perf_counter()
-        self._done = 0
+        self._left, self._done = folds * stages, 0
+        self._began = self._first = time.perf_counter()
+        self._expected = 0.0
 
     def announce(self, estimate: Estimate) -> None:
         """Say how long the training will take."""
-        self._left = estimate.folds * self._stages
+        self._left, self._expected = estimate.folds * self._stages, estimate.seconds
         self._began = time.perf_counter()
         done = self._folds - estimate.folds
         before = f"{done} of {self._folds} folds are done already. " if done else ""
@@ -183,8 +183,12 @@ class FoldProgress:
     def tell(self, fold: int, stage: int, stages: int) -> None:
         """Say that a part of a fold is done."""
         self._done += 1
-        spent = time.perf_counter() - self._began
-        left = spent / self._done * max(self._left - self._done, 0)
+        now = time.perf_counter()
+        spent, missing = now - self._began, max(self._left - self._done, 0)
+        if self._done == 1:  # compiling what scores is in it, and comes once
+            self._first, left = now, self._expected * missing / self._left
+        else:
+            left = (now - self._first) / (self._done - 1) * missing
         self._console.print(
             f"Fold {fold + 1} of {self._folds}: part {stage} of {stages} done, {_minutes(spent)}, about"
             f" {_minutes(left)} left."
