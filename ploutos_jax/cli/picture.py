@@ -131,7 +131,8 @@ def _signs(dots: np.ndarray, owner: np.ndarray, braille: bool) -> Text:
     for place, run in itertools.groupby(range(len(owner)), key=lambda column: int(owner[column])):
         cells = list(run)
         if place < 0:
-            line.append(" " * len(cells))
+            # Where a font's braille is not as wide as its other signs, at least the lines of a picture stay aligned.
+            line.append((chr(_BRAILLE) if braille else " ") * len(cells))
         elif braille:
             line.append("".join(chr(_BRAILLE | int(dots[cell])) for cell in cells), _STYLES[place])
         else:

@@ -29,6 +29,7 @@ from ploutos_jax.experiment.run import (
     score_agents,
     train_agents,
 )
+from ploutos_jax.market.display import plural
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.progress import ProgressBar
 
@@ -104,7 +105,7 @@ def _describe(data: TrainingData) -> str:
     if data.num_paths > 1:
         span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
     bars = training.calendar.describe()
-    return f"Training on {training.num_assets} assets, {span}, {bars}; {training.num_features} features."
+    return f"Training on {plural(training.num_assets, 'asset')}, {span}, {bars}; {training.num_features} features."
 
 
 def _rows(result: ExperimentResult) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def _run(
     """Train what is missing, and write the result down; return the exit code."""
     market, plan, notes, _, chosen_on = history
     console.print(
-        f"{len(plan.splits)} folds of {market.num_assets} assets, {market.num_features} features,"
-        f" {settings.train.num_seeds} seed(s) each; {output}"
+        f"{plural(len(plan.splits), 'fold')} of {plural(market.num_assets, 'asset')}, {market.num_features} features,"
+        f" {plural(settings.train.num_seeds, 'seed')} each; {output}"
     )
     console.print(describe_windows(validation, market.num_bars))
     progress = FoldProgress(len(plan.splits), validation.stages, console)
