@@ -18,6 +18,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "benchmarks/LEARNING.md",
+    "benchmarks/REAL.md",
     "benchmarks/REFRESH.md",
     "benchmarks/RESULTS.md",
     "benchmarks/SYNTHETIC.md",

@@ -42,6 +42,7 @@ from benchmarks.backtests import backtest_table, measure_backtest  # noqa: E402
 from benchmarks.features import features_table, measure_features  # noqa: E402
 from benchmarks.synthetic_speed import measure_synthetic, synthetic_table  # noqa: E402
 from ploutos_jax.cli.terminal import exit_codes, result_console  # noqa: E402
+from ploutos_jax.runs.command_line import read  # noqa: E402
 
 Row = dict[str, Any]
 Section = Literal["env", "train", "start", "gradient", "peers", "features", "backtest", "synthetic"]
@@ -98,7 +99,7 @@ class Benchmark:
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
-    wanted = tyro.cli(Benchmark, args=args)
+    wanted = read(Benchmark, args)
     if wanted.repeats < 1 or not wanted.sections or not wanted.assets:
         raise ValueError("Name at least one section and one size, and repeats=1 or more.")
     repeats = min(wanted.repeats, 3) if wanted.quick else wanted.repeats

@@ -1,8 +1,8 @@
 """Play a trained agent over a span of bars and write a report next to baselines at the same costs; or compare several.
 
-python scripts/evaluate.py --checkpoint checkpoints/run-1 --output report
+python scripts/evaluate.py checkpoints/run-1 --output report
 python scripts/evaluate.py --compare checkpoints/run-1 checkpoints/run-2 --output comparison
-python scripts/evaluate.py --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
+python scripts/evaluate.py checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Print what a trained agent would do at the next open, after the last bar of its data.
 
-python scripts/orders.py --checkpoint checkpoints/run-1 --data data/sp500.parquet
-python scripts/orders.py --checkpoint checkpoints/run-1 --data data/sp500.parquet --cash 5000 --holdings holdings.csv
+python scripts/orders.py checkpoints/run-1 --data data/sp500.parquet
+python scripts/orders.py checkpoints/run-1 --data data/sp500.parquet --cash 5000 --holdings holdings.csv
 """
 
 import sys

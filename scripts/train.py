@@ -2,7 +2,7 @@
 
 python scripts/train.py                                 synthetic data, no GPU needed, two to three minutes
 python scripts/train.py --data data/sp500.parquet       your own bars
-python scripts/train.py --help                          every setting
+python scripts/train.py --help                          the settings that matter first; --help-all lists every one
 """
 
 import sys

@@ -66,13 +66,30 @@ def check_read_report(made, folder):
     assert made["table"].loc["agent", "sharpe"] == pytest.approx(made["ledger"].summary()["sharpe"])
 
 
+def check_stable_baselines(made, folder):
+    assert set(made["gain"]) == {"Stable-Baselines3", "agent", "equal weight"}
+    assert len(made["equity"]) == made["span"].num_bars - 1 == 149 and made["model"].num_timesteps == 4_096
+    hold = made["pj"].backtest(made["agent"], made["market"], start=450).returns
+    assert hold.size == len(made["equity"]), "the same bars"
+
+
+def check_rejax_ppo(made, folder):
+    assert made["returns"].shape[0] == 2 and np.isfinite(np.asarray(made["returns"])).all()
+    assert int(made["lengths"].max()) == 60
+    assert float(made["info"]["cost"]) > 0, "a purchase costs"
+
+
 CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")}
 FAST = ("own_strategy", "sweep_costs", "checkpoints", "read_report")
 """They share the compiled update of one market's shape; the others compile their own."""
+EXTRAS = {"stable_baselines": "stable_baselines3", "rejax_ppo": "rejax"}
+"""What an example needs beside the extra `test`; it is skipped where that is not installed."""
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in CHECKS])
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name], reason=f"{EXTRAS[name]} is not installed")
     monkeypatch.chdir(tmp_path)
     made = runpy.run_path(str(EXAMPLES / f"{name}.py"))
     CHECKS[name](made, tmp_path)

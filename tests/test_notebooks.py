@@ -1,5 +1,6 @@
-"""The notebooks run from top to bottom on a fresh run, and are committed without outputs."""
+"""The notebooks run from top to bottom, and are committed with the outputs of such a run."""
 
+import ast
 from pathlib import Path
 
 import nbformat
@@ -12,13 +13,46 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_no_outputs_are_committed(path):
+def test_outputs_are_saved_in_order_and_without_an_error(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
+    assert notebook.metadata.language_info == {"name": "python"}, "of no machine's interpreter"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     for cell in notebook.cells:
         assert len(cell.source.splitlines()) <= 20
-        if cell.cell_type == "code":
-            assert cell.outputs == [] and cell.execution_count is None
+    outputs = [output for cell in code for output in cell.outputs]
+    assert "error" not in {output.output_type for output in outputs}
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+    assert path.stat().st_size < 300_000
+    for cell in code:
+        last = ast.parse(cell.source).body[-1]
+        shown = isinstance(last, ast.Expr) and "chdir" not in ast.unparse(last)
+        assert bool(cell.outputs) == shown, cell.source
+
+
+def run_cells(path, names):
+    """Run a notebook's code in this process; return what each cell ends with, None where that is a statement."""
+    ends = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        tree = ast.parse(cell.source)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, path.name, "exec"), names)
+        ends.append(None if last is None else eval(compile(ast.Expression(last.value), path.name, "eval"), names))
+    return ends
+
+
+@pytest.mark.slow
+def test_own_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    frame, panel, market, agent, figures, picture, orders = run_cells(ROOT / "notebooks" / "own_data.ipynb", names)
+    assert len(frame) == 3 and panel.num_assets == 3 and not panel.tradable.all()
+    assert {"signal_mood", "range_share"} <= set(market.feature_names) == set(agent.feature_names)
+    assert {"agent", "equal weight", "random"} <= set(figures.index) and figures.loc["cash", "total_return"] == 0
+    assert len(picture.axes) >= 2 and set(orders["ticker"]) <= set(panel.symbols)
 
 
 def execute(name: str, folder: Path) -> list[dict]:

@@ -74,6 +74,6 @@ def next_command(settings: RunSettings, output: Path) -> str:
 
 def _evaluate() -> Sequence[str]:
     script = _ROOT / "scripts" / "evaluate.py"
-    if sys.argv[0] != "ploutos train" and script.is_file():
+    if not sys.argv[0].startswith("ploutos ") and script.is_file():
         return [sys.executable, str(script)]
     return [sys.executable, "-m", "ploutos_jax.cli.main", "evaluate"]

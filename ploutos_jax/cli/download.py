@@ -8,7 +8,6 @@ ploutos download --tickers SPY --period 7d --interval 1m --output data/spy_1m.pa
 import dataclasses
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,6 +17,7 @@ from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
 from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
+from ploutos_jax.runs.command_line import read
 
 DOWNLOAD_BOUNDS = {"retries": whole(0, 1000), "wait": Bound(0, 86_400)}
 """Numbers of `DownloadSettings`."""
@@ -28,7 +28,7 @@ class DownloadSettings:
     """Download bars into a Parquet file, or join new ones to it.
 
     Attributes:
-        tickers: SP500 for the members of today, or tickers with commas between them, as the vendor writes them;
+        tickers: SP500 for the members of today, or tickers as the vendor writes them, with commas or spaces between;
             `momentum`, `tech`, `indices` and `sectors` stand for the lists of docs/presets.md.
         output: the Parquet file; one that exists is updated.
         period: how far back new tickers go, such as 60d, 18mo, 5y, ytd or max.
@@ -59,7 +59,7 @@ class DownloadSettings:
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
-    settings = tyro.cli(DownloadSettings, args=args)
+    settings = read(DownloadSettings, args)
     request = Request(
         tickers=("SP500",) if settings.tickers.strip() == "SP500" else _split(settings.tickers),
         output=Path(settings.output),

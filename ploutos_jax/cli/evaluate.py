@@ -1,14 +1,15 @@
 """Play a trained agent over a span of bars and write a report next to baselines at the same costs; or compare several.
 
-ploutos evaluate --checkpoint checkpoints/run-1 --output report
-ploutos evaluate --checkpoint checkpoints/run-1 --ensemble --output report
-ploutos evaluate --checkpoint checkpoints/run-1 --scenarios flash_crash,gap_down --severity 0.8 --output report
-ploutos evaluate --checkpoint checkpoints/run-1 checkpoints/run-2 --data a.csv b.csv --output reports
+ploutos evaluate checkpoints/run-1                                     the report goes into the run folder
+ploutos evaluate checkpoints/run-1 --ensemble --output report
+ploutos evaluate checkpoints/run-1 --scenarios flash_crash,gap_down --severity 0.8 --output report
+ploutos evaluate checkpoints/run-1 checkpoints/run-2 --data a.csv b.csv --output reports
 ploutos evaluate --compare checkpoints/run-1 checkpoints/run-2 --output comparison
-ploutos evaluate --checkpoint checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
+ploutos evaluate checkpoints/run-1 --data data/sp500.parquet --start 2017-01-01 --output report
 """
 
 import dataclasses
+import itertools
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-import tyro
 
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.scored_runs import Run, few, hold_benchmark, notes_of, on_common_bars, short_names
@@ -38,6 +38,8 @@ from ploutos_jax.evaluate.stress.table import StressTest, check_scenarios, stres
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.stress.apply import SCENARIOS
 from ploutos_jax.market.tickers import file_part
+from ploutos_jax.runs.command_line import first_as
+from ploutos_jax.runs.command_line import read as read_words
 from ploutos_jax.runs.settings import data_of_run, naming_source
 from ploutos_jax.train.checkpoints.export import load_agent
 
@@ -60,11 +62,11 @@ class Evaluation:
     """Score a checkpoint.
 
     Attributes:
-        checkpoint: run folder, or folder of an exported policy; of several, each gets a report of its own over the
-            bars that all have, below a page that compares them.
+        checkpoint: run folder, or folder of an exported policy; also without the flag, before all others; of several,
+            each gets a report of its own over the bars that all have, below a page that compares them.
         compare: run folders to set side by side over the same bars of the assets that all of them have, instead of one
             checkpoint; their folder names name them.
-        output: report folder, created by this command.
+        output: report folder, created by this command; without it the next free RUN/evaluation-N of one checkpoint.
         data: market file or folder, or `synthetic`; the data of the run without it. Of several, every checkpoint is
             scored on each.
         start: first date to score on; without start and end, the bars after those of the training (all bars where
@@ -90,7 +92,7 @@ class Evaluation:
         overwrite: replace an older report in the output folder.
     """
 
-    output: str
+    output: str | None = None
     checkpoint: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
@@ -118,7 +120,7 @@ class Evaluation:
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
-    wanted = tyro.cli(Evaluation, args=args)
+    wanted = read_words(Evaluation, first_as("--checkpoint", args))
     if bool(wanted.checkpoint) != (len(wanted.compare) < 2) or len(wanted.compare) == 1:
         raise ValueError("Name run folders as --checkpoint, or two and more as --compare.")
     if wanted.compare and len(wanted.data) > 1:
@@ -126,16 +128,31 @@ def main(args: list[str]) -> int:
             "--compare sets runs side by side on one --data; for several markets name the runs as --checkpoint."
         )
     check_scenarios(scenarios_of(wanted))
-    check_report_folder(wanted.output, overwrite=wanted.overwrite)
+    output = wanted.output or _next_folder(wanted)
+    check_report_folder(output, overwrite=wanted.overwrite)
     configure(wanted.device)
     command = shlex.join(["ploutos", "evaluate", *args])
-    with writing(f"The report {wanted.output}", "Make room, or choose another --output."):
+    with writing(f"The report {output}", "Make room, or choose another --output."):
         if wanted.compare:
-            return compare(wanted)
-        folders = list(wanted.checkpoint)
-        if len(folders) > 1 or len(wanted.data) > 1:
-            return score_all(wanted, command)
-        return score(wanted, folders[0], command)
+            return compare(wanted, output)
+        if len(wanted.checkpoint) > 1 or len(wanted.data) > 1:
+            return score_all(wanted, command, output)
+        return score(wanted, wanted.checkpoint[0], command, output)
+
+
+def _next_folder(wanted: Evaluation) -> str:
+    """Return the first folder of a run for a report that is not there yet.
+
+    Raises:
+        ValueError: if several runs or markets are asked for, or the run is not there.
+    """
+    if len(wanted.checkpoint) != 1 or len(wanted.data) > 1:
+        raise ValueError("Name the folder of the comparison with --output.")
+    [run] = wanted.checkpoint
+    if not Path(run).is_dir():
+        raise ValueError(f"There is no run folder {run}; runs lie in checkpoints/ unless --output said so.")
+    names = (f"evaluation-{number}" for number in itertools.count(1))
+    return str(next(path for name in names if not (path := Path(run) / name).exists()))
 
 
 def scenarios_of(wanted: Evaluation) -> tuple[str, ...]:
@@ -184,13 +201,13 @@ def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:
     }
 
 
-def score(wanted: Evaluation, folder: str, command: str) -> int:
+def score(wanted: Evaluation, folder: str, command: str, output: str) -> int:
     """Write the report of one run and print its figures."""
     run = read_run(wanted, folder, wanted.data[0] if wanted.data else None)
     tell(run)
     others = others_of(wanted, run)
-    result = write_one(wanted, folder, run, others, Path(wanted.output), command)
-    print_figures(result.sample, {"agent": result.ledger, **others}, result.content["verdict"], wanted.output)
+    result = write_one(wanted, folder, run, others, Path(output), command)
+    print_figures(result.sample, {"agent": result.ledger, **others}, result.content["verdict"], output)
     if result.stress is not None:
         result_console().print("\nUnder stress:", terminal_table(result.stress.table))
     return 0
@@ -264,7 +281,7 @@ def write_one(
     return Result(ledger, content, facts["out_of_sample"], stress)
 
 
-def compare(wanted: Evaluation) -> int:
+def compare(wanted: Evaluation, output: str) -> int:
     """Write several runs side by side over the bars and assets that all of them have, and print their figures."""
     data = wanted.data[0] if wanted.data else None
     read = {folder: read_run(wanted, folder, data) for folder in wanted.compare}
@@ -285,19 +302,19 @@ def compare(wanted: Evaluation) -> int:
         name: facts_of(wanted, folder, run) | ({"assets": left_out[folder]} if folder in left_out else {})
         for name, (folder, run) in zip(names, read.items(), strict=True)
     }
-    content = write_comparison(wanted.output, runs, others, facts=facts, overwrite=wanted.overwrite)
+    content = write_comparison(output, runs, others, facts=facts, overwrite=wanted.overwrite)
     samples = list(dict.fromkeys(one["out_of_sample"] for one in facts.values()))
-    print_figures(" ".join(samples), runs | others, content["verdict"], wanted.output)
+    print_figures(" ".join(samples), runs | others, content["verdict"], output)
     return 0
 
 
-def score_all(wanted: Evaluation, command: str) -> int:
+def score_all(wanted: Evaluation, command: str, folder: str) -> int:
     """Score every checkpoint on every market, write a report of each and a page that compares them, and print that.
 
     The checkpoints of one market are played over the bars and the assets that all of them have. Agents of one network
     on one market are played by one compiled program, and baselines of the same rules are played once.
     """
-    output, scored, several = Path(wanted.output), [], len(wanted.checkpoint) > 1
+    output, scored, several = Path(folder), [], len(wanted.checkpoint) > 1
     markets = dict(zip(short_names(wanted.data), wanted.data, strict=True)) or {"": None}
     names = dict(zip(wanted.checkpoint, short_names(wanted.checkpoint), strict=True))
     for market, data in markets.items():
@@ -309,16 +326,18 @@ def score_all(wanted: Evaluation, command: str) -> int:
             result_console().print(note, markup=False, soft_wrap=True)
         place = output / file_part(market, markets) if len(markets) > 1 else output
         results, played = {}, []
-        for folder, run in read.items():
+        for run_folder, run in read.items():
             alike = (run.agent.env_config, run.agent.feature_names)
             others = next((found for key, found in played if key == alike), None)
             if others is None:
                 others = others_of(wanted, run)
                 played.append((alike, others))
-            part = file_part(names[folder], names.values())
-            results[folder] = write_one(wanted, folder, run, others, place / part if several else place, command)
+            part = file_part(names[run_folder], names.values())
+            results[run_folder] = write_one(
+                wanted, run_folder, run, others, place / part if several else place, command
+            )
             link = "/".join(quote(one) for one in (place / part if several else place).relative_to(output).parts)
-            scored.append(scored_of(names[folder], market, results[folder].content, f"{link}/report.html"))
+            scored.append(scored_of(names[run_folder], market, results[run_folder].content, f"{link}/report.html"))
         others = played[0][1]
         if several:
             runs = {names[f]: dataclasses.replace(one.ledger, name=names[f]) for f, one in results.items()}

@@ -16,6 +16,7 @@ from ploutos_jax.cli.early import CODES, WORDS, answer_early, say_to_stderr
 from ploutos_jax.version import __version__
 
 COMMANDS = {
+    "demo": "a first run: made bars with a known edge, in a folder of its own",
     "train": "train an agent, score it on bars it never saw",
     "evaluate": "report of a trained agent, or several side by side",
     "orders": "what a trained agent would do at the next open",

@@ -1,7 +1,7 @@
 """Print what a trained agent would do at the next open, after the last bar of its data.
 
-ploutos orders --checkpoint checkpoints/run-1 --data data/sp500.parquet
-ploutos orders --checkpoint checkpoints/run-1 --data data/sp500.parquet --cash 5000 --holdings holdings.csv
+ploutos orders checkpoints/run-1 --data data/sp500.parquet
+ploutos orders checkpoints/run-1 --data data/sp500.parquet --cash 5000 --holdings holdings.csv
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 from rich.table import Table
 
 from ploutos_jax.cli.device import configure
@@ -19,6 +18,7 @@ from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.live.orders import orders_for_today, read_holdings
 from ploutos_jax.market.display import plural
 from ploutos_jax.market.tickers import show_ticker
+from ploutos_jax.runs.command_line import first_as, read
 from ploutos_jax.runs.settings import data_of_run, naming_source
 from ploutos_jax.train.checkpoints.export import load_agent
 
@@ -35,7 +35,7 @@ class Orders:
     Nothing is sent anywhere. Shares are those at the last close: what the next open is, nobody knows.
 
     Attributes:
-        checkpoint: run folder, or folder of an exported policy.
+        checkpoint: run folder, or folder of an exported policy; also without the flag, before all others.
         data: market file or folder with the newest bars; the data of the run without it.
         cash: dollars in the account; those that an episode of the agent begins with, without it. In [0, 1e12].
         holdings: CSV of ticker, shares and, if it is known, entry_price; none without it.
@@ -67,7 +67,7 @@ class Orders:
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
-    wanted = tyro.cli(Orders, args=args)
+    wanted = read(Orders, first_as("--checkpoint", args))
     holdings = None if wanted.holdings is None else read_holdings(wanted.holdings)
     configure(wanted.device)
     agent = load_agent(

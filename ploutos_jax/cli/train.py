@@ -2,7 +2,7 @@
 
 ploutos train                                 synthetic data, no GPU needed, two to three minutes
 ploutos train --data data/sp500.parquet       your own bars
-ploutos train --help                          every setting
+ploutos train --help                          the settings that matter first; --help-all lists every one
 """
 
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 from rich.console import Console
 
 from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, next_command, warn
+from ploutos_jax.cli.closing import answers, pictures
 from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.short_help import help_of_train, wants_short
 from ploutos_jax.cli.signals import Interruption
 from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
-from ploutos_jax.evaluate.backtest.baselines import HINT_ORACLE
 from ploutos_jax.experiment.pages import PICTURE, write_pages
 from ploutos_jax.experiment.run import (
     ENSEMBLE,
@@ -28,12 +29,16 @@ from ploutos_jax.experiment.run import (
     score_agents,
     train_agents,
 )
+from ploutos_jax.market.display import plural
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.progress import ProgressBar
 
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
+    if wants_short(args):
+        print(help_of_train(args))
+        return 0
     settings = parse_settings(args)
     with prepared_output(settings) as output:
         return _run(settings, output)
@@ -79,9 +84,13 @@ def _run(settings: RunSettings, output: Path) -> int:
     final = result_console()
     final.print(f"\nScore on {seen}, {result.first} to {result.last}, net of costs:")
     final.print(metrics_table(_rows(result)))
-    for line in (_found(result), _projection(result)):
-        if line:
-            final.print(line)
+    final.print()
+    final.print(answers(result))
+    final.print(_projection(result))
+    if not settings.quiet:
+        for picture in pictures(result, console):
+            final.print()
+            final.print(picture)
     if page is not None:
         final.print(f"\nReport, to be opened in a browser: {page.absolute()}")
         final.print(f"Curves of the training: {(output / PICTURE).absolute()}")
@@ -96,7 +105,7 @@ def _describe(data: TrainingData) -> str:
     if data.num_paths > 1:
         span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
     bars = training.calendar.describe()
-    return f"Training on {training.num_assets} assets, {span}, {bars}; {training.num_features} features."
+    return f"Training on {plural(training.num_assets, 'asset')}, {span}, {bars}; {training.num_features} features."
 
 
 def _rows(result: ExperimentResult) -> dict[str, Any]:
@@ -113,19 +122,6 @@ def _rows(result: ExperimentResult) -> dict[str, Any]:
     # Stands with the agents, of which it is made.
     together = {f"ensemble of {len(result.agents)}": others.pop(ENSEMBLE)} if ENSEMBLE in others else {}
     return agent | seeds | together | others
-
-
-def _found(result: ExperimentResult) -> str:
-    """Return how much of what a made market promises the agent found, in words; empty of other data."""
-    best = result.promised.get(HINT_ORACLE)
-    if best is None:
-        return ""
-    shown = {"agent": "agent", "ridge": "ridge", "equal weight": "equal weight", HINT_ORACLE: "oracle"}
-    parts = [f"{word} {result.promised[name]:+.1%}" for name, word in shown.items() if name in result.promised]
-    words = f"\nWhat the hint promised a year, net of costs and with luck left out: {', '.join(parts)}."
-    if best <= 0.001:
-        return f"{words} There is nothing to be earned here: what is right is to trade little."
-    return f"{words} The agent found {max(result.promised['agent'], 0) / best:.0%} of what could be earned."
 
 
 def _projection(result: ExperimentResult) -> str:

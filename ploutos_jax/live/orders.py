@@ -81,7 +81,15 @@ def orders_for_today(
     panel = panel.select(agent.known_tickers(panel.symbols))
     config = dataclasses.replace(agent.env_config, episode_length=1)
     reach = 2e-4 * config.limit_offset_bps if config.order_type == "limit" else 0.0
-    market = build_market(with_next_bar(panel, min(reach, 0.99)), list(features or agent.feature_names))
+    longer = with_next_bar(panel, min(reach, 0.99))
+    try:
+        market = build_market(longer, list(features or agent.feature_names))
+    except ValueError as error:
+        if features is not None:
+            raise
+        raise ValueError(
+            f"{error} If the agent was trained with functions of your own, give all its columns as features=[...]."
+        ) from None
     agent.check_market(market)
     span = market.window(panel.num_bars - 1)
     env = TradingEnv(config, itemised=True)

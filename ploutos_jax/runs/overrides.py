@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -18,8 +19,24 @@ ALIASES = {
     "n_epochs": "num_epochs",
     "ent_coef": "entropy_coef",
     "vf_coef": "value_coef",
+    "lr": "learning_rate",
+    "envs": "num_envs",
+    "steps": "total_timesteps",
+    "total_steps": "total_timesteps",
+    "max_steps": "total_timesteps",
+    "n_seeds": "num_seeds",
+    "discount": "gamma",
+    "algo": "algorithm",
+    "symbols": "tickers",
+    "symbol": "tickers",
+    "ticker": "tickers",
+    "capital": "initial_cash",
+    "cash": "initial_cash",
+    "initial_balance": "initial_cash",
+    "initial_amount": "initial_cash",
+    "out": "output",
 }
-"""Other names of settings: those of Stable-Baselines3, which the older systems have."""
+"""Other names of settings: those of Stable-Baselines3, which the older systems have, and what people type."""
 
 REPLACES = {"num_minibatches": "batch_size"}
 """A setting, and the other way to say the same that it switches off, if that was given earlier (by a preset, say)."""
@@ -119,6 +136,11 @@ def _convert(value: Any, wanted: Any) -> Any:
             return _WRONG
         items = tuple(_convert(item, options[0]) for item in value)
         return _WRONG if _WRONG in items else items
+    if wanted is int and isinstance(value, str):  # YAML reads 1e6, which has no dot, as text
+        try:
+            return whole_number(value)
+        except ValueError:
+            return _WRONG
     if wanted is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         return _to_float(value)
     if wanted is FeeSchedule and isinstance(value, Mapping):
@@ -127,6 +149,19 @@ def _convert(value: Any, wanted: Any) -> Any:
         return value.isoformat()  # YAML reads 2017-01-01 as a date
     is_match = isinstance(wanted, type) and type(value) is wanted
     return value if is_match else _WRONG
+
+
+def whole_number(word: str) -> int:
+    """Return a whole number as people write it: 1000000, 1_000_000 or 1e6.
+
+    Raises:
+        ValueError: if it is none, such as 2.5.
+    """
+    if re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", word):
+        return int(word)
+    if re.fullmatch(r"\s*[+-]?\d+(\.\d*)?[eE]\+?\d{1,2}\s*", word) and float(word).is_integer():
+        return int(float(word))
+    raise ValueError(f"{shown(word)} is no whole number")
 
 
 def _to_schedule(value: Mapping[str, Any]) -> Any:

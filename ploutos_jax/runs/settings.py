@@ -12,9 +12,10 @@ import tyro
 
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, shown, whole
-from ploutos_jax.env.config import EnvConfig, FeeSetting, RewardSetting
+from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.runs.command_line import read, spell
 from ploutos_jax.runs.older import translate_file, translate_flags
-from ploutos_jax.runs.overrides import ALIASES, REPLACES, merge, suggest
+from ploutos_jax.runs.overrides import REPLACES, merge, suggest
 from ploutos_jax.runs.presets import PRESETS, fitting
 from ploutos_jax.runs.yaml_file import read_yaml
 from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
@@ -86,10 +87,10 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     """Return the settings of a command line.
 
     Raises:
-        ValueError: naming the key, the value found and the nearest valid one.
+        ValueError: naming the flag or key, the value found and the nearest valid one.
         SystemExit: for `--help` (0) and flags that cannot be read (2).
     """
-    args = [_by_one_name(word) for word in translate_flags(args)]
+    args = spell(translate_flags(args), RunSettings)
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", default=None)
     early.add_argument("--config", default=None)
@@ -104,20 +105,11 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     for name, other in REPLACES.items():
         if _is_given(name, args) and not _is_given(other, args):
             base = merge(base, {other: None}, f"--{name}")
-    settings = tyro.cli(
-        RunSettings, args=list(args), default=base, config=(tyro.conf.OmitArgPrefixes,), registry=_NAMED
-    )
+    settings = read(RunSettings, args, default=base, config=(tyro.conf.OmitArgPrefixes,))
     for name, value in _leaves(dataclasses.asdict(settings)).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name}={value} is not a finite number; give one, or leave the setting out.")
     return settings
-
-
-def _by_one_name(word: str) -> str:
-    """Return a flag by the name that its setting has."""
-    name, equals, value = word.partition("=")
-    known = ALIASES.get(name[2:].replace("-", "_")) if name.startswith("--") else None
-    return word if known is None else f"--{known.replace('_', '-')}{equals}{value}"
 
 
 def _values(args: Sequence[str]) -> dict[str, str]:
@@ -133,55 +125,6 @@ def _values(args: Sequence[str]) -> dict[str, str]:
 
 def _is_given(name: str, args: Sequence[str]) -> bool:
     return any(word.partition("=")[0].replace("_", "-") == f"--{name.replace('_', '-')}" for word in args)
-
-
-_Spec = tyro.constructors.PrimitiveConstructorSpec[Any]
-
-
-def _by_name(setting: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
-    """Read settings that may also be Python objects by their names."""
-    if setting.type not in (RewardSetting, FeeSetting):
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NAME",
-        instance_from_str=lambda words: words[0],
-        is_instance=lambda value: True,
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-def _number_or_auto(word: str) -> float | str:
-    return word.lower() if word.lower() == "auto" else float(word)
-
-
-_OPTIONAL: tuple[tuple[Any, Any, str], ...] = (
-    (float | Literal["auto"] | None, _number_or_auto, "FLOAT|auto"),
-    (float | None, float, "FLOAT"),
-    (int | None, int, "INT"),
-    (str | None, str, "STR"),
-)
-
-
-def _or_none(setting: tyro.constructors.PrimitiveTypeInfo) -> _Spec | None:
-    """Read settings that can be off; help then shows the kind of value alone, as None is explained once for all."""
-    for wanted, kind, metavar in _OPTIONAL:
-        if setting.type == wanted:
-            return tyro.constructors.PrimitiveConstructorSpec(
-                nargs=1,
-                metavar=metavar,
-                instance_from_str=lambda words, kind=kind: None if words[0].lower() == "none" else kind(words[0]),
-                is_instance=lambda value, kind=kind: (
-                    value is None or (isinstance(value, kind) if isinstance(kind, type) else True)
-                ),
-                str_from_instance=lambda value: [str(value)],
-            )
-    return None
-
-
-_NAMED = tyro.constructors.ConstructorRegistry()
-_NAMED.primitive_rule(_by_name)
-_NAMED.primitive_rule(_or_none)
 
 
 def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:

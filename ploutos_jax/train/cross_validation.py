@@ -5,6 +5,7 @@ fitted per fold: the scaling of features, and groups of assets where no sectors 
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -92,18 +93,10 @@ class FoldTrainer:
         Raises:
             DivergedError: a ValueError, if too many gradient steps in a row could not be taken.
         """
-        params = [self.params_of(market) for market in markets]
-        forecasts: list[Forecast | None] = [None] * len(params)
-        if self.config.policy.forecast != "none":
-            params, forecasts = map(list, zip(*(told_ahead(each, is_redrawn=False) for each in params), strict=True))
-        missing = self.folds_at_once - len(params)
-        filled, forecasts = [*params, *params[-1:] * missing], [*forecasts, *forecasts[-1:] * missing]
-        firsts = [first_state(self.learner, x, forecast=told) for x, told in zip(filled, forecasts, strict=True)]
+        params, state, stacked = self._begin(markets)
         numbers = make_hyperparams(self.learner, hyper)
         is_batch = self.folds_at_once > 1
-        state, stacked = (_stack(firsts), _stack(filled)) if is_batch else (firsts[0], filled[0])
         do_update = _update_folds if is_batch else _update_fold
-        state = _copied(state)
         ends = np.linspace(0, self.config.num_updates, num_stages + 1).round().astype(int)
         for stage, count in enumerate(np.diff(ends), start=1):
             # Only the metrics of the last update are asked for, or of the first that failed for good.
@@ -120,6 +113,37 @@ class FoldTrainer:
             if stage < num_stages and should_stop():
                 return False
         return True
+
+    def seconds_of_update(self, markets: Sequence[Market]) -> float:
+        """Return how long one update takes here, compiled; nothing of it is kept.
+
+        The program is the one that `train` runs, which therefore need not compile it again.
+
+        Args:
+            markets: training bars of up to `folds_at_once` folds.
+        """
+        _, state, stacked = self._begin(markets)
+        numbers = make_hyperparams(self.learner, None)
+        do_update = _update_folds if self.folds_at_once > 1 else _update_fold
+        states, began = States(state), 0.0
+        for _ in range(2):  # the first call compiles
+            began = time.perf_counter()
+            states, rows = run_updates(do_update, 1, self.learner, states, stacked, numbers, jnp.int32(1))
+            jax.block_until_ready(rows)
+        return time.perf_counter() - began
+
+    def _begin(self, markets: Sequence[Market]) -> tuple[list[EnvParams], TrainState, EnvParams]:
+        """Return the numbers of each fold, and state and numbers as the program takes them."""
+        params = [self.params_of(market) for market in markets]
+        forecasts: list[Forecast | None] = [None] * len(params)
+        if self.config.policy.forecast != "none":
+            params, forecasts = map(list, zip(*(told_ahead(each, is_redrawn=False) for each in params), strict=True))
+        missing = self.folds_at_once - len(params)
+        filled, forecasts = [*params, *params[-1:] * missing], [*forecasts, *forecasts[-1:] * missing]
+        firsts = [first_state(self.learner, x, forecast=told) for x, told in zip(filled, forecasts, strict=True)]
+        is_batch = self.folds_at_once > 1
+        state, stacked = (_stack(firsts), _stack(filled)) if is_batch else (firsts[0], filled[0])
+        return params, _copied(state), stacked
 
     def params_of(self, market: Market) -> EnvParams:
         """Return the numbers of the environment on a fold, in the shape that all folds share.

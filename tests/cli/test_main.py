@@ -8,16 +8,41 @@ import pytest
 
 from ploutos_jax.cli import benchmark
 from ploutos_jax.cli.main import COMMANDS, main
+from ploutos_jax.cli.short_help import FIRST
 from ploutos_jax.cli.terminal import exit_codes, resumable
+from ploutos_jax.runs.command_line import leaf_types
+from ploutos_jax.runs.settings import RunSettings
+
+
+def said_for_help(name, word, capsys):
+    try:
+        code = main([name, word])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 0
+    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"benchmark"}))
-def test_help_of_a_command_begins_with_its_name(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
-    assert stop.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: ploutos {name} ")
+@pytest.mark.parametrize("word", ["--help", "--help-all"])
+def test_help_of_a_command_begins_with_its_name(name, word, capsys):
+    assert said_for_help(name, word, capsys).startswith(f"usage: ploutos {name} ")
     assert not sys.argv[0].startswith("ploutos ")
+
+
+@pytest.mark.parametrize("name", ["train", "demo", "validate"])
+def test_help_is_what_matters_first_and_all_of_it_on_request(name, capsys):
+    short, full = (said_for_help(name, word, capsys) for word in ("--help", "--help-all"))
+    assert all(f"  --{setting.replace('_', '-')}" in short for setting in FIRST)
+    assert f"ploutos {name} --help-all" in " ".join(short.split()) and "(default: bands)" in " ".join(short.split())
+    assert all(f"--{setting.replace('_', '-')}" in full for setting in leaf_types(RunSettings))
+    assert len(short.splitlines()) < 80 and "--trailing-stop" not in short
+    assert ("--train-window" in short) == ("--train-window" in full) == (name == "validate")
+
+
+def test_help_shows_the_defaults_of_a_preset(capsys):
+    assert main(["train", "--preset", "gpu", "--help"]) == 0
+    assert "(default: 4096)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_bad_input_is_one_message_and_code_2(capsys):

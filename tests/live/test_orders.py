@@ -165,6 +165,9 @@ def test_what_is_refused(panel):
     ):
         with pytest.raises(ValueError, match=message):
             orders_for_today(agent, panel, **how)
+    own = dataclasses.replace(agent, feature_names=(*agent.feature_names[:-1], "mine"))
+    with pytest.raises(ValueError, match=r"Unknown feature 'mine'.*give all its columns as features="):
+        orders_for_today(own, panel)
     with pytest.raises(ValueError, match="several paths"):
         orders_for_today(agent, panel.replace(path_end=np.repeat([44, 89], 45)))
     with pytest.raises(ValueError, match="lacks 3 of the agent's 3 tickers"):

@@ -214,7 +214,13 @@ def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):
     assert outcome.err == ""
     lines = [line for line in outcome.out.splitlines() if line.strip()]
     assert lines[0].startswith("Score on ") and lines[-1].startswith("Next: ")
-    assert [line.split("  ")[0] for line in lines[-3 - len(STRATEGIES) : -3]] == list(STRATEGIES)
+    told = next(i for i, line in enumerate(lines) if line.startswith("What there was to be found"))
+    assert [line.split("  ")[0] for line in lines[told - len(STRATEGIES) : told]] == list(STRATEGIES)
+    assert [line[:12] for line in lines[told:] if line.startswith("What ")] == [
+        "What there w",
+        "What was fou",
+        "What it cost",
+    ]
     assert lines[-3].startswith("In sample") and lines[-2].startswith("The next command says")
     assert not {"report", "training.png"} & {path.name for path in (tmp_path / "run").iterdir()}
     rows = read_figures(tmp_path / "run")

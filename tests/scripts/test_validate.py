@@ -22,7 +22,7 @@ def place(tmp_path):
 
 
 BAD = {
-    "no output": ("", "needs a folder of its own; name it with --output"),
+    "no validation to resume by default": ("--resume", "There is no validation to resume in checkpoints"),
     "output is a file": ("--output file", "The output file is a file"),
     "a validation is there": ("--output done", "already holds a validation"),
     "nothing to resume": ("--output new --resume", "There is no validation to resume in new"),

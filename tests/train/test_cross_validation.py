@@ -61,6 +61,14 @@ def test_all_folds_are_one_program(trained):
     assert figures["entropy"].shape == (1, 2) and figures["update"].tolist() == [[3, 3]]
 
 
+def test_timing_an_update_changes_nothing_and_compiles_nothing_more(trainer, trained, markets):
+    assert trainer.seconds_of_update(markets[:1]) > 0
+    again = train_folds(trainer, markets[:1])
+    assert updates.run_updates._cache_size() == trained[1]
+    for before, after in zip(trained[0][0][-1][1][0], again[-1][1][0], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
+
+
 @pytest.mark.slow
 def test_a_fold_is_trained_as_a_run_of_its_own(trained, markets):
     """The first fold has fewer rows and more starts than others; give the run the same starts, and it is the same."""

@@ -19,6 +19,7 @@ from ploutos_jax.runs.settings import RunSettings
 from ploutos_jax.train.run.folder import check_output, plain
 
 SETTINGS_FILE = "validation.yaml"
+_DEFAULT_HOME, _DEFAULT_NAME = Path("checkpoints"), "validation-"
 
 _OF_ONE_CALL = ("config", "output", "resume", "minutes", "quiet", "report", "device")
 
@@ -32,6 +33,9 @@ _WITHOUT_USE = (
 )
 """Settings of training that folds do not heed: a plan says what they train and are scored on, and for how long."""
 
+
+_PARTS_TRAINED, _LEAST_TESTS = 5, 3
+"""Of default windows: how many tests long a training is, and how many tests a history holds at least."""
 
 VALIDATION_BOUNDS = {
     "folds": whole(1, 1000),
@@ -52,7 +56,11 @@ class ValidationConfig:
     Attributes:
         scheme: `walk-forward` trains on the past and tests on what follows; `k-fold` and `combinatorial` test every
             block once, or once on each path, and train on blocks before and after it.
-        train_window, validation_window, test_window: of a walk-forward fold, in bars (1260) or calendar spans (5y).
+        train_window: training bars of a walk-forward fold, such as 1260 bars or 5y of the calendar. Without any window
+            the three are 1260, 252 and 252 bars; of a history too short for three tests five parts, one and one of what
+            there is; of intraday bars five years, one and one, if there are so many.
+        validation_window: bars after them that the agents are chosen on, such as 252 or 1y.
+        test_window: bars after those that they are scored on; tests lie end to end.
         expanding: train from the first bar on instead of over a window that moves.
         folds: blocks of `k-fold` and `combinatorial`. In [1, 1,000].
         test_folds: blocks that each `combinatorial` fold tests. In [1, 1,000].
@@ -68,9 +76,9 @@ class ValidationConfig:
     """
 
     scheme: Literal["walk-forward", "k-fold", "combinatorial"] = "walk-forward"
-    train_window: str = "1260"
-    validation_window: str = "252"
-    test_window: str = "252"
+    train_window: str | None = None
+    validation_window: str | None = None
+    test_window: str | None = None
     expanding: bool = False
     folds: int = 6
     test_folds: int = 2
@@ -89,6 +97,28 @@ class ValidationConfig:
             raise ValueError(f"liquid={self.liquid} must be at least 1 ticker.")
         check_bounds(self, VALIDATION_BOUNDS)
 
+    def fitted(self, num_bars: int, least_training: int = 0, year: int = 252) -> "ValidationConfig":
+        """Return the same with the windows that were left out.
+
+        Beside windows of the calendar they are five years, one and one.
+
+        Args:
+            num_bars: of the history.
+            least_training: bars that a training window has to hold, if it can.
+            year: bars of a year, which a default test is at most.
+        """
+        given = (self.train_window, self.validation_window, self.test_window)
+        if any(window is not None and not window.strip().isdigit() for window in given):
+            defaults = ("5y", "1y", "1y")
+        else:
+            part = max(min(year, num_bars // (_PARTS_TRAINED + 1 + _LEAST_TESTS)), 1)
+            trained = _PARTS_TRAINED * part
+            if trained < least_training:
+                trained, part = least_training, max((num_bars - least_training) // (1 + _LEAST_TESTS), 1)
+            defaults = (str(trained), str(part), str(part))
+        train, validation, test = (own if own is not None else new for own, new in zip(given, defaults, strict=True))
+        return dataclasses.replace(self, train_window=train, validation_window=validation, test_window=test)
+
     def plan(self, times: np.ndarray, feature_names: Sequence[str] = ()) -> Plan:
         """Return the folds of a history.
 
@@ -97,11 +127,12 @@ class ValidationConfig:
             feature_names: what normalisers are fitted on; their windows set the embargo where none is given.
         """
         if self.scheme == "walk-forward":
+            windows = self.fitted(len(times))
             return walk_forward(
                 times,
-                train=self.train_window,
-                validation=self.validation_window,
-                test=self.test_window,
+                train=windows.train_window or "",
+                validation=windows.validation_window or "",
+                test=windows.test_window or "",
                 expanding=self.expanding,
                 label_bars=self.label_bars,
                 embargo=self.embargo or 0,
@@ -120,17 +151,21 @@ class History(NamedTuple):
         market: the bars, with the features of all that came before them.
         plan: the folds.
         notes: on both, one sentence each.
+        validation: how it is split, with the windows that were left out.
         chosen_on: first and last of the bars by which the tickers were chosen, where folds test some of them.
     """
 
     market: Market
     plan: Plan
     notes: tuple[str, ...]
+    validation: ValidationConfig
     chosen_on: DateSpan | None = None
 
 
-def read_history(data: DataConfig, validation: ValidationConfig) -> History:
+def read_history(data: DataConfig, validation: ValidationConfig, episode_length: int = 0) -> History:
     """Return the bars to validate on.
+
+    Windows that were left out are chosen so that an episode fits into a training window.
 
     The tickers that `validation.liquid` keeps are chosen on the first fold's training rows alone. In plans that train
     on both sides of a test these are rows that other folds test.
@@ -143,6 +178,11 @@ def read_history(data: DataConfig, validation: ValidationConfig) -> History:
     panel = read_panel(data)
     rows = panel.find_rows(data.start, data.end)
     notes, chosen_on = panel.notes, None
+    if validation.scheme == "walk-forward":
+        # A training window loses the bars of its purging, and an episode needs the bar before its first.
+        least = episode_length + 2 + validation.label_bars
+        year = round(panel.calendar.bars_per_year) if panel.calendar.is_intraday else 252
+        validation = validation.fitted(rows.stop - rows.start, least, year)
     if count is not None and count < panel.num_assets:
         splits = validation.plan(panel.times[rows]).splits
         first, stop = rows.start + splits[0].train[0].start, rows.start + splits[0].train[-1].stop
@@ -154,7 +194,23 @@ def read_history(data: DataConfig, validation: ValidationConfig) -> History:
         notes = (*notes, f"Of {panel.num_assets} tickers the {len(symbols)} that traded most dollars {used}.")
         data = dataclasses.replace(data, tickers=symbols)
     market = read_market(data).window(rows.start, rows.stop)
-    return History(market, validation.plan(market.times, market.feature_names), notes, chosen_on)
+    return History(market, validation.plan(market.times, market.feature_names), notes, validation, chosen_on)
+
+
+def default_output(*, resume: bool) -> str:
+    """Return the next free `checkpoints/validation-N`; to resume, the newest that is there.
+
+    Raises:
+        ValueError: if there is none to resume.
+    """
+    numbers = [
+        int(path.name.removeprefix(_DEFAULT_NAME))
+        for path in _DEFAULT_HOME.glob(f"{_DEFAULT_NAME}*")
+        if path.name.removeprefix(_DEFAULT_NAME).isdecimal()
+    ]
+    if resume and not numbers:
+        raise ValueError(f"There is no validation to resume in {_DEFAULT_HOME}; name its folder with --output.")
+    return str(_DEFAULT_HOME / f"{_DEFAULT_NAME}{max(numbers, default=0) + (not resume)}")
 
 
 def start_output(settings: RunSettings, validation: ValidationConfig) -> tuple[Path, str]:

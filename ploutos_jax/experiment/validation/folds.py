@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,22 @@ Observer = Callable[[int, int, int], None]
 """Called with the fold (from 0), the part done, and the number of parts."""
 
 
+class Estimate(NamedTuple):
+    """How long the training of folds will take.
+
+    Attributes:
+        folds: that are not done yet.
+        updates: of each.
+        update_seconds: one update of the folds that are trained together, timed on this machine.
+        seconds: of the training; scoring comes on top.
+    """
+
+    folds: int
+    updates: int
+    update_seconds: float
+    seconds: float
+
+
 def run_folds(
     plan: Plan,
     market: Market,
@@ -75,6 +91,7 @@ def run_folds(
     *,
     settings: str = "",
     observer: Observer = lambda fold, stage, stages: None,
+    announce: Callable[[Estimate], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Fold] | None:
     """Train the folds that are not in `output` yet; return all of them, or None if it was stopped before the last.
@@ -88,6 +105,7 @@ def run_folds(
         output: folder that gets a folder for each fold.
         settings: text for the `config.yaml` of each, so that they count as runs.
         observer: called with the progress.
+        announce: called before the first fold with how long the training will take; one update is timed for it.
         should_stop: asked after each part; what of a fold is not done by then is lost.
 
     Raises:
@@ -95,6 +113,12 @@ def run_folds(
     """
     trainer = FoldTrainer(config, env, [cut(market, split.train) for split in plan.splits], validation.folds_at_once)
     missing = [i for i in range(len(plan.splits)) if not (fold_folder(output, i) / FOLD_FILE).exists()]
+    if announce is not None and missing:
+        batch = [cut(market, plan.splits[i].train) for i in missing[: trainer.folds_at_once]]
+        seconds, updates = trainer.seconds_of_update(batch), trainer.config.num_updates
+        announce(
+            Estimate(len(missing), updates, seconds, seconds * updates * -(-len(missing) // trainer.folds_at_once))
+        )
     for at in range(0, len(missing), trainer.folds_at_once):
         batch = missing[at : at + trainer.folds_at_once]
         records = [_Record(i, plan, market, trainer) for i in batch]

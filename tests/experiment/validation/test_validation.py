@@ -132,9 +132,43 @@ def validated(market, tmp_path_factory):
     assert told == [(0, 1, 2), (0, 2, 2)]
     first = {path: path.read_bytes() for path in fold_folder(output, 0).rglob("*") if path.is_file()}
     assert not fold_folder(output, 1).exists()
-    folds = run()
+    expected = []
+    folds = run(announce=expected.append)
+    (estimate,) = expected
+    assert (estimate.folds, estimate.updates) == (1, CONFIG.num_updates) and estimate.update_seconds > 0
+    assert estimate.seconds == pytest.approx(estimate.update_seconds * CONFIG.num_updates)
     assert {path: path.read_bytes() for path in first} == first
     return plan, folds, output
+
+
+@pytest.mark.parametrize(
+    ("given", "num_bars", "windows"),
+    [
+        ({}, 2520, ("1260", "252", "252")),
+        ({}, 10_000, ("1260", "252", "252")),
+        ({}, 900, ("500", "100", "100")),
+        ({"least_training": 255}, 400, ("255", "36", "36")),
+        ({"year": 98_280}, 90_000, ("50000", "10000", "10000")),
+        ({"test_window": "21"}, 900, ("500", "100", "21")),
+        ({"test_window": "6m"}, 900, ("5y", "1y", "6m")),
+        ({"train_window": "10", "validation_window": "4", "test_window": "5"}, 900, ("10", "4", "5")),
+    ],
+)
+def test_windows_that_are_left_out_fit_the_history(given, num_bars, windows):
+    own = {name: value for name, value in given.items() if name.endswith("window")}
+    others = {name: value for name, value in given.items() if name not in own}
+    fitted = ValidationConfig(**own).fitted(num_bars, **others)
+    assert (fitted.train_window, fitted.validation_window, fitted.test_window) == windows
+    assert fitted.fitted(7) == fitted
+    if not own:
+        assert len(fitted.plan(np.arange(num_bars)).splits) >= 3
+
+
+def test_a_short_history_is_validated_without_a_word_about_windows(tmp_path):
+    data = DataConfig(str(write_bars(tmp_path / "bars.csv")), features="minimal")
+    history = read_history(data, ValidationConfig(), episode_length=252)
+    assert history.validation.train_window == "255" and len(history.plan.splits) == 3
+    assert all(split.train[0].size > 252 for split in history.plan.splits), "an episode fits in"
 
 
 def test_checkpoint_and_seed_are_chosen_in_validation(validated, market):
