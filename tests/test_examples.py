@@ -66,6 +66,12 @@ def check_read_report(made, folder):
     assert made["table"].loc["agent", "sharpe"] == pytest.approx(made["ledger"].summary()["sharpe"])
 
 
+def check_derivatives(made, folder):
+    found, figures = made["found"], made["figures"]
+    assert figures["turnover"].astype(float).min() > 0 and figures["sharpe"].nunique() == 2
+    assert all(found.slopes[name] < 0 and found.moved[name] < 0 for name in ("spread", "slippage", "commission"))
+
+
 def check_stable_baselines(made, folder):
     assert set(made["gain"]) == {"Stable-Baselines3", "agent", "equal weight"}
     assert len(made["equity"]) == made["span"].num_bars - 1 == 149 and made["model"].num_timesteps == 4_096
