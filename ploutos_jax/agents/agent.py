@@ -199,6 +199,7 @@ class Agent(Shown):
         deterministic: bool = True,
         *,
         params: EnvParams | None = None,
+        action_masks: Any = None,
     ) -> tuple[np.ndarray, PRNGKeyArray | None]:
         """Return the action and the next state, as models of Stable-Baselines3 do; for its loops and those like it.
 
@@ -209,14 +210,16 @@ class Agent(Shown):
             episode_start: not used: an agent remembers nothing.
             deterministic: take the greedy action; draw one otherwise.
             params: of the environment, for an `Observation` alone.
+            action_masks: of a vector, as the adapters' `action_masks()` gives them and the maskable PPO of sb3-contrib
+                takes them; every action there is without. An `Observation` has its own.
 
         Returns:
             The action as the environment that the observation comes from takes it: `[A]` (`[E, A]`); for vectors, with
             weights as actions, `[A + 1]` with cash last. And the state for the next call.
 
         Raises:
-            ValueError: if a vector is not as long as those of the agent's features, an `Observation` comes without
-                `params`, or as `act` does.
+            ValueError: if a vector or its masks are not as long as those of the agent's features, an `Observation`
+                comes without `params`, or as `act` does.
         """
         del episode_start
         seen = observation if isinstance(observation, Observation) else np.asarray(observation, np.float32)
@@ -232,7 +235,8 @@ class Agent(Shown):
                 raise ValueError("An Observation is an index into a market: give its params=, or a flat vector.")
             actions = np.asarray(self.act_batch(seen, params, keys))
         else:
-            actions = act_on_vectors(self.network, self.params, self.feature_names, seen, keys)
+            masks = None if action_masks is None else np.atleast_2d(np.asarray(action_masks, bool))
+            actions = act_on_vectors(self.network, self.params, self.feature_names, seen, keys, masks)
         return (actions[0] if is_one else actions), state
 
     def act_batch(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray, UInt8
 
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.policy.actor_critic import Table
-from ploutos_jax.policy.distributions import Head
+from ploutos_jax.policy.distributions import DiscreteHead, Head, LevelsHead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +86,8 @@ def choose_of(
         key: to draw with, each number of every member by itself, or a choice by the mean probabilities; greedy actions
             without it.
     """
-    if jnp.issubdtype(head.action_dtype, jnp.integer):
-        mean = jnp.mean(jax.nn.softmax(outputs, axis=-1), axis=0)
+    if isinstance(head, DiscreteHead | LevelsHead):
+        mean = jnp.mean(jax.nn.softmax(head.masked(outputs, valid), axis=-1), axis=0)
         logits = jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny))
         return head.to_env(head.mode(logits, valid) if key is None else head.sample(key, logits, valid))
 

@@ -262,8 +262,10 @@ def _play_random(env: TradingEnv, num_steps: int, params: EnvParams, runner: Run
     head = head_for(env.config.action, params.market.close.shape[1], env.config.max_position_pct)
     outputs = jnp.zeros((params.market.close.shape[1], head.num_outputs))
 
-    def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:
-        return head.to_env(jax.vmap(head.sample, in_axes=(0, None))(keys, outputs)), None
+    def policy(keys: jax.Array, obs: Observation) -> tuple[jax.Array, None]:
+        if obs.valid is None:
+            return head.to_env(jax.vmap(head.sample, in_axes=(0, None))(keys, outputs)), None
+        return head.to_env(jax.vmap(head.sample, in_axes=(0, None, 0))(keys, outputs, obs.valid)), None
 
     return _play(env, num_steps, policy, params, runner)
 
