@@ -19,6 +19,7 @@ from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.display import Card, Shown, few, plural
 from ploutos_jax.market.experts.table import PREFIX
+from ploutos_jax.market.lead import lead_of
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
@@ -146,6 +147,16 @@ class Agent(Shown):
         trained = dict(zip(self.symbols, self.sectors, strict=True))
         own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
         return market.replace(sector=np.array(own, np.int32))
+
+    def led_by(self, span: Market, history: Market) -> Market:
+        """Return a span of a history with the bars before it that the agent has to have seen.
+
+        The span as it is, for an agent that remembers none. The account still begins in its first bar.
+        """
+        if not self.network.warm_up or span.labels is None:
+            return span
+        row = history.find_rows(span.times[0], None).start
+        return span.replace(lead=lead_of(history, row, self.network.warm_up))
 
     def _check_sectors(self, params: EnvParams) -> None:
         market = params.market

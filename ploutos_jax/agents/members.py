@@ -54,6 +54,22 @@ class Members(Network):
         tables = jax.lax.map(lambda member: one.encode(*member, *inputs, **more), (params, scaling))
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tables)
 
+    def encode_on(
+        self, params: Any, scaling: Any, features: Any, mask: Any, reset: Any, state: Any, drop_keys: Any = None
+    ) -> tuple[Table, Float[Array, "N L A D"]]:
+        """Return the tables of all members, `[rows, N, ...]`, and their states; arguments as of `Network.encode_on`.
+
+        The state is `[N, L, A, D]`, one by member.
+        """
+        one = self.one
+
+        def of_member(member: Any) -> tuple[Table, Array]:
+            params, scaling, state = member
+            return one.encode_on(params, scaling, features, mask, reset, state, drop_keys)
+
+        tables, states = jax.lax.map(of_member, (params, scaling, state))
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tables), states
+
     def act(
         self, params: Any, scaling: Any, row: Table, mask: Bool[Array, "*batch A"], *observed: Any, **more: Any
     ) -> tuple[Float[Array, "*batch N A outputs"], Float[Array, "*batch N K"]]:

@@ -42,8 +42,13 @@ def act_on_vectors(
 
     Raises:
         ValueError: if the vectors have another length than any number of assets would give them, or the masks another
-            than theirs.
+            than theirs, or the agent remembers bars.
     """
+    if network.warm_up:
+        raise ValueError(
+            "This agent remembers the bars before, and a flat vector holds one: give predict an Observation and the"
+            " params= of its market, or use agent.act."
+        )
     rows, observation = read_vectors(feature_names, vectors)
     if masks is not None:
         observation = observation.replace(valid=read_masks(jnp.asarray(masks, bool), rows.num_assets))

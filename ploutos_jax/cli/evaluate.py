@@ -139,7 +139,7 @@ def read_run(wanted: Evaluation, folder: str) -> Run:
         # The agent knows where its training ended; the file may have grown since, at either end.
         unseen = bars_after(market, agent.trained_to) if agent.trained_to else split_market(market, data)[1]
         span = market if unseen is None else unseen
-    return Run(agent, data, panel, market, span)
+    return Run(agent, data, panel, market, agent.led_by(span, market))
 
 
 def notes_of(run: Run) -> list[str]:
@@ -240,7 +240,10 @@ def compare(wanted: Evaluation) -> int:
         result_console().print(note, markup=False, soft_wrap=True)
     first = max(run.span.times[0] for run in read.values())
     last = min(run.span.times[-1] for run in read.values())
-    read = {folder: run._replace(span=run.span.window(first, last)) for folder, run in read.items()}
+    read = {
+        folder: run._replace(span=run.span.window(first, last, lead=run.agent.network.warm_up))
+        for folder, run in read.items()
+    }
     names = [Path(folder).name for folder in read]
     if len(set(names)) < len(names):
         names = list(read)
@@ -293,7 +296,8 @@ def on_common_assets(read: Mapping[str, Run]) -> tuple[dict[str, Run], dict[str,
         if list(run.span.symbols) != common and not run.agent.network.torso.binds_assets:
             market = build_market(run.panel.select(common), list(run.agent.feature_names))
             start, stop = (int(np.searchsorted(market.times, run.span.times[row])) for row in (0, -1))
-            run = run._replace(market=market, span=market.window(start, stop + 1))
+            span = market.window(start, stop + 1, lead=run.agent.network.warm_up)
+            run = run._replace(market=market, span=span)
         kept[folder] = run
     _check_same_bars(kept)
     return kept, left_out

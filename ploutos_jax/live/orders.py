@@ -83,7 +83,7 @@ def orders_for_today(
     reach = 2e-4 * config.limit_offset_bps if config.order_type == "limit" else 0.0
     market = build_market(with_next_bar(panel, min(reach, 0.99)), list(features or agent.feature_names))
     agent.check_market(market)
-    span = market.window(panel.num_bars - 1)
+    span = market.window(panel.num_bars - 1, lead=agent.network.warm_up)
     env = TradingEnv(config, itemised=True)
     params = env.default_params(agent.with_own_sectors(span))
     params, state = _account(config, params, _read_holdings(panel, holdings or {}), cash)

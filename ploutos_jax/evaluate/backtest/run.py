@@ -64,7 +64,7 @@ def backtest(
         ValueError: if the market lacks a feature of the agent, or the span holds fewer than two bars.
     """
     agent.check_market(market)
-    span = _span(market, start, end)
+    span = _span(market, start, end, agent.network.warm_up)
     env = _whole_span(env.config if env is not None else agent.env_config, span)
     params = env.default_params(agent.with_own_sectors(span))
     runner = _start(env, params, seed or 0, 1)
@@ -205,8 +205,8 @@ def market_making(
     return to_ledger(MARKET_MAKING, span, quoting, records, role="oracle")
 
 
-def _span(market: Market, start: Any, end: Any) -> Market:
-    span = market.window(start, end)
+def _span(market: Market, start: Any, end: Any, lead: int = 0) -> Market:
+    span = market.window(start, end, lead=lead)
     if span.num_bars < 2:
         raise ValueError(f"The span start={start}, end={end} holds one bar; a backtest needs at least two.")
     return span
