@@ -206,6 +206,19 @@ def test_masks_of_the_rules_are_told_and_heeded():
     assert 0.2 < np.mean(seen) < 0.9
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_the_maskable_ppo_of_sb3_contrib_takes_the_masks(several: bool, ppo: Any):
+    contrib = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
+    from ploutos_jax.env.adapters.stable_baselines import StableBaselinesVecEnv
+
+    env = TradingEnv(EnvConfig(fees="none", action_masks="sound", **RULES))
+    params = env.default_params(random_market(3, num_assets=3, plain=True))
+    made = StableBaselinesVecEnv(env, params, NUM_ENVS) if several else GymnasiumEnv(env, params)
+    agent = contrib.MaskablePPO("MlpPolicy", made, n_steps=100, batch_size=100, n_epochs=1, device="cpu")
+    agent.learn(1_000)
+    assert all(np.isfinite(parameter.detach().numpy()).all() for parameter in agent.policy.parameters())
+
+
 def assert_same_numbers(ours: Any, theirs: Any, name: str = "") -> None:
     """Compare but for rounding: another program rounds another last bit, which float16 in observations magnifies."""
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5, err_msg=name)
