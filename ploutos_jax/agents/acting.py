@@ -4,12 +4,14 @@ The market is encoded once into a table; at a step the table's row is looked up 
 """
 
 import jax
-from jaxtyping import Array, Float, Int, Key, Num, UInt8
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, Num, UInt8
 
 from ploutos_jax.agents.members import Members, choose_of
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
-from ploutos_jax.env.types import Observation
+from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.policy.distributions import Head
@@ -24,9 +26,48 @@ def encode_market(
         network: shapes.
         agent: parameters and scaling.
         market: features `[T, A, F]` and which assets trade `[T, A]`.
-        drop_keys: `[T]` keys of dropout, None without it.
+        drop_keys: `[T]` keys of dropout, None without it and with bars before the market, which are not trained on.
     """
-    return network.encode(agent.network, agent.scaling, market.features, market.tradable, drop_keys)
+    features, mask = market.features, market.tradable
+    if not network.warm_up:
+        return network.encode(agent.network, agent.scaling, features, mask, drop_keys)
+    reset, lead = path_starts(market), market.lead
+    if lead is None:
+        return network.encode(agent.network, agent.scaling, features, mask, drop_keys, reset)
+    num_before = lead.tradable.shape[0]
+    begins = jnp.arange(num_before) == 0
+    features, mask = jnp.concatenate([lead.features, features]), jnp.concatenate([lead.tradable, mask])
+    reset = jnp.concatenate([begins, reset.at[0].set(False)])
+    table = network.encode(agent.network, agent.scaling, features, mask, None, reset)
+    return jax.tree.map(lambda x: x[num_before:], table)
+
+
+def path_starts(market: Market) -> Bool[Array, " T"]:
+    """Return `[T]` whether a row is the first of its path."""
+    ends = jnp.asarray(market.path_end)
+    return jnp.concatenate([jnp.ones(1, bool), ends[1:] != ends[:-1]])
+
+
+def started_warm(params: EnvParams, warm_up: int) -> EnvParams:
+    """Return numbers whose episodes begin where the network has seen as many bars of the path as it has to.
+
+    Args:
+        params: of the environment, of a market that is not being traced.
+        warm_up: of the network; with 0 nothing changes.
+
+    Raises:
+        ValueError: if that leaves no bar at which an episode may begin.
+    """
+    if not warm_up:
+        return params
+    starts, ends = np.asarray(params.starts), np.asarray(params.market.path_end)
+    kept = starts[starts - np.searchsorted(ends, ends[starts]) >= warm_up]
+    if not kept.size:
+        raise ValueError(
+            f"A network that remembers sees {warm_up} bars of a path before an episode begins, and no path is as long"
+            " as that and an episode. Give longer histories, or lower episode_length."
+        )
+    return params.replace(starts=jnp.asarray(kept))
 
 
 def look_up(table: Table, t: Int[Array, "*batch"]) -> Table:
@@ -66,6 +107,8 @@ def act_on(
 ) -> Num[Array, "E actions *edges"]:
     """Return actions `[E, ...]` for `[E]` observations, of the rows that they stand at alone.
 
+    A network that remembers encodes all rows of the market, at each call: in a loop, use `market_policy`.
+
     Args:
         network: shapes.
         agent: parameters and scaling.
@@ -74,7 +117,10 @@ def act_on(
         keys: `[E]` to draw actions with; greedy ones without.
     """
     t = observation.t
-    row = network.encode(agent.network, agent.scaling, market.features[t], market.tradable[t])
+    if network.warm_up:
+        row = look_up(encode_market(network, agent, market), t)
+    else:
+        row = network.encode(agent.network, agent.scaling, market.features[t], market.tradable[t])
     outputs, _ = respond(network, agent, market, row, observation)
     return choose(network, outputs, keys, market, observation)
 

@@ -19,6 +19,7 @@ from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.display import Card, Shown, few, plural
 from ploutos_jax.market.experts.table import PREFIX
+from ploutos_jax.market.lead import lead_of
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
 
@@ -147,6 +148,16 @@ class Agent(Shown):
         own = [trained.get(symbol, column) for symbol, column in zip(market.symbols, columns, strict=True)]
         return market.replace(sector=np.array(own, np.int32))
 
+    def led_by(self, span: Market, history: Market) -> Market:
+        """Return a span of a history with the bars before it that the agent has to have seen.
+
+        The span as it is, for an agent that remembers none. The account still begins in its first bar.
+        """
+        if not self.network.warm_up or span.labels is None:
+            return span
+        row = history.find_rows(span.times[0], None).start
+        return span.replace(lead=lead_of(history, row, self.network.warm_up))
+
     def _check_sectors(self, params: EnvParams) -> None:
         market = params.market
         if market is None or market.labels is None or not self.symbols or isinstance(params.sector_columns, Tracer):
@@ -199,6 +210,7 @@ class Agent(Shown):
         deterministic: bool = True,
         *,
         params: EnvParams | None = None,
+        action_masks: Any = None,
     ) -> tuple[np.ndarray, PRNGKeyArray | None]:
         """Return the action and the next state, as models of Stable-Baselines3 do; for its loops and those like it.
 
@@ -209,14 +221,16 @@ class Agent(Shown):
             episode_start: not used: an agent remembers nothing.
             deterministic: take the greedy action; draw one otherwise.
             params: of the environment, for an `Observation` alone.
+            action_masks: of a vector, as the adapters' `action_masks()` gives them and the maskable PPO of sb3-contrib
+                takes them; every action there is without. An `Observation` has its own.
 
         Returns:
             The action as the environment that the observation comes from takes it: `[A]` (`[E, A]`); for vectors, with
             weights as actions, `[A + 1]` with cash last. And the state for the next call.
 
         Raises:
-            ValueError: if a vector is not as long as those of the agent's features, an `Observation` comes without
-                `params`, or as `act` does.
+            ValueError: if a vector or its masks are not as long as those of the agent's features, an `Observation`
+                comes without `params`, or as `act` does.
         """
         del episode_start
         seen = observation if isinstance(observation, Observation) else np.asarray(observation, np.float32)
@@ -232,7 +246,8 @@ class Agent(Shown):
                 raise ValueError("An Observation is an index into a market: give its params=, or a flat vector.")
             actions = np.asarray(self.act_batch(seen, params, keys))
         else:
-            actions = act_on_vectors(self.network, self.params, self.feature_names, seen, keys)
+            masks = None if action_masks is None else np.atleast_2d(np.asarray(action_masks, bool))
+            actions = act_on_vectors(self.network, self.params, self.feature_names, seen, keys, masks)
         return (actions[0] if is_one else actions), state
 
     def act_batch(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray, UInt8
 
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.policy.actor_critic import Table
-from ploutos_jax.policy.distributions import Head
+from ploutos_jax.policy.distributions import DiscreteHead, Head, LevelsHead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,22 @@ class Members(Network):
         tables = jax.lax.map(lambda member: one.encode(*member, *inputs, **more), (params, scaling))
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tables)
 
+    def encode_on(
+        self, params: Any, scaling: Any, features: Any, mask: Any, reset: Any, state: Any, drop_keys: Any = None
+    ) -> tuple[Table, Float[Array, "N L A D"]]:
+        """Return the tables of all members, `[rows, N, ...]`, and their states; arguments as of `Network.encode_on`.
+
+        The state is `[N, L, A, D]`, one by member.
+        """
+        one = self.one
+
+        def of_member(member: Any) -> tuple[Table, Array]:
+            params, scaling, state = member
+            return one.encode_on(params, scaling, features, mask, reset, state, drop_keys)
+
+        tables, states = jax.lax.map(of_member, (params, scaling, state))
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tables), states
+
     def act(
         self, params: Any, scaling: Any, row: Table, mask: Bool[Array, "*batch A"], *observed: Any, **more: Any
     ) -> tuple[Float[Array, "*batch N A outputs"], Float[Array, "*batch N K"]]:
@@ -86,8 +102,8 @@ def choose_of(
         key: to draw with, each number of every member by itself, or a choice by the mean probabilities; greedy actions
             without it.
     """
-    if jnp.issubdtype(head.action_dtype, jnp.integer):
-        mean = jnp.mean(jax.nn.softmax(outputs, axis=-1), axis=0)
+    if isinstance(head, DiscreteHead | LevelsHead):
+        mean = jnp.mean(jax.nn.softmax(head.masked(outputs, valid), axis=-1), axis=0)
         logits = jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny))
         return head.to_env(head.mode(logits, valid) if key is None else head.sample(key, logits, valid))
 

@@ -113,7 +113,16 @@ class Network:
 
     def row_bytes(self, num_features: int) -> int:
         """Return the bytes of the widest intermediate array per market row in `encode`."""
-        return self.torso.row_bytes(self.model.num_assets, num_features)
+        widest = self.torso.row_bytes(self.model.num_assets, num_features)
+        if not self.warm_up:
+            return widest
+        policy = self.model.config
+        return max(widest, 4 * _KEPT_BY_BLOCK * policy.time_layers * policy.time_width * self.model.num_assets)
+
+    @property
+    def warm_up(self) -> int:
+        """Bars of a path that the network has to have seen before it acts; 0 where rows do not know of each other."""
+        return self.model.config.warm_up
 
     def sample_bytes(self) -> int:
         """Return the bytes of the widest intermediate array per sample in `act`."""
@@ -158,31 +167,78 @@ class Network:
         features: Float[Array, "rows A F"],
         mask: Bool[Array, "rows A"],
         drop_keys: Key[Array, " rows"] | None = None,
+        reset: Bool[Array, " rows"] | None = None,
     ) -> Table:
         """Return table rows of `features [rows, A, F]`, `mask [rows, A]`, in chunks that keep within `chunk_bytes`.
 
         Each chunk is recomputed in the backward pass, so that only its inputs are kept. `drop_keys [rows]` are those of
-        dropout, None without it.
+        dropout, None without it. A network that remembers (`warm_up`) takes rows in order of time and `reset [rows]`,
+        which of them begin a path; others read neither.
+
+        Raises:
+            ValueError: if rows come to a network that remembers without word of where their paths begin.
         """
+        if self.warm_up:
+            if reset is None:
+                raise ValueError("This network remembers bars: give rows in order of time, and reset= of their paths.")
+            return self.encode_on(params, scaling, features, mask, reset, self.model.blank_state(), drop_keys)[0]
 
         def rows(features: Array, mask: Array, keys: Array | None) -> Table:
             scaled = self._inputs(scaling, features)
             return cast(Table, self.model.apply(params, scaled, mask, keys, method="encode"))
 
         num_rows = features.shape[0]
-        chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
-        num_chunks = -(-num_rows // chunk)
+        num_chunks = self._num_chunks(features)
         if num_chunks == 1:
             return rows(features, mask, drop_keys)
-        chunk = -(-num_rows // num_chunks)
-        padding = num_chunks * chunk - num_rows
-
-        def split(x: Array) -> Array:
-            return jnp.concatenate([x, x[:padding]]).reshape(num_chunks, chunk, *x.shape[1:])
-
-        inputs = jax.tree.map(split, (features, mask, drop_keys))
+        inputs = _in_chunks((features, mask, drop_keys), num_chunks)
         table = jax.lax.map(jax.checkpoint(lambda inputs: rows(*inputs)), inputs)
-        return jax.tree.map(lambda x: x.reshape(num_chunks * chunk, *x.shape[2:])[:num_rows], table)
+        return _joined(table, num_rows)
+
+    def encode_on(
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        features: Float[Array, "rows A F"],
+        mask: Bool[Array, "rows A"],
+        reset: Bool[Array, " rows"],
+        state: Float[Array, "L A D"],
+        drop_keys: Key[Array, " rows"] | None = None,
+    ) -> tuple[Table, Float[Array, "L A D"]]:
+        """Return table rows of a network that remembers, and what it remembers after them.
+
+        One row at a time, with the state handed on, is the same as all at once: so an agent can follow bars as they
+        come. In chunks the state goes from one to the next, which changes nothing, and the gradient goes all the way
+        back.
+
+        Args:
+            params, scaling: of the agent.
+            features, mask: rows in order of time; row t is known at close t.
+            reset: `[rows]` whether a row begins a path.
+            state: after the row before, `model.blank_state()` before any.
+            drop_keys: of dropout, in the market stage after the recurrence; None without it.
+        """
+
+        num_rows = features.shape[0]
+        num_chunks = max(self._num_chunks(features), -(-num_rows // ROWS_IN_ORDER))
+        # Rows that fill up the last chunk are bars that nobody has: they leave the state as it is.
+        is_row = jnp.arange(-(-num_rows // num_chunks) * num_chunks).reshape(num_chunks, -1) < num_rows
+
+        def rows(state: Array, inputs: Any) -> tuple[Array, Table]:
+            (features, mask, reset, keys), is_row = inputs
+            scaled = self._inputs(scaling, features)
+            inputs = scaled, mask & is_row[:, None], reset & is_row, state, keys
+            table, state = cast(tuple[Table, Array], self.model.apply(params, *inputs, method="encode_on"))
+            return state, table
+
+        inputs = _in_chunks((features, mask, reset, drop_keys), num_chunks)
+        state, table = jax.lax.scan(jax.checkpoint(rows), state, (inputs, is_row))
+        return _joined(table, num_rows), state
+
+    def _num_chunks(self, features: Float[Array, "rows A F"]) -> int:
+        num_rows = features.shape[0]
+        chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
+        return -(-num_rows // chunk)
 
     def act(
         self,
@@ -197,3 +253,24 @@ class Network:
         """Return outputs `[..., A, outputs]` and values `[..., K]` from table rows and raw account observations."""
         scaled = scaling.assets(assets), scaling.account(account)
         return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
+
+
+def _in_chunks(arrays: Any, num_chunks: int) -> Any:
+    """Return arrays of rows as `[chunks, size, ...]`, the last chunk filled up with the first rows."""
+
+    def split(x: Array) -> Array:
+        num_rows = x.shape[0]
+        chunk = -(-num_rows // num_chunks)
+        return jnp.concatenate([x, x[: num_chunks * chunk - num_rows]]).reshape(num_chunks, chunk, *x.shape[1:])
+
+    return jax.tree.map(split, arrays)
+
+
+def _joined(table: Table, num_rows: int) -> Table:
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_rows], table)
+
+
+ROWS_IN_ORDER = 256
+"""Most rows that a network that remembers encodes at once: a scan over more is deeper, and keeps more."""
+_KEPT_BY_BLOCK = 4
+"""Arrays of a block's width that live at once while it goes forward and backward, for each of `_CHUNK_COPIES`."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, Num
+from jaxtyping import Array, Bool, Float, Key, Num
 
 from ploutos_jax.agents.acting import act_on
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.env.adapters.masks import read_masks
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
@@ -26,22 +27,31 @@ def act_on_vectors(
     feature_names: Sequence[str],
     vectors: Float[np.ndarray, "E observation"],
     keys: Key[Array, " E"] | None = None,
+    masks: Bool[np.ndarray, "E masks"] | None = None,
 ) -> Num[np.ndarray, "E actions *edges"]:
     """Return actions `[E, A]`, of weights `[E, A + 1]` with cash last, for flat observations.
 
-    A vector does not say which assets trade, and where decisions lie apart, not whether this is one: assets that have a
-    bar are taken to trade.
+    A vector does not say which assets trade, nor which actions there are: assets that have a bar are taken to trade.
 
     Args:
         network, agent: what acts.
         feature_names: F names of the market's features; the one named `known` tells whether an asset has a bar.
         vectors: as `TradingEnv.flatten` makes them.
         keys: to draw with; greedy actions without.
+        masks: which actions there are, as the adapters' `action_masks` tells; all of them without.
 
     Raises:
-        ValueError: if the vectors have another length than any number of assets would give them.
+        ValueError: if the vectors have another length than any number of assets would give them, or the masks another
+            than theirs, or the agent remembers bars.
     """
+    if network.warm_up:
+        raise ValueError(
+            "This agent remembers the bars before, and a flat vector holds one: give predict an Observation and the"
+            " params= of its market, or use agent.act."
+        )
     rows, observation = read_vectors(feature_names, vectors)
+    if masks is not None:
+        observation = observation.replace(valid=read_masks(jnp.asarray(masks, bool), rows.num_assets))
     actions = np.asarray(act_on(network, agent, rows, observation, keys))
     if not isinstance(network.head, WeightsHead):
         return actions

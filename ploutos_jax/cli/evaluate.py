@@ -177,7 +177,7 @@ def read_run(wanted: Evaluation, folder: str, data: str | None) -> Run:
         # The agent knows where its training ended; the file may have grown since, at either end.
         unseen = bars_after(market, agent.trained_to) if agent.trained_to else split_market(market, source)[1]
         span = market if unseen is None else unseen
-    return Run(agent, source, panel, market, span)
+    return Run(agent, source, panel, market, agent.led_by(span, market))
 
 
 def facts_of(wanted: Evaluation, folder: str, run: Run) -> dict[str, str]:

@@ -83,7 +83,8 @@ def on_common_assets(read: Mapping[str, Run]) -> tuple[dict[str, Run], dict[str,
         if list(run.span.symbols) != common and not run.agent.network.torso.binds_assets:
             market = build_market(run.panel.select(common), list(run.agent.feature_names))
             start, stop = (int(np.searchsorted(market.times, run.span.times[row])) for row in (0, -1))
-            run = run._replace(market=market, span=market.window(start, stop + 1))
+            span = market.window(start, stop + 1, lead=run.agent.network.warm_up)
+            run = run._replace(market=market, span=span)
         kept[folder] = run
     _check_same_bars(kept)
     return kept, left_out
@@ -112,7 +113,11 @@ def on_common_bars(read: Mapping[str, Run]) -> tuple[dict[str, Run], dict[str, s
     kept, left_out = on_common_assets(read)
     first = max(run.span.times[0] for run in kept.values())
     last = min(run.span.times[-1] for run in kept.values())
-    return {folder: run._replace(span=run.span.window(first, last)) for folder, run in kept.items()}, left_out
+    same = {
+        folder: run._replace(span=run.span.window(first, last, lead=run.agent.network.warm_up))
+        for folder, run in kept.items()
+    }
+    return same, left_out
 
 
 def short_names(paths: Iterable[str]) -> list[str]:

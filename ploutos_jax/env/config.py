@@ -31,6 +31,9 @@ class EnvConfig(Shown):
             keep, or 0, a quarter, a half or all of the largest position per asset.
         decide_every: bars between two decisions of the agent; in the bars between nothing is ordered, and exits work
             on. Episodes of training begin anywhere between two. In [1, 1e6].
+        action_masks: which orders the agent cannot even give: `none`; `sound`, those that the account's rules will
+            refuse whatever the next bar brings; `advised`, also buys with next to no room, settled cash or sector limit
+            left for them.
         reward: a name, such as `log_return`, or several with weights, such as "log_return, -0.1*turnover"; in
             Python also your own function of the account before and after a bar, or a tuple of (name or function,
             weight).
@@ -115,6 +118,7 @@ class EnvConfig(Shown):
 
     action: Literal["discrete", "weights", "bands", "levels"] = "discrete"
     decide_every: int | None = None
+    action_masks: Literal["none", "sound", "advised"] = "none"
     reward: RewardSetting = "log_return"
     episode_length: int = 252
     initial_cash: float = 100_000.0
@@ -220,12 +224,18 @@ class EnvConfig(Shown):
         Orders are market orders: a rule that trades once would never trade where its limit is not reached.
         """
         off = dict.fromkeys(_STRATEGY_RULES)
-        return dataclasses.replace(self, action="weights", order_type="market", max_position_pct=1.0, **off)
+        fixed: dict[str, Any] = {"action": "weights", "action_masks": "none", "order_type": "market"}
+        return dataclasses.replace(self, **fixed, max_position_pct=1.0, **off)
 
     @property
     def is_choice(self) -> bool:
         """Whether an action is one of a few, numbered from 0, which leaves a position alone; else it is numbers."""
         return self.action in ("discrete", "levels")
+
+    @property
+    def masks_actions(self) -> bool:
+        """Whether a rule takes actions away from the agent, which `Observation.valid` then tells."""
+        return self.decide_every is not None or self.action_masks != "none"
 
     @property
     def schedule(self) -> FeeSchedule:
@@ -298,6 +308,7 @@ _STRATEGY_RULES = (
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "action": ("discrete", "weights", "bands", "levels"),
+    "action_masks": ("none", "sound", "advised"),
     "fill": ("next_open", "next_close", "same_close"),
     "order_type": ("market", "limit"),
     "sizing": ("fixed", "volatility", "atr"),

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
-from ploutos_jax.env.broker import day_trades, orders, stops
+from ploutos_jax.env.broker import day_trades, stops
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.types import MAY_BUY, MAY_SELL, EnvParams, EnvState, Observation
+from ploutos_jax.env.masks import valid_actions
+from ploutos_jax.env.types import EnvParams, EnvState, Observation
 from ploutos_jax.market.sectors import GICS_SECTORS
 
 ASSET_FIELDS = ("weight", "unrealised_return", "age", "stop_distance", "target_distance")
@@ -71,16 +72,8 @@ def observe(config: EnvConfig, state: EnvState, params: EnvParams) -> Observatio
         positions=jnp.stack([weight, unrealised], axis=-1).astype(jnp.float16),
         levels=jnp.round(255 * levels).astype(jnp.uint8),
         account=jnp.concatenate([account, sectors]).astype(jnp.float16),
-        valid=_valid_actions(config, state),
+        valid=valid_actions(config, params, state),
     )
-
-
-def _valid_actions(config: EnvConfig, state: EnvState) -> UInt8[Array, " A"] | None:
-    """Return `[A]` the actions that there are beside holding; None where no rule takes any away."""
-    if config.decide_every is None:
-        return None
-    every = jnp.full(state.shares.shape, MAY_BUY | MAY_SELL, jnp.uint8)
-    return jnp.where(orders.decides(config, state), every, jnp.zeros_like(every))
 
 
 def flatten(observation: Observation, params: EnvParams) -> Float[Array, " observation"]:

@@ -183,7 +183,7 @@ def train_agents(
         resume=settings.resume,
         observers=[*observers, rules],
         should_stop=lambda: should_stop() or rules.should_stop(),
-        held_out=None if data.to_score is None else _held_out(data.to_score, settings.until_converged),
+        held_out=None if data.to_score is None else _held_out(data, data.to_score, settings.until_converged),
         notes=notes,
         max_updates_per_call=rules.max_updates_per_call,
     )
@@ -199,7 +199,7 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     # In sample, the bars before the training span are still there for rules, where it is one span of the history.
     is_one_span = data.draw is None and settings.data.spans is None
     history = data.history if data.held_out is not None or is_one_span else data.market
-    played = [backtest(agent, span) for agent in trained.agents]
+    played = [backtest(agent, agent.led_by(span, history)) for agent in trained.agents]
     by_seed = [summarize(ledger) for ledger in played]
     score, interval = (by_seed[0], {}) if len(by_seed) == 1 else mean_and_interval(by_seed)
     first, last = day(span, 0), day(span, -1)
@@ -207,7 +207,8 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     content |= {} if trained.reason is None else {"ended_early": trained.reason}
     together, shown = {}, played[0]
     if len(by_seed) > 1:
-        shown = backtest(ensemble(trained.agents), span, name=ENSEMBLE)
+        joint = ensemble(trained.agents)
+        shown = backtest(joint, joint.led_by(span, history), name=ENSEMBLE)
         together = {ENSEMBLE: summarize(shown)}
         content |= {"score_ensemble": together[ENSEMBLE]}
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
@@ -260,14 +261,14 @@ def _params(env: TradingEnv, data: TrainingData, stress_prob: float) -> EnvParam
     return params.replace(starts=jnp.asarray(weigh_starts(params.starts, data.stressed_from, stress_prob)))
 
 
-def _held_out(span: Market, ends_training: bool) -> HeldOut:
+def _held_out(data: TrainingData, span: Market, ends_training: bool) -> HeldOut:
     """Return how the agent is scored during training: by its Sharpe ratio net of costs, None where it has none.
 
     An agent that never trades has none, and is not taken for better than one that lost.
     """
 
     def score(agent: Agent) -> dict[str, float | None]:
-        figures = summarize(backtest(agent, span))
+        figures = summarize(backtest(agent, agent.led_by(span, data.history)))
         sharpe = figures["sharpe"]
         score = sharpe if sharpe is not None and math.isfinite(sharpe) else None
         return {

@@ -75,7 +75,7 @@ def sweep(
         return _sweep_training(what, market, points, start, end, config or EnvConfig())
     if config is None:
         config = what.env_config if isinstance(what, Agent) else EnvConfig().without_strategy_rules()
-    span = market.window(start, end)
+    span = market.window(start, end, lead=what.network.warm_up if isinstance(what, Agent) else 0)
     if span.num_bars < 2:
         raise ValueError("The span holds one bar; a sweep plays at least two.")
     accounts = play_points(what, span, config, points)

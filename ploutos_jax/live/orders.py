@@ -91,7 +91,7 @@ def orders_for_today(
             f"{error} If the agent was trained with functions of your own, give all its columns as features=[...]."
         ) from None
     agent.check_market(market)
-    span = market.window(panel.num_bars - 1)
+    span = market.window(panel.num_bars - 1, lead=agent.network.warm_up)
     env = TradingEnv(config, itemised=True)
     params = env.default_params(agent.with_own_sectors(span))
     params, state = _account(config, params, _read_holdings(panel, holdings or {}), cash)

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from ploutos_jax.market.display import Card
 from ploutos_jax.market.labels import Labelled, Labels
 from ploutos_jax.market.late import late
+from ploutos_jax.market.lead import Lead, lead_of
 
 Array = jax.Array | np.ndarray
 
@@ -285,6 +286,7 @@ class Panel(Labelled):
         "spread_scale",
         "impact_scale",
         "buyable",
+        "lead",
     ],
     meta_fields=[],
     drop_fields=["labels", "feature_names"],
@@ -316,6 +318,7 @@ class Market(Labelled):
         sector: `[A]` int32 column of each asset's sector, see `sector_columns`; None where no labels are.
         spread_scale, impact_scale: see `Panel`; None where costs are the usual ones in every bar.
         buyable: see `Panel`; None where whatever trades may be bought.
+        lead: what networks that remember see of the bars before the first row; None where there are none.
         labels: symbols, sectors and dates (host only).
         feature_names: F names (host only).
     """
@@ -339,6 +342,7 @@ class Market(Labelled):
     spread_scale: Float[jax.Array, "T A"] | None = None
     impact_scale: Float[jax.Array, "T A"] | None = None
     buyable: Bool[jax.Array, "T A"] | None = None
+    lead: Lead | None = None
     labels: Labels | None = None
     feature_names: tuple[str, ...] = ()
 
@@ -357,13 +361,18 @@ class Market(Labelled):
     def _card(self) -> Card:
         return late("market.cards").card_of_market(self)
 
-    def window(self, start: Any = None, end: Any = None) -> "Market":
-        """Return the rows of a span, features as computed on the whole history; see `find_rows`."""
+    def window(self, start: Any = None, end: Any = None, *, lead: int = 0) -> "Market":
+        """Return the rows of a span, features as computed on the whole history; see `find_rows`.
+
+        With `lead`, up to so many bars before the span, of its first row's path, come along as `Market.lead`.
+        """
         rows = self.find_rows(start, end)
         labels = self.labels.rows(rows) if self.labels is not None else None
-        cut = jax.tree.map(lambda x: x[rows], self.replace(sector=None))
+        before = lead_of(self, rows.start, lead) if lead else None
+        cut = jax.tree.map(lambda x: x[rows], self.replace(sector=None, lead=None))
         path_end = _cut_path_end(cut.path_end, rows)
-        return cut.replace(path_end=path_end, sector=self.sector, labels=labels, feature_names=self.feature_names)
+        named = {"labels": labels, "feature_names": self.feature_names}
+        return cut.replace(path_end=path_end, sector=self.sector, lead=before, **named)
 
 
 def _cut_path_end(path_end: Any, rows: slice) -> Any:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from ploutos_jax.policy.allocator import Allocator
 from ploutos_jax.policy.bands import prior_score
+from ploutos_jax.policy.recurrent import WARM_UP, Recurrent
 from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
 
 Table = dict[str, Array]
@@ -31,6 +32,11 @@ class PolicyConfig:
             prefer, and not from one history whether markets rise.
         sees_account: whether the network is told what the account holds. A band says where a position should lie
             whatever it is, so it needs none of it, and there is less to learn noise by without.
+        time: what the network remembers of the bars before: `none`, what the features tell of them alone; `recurrent`,
+            a minGRU over each asset's bars before the market stage of a `shared` torso. It encodes every row of the
+            market in every gradient step, and no episode begins in the first 378 bars of a path.
+        time_width: numbers that it keeps of an asset in each of its blocks.
+        time_layers: its blocks.
         return_loss: weight of an auxiliary loss, such as 0.1: the market stage of a `shared` torso also forecasts the
             return of each asset over a day, a week and a month, from every row of the market; 0 for none of it.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
@@ -45,6 +51,9 @@ class PolicyConfig:
     forecast: Literal["none", "add", "only"] = "none"
     hold_cash: bool = True
     sees_account: bool = True
+    time: Literal["none", "recurrent"] = "none"
+    time_width: int = 32
+    time_layers: int = 2
     return_loss: float = 0.0
     dropout: float = 0.0
     precision: Precision = "float32"
@@ -58,6 +67,17 @@ class PolicyConfig:
             raise ValueError(f"credit={self.credit!r} is unknown; use 'joint' or 'per_asset'.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
+        if self.time not in ("none", "recurrent"):
+            raise ValueError(f"time={self.time!r} is unknown; use 'none' or 'recurrent'.")
+        if self.time != "none" and self.torso != "shared":
+            raise ValueError(
+                f"time={self.time!r} remembers each asset by itself, which torso={self.torso!r} does not keep apart;"
+                " use torso='shared', or time='none'."
+            )
+        if self.time_width < 1 or self.time_layers < 1:
+            raise ValueError(
+                f"time_width={self.time_width} and time_layers={self.time_layers} must be whole numbers of at least 1."
+            )
         if self.return_loss and self.torso != "shared":
             raise ValueError(
                 f"return_loss={self.return_loss} forecasts by what the market stage says of each asset, which"
@@ -68,6 +88,11 @@ class PolicyConfig:
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
         if not self.hidden or min(self.hidden) < 1 or self.width < 1:
             raise ValueError(f"hidden={self.hidden} and width={self.width} must be layer widths of at least 1.")
+
+    @property
+    def warm_up(self) -> int:
+        """Bars of a path that the network has to have seen before it acts; 0 where it remembers none."""
+        return 0 if self.time == "none" else WARM_UP
 
     def make_torso(self) -> Torso:
         """Return the torso, without parameters."""
@@ -105,6 +130,8 @@ class ActorCritic(nn.Module):
         actor, critic = self.torso.head_sizes(self.num_assets, self.num_outputs, self.num_values)
         self.actor_head = dense(actor, scale=0.01)
         self.critic_head = dense(critic, scale=1.0)
+        if self.config.time == "recurrent":
+            self.recurrent = Recurrent(self.config.time_width, self.config.time_layers, self.config.precision)
         if self.is_tilted:
             self.tilt = self.param("tilt", nn.initializers.zeros, ())
         if self.num_experts:
@@ -141,7 +168,29 @@ class ActorCritic(nn.Module):
         drop_keys: Key[Array, "*batch"] | None = None,
     ) -> Table:
         """Return table rows for scaled `features [..., A, F]` and `mask [..., A]`; linear cost in rows, not samples."""
+        return self._rows(features, self._parted(features), mask, drop_keys)
+
+    def encode_on(
+        self,
+        features: Float[Array, "T A inputs"],
+        mask: Bool[Array, "T A"],
+        reset: Bool[Array, " T"],
+        state: Float[Array, "L A D"],
+        drop_keys: Key[Array, " T"] | None = None,
+    ) -> tuple[Table, Float[Array, "L A D"]]:
+        """Return table rows of a network that remembers, and what it remembers after the last; see `Recurrent`."""
         experts, seen, own = self._parted(features)
+        own, state = self.recurrent(own, mask, reset, state)
+        return self._rows(features, (experts, seen, own), mask, drop_keys), state
+
+    @nn.nowrap
+    def blank_state(self) -> Float[Array, "L A D"]:
+        """Return what a network remembers that has seen nothing, `[L, A, D]`; without memory L is 0."""
+        layers = 0 if self.config.time == "none" else self.config.time_layers
+        return jnp.zeros((layers, self.num_assets, self.config.time_width))
+
+    def _rows(self, features: Array, parts: tuple[Array, Array, Array], mask: Array, drop_keys: Array | None) -> Table:
+        experts, seen, own = parts
         table = self.torso.encode(own, mask, drop_keys)
         if self.is_tilted:
             table["tilt"] = _TILT * self.tilt * features[..., -1].astype(jnp.float32)
@@ -206,8 +255,14 @@ class ActorCritic(nn.Module):
         assets: Float[Array, "*batch A H"],
         account: Float[Array, "*batch G"],
     ) -> tuple[Float[Array, "*batch A outputs"], Float[Array, "*batch K"]]:
-        """Run both stages on joined samples; used to create parameters and as the unsplit reference."""
-        table = self.encode(features, mask)
+        """Run both stages on joined samples; used to create parameters and as the unsplit reference.
+
+        To a network that remembers, every sample is the first bar of a path.
+        """
+        if self.config.time == "none":
+            table = self.encode(features, mask)
+        else:
+            table, _ = self.encode_on(features, mask, jnp.ones(features.shape[0], bool), self.blank_state())
         if self.config.return_loss:
             self.forecast_returns(table)
         return self.act(table, mask, assets, account)

@@ -61,7 +61,8 @@ class DiscreteHead:
     num_outputs: int = NUM_CHOICES
     action_dtype = jnp.int8
 
-    def _masked(self, logits: Float[Array, "*batch A choices"], valid: UInt8[Array, "*batch A"] | None) -> Array:
+    def masked(self, logits: Float[Array, "*batch A choices"], valid: UInt8[Array, "*batch A"] | None) -> Array:
+        """Return logits that give no probability to actions that there are not."""
         if valid is None:
             return logits
         bits = [jnp.ones(valid.shape, bool), (valid & 1) > 0, (valid & 2) > 0]
@@ -74,7 +75,7 @@ class DiscreteHead:
         valid: UInt8[Array, "*batch A"] | None = None,
     ) -> Integer[Array, "*batch A"]:
         """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
-        hold, buy, _ = (jnp.exp(x) for x in _log_softmax(self._masked(logits, valid)))
+        hold, buy, _ = (jnp.exp(x) for x in _log_softmax(self.masked(logits, valid)))
         uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
         action = (uniform > hold).astype(jnp.int8) + (uniform > hold + buy).astype(jnp.int8)
         if valid is None:
@@ -87,7 +88,7 @@ class DiscreteHead:
         self, logits: Float[Array, "*batch A choices"], valid: UInt8[Array, "*batch A"] | None = None
     ) -> Integer[Array, "*batch A"]:
         """Return the greedy action of each asset."""
-        return jnp.argmax(self._masked(logits, valid), axis=-1).astype(jnp.int8)
+        return jnp.argmax(self.masked(logits, valid), axis=-1).astype(jnp.int8)
 
     def log_prob(
         self,
@@ -96,14 +97,14 @@ class DiscreteHead:
         valid: UInt8[Array, "*batch A"] | None = None,
     ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` log-probabilities."""
-        hold, buy, sell = _log_softmax(self._masked(logits, valid))
+        hold, buy, sell = _log_softmax(self.masked(logits, valid))
         return jnp.where(action == 0, hold, jnp.where(action == 1, buy, sell))
 
     def entropy(
         self, logits: Float[Array, "*batch A choices"], valid: UInt8[Array, "*batch A"] | None = None
     ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` entropies in nats."""
-        hold, buy, sell = (jnp.exp(x) * x for x in _log_softmax(self._masked(logits, valid)))
+        hold, buy, sell = (jnp.exp(x) * x for x in _log_softmax(self.masked(logits, valid)))
         return -(hold + buy + sell)
 
     def to_env(
@@ -140,7 +141,8 @@ class LevelsHead:
     num_outputs: int = NUM_LEVELS
     action_dtype = jnp.int8
 
-    def _masked(self, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None) -> Array:
+    def masked(self, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None) -> Array:
+        """Return logits that give no probability to actions that there are not."""
         if valid is None:
             return logits
         return jnp.where((valid > 0)[..., None] | (jnp.arange(self.num_outputs) == 0), logits, _NEVER)
@@ -149,7 +151,7 @@ class LevelsHead:
         self, key: PRNGKeyArray, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None = None
     ) -> Integer[Array, "*batch A"]:
         """Draw actions by inverting the cumulative distribution: one uniform number per asset."""
-        *first, _ = (jnp.exp(x) for x in _log_softmax(self._masked(logits, valid)))
+        *first, _ = (jnp.exp(x) for x in _log_softmax(self.masked(logits, valid)))
         uniform = jax.random.uniform(key, logits.shape[:-1], logits.dtype)
         action, below = jnp.zeros(uniform.shape, jnp.int8), jnp.zeros_like(uniform)
         for probability in first:
@@ -161,7 +163,7 @@ class LevelsHead:
         self, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None = None
     ) -> Integer[Array, "*batch A"]:
         """Return the greedy action of each asset."""
-        return jnp.argmax(self._masked(logits, valid), axis=-1).astype(jnp.int8)
+        return jnp.argmax(self.masked(logits, valid), axis=-1).astype(jnp.int8)
 
     def log_prob(
         self,
@@ -170,14 +172,14 @@ class LevelsHead:
         valid: UInt8[Array, "*batch A"] | None = None,
     ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` log-probabilities."""
-        choices = _log_softmax(self._masked(logits, valid))
+        choices = _log_softmax(self.masked(logits, valid))
         return sum((jnp.where(action == i, x, 0) for i, x in enumerate(choices)), jnp.zeros_like(choices[0]))
 
     def entropy(
         self, logits: Float[Array, "*batch A 5"], valid: UInt8[Array, "*batch A"] | None = None
     ) -> Float[Array, "*batch A"]:
         """Return `[..., A]` entropies in nats."""
-        choices = _log_softmax(self._masked(logits, valid))
+        choices = _log_softmax(self.masked(logits, valid))
         return -sum((jnp.exp(x) * x for x in choices), jnp.zeros_like(choices[0]))
 
     def to_env(

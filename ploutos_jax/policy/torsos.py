@@ -20,12 +20,17 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def dense(
-    features: int, *, bias: bool = True, scale: float | None = None, precision: Precision = "float32"
+    features: int,
+    *,
+    bias: bool = True,
+    scale: float | None = None,
+    precision: Precision = "float32",
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros,
 ) -> nn.Dense:
     """Return a dense layer, orthogonal with gain √2 (or `scale`), zero bias; `precision` is that of its product."""
     init = _HIDDEN_INIT if scale is None else nn.initializers.orthogonal(scale)
     product = _aligned_product if precision == "float32" else _bfloat16_product
-    return nn.Dense(features, use_bias=bias, kernel_init=init, dot_general=product)
+    return nn.Dense(features, use_bias=bias, kernel_init=init, bias_init=bias_init, dot_general=product)
 
 
 def activate(x: Float[Array, "*batch width"], precision: Precision) -> Float[Array, "*batch width"]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.agents.acting import started_warm
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.forecast import Forecast, told_ahead
 from ploutos_jax.agents.network import AgentParams, Network
@@ -56,8 +57,7 @@ class FoldTrainer:
         self.env = env
         self.folds_at_once = min(folds_at_once, len(markets))
         self._num_bars = max(market.num_bars for market in markets)
-        starts = [len(env.default_params(_padded(with_sectors(market), self._num_bars)).starts) for market in markets]
-        self._num_starts = min(starts)
+        self._num_starts = min(len(self._params(env, config, market).starts) for market in markets)
         wide = _padded(markets[0], self._num_bars)
         config = dataclasses.replace(config, chunk_megabytes=config.chunk_megabytes / self.folds_at_once)
         available = device_bytes()
@@ -150,10 +150,14 @@ class FoldTrainer:
 
         Starts of episodes beyond the number that every fold has are left out evenly: the others stay equally likely.
         """
-        params = self.env.default_params(_padded(with_sectors(market), self._num_bars))
+        params = self._params(self.env, self.config, market)
         kept = np.linspace(0, len(params.starts) - 1, self._num_starts).round().astype(int)
         params = params.replace(starts=params.starts[kept])
         return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+
+    def _params(self, env: TradingEnv, config: TrainConfig, market: Market) -> EnvParams:
+        padded = _padded(with_sectors(market), self._num_bars)
+        return started_warm(env.default_params(padded), config.policy.warm_up)
 
     def _by_fold_and_seed(self, is_batch: bool, values: Any) -> np.ndarray:
         values = np.asarray(values)

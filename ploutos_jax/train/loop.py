@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.agents.acting import started_warm
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.forecast import told_ahead
 from ploutos_jax.agents.network import Network
@@ -151,7 +152,8 @@ def train_seeds(
     # What can be refused is refused before anything is compiled or written.
     if loggers and output is None:
         raise ValueError("loggers receive what goes into the run folder: give output=, or use observers=.")
-    params = _strongly_typed(env.default_params(with_sectors(market)) if params is None else params)
+    params = env.default_params(with_sectors(market)) if params is None else params
+    params = _strongly_typed(started_warm(params, config.policy.warm_up))
     resolve_reward(env.config.reward)
     if output is not None and resume:
         config = with_rollout_of(output, config)

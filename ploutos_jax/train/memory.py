@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ploutos_jax.agents.network import Network
+from ploutos_jax.agents.network import ROWS_IN_ORDER, Network
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import TrainConfig
@@ -77,11 +77,12 @@ def _estimate(
     num_assets, num_values, seeds = network.model.num_assets, network.model.num_values, config.num_seeds
     samples = config.timesteps_per_update
     minibatch = samples // config.num_minibatches
-    in_table = num_bars <= minibatch
+    in_table = num_bars <= minibatch or network.warm_up > 0
     row_bytes, table_row = network.row_bytes(num_features), network.torso.table_bytes(network.model.num_assets)
-    table = (_TABLE_COPIES if in_table else 1) * num_bars * table_row if num_bars <= samples else 0
+    table = (_TABLE_COPIES if in_table else 1) * num_bars * table_row if in_table or num_bars <= samples else 0
     # A chunk is no larger than what there is to be done.
-    of_rows = min(network.chunk_bytes, row_bytes * (num_bars if in_table else minibatch))
+    rows = num_bars if in_table else minibatch
+    of_rows = min(network.chunk_bytes, row_bytes * (min(rows, ROWS_IN_ORDER) if network.warm_up else rows))
     of_samples = min(network.chunk_bytes, network.sample_bytes() * minibatch)
     # Encoded in one chunk, the rows keep what their backward pass needs while chunks of samples come and go.
     joined = of_rows + of_samples if of_rows < network.chunk_bytes or not in_table else max(of_rows, of_samples)

@@ -8,6 +8,7 @@ import pytest
 
 import ploutos_jax as pj
 from ploutos_jax.env.adapters.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
+from ploutos_jax.env.adapters.masks import action_masks
 from tests.evaluate.backtest.worlds import COSTLY, make_agent, make_eventful_market, make_market
 
 FORMS = ("discrete", "weights", "bands", "levels")
@@ -101,6 +102,27 @@ def test_episodes_of_gymnasium_are_played(form):
     vectors, _ = several.reset(seed=1)
     actions, _ = agent.predict(vectors)
     assert several.step(actions)[1].shape == (4,)
+
+
+@pytest.mark.parametrize("form", ["discrete", "levels"])
+def test_masks_of_vectors_are_those_of_their_observations(form):
+    market = make_market()
+    config = dataclasses.replace(CONFIG, action=form, action_masks="advised", decide_every=2)
+    agent = make_agent(market, config)
+    env = pj.TradingEnv(config)
+    params = env.default_params(market)
+    observation = accounts(env, params, 40)
+    assert 0 < (np.asarray(observation.valid) == 0).mean() < 1
+    vectors = np.asarray(jax.vmap(env.flatten, in_axes=(0, None))(observation, params))
+    masks = np.stack(
+        [action_masks(config, jax.tree.map(lambda x, i=i: x[i], observation)) for i in range(len(vectors))]
+    )
+    expected = np.asarray(agent.act_batch(observation, params))
+    np.testing.assert_array_equal(agent.predict(vectors, action_masks=masks)[0], expected)
+    assert (agent.predict(vectors)[0] != expected).any(), "without them, what there is not is taken too"
+    np.testing.assert_array_equal(agent.predict(vectors[3], action_masks=masks[3])[0], expected[3])
+    with pytest.raises(ValueError, match="action_masks of shape \\(4,\\) are none of"):
+        agent.predict(vectors[3], action_masks=masks[3, :4])
 
 
 def test_what_is_refused():

@@ -69,6 +69,22 @@ def test_a_million_samples_are_all_valid(head: DiscreteHead | LevelsHead, scale:
     np.testing.assert_array_equal(np.asarray(head.mode(logits, valid))[mask == 0], 0)
 
 
+@pytest.mark.slow
+def test_of_a_hundred_million_samples_none_is_invalid():
+    """The last choice is masked and all others are likely: their probabilities round to less than 1 in all."""
+    logits = jnp.asarray(np.random.default_rng(4).normal(0, 1, (1_000, 1_000, 5)), jnp.float32)
+    last = jnp.full((1_000, 1_000), HOLD, jnp.uint8)
+
+    @jax.jit
+    def invalid(key: jax.Array) -> tuple[jax.Array, ...]:
+        without_sales = DiscreteHead().sample(key, logits[..., :3], last)
+        kept = LevelsHead().sample(key, logits, jnp.zeros_like(last))
+        return (without_sales == 2).sum(), (kept != 0).sum()
+
+    for number in range(100):
+        assert not any(invalid(jax.random.key(number)))
+
+
 def test_frequencies_of_masked_samples_follow_the_probabilities():
     head, draws = DiscreteHead(), 100_000
     logits, valid = jnp.array([[1.0, 2.0, 3.0]] * 4), bits(0, 1, 2, 3)

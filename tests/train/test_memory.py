@@ -152,11 +152,15 @@ SIZES = {
         TrainConfig(num_envs=128, rollout_length=16, policy=PolicyConfig(torso="flat", hidden=(256, 128))),
         {"num_bars": 400, "num_assets": 30, "num_features": 30},
     ),
+    "recurrent": (
+        TrainConfig(num_envs=64, rollout_length=16, policy=PolicyConfig(time="recurrent")),
+        {"num_bars": 1500, "num_assets": 30, "num_features": 20},
+    ),
 }
 
 
 @pytest.mark.parametrize(
-    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat"))]
+    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat", "recurrent"))]
 )
 def test_the_estimate_is_within_a_factor_of_two_of_the_compiled_program(name):
     config, sizes = SIZES[name]

@@ -122,7 +122,7 @@ class GymnasiumVectorEnv(VectorEnv):
 
     def _masks_of_all(self) -> dict[str, Any]:
         """Return the masks as `infos` has them, where a rule takes actions away: those of the observations returned."""
-        if self.env.config.decide_every is None:
+        if not self.env.config.masks_actions:
             return {}
         return {"action_masks": self.action_masks(), "_action_masks": np.ones(self.num_envs, bool)}
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, UInt8
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import LEVELS, MAY_BUY, MAY_SELL, Info, Observation
@@ -25,6 +25,27 @@ def action_masks(config: EnvConfig, observation: Observation) -> Bool[Array, " a
     if config.action == "levels":
         others = [valid > 0] * len(LEVELS)
     return jnp.stack([holds, *others], axis=-1).reshape(-1)
+
+
+def read_masks(masks: Bool[Array, "E actions"], num_assets: int) -> UInt8[Array, "E A"]:
+    """Return `Observation.valid` from what `action_masks` made of it, one or several masks for each asset.
+
+    Raises:
+        ValueError: if there is not one number of masks for every asset.
+    """
+    per_asset, rest = divmod(masks.shape[-1], num_assets)
+    if masks.ndim != 2 or rest or per_asset not in (1, NUM_ORDERS, 1 + len(LEVELS)):
+        raise ValueError(
+            f"action_masks of shape {masks.shape[1:]} are none of {num_assets} assets: give those of the environment's"
+            " action_masks(), for each observation."
+        )
+    masks = masks.reshape(len(masks), num_assets, per_asset)
+    buys, sells = (masks[..., 1], masks[..., 2]) if per_asset == NUM_ORDERS else (masks[..., -1], masks[..., -1])
+    return (jnp.where(buys, MAY_BUY, 0) | jnp.where(sells, MAY_SELL, 0)).astype(jnp.uint8)
+
+
+NUM_ORDERS = 3
+"""Hold, buy, sell."""
 
 
 def masks_in(info: Info, config: EnvConfig, observation: Any) -> Info:

@@ -168,10 +168,9 @@ def open_book(config: EnvConfig, state: EnvState, last_close: Float[Array, " A"]
     )
 
 
-def begin_session(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) -> Book:
-    """Where `bar` begins a session: roll the counters of the day, settle sales, pay interest."""
-    state, new = book.state, bar.begins_session
-    changes: dict[str, Array] = {}
+def roll_session(state: EnvState, begins: Bool[Array, ""]) -> EnvState:
+    """Return the account with the counters of the day rolled and sales settled, where a session begins."""
+    new, changes = begins, dict[str, Array]()
 
     def shift(counts: Array) -> Array:
         return jnp.where(new, jnp.concatenate([jnp.zeros_like(counts[:1]), counts[:-1]]), counts)
@@ -186,11 +185,17 @@ def begin_session(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) ->
         changes["session_equity"] = jnp.where(new, state.equity, state.session_equity)
     if state.trades_today is not None:
         changes["trades_today"] = jnp.where(new, 0, state.trades_today)
+    return state.replace(**changes)
+
+
+def begin_session(config: EnvConfig, params: EnvParams, book: Book, bar: Bar) -> Book:
+    """Where `bar` begins a session: roll the counters of the day, settle sales, pay interest."""
+    state = roll_session(book.state, bar.begins_session)
     if config.cash_rate is not None:
         interest = jnp.maximum(book.cash, 0) * params.cash_rate * bar.num_days / 360
-        changes["cash"], changes["cash_low"] = compensated_add(state.cash, state.cash_low, interest)
-        book = book.replace(interest=interest)
-    return book.replace(state=state.replace(**changes))
+        cash, cash_low = compensated_add(state.cash, state.cash_low, interest)
+        state, book = state.replace(cash=cash, cash_low=cash_low), book.replace(interest=interest)
+    return book.replace(state=state)
 
 
 def apply_corporate_actions(book: Book, bar: Bar) -> Book:

@@ -21,11 +21,11 @@ RULE_ENDS = int(np.datetime64("2026-06-04").astype(np.int64))
 """First session (days since 1970-01-01) without the rule."""
 
 
-def is_bound(params: EnvParams, state: EnvState, bar: Bar) -> Bool[Array, ""]:
-    """Tell whether the rule limits the account in `bar`: in force, and equity was too low at the last session's end."""
+def is_bound(params: EnvParams, state: EnvState, in_force: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Tell whether the rule, if it is in force, limits the account: equity was too low at the last session's end."""
     if state.session_equity is None:
         return jnp.zeros((), bool)
-    return bar.has_day_trade_rule & (state.session_equity < params.day_trade_equity_cash)
+    return in_force & (state.session_equity < params.day_trade_equity_cash)
 
 
 def allowed_sales(
@@ -50,7 +50,7 @@ def allowed_sales(
     left = LAST_ALLOWED - state.day_trades.sum() - count(forced & state.opened_today)
     risky = sells & state.opened_today
     kept = largest_first(risky, value, bar.adv, left, LAST_ALLOWED)
-    return ~risky | kept | ~is_bound(params, state, bar)
+    return ~risky | kept | ~is_bound(params, state, bar.has_day_trade_rule)
 
 
 def allowed_buys(
@@ -63,7 +63,7 @@ def allowed_buys(
     opened = state.opened_today
     if opened is None or state.day_trades is None or state.flagged is None:
         return buys
-    bound = is_bound(params, state, bar)
+    bound = is_bound(params, state, bar.has_day_trade_rule)
     allowed = ~(bound & state.flagged)
     if config.day_trade_mode == "exit":
         return buys & allowed
@@ -72,3 +72,30 @@ def allowed_buys(
     risky = buys & ~opened
     kept = largest_first(risky, value, bar.adv, left, LAST_ALLOWED)
     return allowed & (~risky | kept | ~bound)
+
+
+def refused_for_sure(
+    config: EnvConfig, params: EnvParams, state: EnvState, in_force: Bool[Array, ""]
+) -> tuple[Bool[Array, " A"], Bool[Array, " A"]]:
+    """Tell which `[A]` buys and sales the rule refuses whatever else is ordered and however the bar goes.
+
+    What it leaves only shrinks within a bar, as a sale that is a day trade ends a position that could have become one.
+    Only the payout of a delisted position leaves more.
+
+    Args:
+        config, params: rules and numbers.
+        state: the account at close t, in the session of the orders (`account.roll_session`).
+        in_force: whether there is the rule in that session.
+    """
+    none = jnp.zeros(state.shares.shape, bool)
+    opened = state.opened_today
+    if opened is None or state.day_trades is None or state.flagged is None:
+        return none, none
+    bound = is_bound(params, state, in_force)
+    buys, sales = none | (bound & state.flagged), none
+    left = LAST_ALLOWED - state.day_trades.sum()
+    if config.day_trade_mode != "exit":
+        buys = buys | (bound & ~opened & (left - count(opened & (state.shares != 0)) <= 0))
+    if config.day_trade_mode != "entry":
+        sales = bound & opened & (left <= 0)
+    return buys, sales

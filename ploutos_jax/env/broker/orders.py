@@ -88,7 +88,7 @@ def decide(
     if bar.buyable is not None:
         buys = buys & bar.buyable
     if config.min_holding_bars is not None:
-        sells = sells & ~stops.is_bound_to_hold(params, state, bar)
+        sells = sells & ~stops.is_bound_to_hold(params, state, bar.row)
     sale_value = orders.sell_shares * price
     if config.day_trade_rule != "none":
         sells = sells & day_trades.allowed_sales(config, params, state, bar, sells, sale_value, forced)
@@ -170,7 +170,7 @@ def size_discrete(
     A buy spends a share of equity by `config.sizing`, up to `max_position_pct` of it in the asset; a sell closes the
     whole position. Equity is that of close t.
     """
-    value = _size_of_buy(config, params, state, bar)
+    value = size_of_buy(config, params, state, bar)
     value = jnp.minimum(value, params.max_position_pct * state.equity - shares * price)
     return Orders(
         sell_shares=jnp.where(action == SELL, shares, 0),
@@ -360,7 +360,8 @@ def _of_shape(flags: Array, like: Array) -> Array:
     return flags.reshape(flags.shape + (1,) * (like.ndim - flags.ndim))
 
 
-def _size_of_buy(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar) -> Array:
+def size_of_buy(config: EnvConfig, params: EnvParams, state: EnvState, bar: Bar) -> Float[Array, " *A"]:
+    """Return the dollars that a discrete buy is worth by `config.sizing`, before caps; known at close t."""
     fixed = params.buy_pct * state.equity
     value = fixed
     if config.sizing == "volatility" and bar.volatility is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int8
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 from ploutos_jax.env.broker.bar import Bar
 from ploutos_jax.env.config import EnvConfig
@@ -133,9 +133,9 @@ def follow_price(state: EnvState, bar: Bar, *, of_new: bool = True) -> EnvState:
     return state.replace(highest_price=jnp.where(seen, jnp.maximum(state.highest_price, bar.high), state.highest_price))
 
 
-def is_bound_to_hold(params: EnvParams, state: EnvState, bar: Bar) -> Bool[Array, " A"]:
-    """Tell which `[A]` positions are younger than the minimum holding period at `bar`."""
-    return (state.shares != 0) & (bar.row - state.entry_bar < params.min_holding_bars)
+def is_bound_to_hold(params: EnvParams, state: EnvState, row: Int[Array, ""]) -> Bool[Array, " A"]:
+    """Tell which `[A]` positions are younger than the minimum holding period at bar `row`."""
+    return (state.shares != 0) & (row - state.entry_bar < params.min_holding_bars)
 
 
 def _live(
@@ -143,7 +143,7 @@ def _live(
 ) -> Exits:
     live = live & bar.tradable
     if config.holding_binds_stops and config.min_holding_bars is not None:
-        live = live & ~is_bound_to_hold(params, state, bar)
+        live = live & ~is_bound_to_hold(params, state, bar.row)
     exits = Exits(reason=reason.astype(jnp.int8), reference=reference).keep(live)
     return exits.replace(reference=jnp.where(exits.any, reference, bar.open))
 

@@ -53,7 +53,7 @@ def play_segments(name: str, market: Market, segments: Sequence[tuple[Window, Ag
     if not windows or any(a.stop != b.start for a, b in itertools.pairwise(windows)):
         raise ValueError(f"Turns must lie end to end, got {[(w.start, w.stop) for w in windows]}.")
     first, stop = max(windows[0].start - 1, 0), windows[-1].stop
-    span = market.window(first, stop)
+    span = market.window(first, stop, lead=max(agent.network.warm_up for _, agent in segments))
     env = TradingEnv(dataclasses.replace(config, episode_length=span.num_bars - 1), itemised=True)
     parts, runner = [], None
     for window, agent in segments:

@@ -64,7 +64,7 @@ def backtest(
         ValueError: if the market lacks a feature of the agent, or the span holds fewer than two bars.
     """
     agent.check_market(market)
-    span = _span(market, start, end)
+    span = _span(market, start, end, agent.network.warm_up)
     env = _whole_span(env.config if env is not None else agent.env_config, span)
     params = env.default_params(agent.with_own_sectors(span))
     runner = _start(env, params, seed or 0, 1)
@@ -205,8 +205,8 @@ def market_making(
     return to_ledger(MARKET_MAKING, span, quoting, records, role="oracle")
 
 
-def _span(market: Market, start: Any, end: Any) -> Market:
-    span = market.window(start, end)
+def _span(market: Market, start: Any, end: Any, lead: int = 0) -> Market:
+    span = market.window(start, end, lead=lead)
     if span.num_bars < 2:
         raise ValueError(f"The span start={start}, end={end} holds one bar; a backtest needs at least two.")
     return span
@@ -262,8 +262,10 @@ def _play_random(env: TradingEnv, num_steps: int, params: EnvParams, runner: Run
     head = head_for(env.config.action, params.market.close.shape[1], env.config.max_position_pct)
     outputs = jnp.zeros((params.market.close.shape[1], head.num_outputs))
 
-    def policy(keys: jax.Array, _: Observation) -> tuple[jax.Array, None]:
-        return head.to_env(jax.vmap(head.sample, in_axes=(0, None))(keys, outputs)), None
+    def policy(keys: jax.Array, obs: Observation) -> tuple[jax.Array, None]:
+        if obs.valid is None:
+            return head.to_env(jax.vmap(head.sample, in_axes=(0, None))(keys, outputs)), None
+        return head.to_env(jax.vmap(head.sample, in_axes=(0, None, 0))(keys, outputs, obs.valid)), None
 
     return _play(env, num_steps, policy, params, runner)
 

@@ -107,7 +107,7 @@ def gradient_of(
     """
     function = _metric(metric)
     agent.check_market(market)
-    span = market.window(start, end)
+    span = market.window(start, end, lead=agent.network.warm_up)
     if span.num_bars < 3:
         raise ValueError(f"The span start={start}, end={end} holds {span.num_bars} bars; a figure needs three.")
     config = env.config if env is not None else agent.env_config

@@ -237,7 +237,7 @@ def score_on(agents: Sequence[Agent], market: Market, window: Window, env: Tradi
 
     Each plays its greedy actions from an account in cash, from the close before the window on.
     """
-    span = market.window(max(window.start - 1, 0), window.stop)
+    span = market.window(max(window.start - 1, 0), window.stop, lead=agents[0].network.warm_up)
     env = TradingEnv(dataclasses.replace(env.config, episode_length=span.num_bars - 1))
     params = env.default_params(agents[0].with_own_sectors(span))
     runner, params = hand_over(env, params, None, 0)

@@ -30,8 +30,11 @@ def table_of(
     market: Market,
     drop_key: PRNGKeyArray | None = None,
 ) -> Table | None:
-    """Return the encoded market, or None where it has more rows than a rollout has samples."""
-    if market.num_bars > config.timesteps_per_update:
+    """Return the encoded market, or None where it has more rows than a rollout has samples.
+
+    Of a network that remembers, whose rows do not stand alone, always the market.
+    """
+    if market.num_bars > config.timesteps_per_update and not network.warm_up:
         return None
     return encode_market(network, agent, market, network.drop_keys(drop_key, jnp.arange(market.num_bars)))
 

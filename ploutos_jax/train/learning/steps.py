@@ -53,9 +53,12 @@ def num_pairs(config: TrainConfig) -> int:
 
 
 def table_mode(config: TrainConfig, market: Market) -> TableMode:
-    """Return how the rows of a market are encoded in gradient steps: all of them where a minibatch has as many."""
+    """Return how the rows of a market are encoded in gradient steps: all of them where a minibatch has as many.
+
+    A network that remembers encodes all of them, however many there are.
+    """
     samples = config.timesteps_per_update // config.num_minibatches
-    return "table" if market.num_bars <= samples else "gather"
+    return "table" if market.num_bars <= samples or config.policy.warm_up else "gather"
 
 
 def take_steps(

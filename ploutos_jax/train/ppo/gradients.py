@@ -139,7 +139,7 @@ class ChunkLoss:
         squares = value_squares(value, batch.target, batch.value, self.hyper.value_clip)
         value_error = asset_mean(squares, mask) if squares.shape[-1] == mask.shape[-1] else squares[..., 0]
         entropy = asset_mean(head.entropy(outputs, obs.valid), chosen)
-        kl_share = kl if self.ratio == "per_asset" else kl / jnp.maximum(mask.sum(axis=-1), 1)
+        kl_share = kl if self.ratio == "per_asset" else kl / jnp.maximum(chosen.sum(axis=-1), 1)
         sums = LossSums(
             policy=(policy * weight).sum(),
             value=(0.5 * value_error * weight).sum(),
@@ -187,12 +187,14 @@ class WithReturns:
 
 
 def _advantage_stats(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:
-    """Return mean and deviation of the advantages of a minibatch, those of assets that cannot trade left out."""
+    """Return mean and deviation of the advantages of a minibatch, those of actions without a choice left out."""
     advantage = _at_least_float32(by_pair.advantage[chunk, :, env])
-    if advantage.shape[-1] == 1:
+    is_joint = advantage.shape[-1] == 1
+    if is_joint and by_pair.observation.valid is None:
         return advantage.mean(), advantage.std() + 1e-8
     seen = jax.tree.map(lambda x: x[chunk, :, env], by_pair.observation)
-    weight = choosing(market.tradable[seen.t], seen).astype(advantage.dtype)
+    chosen = choosing(market.tradable[seen.t], seen)
+    weight = (chosen.any(axis=-1, keepdims=True) if is_joint else chosen).astype(advantage.dtype)
     total = jnp.maximum(weight.sum(), 1)
     mean = (advantage * weight).sum() / total
     return mean, jnp.sqrt((jnp.square(advantage - mean) * weight).sum() / total) + 1e-8

@@ -90,7 +90,7 @@ def test_spaces(kind: str):
     for environment in (single, vector):
         observation, info = environment.reset()
         assert observation in environment.observation_space
-        assert ("action_masks" in info) == (env.config.decide_every is not None) == bool(info)
+        assert ("action_masks" in info) == env.config.masks_actions == bool(info)
         for action in draw(environment, 10):
             observation, _, terminated, truncated, _ = environment.step(action)
             assert observation.dtype == np.float32
@@ -181,6 +181,42 @@ def test_masks_say_which_actions_there_are(kind: str, choices: int):
         if terminated or truncated:
             _, info = single.reset()
     assert np.mean(seen) == pytest.approx(1 if every is None else 1 / every, abs=0.2)
+
+
+def test_masks_of_the_rules_are_told_and_heeded():
+    rules = RULES | {"buy_pct": 0.3, "stop_loss": None, "take_profit": None}
+    env = TradingEnv(EnvConfig(fees="none", action_masks="advised", **rules))
+    params = env.default_params(random_market(3, num_assets=3, plain=True))
+    single, vector = GymnasiumEnv(env, params), GymnasiumVectorEnv(env, params, NUM_ENVS)
+    rng, info = np.random.default_rng(2), single.reset(seed=3)[1]
+    infos, seen = vector.reset(seed=3)[1], []
+    for _ in range(40):
+        masks, all_masks = single.action_masks().reshape(3, 3), vector.action_masks().reshape(NUM_ENVS, 3, 3)
+        np.testing.assert_array_equal(info["action_masks"], masks.ravel())
+        np.testing.assert_array_equal(infos["action_masks"], all_masks.reshape(NUM_ENVS, 9))
+        assert masks[:, 0].all() and all_masks[..., 0].all()
+        seen.append(all_masks)
+        # The last choice that there is: sell what is held, else buy.
+        *_, terminated, truncated, info = single.step(2 - masks[:, ::-1].argmax(axis=1))
+        assert info["rejected_orders"] == 0
+        if terminated or truncated:
+            info = single.reset()[1]
+        draws = np.where(all_masks, rng.random(all_masks.shape), -1).argmax(axis=-1)
+        infos = vector.step(draws)[-1]
+    assert 0.2 < np.mean(seen) < 0.9
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_maskable_ppo_of_sb3_contrib_takes_the_masks(several: bool, ppo: Any):
+    contrib = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
+    from ploutos_jax.env.adapters.stable_baselines import StableBaselinesVecEnv
+
+    env = TradingEnv(EnvConfig(fees="none", action_masks="sound", **RULES))
+    params = env.default_params(random_market(3, num_assets=3, plain=True))
+    made = StableBaselinesVecEnv(env, params, NUM_ENVS) if several else GymnasiumEnv(env, params)
+    agent = contrib.MaskablePPO("MlpPolicy", made, n_steps=100, batch_size=100, n_epochs=1, device="cpu")
+    agent.learn(1_000)
+    assert all(np.isfinite(parameter.detach().numpy()).all() for parameter in agent.policy.parameters())
 
 
 def assert_same_numbers(ours: Any, theirs: Any, name: str = "") -> None:

@@ -1,0 +1,36 @@
+"""Lead: what is kept of the bars before a span, for networks that remember.
+
+Letters: W bars before, T bars, A assets, F features.
+"""
+
+import typing
+from typing import Any
+
+import jax
+import numpy as np
+from flax import struct
+from jaxtyping import Bool, Float
+
+
+@typing.no_type_check
+class Lead(struct.PyTreeNode):
+    """The bars before the first of a market, on its path: features `[W, A, F]` and which assets traded, `[W, A]`."""
+
+    features: Float[jax.Array, "W A F"]
+    tradable: Bool[jax.Array, "W A"]
+
+
+def lead_of(market: Any, row: int, length: int) -> Lead | None:
+    """Return up to `length` bars before a row of a market, of the row's path; None where there are none.
+
+    Args:
+        market: with `features`, `tradable`, `path_end`, and perhaps a `lead` of its own.
+        row: of the first bar that is not among them.
+        length: W at most.
+    """
+    ends = np.asarray(market.path_end)
+    start = int(np.searchsorted(ends, ends[row]))
+    before = [market.lead] if start == 0 and market.lead is not None else []
+    own = Lead(market.features[max(start, row - length) : row], market.tradable[max(start, row - length) : row])
+    joined = jax.tree.map(lambda *x: np.concatenate([np.asarray(part) for part in x])[-length:], *before, own)
+    return joined if length and joined.tradable.shape[0] else None

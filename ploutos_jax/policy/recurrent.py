@@ -1,0 +1,116 @@
+"""Memory over time: what an asset's bars so far amount to, one number after another, by a recurrence without a loop.
+
+A gated unit whose gate does not look at its own state is linear in that state, so a whole history is one associative
+scan of depth log T; T small products one after another, as of a GRU or LSTM, would take T kernels.
+
+Source: Feng, Tung, Ahmed, Bengio and Hajimirsadeghi, "Were RNNs All We Needed?" (2024), for the minGRU.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ploutos_jax.policy.torsos import Precision, dense
+
+SHORTEST, LONGEST = 2, 126
+"""Half-lives in bars of an untrained network's units, the first and the last of them."""
+
+WARM_UP = 3 * LONGEST
+"""Bars before the first one that is acted on: an eighth is left by then of what the slowest unit did not see."""
+
+
+@jax.custom_vjp
+def linear_recurrence(
+    decay: Float[Array, "T A D"], added: Float[Array, "T A D"], first: Float[Array, "A D"]
+) -> Float[Array, "T A D"]:
+    """Return `h_t = decay_t · h_{t−1} + added_t` for all rows, with `first` before the first.
+
+    Its gradient is one scan back, `λ_t = g_t + decay_{t+1} · λ_{t+1}`, and keeps decays and states alone.
+    """
+    products, sums = jax.lax.associative_scan(_then, (decay, added))
+    return products * first + sums
+
+
+def _then(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return what two stretches of a recurrence do, one after the other."""
+    return earlier[0] * later[0], later[0] * earlier[1] + later[1]
+
+
+def _forward(decay: Array, added: Array, first: Array) -> tuple[Array, Any]:
+    states = linear_recurrence(decay, added, first)
+    return states, (decay, states, first)
+
+
+def _backward(kept: Any, gradient: Array) -> tuple[Array, Array, Array]:
+    decay, states, first = kept
+    following = jnp.concatenate([decay[1:], jnp.zeros_like(decay[:1])])
+    _, pull = jax.lax.associative_scan(_then, (following, gradient), reverse=True)
+    before = jnp.concatenate([first[None], states[:-1]])
+    return pull * before, pull, decay[0] * pull[0]
+
+
+linear_recurrence.defvjp(_forward, _backward)
+
+
+class Recurrent(nn.Module):
+    """Blocks of layer norm, minGRU and gated linear unit, each added to what went in; weights shared by all assets.
+
+    `z = σ(W_z x + b_z)`, `h_t = (1 − z) h_{t−1} + z (W_h x + b_h)`. A path begins with h = 0, whatever was before; an
+    asset without a bar keeps its state. States are means of what went in, so that they stay bounded.
+
+    Attributes:
+        width: D, numbers kept of an asset in each block.
+        layers: L, blocks.
+        precision: of the matrix products.
+    """
+
+    width: int = 32
+    layers: int = 2
+    precision: Precision = "float32"
+
+    def setup(self) -> None:
+        half_lives = np.geomspace(SHORTEST, LONGEST, self.width)
+        forgotten = 1 - 2 ** (-1 / half_lives)
+        start = np.log(forgotten) - np.log1p(-forgotten)
+        every = range(self.layers)
+        self.entry = dense(self.width, precision=self.precision)
+        self.norms = [nn.LayerNorm() for _ in every]
+        self.gates = [
+            dense(self.width, scale=0.1, precision=self.precision, bias_init=nn.initializers.constant(start))
+            for _ in every
+        ]
+        self.candidates = [dense(self.width, scale=1.0, precision=self.precision) for _ in every]
+        self.outputs = [dense(2 * self.width, scale=1.0, precision=self.precision) for _ in every]
+
+    def __call__(
+        self,
+        features: Float[Array, "T A inputs"],
+        mask: Bool[Array, "T A"],
+        reset: Bool[Array, " T"],
+        state: Float[Array, "L A D"],
+    ) -> tuple[Float[Array, "T A D"], Float[Array, "L A D"]]:
+        """Return what is made of each row and those before it, `[T, A, D]`, and the state after the last one.
+
+        Args:
+            features: `[T, A, inputs]` rows in order of time; row t is known at close t.
+            mask: `[T, A]` whether an asset has a bar.
+            reset: `[T]` whether a row begins a path.
+            state: `[L, A, D]` after the row before the first; not read where that one begins a path.
+        """
+        x = self.entry(features).astype(jnp.float32)
+        begins, has_bar = reset[:, None, None], mask[..., None]
+        last = []
+        for layer in range(self.layers):
+            seen = self.norms[layer](x)
+            share = nn.sigmoid(self.gates[layer](seen))
+            decay = jnp.where(begins, 0, jnp.where(has_bar, 1 - share, 1))
+            added = jnp.where(has_bar, share * self.candidates[layer](seen), 0)
+            states = linear_recurrence(decay, added, state[layer])
+            value, gate = jnp.split(self.outputs[layer](states), 2, axis=-1)
+            x = x + value * nn.sigmoid(gate)
+            last.append(states[-1])
+        return x, jnp.stack(last)

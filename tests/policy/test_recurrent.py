@@ -1,0 +1,154 @@
+"""The recurrence over time, against a loop in NumPy and finite differences; the block, bar by bar."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+
+from ploutos_jax.policy.actor_critic import PolicyConfig
+from ploutos_jax.policy.recurrent import Recurrent, linear_recurrence
+from tests.shapes import with_jax_arrays
+
+SIZES = (37, 2, 3)
+
+
+def drawn(seed: int = 0, dtype: type = np.float64) -> tuple[np.ndarray, ...]:
+    """Return decays, what is added and a first state; some decays are 0 and some 1, as at starts and missing bars."""
+    rng = np.random.default_rng(seed)
+    decay = rng.uniform(0.2, 1, SIZES)
+    decay[rng.random(SIZES) < 0.1] = 0.0
+    decay[rng.random(SIZES) < 0.1] = 1.0
+    return tuple(x.astype(dtype) for x in (decay, rng.normal(size=SIZES), rng.normal(size=SIZES[1:])))
+
+
+def loop(decay: np.ndarray, added: np.ndarray, first: np.ndarray) -> np.ndarray:
+    states, state = [], first
+    for a, b in zip(decay, added, strict=True):
+        state = a * state + b
+        states.append(state)
+    return np.stack(states)
+
+
+def test_states_are_those_of_the_loop():
+    with jax.enable_x64(True):
+        inputs = drawn()
+        np.testing.assert_allclose(jax.jit(linear_recurrence)(*inputs), loop(*inputs), rtol=1e-12, atol=1e-12)
+    inputs = drawn(1, np.float32)
+    np.testing.assert_allclose(jax.jit(linear_recurrence)(*inputs), loop(*inputs), rtol=1e-5, atol=2e-6)
+
+
+def test_gradients_are_those_of_finite_differences():
+    rng = np.random.default_rng(3)
+    weight = rng.normal(size=SIZES)
+    with jax.enable_x64(True):
+        inputs = drawn(2)
+        found = jax.grad(lambda *x: (weight * linear_recurrence(*x)).sum(), argnums=(0, 1, 2))(
+            *map(jnp.asarray, inputs)
+        )
+    for place, gradient in enumerate(found):
+        for _ in range(6):
+            way = rng.normal(size=inputs[place].shape)
+            values = []
+            for step in (-1e-6, 1e-6):
+                moved = list(inputs)
+                moved[place] = inputs[place] + step * way
+                values.append((weight * loop(*moved)).sum())
+            slope = (values[1] - values[0]) / 2e-6
+            assert float((np.asarray(gradient) * way).sum()) == pytest.approx(slope, rel=1e-6, abs=1e-6)
+
+
+MODEL = Recurrent(width=6, layers=2)
+run = jax.jit(with_jax_arrays(MODEL.apply))
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[dict, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return parameters with numbers of their own, features, which assets have bars, path starts and a first state."""
+    rng = np.random.default_rng(5)
+    features, mask = rng.normal(size=(40, 3, 4)).astype(np.float32), rng.random((40, 3)) > 0.2
+    reset = np.zeros(40, bool)
+    reset[[0, 17]] = True
+    state = rng.normal(size=(2, 3, 6)).astype(np.float32)
+    params = with_jax_arrays(MODEL.init)(jax.random.key(0), features, mask, reset, state)
+    params = jax.tree.map(lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32), params)
+    return params, features, mask, reset, state
+
+
+def by_hand(params: dict, features: np.ndarray, mask: np.ndarray, reset: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """Return what is made of every row, in float64, bar after bar and asset after asset."""
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
+
+    def layer(name: str, x: np.ndarray) -> np.ndarray:
+        return x @ p[name]["kernel"] + p[name]["bias"]
+
+    out, states = np.zeros((*features.shape[:2], 6)), state.astype(np.float64).copy()
+    for t in range(len(features)):
+        if reset[t]:
+            states[:] = 0
+        for asset in range(features.shape[1]):
+            x = layer("entry", features[t, asset].astype(np.float64))
+            for number in range(2):
+                norm = p[f"norms_{number}"]
+                seen = (x - x.mean()) / np.sqrt(x.var() + 1e-6) * norm["scale"] + norm["bias"]
+                if mask[t, asset]:
+                    z = scipy.special.expit(layer(f"gates_{number}", seen))
+                    candidate = layer(f"candidates_{number}", seen)
+                    states[number, asset] = (1 - z) * states[number, asset] + z * candidate
+                value, gate = np.split(layer(f"outputs_{number}", states[number, asset]), 2)
+                x = x + value * scipy.special.expit(gate)
+            out[t, asset] = x
+    return out
+
+
+def test_the_block_is_what_its_formula_says(world: tuple):
+    out, last = run(*world)
+    np.testing.assert_allclose(out, by_hand(*world), rtol=2e-4, atol=2e-5)
+    # The state handed on is the last one: more rows go on from it as from all rows at once.
+    params, features, mask, _, _ = world
+    again, _ = run(params, features, mask, np.zeros(40, bool), last)
+    whole, _ = run(
+        params, *(np.concatenate(x) for x in ([features] * 2, [mask] * 2, [world[3], np.zeros(40, bool)])), world[4]
+    )
+    np.testing.assert_allclose(again, whole[40:], rtol=1e-4, atol=1e-5)
+
+
+def test_later_rows_change_no_earlier_one(world: tuple):
+    params, features, mask, reset, state = world
+    changed = features.copy()
+    changed[25:] += 3
+    before = run(params, features, mask, reset, state)[0]
+    after = run(params, changed, np.concatenate([mask[:25], ~mask[25:]]), reset, state)[0]
+    np.testing.assert_array_equal(before[:25], after[:25])
+    assert (np.asarray(before[25:]) != np.asarray(after[25:])).any()
+
+
+def test_an_asset_without_a_bar_keeps_its_state_and_a_path_begins_with_none(world: tuple):
+    params, features, mask, reset, state = world
+    nobody = np.zeros_like(mask)
+    _, kept = run(params, features, nobody, np.zeros(40, bool), state)
+    np.testing.assert_array_equal(kept, state)
+    _, blank = run(params, features, nobody, reset, state)
+    np.testing.assert_array_equal(blank, np.zeros_like(state))
+    other = run(params, features, mask, reset, state * 5 + 1)[0]
+    np.testing.assert_array_equal(other, run(params, features, mask, reset, state)[0])
+
+
+def test_an_untrained_unit_forgets_half_in_its_half_life():
+    model = Recurrent(width=4, layers=1)
+    features, one = np.zeros((200, 1, 3), np.float32), np.ones((200, 1), bool)
+    first = jax.random.key(0), features, one, np.zeros(200, bool), np.zeros((1, 1, 4), np.float32)
+    params = with_jax_arrays(model.init)(*first)
+    for half_life, unit in ((2, 0), (126, 3)):
+        rows = features[:half_life], one[:half_life], np.zeros(half_life, bool)
+        _, after = with_jax_arrays(model.apply)(params, *rows, np.ones((1, 1, 4), np.float32))
+        assert float(after[0, 0, unit]) == pytest.approx(0.5, rel=0.02)
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="time='gru' is unknown"):
+        PolicyConfig(time="gru")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="use torso='shared', or time='none'"):
+        PolicyConfig(time="recurrent", torso="flat")
+    with pytest.raises(ValueError, match="time_layers=0"):
+        PolicyConfig(time="recurrent", time_layers=0)
