@@ -28,7 +28,7 @@ from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.evaluate.backtest.run import backtest, baselines, market_making
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
-from ploutos_jax.evaluate.report.about import describe_making, making_of
+from ploutos_jax.evaluate.report.about import describe_run, making_of
 from ploutos_jax.evaluate.report.comparison import write_comparison
 from ploutos_jax.evaluate.report.evidence import describe_trials, trials_beside
 from ploutos_jax.evaluate.report.overview import scored_of, write_overview
@@ -262,7 +262,7 @@ def write_one(
         )
     trials = trials_beside(folder)
     facts = facts_of(wanted, folder, run) | ({} if trials is None else {"trials": describe_trials(trials)})
-    facts |= describe_making(making_of(folder, run.agent.env_config, command))
+    facts |= describe_run(making_of(folder, run.agent.env_config, command))
     named = None if wanted.tickers is None else expand_tickers([one.strip() for one in wanted.tickers.split(",")])
     benchmark = None if wanted.benchmark is None else others[list(others)[-1]]
     content = write_report(

@@ -60,11 +60,11 @@ def making_of(run_folder: PathLike, rules: EnvConfig, command: str = "") -> Maki
     )
 
 
-def describe_making(making: Making) -> dict[str, str]:
+def describe_run(making: Making) -> dict[str, str]:
     """Return facts for a report, by name; what is not known is left out."""
     rules = making.rules
     facts = {
-        "price of a trade": f"half a spread of {rules.spread_bps:g} bps and {rules.slippage_bps:g} bps of slippage,"
+        "price_of_a_trade": f"half a spread of {rules.spread_bps:g} bps and {rules.slippage_bps:g} bps of slippage,"
         " besides the costs above",
         "rules": describe_rules(rules),
     }
@@ -72,8 +72,8 @@ def describe_making(making: Making) -> dict[str, str]:
         steps = f", {making.timesteps:,} environment steps" if isinstance(making.timesteps, int) else ""
         facts["training"] = f"seed {', '.join(map(str, making.seeds))}{steps}"
     if making.trained_by is not None:
-        facts["trained by"] = _code(*making.trained_by)
-    facts["report by"] = _code(*making.scored_by)
+        facts["trained_by"] = _code(*making.trained_by)
+    facts["report_by"] = _code(*making.scored_by)
     if making.command:
         facts["command"] = making.command
     return facts
