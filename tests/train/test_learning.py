@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule
 from ploutos_jax.train.loop import train
 from tests.train import planted
@@ -39,6 +40,17 @@ def test_it_is_learned_with_a_bfloat16_torso_too(oracle):
     agent = train(config, planted.seen(), planted.ENV, observers=[told.append])
     assert growth(backtest(agent, planted.unseen())) / oracle > 0.7
     assert all(row["first_kl"] < 1e-4 for progress in told for row in progress.rows)
+
+
+@pytest.mark.slow
+def test_it_is_learned_as_well_by_who_cannot_order_what_is_refused(finished_run, oracle):
+    env = TradingEnv(dataclasses.replace(planted.ENV.config, action_masks="sound"))
+    told = []
+    agent = train(planted.CONFIG, planted.seen(), env, observers=[told.append])
+    with_masks, without = (growth(backtest(one, planted.unseen())) / oracle for one in (agent, finished_run.agent))
+    assert with_masks > 0.7 and with_masks > without - 0.1, f"{with_masks:.2f} with masks, {without:.2f} without"
+    refused = [row["rejected_orders_per_step"] for progress in told for row in progress.rows]
+    assert np.mean(refused) < np.mean([row["rejected_orders_per_step"] for row in finished_run.rows])
 
 
 def test_an_untrained_agent_earns_nothing_of_it(finished_run, oracle):
