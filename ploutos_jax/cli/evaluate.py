@@ -135,9 +135,10 @@ def main(args: list[str]) -> int:
     with writing(f"The report {output}", "Make room, or choose another --output."):
         if wanted.compare:
             return compare(wanted, output)
-        if len(wanted.checkpoint) > 1 or len(wanted.data) > 1:
+        first, *more = wanted.checkpoint
+        if more or len(wanted.data) > 1:
             return score_all(wanted, command, output)
-        return score(wanted, wanted.checkpoint[0], command, output)
+        return score(wanted, first, command, output)
 
 
 def _next_folder(wanted: Evaluation) -> str:
