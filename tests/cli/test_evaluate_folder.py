@@ -16,6 +16,6 @@ def test_what_has_no_run_folder_is_asked_for_one(tmp_path):
     with pytest.raises(
         ValueError, match=r"There is no run folder .*gone; runs lie in checkpoints/ unless --output said so"
     ):
-        _next_folder(Evaluation(checkpoint=str(tmp_path / "gone")))
+        _next_folder(Evaluation(checkpoint=(str(tmp_path / "gone"),)))
     with pytest.raises(ValueError, match="Name the folder of the comparison with --output"):
         _next_folder(Evaluation(compare=("a", "b")))
