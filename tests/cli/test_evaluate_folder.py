@@ -6,7 +6,7 @@ from ploutos_jax.cli.evaluate import Evaluation, _next_folder
 
 
 def test_a_report_goes_to_the_next_free_folder_of_its_run(tmp_path):
-    wanted = Evaluation(checkpoint=str(tmp_path))
+    wanted = Evaluation(checkpoint=(str(tmp_path),))
     assert _next_folder(wanted) == str(tmp_path / "evaluation-1")
     (tmp_path / "evaluation-1").mkdir()
     assert _next_folder(wanted) == str(tmp_path / "evaluation-2")
