@@ -61,6 +61,11 @@ def test_leaves_of_the_parameters_have_their_own_names(market, agent):
     pd.testing.assert_frame_equal(leaves[list(FIGURES)], settings[list(FIGURES)])
 
 
+def test_points_that_change_nothing_are_backtests_too(market, agent):
+    table = sweep(agent, market, {"buy_pct": [CONFIG.buy_pct] * 2})
+    assert len(table) == 2 and list(table["final_equity"]) == pytest.approx([backtest(agent, market).equity[-1]] * 2)
+
+
 def test_decisions_are_swept_too(market):
     targets = equal_weight(market)
     table = sweep(targets[:-1], market, {"slippage_bps": [1.0, 20.0]}, env=COSTLY.without_strategy_rules())

@@ -130,7 +130,8 @@ def _params_of(config: EnvConfig, span: Market, points: Sequence[Point]) -> tupl
             )
         if any(_differ(leaf, getattr(base, name)) for leaf in leaves):
             stacked[name] = jnp.stack([jnp.asarray(leaf) for leaf in leaves])
-    return base, stacked
+    # Points that change nothing are accounts as well, one each.
+    return base, stacked or {"initial_cash": jnp.stack([params.initial_cash for params in each])}
 
 
 def _check_is_number(config: EnvConfig, base: EnvParams, span: Market, name: str, value: Any) -> None:
