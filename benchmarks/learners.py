@@ -4,8 +4,8 @@ python benchmarks/learners.py                        PPO, pathwise and mixed at 
 python benchmarks/learners.py --assets 30 --repeats 9
 
 Learners take turns, so that what else the machine does slows all of them. Seconds are of a whole update, rollout and
-all; an update of PPO makes 64 gradient steps, one of the pathwise learner 16. Memory is what XLA says the compiled
-program takes besides its arguments, and `estimate` what `train/memory.py` said beforehand, arguments and all.
+all; every learner makes 16 gradient steps in it, PPO and the mix in four passes over the rollout, pathwise in one.
+Memory is what XLA says the compiled program takes, and `estimate` what `train/memory.py` said beforehand.
 """
 
 import dataclasses

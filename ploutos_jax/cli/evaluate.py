@@ -33,6 +33,7 @@ from ploutos_jax.evaluate.report.comparison import write_comparison
 from ploutos_jax.evaluate.report.evidence import describe_trials, trials_beside
 from ploutos_jax.evaluate.report.overview import scored_of, write_overview
 from ploutos_jax.evaluate.report.provenance import describe_provenance
+from ploutos_jax.evaluate.report.slopes import slopes_of
 from ploutos_jax.evaluate.report.write import check_report_folder, metrics_table, write_report
 from ploutos_jax.evaluate.stress.table import StressTest, check_scenarios, stress_test, terminal_table
 from ploutos_jax.market.features.build import build_market
@@ -88,6 +89,7 @@ class Evaluation:
             1e6].
         scenarios: which of them, such as flash_crash,gap_down; all without it. Needs no --stress, which is then 32.
         severity: of every shock, from 0, the mildest, to 1; drawn for each without it. In [0, 1].
+        slopes: also show what one more basis point of spread, slippage, commission and interest does to the result.
         device: where to run.
         overwrite: replace an older report in the output folder.
     """
@@ -111,6 +113,7 @@ class Evaluation:
     stress: int = 0
     scenarios: str | None = None
     severity: float | None = None
+    slopes: bool = False
     device: Literal["auto", "cpu", "gpu"] = "auto"
     overwrite: bool = False
 
@@ -275,6 +278,7 @@ def write_one(
         sectors=run.span.sectors,
         stress=None if stress is None else stress.table,
         stress_paths=() if stress is None else stress.paths,
+        slopes=slopes_of(run.agent, run.span) if wanted.slopes else None,
         trials=trials,
         facts=facts,
         overwrite=wanted.overwrite,

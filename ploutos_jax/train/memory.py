@@ -25,6 +25,9 @@ _CHUNK_COPIES = 4
 """Arrays as large as the widest one that live at once while a chunk goes forward and backward."""
 _TABLE_COPIES = 3
 """The table, its gradient, and the buffer that gradients of samples are added to."""
+_PATH_ASSET, _PATH_ACCOUNT = 37, 42
+"""Numbers of 4 bytes that are kept of each step of a differentiated rollout, of each asset and of the account: the
+state that the step is computed again from on the way back, and derivatives by it."""
 _WEIGHT_COPIES = 6
 """Parameters, both moments of Adam, gradients, and the state kept in case an update fails."""
 
@@ -40,6 +43,7 @@ class MemoryEstimate:
         working: intermediate arrays, of advantages or of the network, whichever are larger.
         weights: parameters and optimiser.
         accounts: states of the environments.
+        paths: accounts before each step of a rollout, where it is differentiated.
     """
 
     market: int
@@ -48,6 +52,7 @@ class MemoryEstimate:
     working: int
     weights: int
     accounts: int
+    paths: int = 0
 
     @property
     def total(self) -> int:
@@ -94,6 +99,7 @@ def _estimate(
         working=seeds * max(advantages, _CHUNK_COPIES * joined),
         weights=seeds * _WEIGHT_COPIES * _weight_bytes(network, num_features),
         accounts=seeds * config.num_envs * _account_bytes(num_assets, config),
+        paths=0 if config.algorithm == "ppo" else seeds * samples * 4 * (_PATH_ASSET * num_assets + _PATH_ACCOUNT),
     )
 
 

@@ -106,7 +106,7 @@ def test_every_flag_is_heeded(finished, tmp_path):
     (tmp_path / "report" / "diary.txt").write_text("mine")
     of_data = ("--data", "moved.csv", "--start", "2015-06-01", "--end", "2015-09-21", "--benchmark", "BBB")
     of_agent = ("--step", "3", "--seed", "7", "--device", "cpu", "--overwrite", "--tickers", "CCC,AAA")
-    of_agent += ("--market-making", "20")
+    of_agent += ("--market-making", "20", "--slopes")
     metrics, equity, printed = evaluate(finished.folder, tmp_path, *of_data, *of_agent)
     assert len(equity) == NUM_HELD_OUT
     assert str(equity["date"].iloc[0])[:10] == "2015-06-01" and str(equity["date"].iloc[-1])[:10] == "2015-09-21"
@@ -117,6 +117,9 @@ def test_every_flag_is_heeded(finished, tmp_path):
     assert (tmp_path / "report" / "diary.txt").read_text() == "mine"
     drawn = sorted(path.stem[-3:] for path in (tmp_path / "report").glob("backtest_trades_*.png"))
     assert drawn == ["AAA", "CCC"]
+
+    slopes = metrics["slopes"]["annual_return"]
+    assert slopes["as_decided"]["spread"] < 0 and slopes["decided_anew"]["commission"] < 0
 
     quoted = metrics["baselines"][MARKET_MAKING]
     assert quoted["num_trades"] > 0 and any(line.startswith("market making") for line in printed.splitlines())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ploutos_jax.evaluate.backtest.sensitivity import Sensitivity
 from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.evaluate.metrics import exposure
 from ploutos_jax.evaluate.metrics.robustness import annual_return_at_cost, break_even_cost
@@ -17,6 +18,7 @@ from ploutos_jax.evaluate.report.assets import script, style
 from ploutos_jax.evaluate.report.evidence import evidence_rows
 from ploutos_jax.evaluate.report.figures import describe_span
 from ploutos_jax.evaluate.report.plot_style import dollars
+from ploutos_jax.evaluate.report.slopes import slopes_section
 from ploutos_jax.evaluate.report.stress_section import stress_section
 from ploutos_jax.evaluate.report.tables import COLUMNS, Figures, show
 from ploutos_jax.evaluate.report.trade_charts import trades_chart
@@ -46,6 +48,7 @@ def build_page(
     episodes: Sequence[equity_charts.Episode] = (),
     stress: pd.DataFrame | None = None,
     stress_paths: Sequence[StressPath] = (),
+    slopes: Mapping[str, Sensitivity] | None = None,
     relative_to: str = "",
 ) -> str:
     """Return the page.
@@ -62,6 +65,7 @@ def build_page(
         episodes: stretches of time to mark on the equity chart.
         stress: figures by scenario, if there was a stress test.
         stress_paths: accounts under its scenarios to draw.
+        slopes: what a little more of a cost does, as from `slopes.slopes_of`, if that was asked for.
         relative_to: the strategy that beta and the like are against.
     """
     name, ledger = next(iter(ledgers.items()))
@@ -75,7 +79,7 @@ def build_page(
         ("returns", "Returns", _returns(ledgers, relative_to)),
         ("risk", "Risk over time", _risk(ledgers, figures, sectors, relative_to)),
         ("drawdowns", "Drawdowns", _drawdowns(ledgers, relative_to)),
-        ("costs", "Costs", _costs(ledgers, figures)),
+        ("costs", "Costs", _costs(ledgers, figures) + ("" if slopes is None else slopes_section(slopes))),
         ("stress", "Under stress", "" if stress is None else stress_section(stress, stress_paths)),
         ("trades", "Trades", exit_table(ledger.trades) + trades_table(ledger.trades)),
         ("tickers", "Trades by ticker", "".join(trades_chart(ledger, ticker) for ticker in tickers)),

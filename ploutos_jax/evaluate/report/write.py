@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ploutos_jax.agents.provenance import UNKNOWN
+from ploutos_jax.evaluate.backtest.sensitivity import Sensitivity
 from ploutos_jax.evaluate.inference.sharpe import Trials
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -25,6 +26,7 @@ from ploutos_jax.evaluate.report.figures import draw_equity, draw_trades
 from ploutos_jax.evaluate.report.page import build_page
 from ploutos_jax.evaluate.report.plot_style import to_png
 from ploutos_jax.evaluate.report.provenance import describe_provenance
+from ploutos_jax.evaluate.report.slopes import to_json
 from ploutos_jax.evaluate.report.stress_section import worst_scenario
 from ploutos_jax.evaluate.report.tables import COLUMNS, show
 from ploutos_jax.evaluate.report.verdict import judge
@@ -76,6 +78,7 @@ def write_report(
     trials: Trials | None = None,
     stress: pd.DataFrame | None = None,
     stress_paths: Sequence[StressPath] = (),
+    slopes: Mapping[str, Sensitivity] | None = None,
     episodes: Sequence[Episode] = (),
     title: str = "",
     facts: Mapping[str, str] | None = None,
@@ -101,6 +104,7 @@ def write_report(
         trials: what was tried before this strategy was chosen, as `statistics.read_trials` counts it.
         stress: figures by scenario as from `stress.stress_table`, if there was a stress test; kept under `stress`.
         stress_paths: accounts under its scenarios to draw, as from `stress.stress_test`.
+        slopes: what one more basis point of a cost does, as from `slopes.slopes_of`; kept under `slopes`.
         episodes: stretches of time to mark on the equity chart: label, first and last date.
         title: heading of page and picture; by default the name of the ledger.
         facts: what a reader should know about the run (data, checkpoint, seed, ...), shown on the page and kept in
@@ -144,6 +148,8 @@ def write_report(
     content["provenance"] = {"sample": ledger.provenance.sample, **dataclasses.asdict(ledger.provenance)}
     if stress is not None:
         content["stress"] = {str(name): row for name, row in stress.to_dict("index").items()}
+    if slopes is not None:
+        content["slopes"] = to_json(slopes)
     content |= {"evidence": evidence, "verdict": verdict.headline, "relative_to": relative_to, "facts": facts}
     page = build_page(
         ledgers,
@@ -157,6 +163,7 @@ def write_report(
         episodes=episodes,
         stress=stress,
         stress_paths=stress_paths,
+        slopes=slopes,
         relative_to=relative_to,
     )
     pictures = _pictures(ledger, baselines, benchmark, plotted, title)
