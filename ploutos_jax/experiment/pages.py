@@ -25,6 +25,7 @@ def write_pages(settings: RunSettings, data: TrainingData, result: ExperimentRes
         OSError: if a file cannot be written; whatever was there of the report stays as it was.
     """
     # They bring Matplotlib, which training does without.
+    from ploutos_jax.evaluate.report.about import describe_run, making_of
     from ploutos_jax.evaluate.report.curves import draw_training
     from ploutos_jax.evaluate.report.evidence import describe_trials, trials_beside
     from ploutos_jax.evaluate.report.plot_style import to_png
@@ -44,9 +45,9 @@ def write_pages(settings: RunSettings, data: TrainingData, result: ExperimentRes
         "data": f"{settings.data.data}, {span.num_assets} tickers",
         "costs": describe_costs(settings.env, span),
         "actions": "greedy",
-        "seed": ", ".join(map(str, settings.train.seeds)),
         "out_of_sample": describe_provenance(ledger.provenance),
         **({} if trials is None else {"trials": describe_trials(trials)}),
+        **describe_run(making_of(result.output, settings.env)),
     }
     folder = result.output / REPORT_FOLDER
     others = {name: other for name, other in result.ledgers.items() if name != AGENT}
