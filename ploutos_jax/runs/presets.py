@@ -95,7 +95,7 @@ _DEFAULT: dict[str, Any] = {
     "env": {"action": "bands", "stop_loss": None, "take_profit": None},
     "train": {
         "num_envs": 64,
-        "total_timesteps": 400_000,
+        "total_timesteps": 200_000,
         "rollout_length": 32,
         "learning_rate": 2e-3,
         "advantage": "position",

@@ -52,6 +52,8 @@ TRAIN_BOUNDS: dict[str, Bound] = {
 POLICY_BOUNDS: dict[str, Bound] = {
     "hidden": dataclasses.replace(whole(1, 100_000), several=True),
     "width": whole(1, 100_000),
+    "time_width": whole(1, 100_000),
+    "time_layers": whole(1, 1_000),
     "dropout": share(below=True),
     "return_loss": Bound(0, 1e6),
 }

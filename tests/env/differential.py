@@ -310,7 +310,7 @@ def _scales(world: World, theirs: Arrays) -> Arrays:
         scales[name] = np.maximum(scales[name], _like(np.maximum(equity, least), scales[name]))
     for name in RATIOS:
         scales[name] = np.where(equity < least, np.inf, np.maximum(scales[name], 1))
-    small = SMALL_POSITION * np.maximum(equity, least)[..., None]
+    small = np.where(equity < least, least, SMALL_POSITION * equity)[..., None]
     for name in SHARES:
         few = small / np.where(price > 0, price, 1)
         scales[name] = np.maximum(scales[name], few[:, :, None] if scales[name].ndim == 4 else few)

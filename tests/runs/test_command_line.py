@@ -69,7 +69,7 @@ def test_what_stands_first_is_the_run():
     assert first_as("--checkpoint", ["run", "--best"]) == ["--checkpoint", "run", "--best"]
     assert first_as("--checkpoint", ["--best", "run"]) == ["--best", "run"]
     assert first_as("--checkpoint", []) == []
-    assert read(Evaluation, first_as("--checkpoint", ["run", "--best"])).checkpoint == "run"
+    assert read(Evaluation, first_as("--checkpoint", ["run", "--best"])).checkpoint == ("run",)
 
 
 @pytest.mark.parametrize(
