@@ -1,6 +1,6 @@
 """Train an agent, score it on bars it never saw, and say the result.
 
-python scripts/train.py                                 synthetic data, no GPU needed, two to three minutes
+python scripts/train.py                                 synthetic data, no GPU needed, about two minutes
 python scripts/train.py --data data/sp500.parquet       your own bars
 python scripts/train.py --help                          the settings that matter first; --help-all lists every one
 """

@@ -1,6 +1,6 @@
 """The first run of a newcomer: a market with a known edge, in a folder of its own.
 
-ploutos demo                two to three minutes, no GPU needed
+ploutos demo                about two minutes, no GPU needed
 ploutos demo --seed 1       any setting of training
 """
 

@@ -1,6 +1,6 @@
 """Train an agent, score it on bars it never saw, and say the result.
 
-ploutos train                                 synthetic data, no GPU needed, two to three minutes
+ploutos train                                 synthetic data, no GPU needed, about two minutes
 ploutos train --data data/sp500.parquet       your own bars
 ploutos train --help                          the settings that matter first; --help-all lists every one
 """
