@@ -45,7 +45,9 @@ def draw_training(rows: Sequence[Mapping[str, Any]], *, title: str = "Training",
         title: the first line.
         look: colours and size.
     """
-    figure = plot_style.new_figure(look, _HEIGHT, tick_chars=8, name_chars=2)  # half of the last tick, which stands below the edge
+    figure = plot_style.new_figure(
+        look, _HEIGHT, tick_chars=8, name_chars=2
+    )  # half of the last tick, which stands below the edge
     grid = figure.add_gridspec(2, 3, hspace=0.36, wspace=0.22)
     for place, panel in enumerate(_PANELS):
         axes = figure.add_subplot(grid[divmod(place, 3)])
