@@ -193,9 +193,11 @@ configuration and seed in `benchmarks/trials.jsonl`, ablations too.
 **Ablations.** Settings are compared on bars before 2011: one training window, one universe of 25, and the same paths
 for all, put together from blocks of held-out bars. Their standard error covers paths and seeds, not other years.
 
-**Candidates.** Both are the preset `default` without changes, as it was at their commits: `base` before, and `default`
+**Candidates.** `base` and `default` are the preset `default` without changes, as it was at their commits: before, and
 after, forecasts had to hold out of sample to count, scores came to share a level, and the network was no longer told
-what it holds. On these bars few forecasts hold, so `default` is equal parts that are left alone within bands.
+what it holds. `pathwise` is the same with `--algorithm pathwise`, after the noise of bands had a floor and
+`max_position_pct` was a limit of buys alone. On these bars few forecasts hold, so that both of the later ones are equal
+parts that are left alone within bands.
 
 **What this can show.** The standard error of a Sharpe ratio over seven years is .38, that of a difference between two
 strategies whose returns correlate by .9 is .17. A difference below .33 is noise.
