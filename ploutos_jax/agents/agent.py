@@ -218,7 +218,7 @@ class Agent(Shown):
             observation: a vector of `TradingEnv.flatten`, or `[E]` of them, as the adapters for Gymnasium and
                 Stable-Baselines3 give them; or an `Observation`, one or `[E]`, with its `params`.
             state: what the last call returned; begun with seed 0 without it. It holds the random numbers to come.
-            episode_start: not used: an agent remembers nothing.
+            episode_start: not used: what an agent remembers are bars of the market, not steps.
             deterministic: take the greedy action; draw one otherwise.
             params: of the environment, for an `Observation` alone.
             action_masks: of a vector, as the adapters' `action_masks()` gives them and the maskable PPO of sb3-contrib

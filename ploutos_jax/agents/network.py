@@ -27,6 +27,12 @@ class AgentParams(struct.PyTreeNode):
     scaling: ObservationScaling
 
 
+ROWS_IN_ORDER = 256
+"""Most rows that a network that remembers encodes at once: a scan over more is deeper, and keeps more."""
+_KEPT_BY_BLOCK = 4
+"""Arrays of a block's width that live at once while it goes forward and backward, for each of `_CHUNK_COPIES`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """The two-stage network on raw inputs: scaling, table of the market, action. Static, so functions can close over.
@@ -268,9 +274,3 @@ def _in_chunks(arrays: Any, num_chunks: int) -> Any:
 
 def _joined(table: Table, num_rows: int) -> Table:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_rows], table)
-
-
-ROWS_IN_ORDER = 256
-"""Most rows that a network that remembers encodes at once: a scan over more is deeper, and keeps more."""
-_KEPT_BY_BLOCK = 4
-"""Arrays of a block's width that live at once while it goes forward and backward, for each of `_CHUNK_COPIES`."""

@@ -54,6 +54,9 @@ EVALUATION_BOUNDS = {
 }
 """Numbers of `Evaluation`."""
 
+_OF_ONE_REPORT = ("stress", "scenarios", "severity", "slopes", "market_making", "tickers")
+"""What a report shows of one run and a comparison of several does not."""
+
 STRESS_DRAWS = 32
 """Draws of a scenario where scenarios are named and no number of draws."""
 
@@ -129,6 +132,12 @@ def main(args: list[str]) -> int:
     if wanted.compare and len(wanted.data) > 1:
         raise ValueError(
             "--compare sets runs side by side on one --data; for several markets name the runs as --checkpoint."
+        )
+    unread = [name for name in _OF_ONE_REPORT if getattr(wanted, name) != getattr(Evaluation, name)]
+    if wanted.compare and unread:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unread)
+        raise ValueError(
+            f"--compare writes one page without {flags}; name the runs as --checkpoint for a report of each."
         )
     check_scenarios(scenarios_of(wanted))
     output = wanted.output or _next_folder(wanted)

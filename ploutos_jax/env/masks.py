@@ -15,6 +15,9 @@ from ploutos_jax.env.broker.bar import read_bar
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import MAY_BUY, MAY_SELL, EnvParams, EnvState
 
+_WORTH_WHILE = 0.25
+"""Part of a buy that has to fit under the cap for it to be advised."""
+
 
 def valid_actions(config: EnvConfig, params: EnvParams, state: EnvState) -> UInt8[Array, " A"] | None:
     """Return `[A]` the actions that there are beside holding, as `Observation.valid` holds them; known at close t.
@@ -85,7 +88,3 @@ def _cannot_buy(config: EnvConfig, params: EnvParams, state: EnvState) -> Bool[A
     left = params.max_sector_pct * state.equity - jnp.matmul(members, value, precision=precision)
     is_full = (left < least) | (left <= 0)
     return refused | (jnp.matmul(is_full.astype(close.dtype), members, precision=precision) > 0)
-
-
-_WORTH_WHILE = 0.25
-"""Part of a buy that has to fit under the cap for it to be advised."""

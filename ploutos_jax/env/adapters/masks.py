@@ -8,6 +8,9 @@ from jaxtyping import Array, Bool, UInt8
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import LEVELS, MAY_BUY, MAY_SELL, Info, Observation
 
+NUM_ORDERS = 3
+"""Hold, buy, sell."""
+
 
 def action_masks(config: EnvConfig, observation: Observation) -> Bool[Array, " actions"]:
     """Return where an action is one that there is, all True where no rule takes any away.
@@ -42,10 +45,6 @@ def read_masks(masks: Bool[Array, "E actions"], num_assets: int) -> UInt8[Array,
     masks = masks.reshape(len(masks), num_assets, per_asset)
     buys, sells = (masks[..., 1], masks[..., 2]) if per_asset == NUM_ORDERS else (masks[..., -1], masks[..., -1])
     return (jnp.where(buys, MAY_BUY, 0) | jnp.where(sells, MAY_SELL, 0)).astype(jnp.uint8)
-
-
-NUM_ORDERS = 3
-"""Hold, buy, sell."""
 
 
 def masks_in(info: Info, config: EnvConfig, observation: Any) -> Info:
