@@ -211,7 +211,9 @@ def round_up(cash: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def commission_cash(notional: Float[Array, " A"], shares: Float[Array, " A"], params: EnvParams) -> Float[Array, " A"]:
     """Return the broker's commission on fills of `[A]` dollars and shares, in dollars; 0 where nothing fills."""
     by_size = notional * params.commission + shares * params.commission_per_share_cash
-    fee = jnp.maximum(by_size + params.commission_per_order_cash, params.commission_min_cash)
+    fee = by_size + params.commission_per_order_cash
+    # Not a maximum, whose derivative where both are 0 is half of what the first more of commission costs.
+    fee = jnp.where(fee < params.commission_min_cash, params.commission_min_cash, fee)
     return jnp.where(shares > 0, fee, 0)
 
 

@@ -67,7 +67,7 @@ class Sensitivity:
         value: the figure.
         slopes: by the name of a number of `EnvParams`, per unit of it (a spread of 1 is 100 %); of numbers that each
             asset has its own of, for all of them moved alike.
-        moved: the change of the figure between whole backtests, over the step of the number, where it was asked for.
+        moved: the change of the figure between whole backtests, over that of the number, where it was asked for.
     """
 
     value: float
@@ -100,7 +100,7 @@ def gradient_of(
         by: names of numbers of `EnvParams`, such as `spread`. A rule that is off does not read its number: 0.
         env: rules and costs; those of the training without it.
         step: with it, also the change between two backtests whose number is this much lower and higher, in which
-            events move and the agent decides anew.
+            events move and the agent decides anew; between the number as it is and higher, where lower is below 0.
 
     Raises:
         ValueError: for a metric or a number that is not known, or a span of fewer than three bars.
@@ -120,11 +120,13 @@ def gradient_of(
     moved: dict[str, float] = {}
     if step is not None:
         for name, number in numbers.items():
+            # No cost is below 0: what a rebate would do is another question.
+            lower = step if bool((number >= step).all()) else 0.0
             low, high = (
-                float(_played(*static, True, agent.params, params, numbers | {name: number + sign * step}))
-                for sign in (-1, 1)
+                float(_played(*static, True, agent.params, params, numbers | {name: number + change}))
+                for change in (-lower, step)
             )
-            moved[name] = (high - low) / (2 * step)
+            moved[name] = (high - low) / (lower + step)
     return Sensitivity(float(value), {name: float(slope) for name, slope in slopes.items()}, moved)
 
 

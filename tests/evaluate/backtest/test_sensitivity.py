@@ -9,6 +9,7 @@ import pytest
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.evaluate.backtest.sensitivity import METRICS, gradient_of
 from ploutos_jax.evaluate.metrics.summary import summarize
@@ -58,6 +59,37 @@ def test_slopes_equal_differences_of_whole_backtests(doubled, metric):
     assert all(found.slopes[name] != 0 for name in ("spread", "slippage", "commission", "impact"))
     assert found.slopes["cash_rate"] == 0, "the rule is off"
     assert found.per_basis_point("spread") == pytest.approx(1e-4 * found.slopes["spread"])
+
+
+@pytest.mark.parametrize("name", ["spread", "slippage", "commission", "commission_per_share_cash", "impact"])
+def test_the_first_more_of_a_cost_counts_in_full(doubled, name):
+    """Of a cost that is 0 the slope is that to the right: there is no cost below it."""
+    agent, market = doubled
+    free = dataclasses.replace(CONFIG, spread_bps=0.0, slippage_bps=0.0, commission_bps=0.0, impact=1e-12)
+    with jax.enable_x64(True):
+        found = gradient_of(
+            "total_return", agent, market, by=(name,), env=TradingEnv(free), step=STEP if name != "impact" else 1e-4
+        )
+    assert found.slopes[name] < 0
+    assert found.slopes[name] == pytest.approx(found.moved[name], rel=2e-4)
+
+
+def test_a_commission_costs_what_is_traded(doubled):
+    """The slope at no cost at all, by hand: of each dollar traded, grown as the account grows from there on."""
+    agent, market = doubled
+    free = dataclasses.replace(CONFIG, spread_bps=0.0, slippage_bps=0.0, commission_bps=0.0, impact=None)
+    with jax.enable_x64(True):
+        env = TradingEnv(free)
+        ledger = backtest(agent, market, env=env)
+        found = gradient_of("total_return", agent, market, by=("slippage", "commission"), env=env)
+    by_hand = -sum(
+        abs(fill.shares) * fill.price * ledger.equity[-1] / ledger.equity[fill.bar]
+        for fill in ledger.fills.itertuples()
+    )
+    assert found.slopes["commission"] == pytest.approx(by_hand / ledger.equity[0], rel=0.05), (
+        "cash that is gone buys less"
+    )
+    assert found.slopes["commission"] == pytest.approx(found.slopes["slippage"], rel=0.05)
 
 
 def test_the_figures_are_those_of_a_backtest(doubled):
