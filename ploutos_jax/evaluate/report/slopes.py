@@ -33,9 +33,9 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
 """Figures that are differentiated, by their names in `sensitivity.METRICS`."""
 
 NOTE = """<p class='note'>For one more basis point (0.01 %). As decided: the derivative of the whole backtest with every
-decision as it was. Decided anew: half the difference between backtests with a basis point more and less, or, where there
-is none to take off, that between one more and none; the agent sees what came of it and decides again, and stops may be
-hit that were not. Where both differ, that is why.</p>"""
+decision as it was. Decided anew: half the difference between backtests with a basis point more and less, or, where
+there is none to take off, that between one more and none; the agent sees what came of it and decides again, and stops
+may be hit that were not. Where both differ, that is why.</p>"""
 
 
 def slopes_of(agent: Agent, span: Market) -> dict[str, Sensitivity]:
