@@ -22,6 +22,8 @@ _QUICK_COMPILES = (
 
 The emitters of fused loops go through MLIR and cost most of it; each part of a split program is a module of its own.
 """
+_NOT_THOROUGH = "not thorough and "
+"""As the settings in pyproject.toml begin what they leave out."""
 NO_DATA = "market data for tests is absent: there is no folder shared/data beside the repository"
 
 
@@ -36,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A GPU's programs are tested as they are; and a flag that another version of XLA does not know ends the process.
     quick = _QUICK_COMPILES if os.environ["JAX_PLATFORMS"] == "cpu" and version("jaxlib").startswith("0.10.") else ()
     os.environ["XLA_FLAGS"] = " ".join([*flags, *(flag for flag in quick if flag.split("=")[0] not in given)])
+    # What is named runs whole; the run of everything is the quick one.
+    if config.args_source is pytest.Config.ArgsSource.ARGS and config.option.markexpr.startswith(_NOT_THOROUGH):
+        config.option.markexpr = config.option.markexpr.removeprefix(_NOT_THOROUGH)
     if hasattr(config, "cache"):  # absent under -p no:cacheprovider
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

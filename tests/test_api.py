@@ -63,6 +63,7 @@ def run_program(code, folder):
     return run.stdout, run.stderr
 
 
+@pytest.mark.thorough
 def test_help_can_be_typed_in(tmp_path):
     """Its indented lines, in order, are a program."""
     told = (ploutos_jax.__doc__ or "").partition("The names, by what they are for")[0]
@@ -73,6 +74,7 @@ def test_help_can_be_typed_in(tmp_path):
     assert "100%" in err and "Ledger('buy and hold', 99 bars" in out
 
 
+@pytest.mark.thorough
 def test_the_page_for_people_who_know_pandas_can_be_typed_in(tmp_path):
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

@@ -86,13 +86,15 @@ def check_rejax_ppo(made, folder):
 
 
 CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")}
-FAST = ("own_strategy", "sweep_costs", "checkpoints", "read_report")
-"""They share the compiled update of one market's shape; the others compile their own."""
+FAST = ("checkpoints",)
+THOROUGH = ("own_strategy", "sweep_costs", "read_report")
+"""All four share the compiled update of one market's shape; the others compile their own, and are slow."""
+MARKS = dict.fromkeys(FAST, ()) | dict.fromkeys(THOROUGH, pytest.mark.thorough)
 EXTRAS = {"stable_baselines": "stable_baselines3", "rejax_ppo": "rejax"}
 """What an example needs beside the extra `test`; it is skipped where that is not installed."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in CHECKS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MARKS.get(n, pytest.mark.slow)) for n in CHECKS])
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     if name in EXTRAS:
         pytest.importorskip(EXTRAS[name], reason=f"{EXTRAS[name]} is not installed")

@@ -53,6 +53,7 @@ def loaded_after(code: str) -> tuple[set[str], str]:
     return set(json.loads(found)), "\n".join(said) + done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("code", "unloaded"), FIRST_USE.items(), ids=FIRST_USE)
 def test_what_is_not_used_is_not_loaded(code, unloaded):
     assert loaded_after(code)[0] & unloaded == set()
@@ -93,6 +94,7 @@ def test_the_version_has_one_source():
     assert project["project"]["scripts"]["ploutos"] == "ploutos_jax.cli.main:main"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "before", ["", "import ploutos_jax.train.loop", "from ploutos_jax.train import config", "pj.TrainConfig()"]
 )

@@ -21,6 +21,7 @@ from tests.train.worlds import random_market
 T, A, F, H, G = 30, 3, 5, 4, 2
 
 
+@pytest.mark.thorough
 def test_a_step_refuses_actions_of_another_shape():
     env = TradingEnv(EnvConfig(episode_length=10))
     params = env.default_params(random_market())
@@ -74,6 +75,7 @@ def test_metrics_refuse_columns_and_rows_that_do_not_belong_together():
         exposure(np.ones(5), np.ones(4))
 
 
+@pytest.mark.thorough
 def test_only_what_states_a_shape_is_checked():
     def plain(x: int) -> int:
         return x

@@ -50,6 +50,7 @@ def observation_of(agent: Agent, market):
     return env.reset_at(5, 60, params)[0], params
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("config", [COSTLY, WEIGHTS], ids=["discrete", "weights"])
 def test_copies_of_an_agent_are_that_agent(market, config):
     agent = make_agent(market, config)
@@ -62,6 +63,7 @@ def test_copies_of_an_agent_are_that_agent(market, config):
     np.testing.assert_allclose(all_of_them.equity, one.equity, rtol=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("config", [COSTLY, WEIGHTS], ids=["discrete", "weights"])
 def test_one_action_is_made_of_what_each_member_says(market, config):
     """Member by member through its own network, then put together here, at every bar of a batch."""
@@ -111,6 +113,7 @@ def test_choices_are_weighed_by_their_chances():
     assert np.mean(np.asarray(drawn) == 2) == pytest.approx(0.6, abs=0.03)
 
 
+@pytest.mark.thorough
 def test_costs_net_out(market):
     agents = members(market)
     single = [pj.summarize(pj.backtest(agent, market)) for agent in agents]
@@ -119,6 +122,7 @@ def test_costs_net_out(market):
     assert 0 < together["total_cost"] <= np.mean([figures["total_cost"] for figures in single])
 
 
+@pytest.mark.thorough
 def test_many_backtests_and_stress_take_an_ensemble(market):
     several = pj.ensemble(members(market))
     batch = backtest_many([several, several], market, num_bars=BARS - 1)
@@ -193,6 +197,7 @@ def test_an_export_holds_all_members(market, tmp_path):
         load_agent(alone, all_seeds=True)
 
 
+@pytest.mark.thorough
 def test_the_seeds_of_a_run_are_an_ensemble(market, tmp_path):
     config = pj.TrainConfig(
         num_envs=4, rollout_length=8, total_timesteps=64, num_epochs=1, num_minibatches=1, num_seeds=2, seed=5,

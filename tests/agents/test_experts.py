@@ -30,6 +30,8 @@ from ploutos_jax.train.checkpoints.export import load_agent
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train
 
+pytestmark = pytest.mark.thorough
+
 NAMES = ["expert_equal_weight", "expert_minimum_variance", "expert_momentum", "log_return_1", "volatility_20"]
 CONFIG = EnvConfig(action="bands", stop_loss=None, take_profit=None, max_position_pct=0.2, decide_every=21)
 

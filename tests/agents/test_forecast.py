@@ -35,6 +35,7 @@ def correlation(scores, labels) -> float:
     return float(np.corrcoef(np.asarray(scores)[known], labels[known])[0, 1])
 
 
+@pytest.mark.thorough
 def test_on_noise_a_fit_flatters_its_own_rows_and_the_forecast_does_not():
     honest, flattered = [], []
     for seed in range(6):
@@ -80,6 +81,7 @@ def test_rows_of_a_block_are_told_by_the_others_alone():
     assert np.abs(after[0].coefficients - before[0].coefficients).max() > 1e-6
 
 
+@pytest.mark.thorough
 def test_one_asset_is_compared_with_its_own_past():
     market = market_of(0.3, num_assets=1, num_bars=800, num_noise=2)
     _, told = fit_forecast(market)
@@ -87,6 +89,7 @@ def test_one_asset_is_compared_with_its_own_past():
     assert np.corrcoef(told.ravel(), hint.ravel())[0, 1] > 0.8
 
 
+@pytest.mark.thorough
 def test_nothing_to_fit_forecasts_nothing():
     market = market_of(0.3, num_bars=20)
     model, told = fit_forecast(market)
@@ -104,6 +107,7 @@ def test_a_market_that_is_redrawn_keeps_its_columns():
     np.testing.assert_array_equal(model.coefficients, same.coefficients)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["only", "add"])
 def test_an_agent_carries_its_forecast_and_its_averaged_parameters(tmp_path, kind):
     market = market_of(0.3)
@@ -121,6 +125,7 @@ def test_an_agent_carries_its_forecast_and_its_averaged_parameters(tmp_path, kin
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.thorough
 def test_an_untrained_agent_holds_equal_parts_and_knows_nothing_to_do():
     market = market_of(0.3)
     config = dataclasses.replace(CONFIG, learning_rate=1e-12, learning_rate_schedule="constant")

@@ -38,6 +38,7 @@ def accounts(env, params, num=6):
     return observation
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", FORMS)
 def test_vectors_and_observations_give_the_action_of_act(form):
     agent, env, params = world(form)
@@ -60,6 +61,7 @@ def test_vectors_and_observations_give_the_action_of_act(form):
     )
 
 
+@pytest.mark.thorough
 def test_missing_bars_are_known_from_a_vector():
     market = make_eventful_market()
     agent, env, params = world("weights", market)
@@ -70,6 +72,7 @@ def test_missing_bars_are_known_from_a_vector():
     np.testing.assert_allclose(actions[:, :-1], agent.act_batch(observation, params), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_drawn_actions_go_on_from_state_to_state():
     agent, env, params = world("discrete")
     vectors = np.asarray(jax.vmap(env.flatten, in_axes=(0, None))(accounts(env, params), params))
@@ -86,6 +89,7 @@ def test_drawn_actions_go_on_from_state_to_state():
     assert len(np.unique(one, axis=0)) > 1 and not np.array_equal(one, draw(jax.random.key(5)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", FORMS)
 def test_episodes_of_gymnasium_are_played(form):
     """The loop of `stable_baselines3.common.evaluation.evaluate_policy`, alone and side by side."""
@@ -104,6 +108,7 @@ def test_episodes_of_gymnasium_are_played(form):
     assert several.step(actions)[1].shape == (4,)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["discrete", "levels"])
 def test_masks_of_vectors_are_those_of_their_observations(form):
     market = make_market()
@@ -125,6 +130,7 @@ def test_masks_of_vectors_are_those_of_their_observations(form):
         agent.predict(vectors[3], action_masks=masks[3, :4])
 
 
+@pytest.mark.thorough
 def test_what_is_refused():
     agent, env, params = world("discrete")
     observation = accounts(env, params)

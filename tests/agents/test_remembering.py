@@ -24,6 +24,8 @@ from ploutos_jax.policy.recurrent import WARM_UP
 from tests.evaluate.backtest.worlds import COSTLY, NUM_BARS, make_agent, make_market, make_panel
 from tests.train.worlds import largest_difference, random_market
 
+pytestmark = pytest.mark.thorough
+
 POLICY = PolicyConfig(hidden=(8, 8), width=8, time="recurrent", time_width=6)
 START, BARS = 40, 30
 

@@ -144,6 +144,7 @@ def test_a_reward_that_is_not_finite_does_not_spoil_the_scale():
     np.testing.assert_array_equal(scaling.running, expected.running)
 
 
+@pytest.mark.thorough
 def test_statistics_of_large_half_precision_batches_are_exact():
     rng = np.random.default_rng(0)
     seen = Observation(

@@ -51,6 +51,7 @@ def test_the_tests_that_a_stage_runs_are_there():
     assert files and all((ROOT / file).is_file() for file in files)
 
 
+@pytest.mark.thorough
 def test_a_stage_writes_its_figures_as_it_finds_them(tmp_path):
     stages, rows = rehearse(tmp_path, "--only", "machine")
     assert list(stages) == ["machine"] and stages["machine"]["code"] == 0

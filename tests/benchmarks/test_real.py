@@ -16,6 +16,8 @@ from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.train import updates
 from tests.evaluate.accounts import make_ledger
 
+pytestmark = pytest.mark.thorough
+
 SMALL = {
     "data": {"features": "minimal", "feature_cache": False},
     "env": {"episode_length": 20, "action": "weights"},

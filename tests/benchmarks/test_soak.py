@@ -34,12 +34,14 @@ def test_every_rule_that_can_be_on_is_on():
     }
 
 
+@pytest.mark.thorough
 def test_a_short_soak_holds(market):
     figures = play(Soak(minutes=0.01), market)
     assert figures["broken"] == {} and figures["episodes"] > 0
     assert figures["checks"] == figures["steps"] * len(INVARIANTS) > 0
 
 
+@pytest.mark.thorough
 def test_what_is_broken_is_found(market):
     env = TradingEnv(EnvConfig(**ALL_RULES))
     params = env.default_params(market)

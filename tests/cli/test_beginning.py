@@ -35,6 +35,7 @@ def test_a_file_is_not_called_made_up(tmp_path):
     assert describe_start(RunSettings(data=DataConfig("bars.csv")), tmp_path).endswith("device cpu; data bars.csv.")
 
 
+@pytest.mark.thorough
 def test_presets_for_another_machine_or_other_bars_are_told(daily):
     said = describe_machine(parse_settings(["--preset", "gpu"]))
     assert said and "JAX finds no GPU" in said and "100,000,000 steps" in said

@@ -72,6 +72,7 @@ def test_bars_after_a_date(market):
     assert whole is not None and whole.num_bars == 200
 
 
+@pytest.mark.thorough
 def test_made_data():
     panel = read_panel(DataConfig())
     assert panel.num_assets == 30 and panel.num_bars == 2520
@@ -95,6 +96,7 @@ def test_number_of_made_assets(monkeypatch):
     assert not DataConfig(data="synthetic.csv").is_synthetic
 
 
+@pytest.mark.thorough
 def test_planted_data():
     panel = read_panel(DataConfig(data="planted:3"))
     assert panel.num_assets == 3 and panel.num_bars == NUM_BARS
@@ -145,6 +147,7 @@ def test_other_names_are_not_planted():
         read_planted("planted_lags:3")
 
 
+@pytest.mark.thorough
 def test_an_edge_is_one_more_feature_of_synthetic_data():
     plain, edged = (read_market(DataConfig(data="synthetic:2", features="minimal", edge=edge)) for edge in (None, 0.05))
     names = plain.feature_names
@@ -162,6 +165,7 @@ def test_an_edge_is_one_more_feature_of_synthetic_data():
     np.testing.assert_array_equal(cut.volatility_by_bar, panel.labels.hint.volatility_by_bar[2000:3000])
 
 
+@pytest.mark.thorough
 def test_planted_data_shows_its_signals_alone_unless_more_is_asked_for():
     signals = ("signal_hint", "signal_noise_0", "signal_noise_1", "signal_noise_2", "warm", "known")
     assert read_market(DataConfig(data="planted:2")).feature_names == signals
@@ -170,6 +174,7 @@ def test_planted_data_shows_its_signals_alone_unless_more_is_asked_for():
     assert read_market(DataConfig(data="planted:2"), ["signal_noise_1"]).num_features == 3
 
 
+@pytest.mark.thorough
 def test_features_are_the_core_set_without_a_choice(monkeypatch, make_panel):
     monkeypatch.setattr(data_config, "synthetic_panel", lambda key, **_: make_panel(num_bars=30))
     assert read_market(DataConfig()).feature_names == read_market(DataConfig(features="core")).feature_names

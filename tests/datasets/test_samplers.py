@@ -69,6 +69,7 @@ def test_starts_are_repeated_until_the_share_is_right(share, sizes):
     assert (weigh_starts(starts, sizes[0], 1.0) == starts[sizes[0] :]).all()
 
 
+@pytest.mark.thorough
 def test_resampled_markets_have_one_shape_and_calendar(ragged):
     sizes = {"num_bars": 90, "num_paths": 2, "mean_block": 10.0}
     stream = bootstrap_stream(jax.random.key(1), ragged, "minimal", **sizes)
@@ -81,6 +82,7 @@ def test_resampled_markets_have_one_shape_and_calendar(ragged):
     assert one.spread_scale is None, "nothing of stress without it"
 
 
+@pytest.mark.thorough
 def test_planted_paths_never_meet():
     """The hint of a path's last row tells of no bar of the next one; features of a path are a function of its key."""
     draw = PlantedDraw(num_assets=2, num_bars=40, num_paths=3, strength=1.0, volatility=0.01)
@@ -94,6 +96,7 @@ def test_planted_paths_never_meet():
     np.testing.assert_allclose(market.open[[0, 40, 80]], 100, rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "recipe", [Persistent(2, 1.0, 0.9), Lag(2, 1.0), Regimes(2, 1.0, "b")], ids=lambda x: type(x).__name__
 )
@@ -119,6 +122,7 @@ def test_hints_of_every_kind_stay_on_their_paths(recipe):
     assert not np.array_equal(again.close, market.close) and again.features.shape == market.features.shape
 
 
+@pytest.mark.thorough
 def test_a_drawn_edge_is_a_fixed_one_with_other_keys():
     """Inside the compiled program too: the same bars as without an edge where it is 0, and the hint among features."""
     spec = MarketSpec(2, 60, 3, "minimal")
@@ -138,6 +142,7 @@ def test_a_drawn_edge_is_a_fixed_one_with_other_keys():
     assert named.column_names == ("log_return_1", "signal_hint", *names[-2:])
 
 
+@pytest.mark.thorough
 def test_an_edge_is_refreshed():
     config = DataConfig("synthetic:2", features="minimal", bank_paths=2, bank_bars=60, edge=0.1)
     data = read_training(config, refresh=True)
@@ -198,6 +203,7 @@ def test_made_markets_are_stressed_in_part():
     assert plain.market.delisted is None and data.held_out.symbols == market.symbols
 
 
+@pytest.mark.thorough
 def test_random_tickers_for_each_path_and_all_of_them_held_out(make_panel, tmp_path):
     """The first market and a refreshed one, in their shapes; an agent of them acts on all tickers held out."""
     file = write_csv(tmp_path / "bars.csv", make_panel(num_bars=150, num_assets=4))
@@ -233,6 +239,7 @@ def test_random_tickers_for_each_path_and_all_of_them_held_out(make_panel, tmp_p
         read_training(DataConfig("bootstrap:" + file, path_tickers=5, **sizes))
 
 
+@pytest.mark.thorough
 def test_a_synthetic_market_that_is_made_once_has_no_jitter():
     with pytest.raises(ValueError, match="volatility_jitter=0.3: this market is made once"):
         read_training(DataConfig("synthetic:2", volatility_jitter=0.3))

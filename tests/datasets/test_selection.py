@@ -38,6 +38,7 @@ def test_universes_stand_for_tickers_wherever_they_are_asked_for(tmp_path):
     assert read_panel(DataConfig(str(tmp_path / "bars.csv"), tickers=("indices",))).symbols == UNIVERSES["indices"]
 
 
+@pytest.mark.thorough
 def test_spans_are_joined_and_no_episode_leaves_one(market):
     config = DataConfig(spans="2015-01-01..2015-02-19,2015-03-01..2015-04-29")
     training, held_out = split_market(market, config)
@@ -89,6 +90,7 @@ def test_spans_leave_out_what_contradicts_them():
         read_training(DataConfig(spans="2019..2020"), refresh=True)
 
 
+@pytest.mark.thorough
 def test_the_most_traded_tickers_are_chosen_on_training_bars_alone(tmp_path):
     import pandas as pd
 

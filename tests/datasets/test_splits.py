@@ -193,6 +193,7 @@ def market():
     return build_market(synthetic_panel(jax.random.key(0), num_assets=2, num_bars=90), "minimal")
 
 
+@pytest.mark.thorough
 def test_windows_cut_from_a_market_are_paths_of_their_own(market):
     windows = (Window(3, 20), Window(40, 41), Window(60, 90))
     whole = cut(market, windows)

@@ -206,6 +206,7 @@ def played():
     return finite
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("end", ["low", "high"])
 def test_accounts_stay_finite_at_both_ends(played, end):
     failed = []

@@ -45,6 +45,7 @@ def test_a_given_start_is_a_decision(params: EnvParams):
         assert int(state.phase) == start and (obs.valid == (MAY_BUY | MAY_SELL)).all()
 
 
+@pytest.mark.thorough
 def test_fills_follow_the_bars_that_the_observation_says(params: EnvParams):
     """Through rollouts with episodes that end and begin anew: an action has an effect where its bits are set."""
 
@@ -81,6 +82,7 @@ def test_stops_work_between_decisions_and_orders_do_not():
     assert trace.info["rejected_orders"].tolist()[1:5] == [0] * 4
 
 
+@pytest.mark.thorough
 def test_what_waits_or_still_works_goes_on_between_decisions():
     gap = {(1, 0): False, (2, 0): False}
     compiled = {"decide_every": 4, "stop_loss": None, "take_profit": None, "spread_bps": 0.0, "slippage_bps": 0.0}
@@ -93,6 +95,7 @@ def test_what_waits_or_still_works_goes_on_between_decisions():
     assert [fills(worked, step) for step in range(4)] == [[(near(40), 100)], [(near(40), 100)], [(near(20), 100)], []]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["discrete", "weights", "bands", "levels"])
 def test_a_decision_in_every_bar_is_no_rule(kind: str):
     market, numbers, actions = random_market(4), random_numbers(4), random_actions(4, kind)

@@ -5,6 +5,7 @@ and a derivative is right as long as no event moves.
 """
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import pytest
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvState
 from tests.env.worlds import NUM_BARS, make_config, random_market
+from tests.marks import thorough_but
 from tests.train.worlds import LITTLE_OPTIMISED
 
 LEAN: dict[str, Any] = {
@@ -86,16 +88,19 @@ def slopes(action: str, rules: str, **more: Any) -> tuple[np.ndarray, np.ndarray
     return (ways * slope).reshape(NUM_WAYS, -1).sum(axis=1), central, float(np.abs(slope).max())
 
 
-@pytest.mark.parametrize("rules", RULES)
-@pytest.mark.parametrize("action", ["weights", "bands"])
-def test_autodiff_equals_central_differences(action: str, rules: str):
-    by_autodiff, central, largest = slopes(action, rules)
+QUICK = (("bands", "stops and targets"), ("weights", "impact, ticks and slippage"), ("bands", "limit orders"))
+
+
+@pytest.mark.parametrize("case", thorough_but(QUICK, itertools.product(["weights", "bands"], RULES)), ids=", ".join)
+def test_autodiff_equals_central_differences(case: tuple[str, str]):
+    by_autodiff, central, largest = slopes(*case)
     assert np.isfinite(largest) and largest > 0
     size = np.abs(central).max()
     assert size > 1e-4, "nothing that an action does would matter"
     np.testing.assert_allclose(by_autodiff, central, rtol=0, atol=1e-5 * size)
 
 
+@pytest.mark.thorough
 def test_whole_lots_have_no_slope():
     by_autodiff, central, _ = slopes("weights", "lots", lot_size=10.0)
     assert not by_autodiff.any()
@@ -107,6 +112,7 @@ EVERYTHING |= {"fees": "alpaca@2024-05-22", "fee_rounding": "day", "drawdown_sca
 EVERYTHING |= {"min_order_cash": 50.0, "reward": "differential_sharpe, 5*drawdown_increment, sortino_bonus, five_term"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("action", ["weights", "bands"])
 def test_derivatives_are_finite_whatever_happens(action: str):
     """Of many accounts in float32: bars without volume, delistings, splits, empty and ruined accounts, actions at 0."""

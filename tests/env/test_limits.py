@@ -57,6 +57,7 @@ def test_a_cap_that_was_chosen_stays():
     assert TradingEnv(old).default_params(market_of({"A": 10.0})).max_position_pct == np.float32(0.25)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tickers", ["A", "AB", "ABC"])
 @pytest.mark.parametrize("action", ["discrete", "weights"])
 def test_an_account_of_few_assets_can_be_fully_invested(tickers: str, action: str):

@@ -32,6 +32,7 @@ from tests.env.worlds import (
     random_numbers,
     simulate,
 )
+from tests.marks import thorough_but
 
 COMMON: dict[str, Any] = {
     "fees": "none",
@@ -108,7 +109,7 @@ def step_all(world: World, actions: np.ndarray, noise: np.ndarray) -> tuple[EnvS
         return jax.device_get(over_accounts(step)(params, world.state, actions, noise))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", thorough_but(["open"], RULES))
 def test_what_is_masked_would_have_changed_nothing(name: str):
     world = world_of(name)
     market, valid = world.market, world.valid
@@ -241,6 +242,7 @@ def bits_after(actions: list[list[int]], masks: str, **rules: Any) -> list[list[
     return np.asarray(seen).tolist()
 
 
+@pytest.mark.thorough
 def test_what_is_advised_against():
     # 40 % of the account, then the tenth that is left under the cap: exactly a quarter of a buy.
     actions = [[BUY, 0], [BUY, 0], [SELL, 0]]

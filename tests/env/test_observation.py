@@ -89,6 +89,7 @@ def nearness(held: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return np.where(held, distance / (distance + 0.05), 1)
 
 
+@pytest.mark.thorough
 def test_levels_are_those_of_the_rules_in_force():
     """Close 100 in bar 1, 110 in bar 2: a position bought at 100 has its trailing stop at 99 and its target at 120."""
     close = np.repeat([[100.0], [100.0], [110.0], [110.0]], 2, axis=1)
@@ -169,6 +170,7 @@ def test_flat_vector_holds_market_row_then_assets_then_account():
     assert obs.assets.any()
 
 
+@pytest.mark.thorough
 @settings(max_examples=8, deadline=None, phases=[Phase.reuse, Phase.generate])
 @given(seed=st.integers(0, 2**31), row=st.integers(0, NUM_BARS - 2))
 def test_nothing_seen_depends_on_a_later_bar(seed: int, row: int):

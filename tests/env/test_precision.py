@@ -1,5 +1,6 @@
 """The step in float32: how far it drifts, what it keeps, and that cash stays above 0 all the same."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from tests.env.worlds import (
     random_numbers,
     simulate,
 )
+from tests.marks import thorough_but
 
 YEAR, LARGE, FEW = 253, 503, 16
 UNCUT = {"buy_pct": 0.001, "max_position_pct": 0.0015}
@@ -105,12 +107,16 @@ def check_difference(
 WORLDS = {"usual": USUAL, "usual uncut": USUAL | UNCUT, "random": {}, "random uncut": UNCUT}
 
 
-@pytest.mark.parametrize("numbers", WORLDS)
-@pytest.mark.parametrize("kind", ["discrete", "weights"])
-def test_a_year_of_503_assets_in_float32_stays_near_float64(kind: str, numbers: str):
+QUICK = [("discrete", "random"), ("weights", "usual")]
+
+
+@pytest.mark.parametrize("case", thorough_but(QUICK, itertools.product(["discrete", "weights"], WORLDS)), ids=", ".join)
+def test_a_year_of_503_assets_in_float32_stays_near_float64(case: tuple[str, str]):
+    kind, numbers = case
     check_difference(kind, 0, WORLDS[numbers])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["discrete", "weights"])
 def test_levels_that_cents_meet_exactly_seldom_flip(kind: str):
     """Without costs, a level such as 98.00 of an entry at 100.00 is met to the digit; rounding then decides."""
@@ -128,6 +134,7 @@ def test_many_years_in_float32_stay_near_float64(kind: str, numbers: str):
 STRICT = EVERY_RULE | {"remainder": "carry", "settlement_days": 1, "fee_rounding": "day", "lot_size": 1.0}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "fill"), [("discrete", "next_open"), ("weights", "next_close"), ("bands", "next_open")]
 )

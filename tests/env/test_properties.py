@@ -147,6 +147,7 @@ def test_nothing_fills_where_nothing_trades(seed: int, kind: str):
     assert (filled <= limit * (1 + 1e-12)).all()
 
 
+@pytest.mark.thorough
 def test_the_accounts_above_meet_every_rule():
     for kind in KINDS:
         met: dict[str, int] = dict.fromkeys(REASON_NAMES, 0)
@@ -239,6 +240,7 @@ def seen(world: World, trace: Trace) -> Any:
         return jax.device_get(compiled_observe(world.config)(trace.state, params.replace(**own)))
 
 
+@pytest.mark.thorough
 @few
 @given(seed=SEEDS, row=st.integers(0, NUM_BARS - 2), kind=both_kinds)
 def test_bars_to_come_change_nothing(seed: int, row: int, kind: str):
@@ -262,6 +264,7 @@ def test_what_fills_at_the_open_does_not_know_the_rest_of_the_bar(seed: int, row
     assert_equal(*jax.tree.map(lambda x: x[:row], (one.info["fills"][:at_open], two.info["fills"][:at_open])))
 
 
+@pytest.mark.thorough
 @few
 @given(seed=SEEDS, kind=st.sampled_from([*KINDS, "weights+cash"]))
 def test_the_order_of_the_assets_does_not_matter(seed: int, kind: str):
@@ -290,6 +293,7 @@ IN_DOLLARS = ("initial_cash", "min_order_cash", "commission_per_order_cash", "co
 IN_DOLLARS += ("day_trade_equity_cash", "fee_caps")
 
 
+@pytest.mark.thorough
 @few
 @given(seed=SEEDS, kind=both_kinds)
 def test_only_ratios_of_prices_and_of_money_matter(seed: int, kind: str):
@@ -362,6 +366,7 @@ def test_compiled_equals_not_compiled(kind: str):
     assert_same_walk(world, TradingEnv(world.config).advance, range(4, 5), 10)
 
 
+@pytest.mark.thorough
 def test_random_slippage_depends_on_the_key_only():
     config = make_config(slippage_noise=1.0, slippage_bps=50.0, fees="none", stop_loss=None, take_profit=None)
     env = TradingEnv(config)
@@ -393,6 +398,7 @@ SMOOTH = {
 }
 
 
+@pytest.mark.thorough
 def test_gradients_reach_the_weights():
     """Between the points where something fills or does not, equity is a smooth function of target weights."""
     config = make_config("weights", stop_loss=None, take_profit=None, **SMOOTH)

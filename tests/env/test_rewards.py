@@ -194,6 +194,7 @@ def test_every_reward_is_bounded_over_random_episodes(name: str, width: float):
     assert np.isfinite(found).all() and np.abs(found).max() <= 10
 
 
+@pytest.mark.thorough
 def test_log_and_simple_returns_are_net_of_costs():
     trace = trade([FLAT, (100, 110, 100, 110)], [BUY_ONE], commission=0.01)
     assert trace.reward[0] == near(np.log(1.009))
@@ -209,6 +210,7 @@ def doubled(before: EnvState, after: EnvState) -> jax.Array:
     return 2 * (after.equity - before.equity) / before.equity
 
 
+@pytest.mark.thorough
 def test_rewards_add_up_with_their_weights():
     market, actions = random_market(1, dtype=np.float64), random_actions(1)
     config = make_config(reward=TERMS, **LEAN)

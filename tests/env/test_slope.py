@@ -56,6 +56,7 @@ def slopes(reward: Any, seed: int) -> dict[str, np.ndarray]:
     return dict(zip(("slope", "central", "above", "below", "moved", "reward"), found, strict=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reward", [*REWARDS, *COMPOSITES, _squared])
 def test_the_slope_is_the_change_of_the_reward_by_the_return(reward: Any):
     found = slopes(reward, 5)
@@ -73,6 +74,7 @@ def test_the_slope_is_the_change_of_the_reward_by_the_return(reward: Any):
         assert (found["slope"][smooth] != 0).any()
 
 
+@pytest.mark.thorough
 def test_slopes_that_are_known():
     growth, simple, traded = (slopes(name, 5) for name in ("log_return", "simple_return", "turnover"))
     np.testing.assert_allclose(simple["slope"], 1, rtol=1e-12)
@@ -84,6 +86,7 @@ def test_slopes_that_are_known():
     assert (fall["slope"] > -1e-9).all() and (fall["slope"] > 0.5).any()
 
 
+@pytest.mark.thorough
 def test_the_slope_is_there_on_request_and_changes_nothing_else():
     market, actions = random_market(2), random_actions(2)
     config = make_config(reward=COMPOSITES[0], **LEAN)

@@ -128,6 +128,7 @@ def test_ruin_terminates_and_does_not_truncate_as_well():
     assert (trace.state.equity[LENGTH - 1] < 0.1 * 100_000).all()
 
 
+@pytest.mark.thorough
 def test_reward_of_the_users_own_and_reward_by_name():
     def drawdown(before: EnvState, after: EnvState) -> jax.Array:
         return after.equity / after.peak_equity - 1

@@ -24,6 +24,7 @@ def bars(tmp_path_factory):
     return write_bars(tmp_path_factory.mktemp("bars") / "bars.csv")
 
 
+@pytest.mark.thorough
 def test_it_gives_what_the_command_gives_and_prints_nothing(bars, tmp_path, capsys):
     seen = []
     settings = parse_settings(train_args(bars, tmp_path / "python", 2))
@@ -51,6 +52,7 @@ def test_it_gives_what_the_command_gives_and_prints_nothing(bars, tmp_path, caps
         result.first = "2000-01-01"
 
 
+@pytest.mark.thorough
 def test_it_stops_when_asked_and_scores_what_there_is(bars, tmp_path):
     settings = parse_settings(train_args(bars, tmp_path / "run", 1000, "--holdout", "0"))
     result = pj.run_experiment(settings, should_stop=lambda: True)
@@ -61,6 +63,7 @@ def test_it_stops_when_asked_and_scores_what_there_is(bars, tmp_path):
         pj.run_experiment(resumed)
 
 
+@pytest.mark.thorough
 def test_several_seeds_have_a_mean_and_an_interval(bars, tmp_path):
     args = train_args(bars, tmp_path / "run", 1, "--num-seeds", "2")
     result = pj.run_experiment(parse_settings(args))

@@ -41,6 +41,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", GRIDS)
 def test_each_point_is_a_backtest_of_its_own(market, agent, name):
     grid = GRIDS[name]
@@ -55,17 +56,20 @@ def test_each_point_is_a_backtest_of_its_own(market, agent, name):
     assert table["final_equity"].nunique() > 1
 
 
+@pytest.mark.thorough
 def test_leaves_of_the_parameters_have_their_own_names(market, agent):
     leaves = sweep(agent, market, {"spread": [0.0, 0.005]})
     settings = sweep(agent, market, {"spread_bps": [0.0, 50.0]})
     pd.testing.assert_frame_equal(leaves[list(FIGURES)], settings[list(FIGURES)])
 
 
+@pytest.mark.thorough
 def test_points_that_change_nothing_are_backtests_too(market, agent):
     table = sweep(agent, market, {"buy_pct": [CONFIG.buy_pct] * 2})
     assert len(table) == 2 and list(table["final_equity"]) == pytest.approx([backtest(agent, market).equity[-1]] * 2)
 
 
+@pytest.mark.thorough
 def test_decisions_are_swept_too(market):
     targets = equal_weight(market)
     table = sweep(targets[:-1], market, {"slippage_bps": [1.0, 20.0]}, env=COSTLY.without_strategy_rules())
@@ -76,6 +80,7 @@ def test_decisions_are_swept_too(market):
         assert row["total_cost"] == pytest.approx(ledger.cost.sum(), rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_training_is_swept_over_the_numbers_of_ppo():
     """Each point is a run of its own with these numbers, from the same seeds."""
     config = dataclasses.replace(

@@ -13,6 +13,7 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Panel
 from tests.evaluate.backtest.worlds import COSTLY, NUM_BARS, make_agent, make_eventful_panel, make_market, make_panel
 from tests.market.io.test_load import bars
+from tests.marks import thorough_but
 
 LAST = 50
 """The last row of the file that orders are made from; one more bar has been seen by the backtest."""
@@ -51,7 +52,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", thorough_but(["discrete", "bands"], FORMS))
 def test_orders_are_the_first_of_a_backtest_with_one_more_bar(panel, form):
     agent = make_agent(make_market(), FORMS[form])
     orders = orders_for_today(agent, panel.window(0, LAST + 1))
@@ -80,6 +81,7 @@ def test_at_any_open_they_are_the_same_tickers_and_values(panel, form):
     np.testing.assert_allclose(orders["value"], fills["shares"] * fills["price"], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_every_order_form_and_an_ensemble(panel):
     market = make_market()
     limit = dataclasses.replace(COSTLY, order_type="limit", limit_offset_bps=20.0, stop_loss=None, take_profit=None)
@@ -93,6 +95,7 @@ def test_every_order_form_and_an_ensemble(panel):
     assert orders_for_today(ensemble([agent, agent]), panel).equals(orders_for_today(agent, panel))
 
 
+@pytest.mark.thorough
 def test_gaps_splits_and_an_asset_that_has_ended():
     panel = make_eventful_panel()
     agent = make_agent(build_market(panel, "minimal"), COSTLY)
@@ -128,6 +131,7 @@ def test_exits_that_stand_after_the_order(panel):
     assert not {"stop", "target"} & set(orders_for_today(make_agent(make_market(), free), panel).columns)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("row", [30, 60, NUM_BARS - 1])
 def test_features_of_known_bars_do_not_see_the_assumed_one(row):
     panel = make_eventful_panel().window(0, row + 1)
@@ -191,6 +195,7 @@ def test_holdings_are_read_from_a_file(tmp_path):
         read_holdings(tmp_path / "none.csv")
 
 
+@pytest.mark.thorough
 def test_nothing_is_random(panel):
     agent = make_agent(make_market(), COSTLY)
     one, two = (orders_for_today(agent, panel) for _ in range(2))

@@ -14,6 +14,7 @@ from ploutos_jax.market.calendar import Calendar, find_calendar
 from ploutos_jax.market.features.build import build_market
 
 
+@pytest.mark.thorough
 def test_a_calendar_is_carried_from_the_panel_to_the_figures(make_panel):
     panel = make_panel(num_bars=60)
     assert panel.calendar.periods_per_year == 365.25, "its days include weekends"

@@ -59,6 +59,7 @@ def test_shares_and_weights_are_those_of_numpy():
         np.testing.assert_allclose(weights[row], target, rtol=2e-4, atol=1e-7)
 
 
+@pytest.mark.thorough
 def test_gradients_are_finite_where_assets_do_not_differ_and_where_none_trades():
     features, experts, mask = inputs(3)
     features, mask = features.at[1].set(1.0), mask.at[2].set(False)
@@ -72,6 +73,7 @@ def test_gradients_are_finite_where_assets_do_not_differ_and_where_none_trades()
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("forecast", ["none", "add", "only"])
 def test_the_torso_is_given_no_weights_of_experts(forecast):
     """Other weights of experts move the middle of bands alone; what the torso makes of the rest stays."""

@@ -38,6 +38,7 @@ def test_states_are_those_of_the_loop():
     np.testing.assert_allclose(jax.jit(linear_recurrence)(*inputs), loop(*inputs), rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.thorough
 def test_gradients_are_those_of_finite_differences():
     rng = np.random.default_rng(3)
     weight = rng.normal(size=SIZES)
@@ -101,6 +102,7 @@ def by_hand(params: dict, features: np.ndarray, mask: np.ndarray, reset: np.ndar
     return out
 
 
+@pytest.mark.thorough
 def test_the_block_is_what_its_formula_says(world: tuple):
     out, last = run(*world)
     np.testing.assert_allclose(out, by_hand(*world), rtol=2e-4, atol=2e-5)
@@ -134,6 +136,7 @@ def test_an_asset_without_a_bar_keeps_its_state_and_a_path_begins_with_none(worl
     np.testing.assert_array_equal(other, run(params, features, mask, reset, state)[0])
 
 
+@pytest.mark.thorough
 def test_an_untrained_unit_forgets_half_in_its_half_life():
     model = Recurrent(width=4, layers=1)
     features, one = np.zeros((200, 1, 3), np.float32), np.ones((200, 1), bool)

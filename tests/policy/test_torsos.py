@@ -134,6 +134,7 @@ def test_masked_mean():
     np.testing.assert_allclose(masked_mean(x, mask), [[2.0, 3.0], [0.0, 0.0]])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("torso", ["flat", "shared"])
 def test_bfloat16_is_for_products_of_the_torso_only(torso):
     inputs = make_inputs()

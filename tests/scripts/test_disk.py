@@ -46,6 +46,7 @@ def check_one_message(outcome, *said):
     assert "Score" not in outcome.out
 
 
+@pytest.mark.thorough
 def test_a_full_disk_ends_a_run_with_its_checkpoints_whole(finished, small_disk, tmp_path):
     # A checkpoint takes 210 to 300 kB, how much is chance, and twice that while it is written; five do not fit.
     disk = small_disk(1150)
@@ -64,6 +65,7 @@ def test_a_full_disk_ends_a_run_with_its_checkpoints_whole(finished, small_disk,
     json.loads((disk / "run" / "summary.json").read_text())
 
 
+@pytest.mark.thorough
 def test_a_full_disk_ends_a_run_that_writes_figures_only(finished, small_disk, tmp_path):
     disk = small_disk(800)
     args = train_args(finished.data, "disk/run", 4000, "--quiet", "--eval-every", "100000000")
@@ -73,6 +75,7 @@ def test_a_full_disk_ends_a_run_that_writes_figures_only(finished, small_disk, t
     assert restore(disk / "run").step == 0
 
 
+@pytest.mark.thorough
 def test_a_read_only_output_is_refused_before_anything(finished, small_disk, tmp_path):
     disk = small_disk(20_000)
     args = train_args(finished.data, "disk/run", 2, *EVERY)

@@ -47,6 +47,7 @@ def printed(finished):
     return wait(start("evaluate", command[2:], ROOT)), finished.folder / "stress"
 
 
+@pytest.mark.thorough
 def test_printed_command_works(printed, finished):
     outcome, report = printed
     assert outcome.code == 0, outcome.err
@@ -131,6 +132,7 @@ def test_every_flag_is_heeded(finished, tmp_path):
     assert metrics["benchmark"]["total_return"] == pytest.approx(held, abs=1e-4)
 
 
+@pytest.mark.thorough
 def test_data_that_begins_after_the_training_is_scored_whole(finished, tmp_path):
     write_bars(tmp_path / "later.csv", first="2018-01-01", num_bars=NUM_HELD_OUT)
     metrics, equity, _ = evaluate(finished.folder, tmp_path, "--data", "later.csv")
@@ -138,6 +140,7 @@ def test_data_that_begins_after_the_training_is_scored_whole(finished, tmp_path)
     assert "Out of sample" in metrics["facts"]["out_of_sample"]
 
 
+@pytest.mark.thorough
 def test_runs_side_by_side(finished, tmp_path):
     """A run and its copy are as good as each other, and the page says so."""
     shutil.copytree(finished.folder, tmp_path / "copy")
@@ -186,6 +189,7 @@ def test_several_checkpoints_on_several_markets(finished, tmp_path):
     assert again.code == 2 and "already holds a report" in again.message
 
 
+@pytest.mark.thorough
 def test_a_run_on_made_bars_is_scored_on_a_file(finished, tmp_path):
     """What belongs to the made market of a run, its edge and its number of paths, does not follow it to other bars."""
     shutil.copytree(finished.folder, tmp_path / "made")
@@ -221,6 +225,7 @@ def test_help_of_both_scripts(tmp_path):
         assert outcome.code == 0 and flag in outcome.out
 
 
+@pytest.mark.thorough
 def test_the_best_agent_is_scored_as_during_training(finished, tmp_path):
     best = json.loads((finished.folder / "summary.json").read_text(encoding="utf-8"))["best"]
     metrics, _, out = evaluate(finished.folder, tmp_path, "--best")
@@ -229,6 +234,7 @@ def test_the_best_agent_is_scored_as_during_training(finished, tmp_path):
     assert "so the figures flatter it" in out and "Out of sample" not in out
 
 
+@pytest.mark.thorough
 def test_an_exported_policy_gives_the_report_of_its_run(finished, tmp_path):
     export_policy(finished.folder, tmp_path / "policy")
     (tmp_path / "run").mkdir()

@@ -93,6 +93,7 @@ CASES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("phase", "number"), CASES)
 def test_one_signal_ends_a_run_with_a_checkpoint(finished, tmp_path, phase, number):
     args, outcome = interrupt(finished, tmp_path, phase, number)
@@ -148,6 +149,7 @@ with exit_codes():
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("within", ["training", "scoring"])
 def test_sigterm_is_answered_in_time_whatever_is_under_way(tmp_path, within):
     began = time.monotonic()

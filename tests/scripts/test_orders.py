@@ -11,6 +11,7 @@ def orders(run, folder, *more):
     return call("orders", ["--checkpoint", str(run), *more], folder)
 
 
+@pytest.mark.thorough
 def test_orders_on_a_file_are_the_first_of_a_backtest_that_has_one_more_bar(finished, tmp_path):
     """A file grows by a bar that opens, as it happens, at the close before it."""
     longer = pd.read_csv(finished.data)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.scripts.command_line import TICKERS, call, train_args, write_bars
 
+pytestmark = pytest.mark.thorough
+
 
 def rows_of(folder):
     return (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -42,6 +42,7 @@ def run(name, args, folder, stdout, **environment):
     return done.returncode, done.stderr.decode("ascii", errors="replace")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
 def test_a_full_output_is_named(tmp_path, name):
@@ -52,6 +53,7 @@ def test_a_full_output_is_named(tmp_path, name):
     assert said.count("\n") == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EVERY)
 def test_a_reader_that_has_gone_ends_a_command(tmp_path, name):
     reader, writer = os.pipe()
@@ -124,6 +126,7 @@ def test_the_table_of_a_run_is_written_in_ascii(finished, tmp_path):
     assert "agent" in (tmp_path / "out").read_bytes().decode("ascii")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
 def test_a_report_is_whole_although_its_figures_cannot_be_printed(finished, tmp_path):
     with FULL.open("w") as full:
@@ -132,6 +135,7 @@ def test_a_report_is_whole_although_its_figures_cannot_be_printed(finished, tmp_
     assert (tmp_path / "report" / "report.html").is_file() and (tmp_path / "report" / "metrics.json").is_file()
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_named_by_every_command_that_writes(finished, small_disk, tmp_path):
     disk = small_disk(64)
     (disk / "fill").write_bytes(b"x" * 40_000)

@@ -99,6 +99,7 @@ def test_without_a_terminal_progress_is_plain_lines(finished):
     assert "\x1b" not in finished.outcome.err
 
 
+@pytest.mark.thorough
 def test_enough_episodes_end_a_run(finished, tmp_path):
     outcome = call("train", train_args(finished.data, "run", 50, "--episodes", "9"), tmp_path)
     assert outcome.code == 0, outcome.err
@@ -147,6 +148,7 @@ def test_same_command_gives_the_same_bits(finished, tmp_path):
     assert without_clock(read_figures(tmp_path / "again")) == without_clock(read_figures(finished.folder))
 
 
+@pytest.mark.thorough
 def test_another_seed_gives_another_run(finished, tmp_path):
     assert call("train", train_args(finished.data, "other", 4, "--seed", "1"), tmp_path).code == 0
     assert without_clock(read_figures(tmp_path / "other")) != without_clock(read_figures(finished.folder))
@@ -193,6 +195,7 @@ def test_a_run_that_diverges_keeps_its_last_good_state(finished, tmp_path):
     assert agent.step == 0 and all(bool(jax.numpy.isfinite(x).all()) for x in jax.tree.leaves(agent.params))
 
 
+@pytest.mark.thorough
 def test_default_output_is_the_next_free_folder(finished, tmp_path):
     args = train_args(finished.data, "unused", 1, "--quiet")
     args = args[:2] + args[4:]
@@ -205,6 +208,7 @@ def test_default_output_is_the_next_free_folder(finished, tmp_path):
     assert resumed.code == 0 and "/checkpoints/run-2 " in resumed.out
 
 
+@pytest.mark.thorough
 def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):
     args = train_args(finished.data, "run", 100_000, "--minutes", "0.01", "--quiet")
     began = time.monotonic()
@@ -228,6 +232,7 @@ def test_minutes_end_a_run_early_and_quietly(finished, tmp_path):
     assert restore(tmp_path / "run").step == rows[-1]["update"]
 
 
+@pytest.mark.thorough
 def test_notes_on_the_data_are_shown(tmp_path):
     data = write_bars(tmp_path / "bars.csv")
     lines = data.read_text().splitlines()
@@ -239,6 +244,7 @@ def test_notes_on_the_data_are_shown(tmp_path):
     assert any(line.startswith("Data: ") for line in outcome.out.splitlines())
 
 
+@pytest.mark.thorough
 def test_interrupted_run_is_continued(finished, tmp_path):
     num_updates = 1200
     args = train_args(finished.data, "run", num_updates)

@@ -41,6 +41,7 @@ def test_an_agent_of_random_tickers_is_scored_on_all_of_them(tmp_path):
     assert "DDD" in (tmp_path / "report" / "report.html").read_text()
 
 
+@pytest.mark.thorough
 def test_a_network_bound_to_its_assets_is_refused_random_ones(tmp_path):
     data = write_bars(tmp_path / "bars.csv")
     args = train_args(f"bootstrap:{data}", tmp_path / "run", 4)

@@ -17,6 +17,8 @@ from ploutos_jax.train.learning.divergence import DivergedError
 from ploutos_jax.train.loop import train_seeds
 from tests.train.worlds import SHARED, largest_difference, random_market
 
+pytestmark = pytest.mark.thorough
+
 ENV = TradingEnv(EnvConfig(episode_length=10, fees="none"))
 CONFIG = TrainConfig(
     num_envs=8, rollout_length=4, num_minibatches=2, num_epochs=2, total_timesteps=96, num_seeds=2, policy=SHARED

@@ -46,6 +46,7 @@ def scored(tmp_path_factory):
     return folder, agents
 
 
+@pytest.mark.thorough
 def test_the_state_that_is_scored_is_the_one_saved(scored):
     folder, agents = scored
     assert [agent.step for agent in agents] == SCORED
@@ -80,6 +81,7 @@ def test_the_best_is_kept_apart(scored):
         restore(folder, step=2, best=True)
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_has_the_same_best(scored, tmp_path):
     whole, _ = scored
     for stop_at in (2, 5):
@@ -127,6 +129,7 @@ def test_only_a_higher_score_replaces_the_best(finished_run, tmp_path):
         assert best.found == {"update": 2, "score": 0.5} and best._steps.numbers == [2]
 
 
+@pytest.mark.thorough
 def test_a_backtest_is_a_score(scored):
     folder, _ = scored
     agent = restore(folder)

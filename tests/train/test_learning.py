@@ -53,6 +53,7 @@ def test_it_is_learned_as_well_by_who_cannot_order_what_is_refused(finished_run,
     assert np.mean(refused) < np.mean([row["rejected_orders_per_step"] for row in finished_run.rows])
 
 
+@pytest.mark.thorough
 def test_an_untrained_agent_earns_nothing_of_it(finished_run, oracle):
     learner, params, _ = make_learner(planted.CONFIG, planted.seen(), planted.ENV.config)
     fresh = learner.init(jax.random.key(planted.CONFIG.seed), params).agent

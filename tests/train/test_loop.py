@@ -137,6 +137,7 @@ def test_observers_are_told_how_far_the_run_is(finished_run):
     assert [progress.done_timesteps for progress in told] == [progress.rows[-1]["timesteps"] for progress in told]
 
 
+@pytest.mark.thorough
 def test_loggers_get_the_rows_of_the_run_folder(tmp_path):
     class Kept:
         def __init__(self):

@@ -85,6 +85,7 @@ def largest(tree):
     return max((size_of(x) for x in jax.tree.leaves(tree)), default=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("ratio", ["per_asset", "joint"])
 @pytest.mark.parametrize(("action", "most"), [("discrete", 12), ("weights", 15)])
 def test_a_stored_step_takes_at_most_sixteen_bytes_per_asset(action, most, ratio):
@@ -127,6 +128,7 @@ def update_program(torso, num_bars, chunk_megabytes):
     return jaxpr, may_hold
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("num_bars", [100, 5000], ids=["table", "gather"])
 @pytest.mark.parametrize("torso", ["shared", "flat"])
 def test_an_update_never_holds_the_features_of_its_samples(torso, num_bars):
@@ -136,6 +138,7 @@ def test_an_update_never_holds_the_features_of_its_samples(torso, num_bars):
     assert too_large(jaxpr, max(may_hold.values())) == []
 
 
+@pytest.mark.thorough
 def test_without_a_budget_the_walker_finds_them():
     jaxpr, _ = update_program("shared", 5000, chunk_megabytes=256.0)
     found = too_large(jaxpr, 4 * MINIBATCH * A * F - 1)
@@ -188,6 +191,7 @@ def test_chunks_shrink_until_a_run_fits():
     assert estimate_memory(fitting, market, "discrete").total <= 0.7 * needed
 
 
+@pytest.mark.thorough
 def test_a_run_that_cannot_fit_is_told_what_to_lower_and_to_what(monkeypatch, tmp_path):
     market = random_market(num_bars=500, num_assets=30, num_features=200)
     limit = 40 * 2**20
@@ -204,6 +208,7 @@ def test_a_run_that_cannot_fit_is_told_what_to_lower_and_to_what(monkeypatch, tm
         assert estimate_memory(fit_to_device(smaller, market, "discrete", limit), market, "discrete").total <= limit
 
 
+@pytest.mark.thorough
 def test_too_many_features_are_named():
     market = random_market(num_bars=500, num_assets=30, num_features=200)
     small = TrainConfig(num_envs=8, rollout_length=8, num_minibatches=2, chunk_megabytes=4.0)

@@ -40,6 +40,7 @@ def markets():
     return first, mixed.replace(sessions=np.where(row, first.sessions // 5 * 5, first.sessions).astype(np.int32))
 
 
+@pytest.mark.thorough
 def test_accounts_of_a_path_see_no_other(markets):
     env = TradingEnv(EnvConfig(episode_length=LENGTH - 1, **RULES))
     results = []

@@ -17,6 +17,8 @@ from ploutos_jax.train.loop import train, train_seeds
 from ploutos_jax.train.population import mean_and_interval
 from tests.train.worlds import SHARED, assert_identical, largest_difference, random_market
 
+pytestmark = pytest.mark.thorough
+
 ALONE = TrainConfig(
     num_envs=8, rollout_length=16, total_timesteps=8 * 16 * 2, num_minibatches=2, num_epochs=2, seed=4, policy=SHARED
 )

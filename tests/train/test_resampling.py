@@ -19,6 +19,8 @@ from ploutos_jax.train.ppo.learner import Learner
 from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.train.worlds import SHARED, assert_identical, largest_difference
 
+pytestmark = pytest.mark.thorough
+
 DRAW = PlantedDraw(num_assets=2, num_bars=30, num_paths=3, num_noise=1).stream(jax.random.key(11))
 ENV = TradingEnv(EnvConfig(episode_length=12))
 CONFIG = TrainConfig(

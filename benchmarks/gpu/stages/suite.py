@@ -54,7 +54,7 @@ def stage_tests():
             "-n",
             "1" if TINY else "8",
             "-m",
-            "not slow and not gpu and not realdata",
+            "not thorough and not slow and not gpu and not realdata",
             f"--junitxml={OUT}/tests.xml",
             "--maxfail=40",
             *files,

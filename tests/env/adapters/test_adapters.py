@@ -183,6 +183,7 @@ def test_masks_say_which_actions_there_are(kind: str, choices: int):
     assert np.mean(seen) == pytest.approx(1 if every is None else 1 / every, abs=0.2)
 
 
+@pytest.mark.thorough
 def test_masks_of_the_rules_are_told_and_heeded():
     rules = RULES | {"buy_pct": 0.3, "stop_loss": None, "take_profit": None}
     env = TradingEnv(EnvConfig(fees="none", action_masks="advised", **rules))
@@ -298,6 +299,7 @@ def test_an_episode_can_start_at_a_given_bar():
         single.reset(options={"start": 60})
 
 
+@pytest.mark.thorough
 def test_it_compiles_once():
     traced: list[str] = []
 
@@ -430,6 +432,7 @@ def test_stable_baselines_sees_the_vector_and_its_ends(ppo: Any):
 # --- gymnax
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "joint_done"),
     [("one asset", False), ("discrete", True), ("weights", False), ("levels", False), ("bands", True)],

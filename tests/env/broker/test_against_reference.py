@@ -64,12 +64,14 @@ def test_the_step_agrees_with_the_reference(case: Case):
     assert found.events["rejected"] > 500
 
 
+@pytest.mark.thorough
 def test_the_step_agrees_with_the_reference_when_many_assets_compete():
     case = next(case for case in FEW if case["trades"] == "nine")
     found = compare(case, 13, num_assets=20)
     assert found.events["refused by the trades of the day"] > 500
 
 
+@pytest.mark.thorough
 @settings(max_examples=20, deadline=None, phases=[Phase.reuse, Phase.generate])
 @given(seed=st.integers(0, 2**31), case=st.sampled_from(FEW))
 def test_the_step_agrees_with_the_reference_whatever_the_market(seed: int, case: Case):

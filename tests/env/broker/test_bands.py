@@ -20,6 +20,7 @@ HALF = {"max_position_pct": 0.5}
 ALL = {"max_position_pct": 1.0}
 
 
+@pytest.mark.thorough
 def test_a_position_within_its_band_is_not_traded():
     trace = trade([AT_100], [[(0.1, 0.1), KEEP], [(0.05, 0.15), KEEP], [(0.1, 0.4), KEEP], [(0.0, 0.1), KEEP]], **HALF)
     assert fills(trace, 0) == [(near(100), 100)]
@@ -124,6 +125,7 @@ def test_drawdown_moves_both_edges():
     assert fills(trace, 2) == [(near((0.9 * 0.4 * 70_000 - 30_000) / 50), 50)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "rules", [{}, {"drawdown_scaling": 0.3, "max_sector_pct": 0.6, "no_trade_band": 0.01}], ids=str
 )
@@ -140,6 +142,7 @@ def test_bands_without_width_are_weights_to_the_last_bit(rules: dict[str, Any], 
     jax.tree.map(np.testing.assert_array_equal, drop(ours), drop(theirs))
 
 
+@pytest.mark.thorough
 def test_levels_are_shares_of_the_largest_position_and_0_keeps():
     levels = [[1, 2], [3, 0], [4, 4], [0, 0], [2, 1]]
     trace = trade([AT_100], levels, kind="levels", max_position_pct=0.4)
@@ -177,6 +180,7 @@ def test_actions_of_another_shape_are_refused(kind: str, shape: str):
             jax.eval_shape(env.step_env, jax.random.key(0), state, jnp.zeros(bad, jnp.int32), params)
 
 
+@pytest.mark.thorough
 def test_an_order_to_an_edge_waits_for_its_bar_and_a_half_written_one_takes_no_part():
     gap = {(bar, 0): False for bar in (1, 2)}
     # Decided at bar 0, no bar in 1 and 2, filled in 3 by the account of then; what is said in between is not heard.

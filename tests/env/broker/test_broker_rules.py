@@ -170,6 +170,7 @@ def test_both_sides_of_a_round_trip_pay_once():
     assert [fills(spread, step)[0][1] for step in range(2)] == [near(100.1), near(99.9)]
 
 
+@pytest.mark.thorough
 def test_changing_a_weight_trades_the_difference_only():
     trace = trade([FLAT], [[0.10, 0.0], [0.15, 0.0], [0.05, 0.0]], commission=0.001)
     assert trace.info["turnover"][0] == near(0.10)
@@ -198,6 +199,7 @@ def test_position_stays_within_its_limit_when_bought():
     assert trace.info["rejected_orders"].tolist() == [0, 0, 0, 1, 0, 0, 0]
 
 
+@pytest.mark.thorough
 def test_missing_bar_does_not_drop_ticker():
     missing = {(2, 0): False}
     trace = trade([FLAT], [BUY_ONE, SELL_ONE, SELL_ONE], tradable=missing, stop_loss=0.02)

@@ -56,6 +56,7 @@ def test_other_instruments_pay_basis_points_at_any_price(kind: str, price: float
     assert round_trip(market_of(kind, price=price)) == pytest.approx(bps * 1e-4, rel=0.02)
 
 
+@pytest.mark.thorough
 def test_each_asset_of_a_mixed_market_pays_its_own():
     coin, stock = market_of("crypto", US_EQUITY, price=0.02), market_of(US_EQUITY, "crypto", price=0.02)
     assert round_trip(coin) == pytest.approx(24e-4, rel=0.02)
@@ -87,6 +88,7 @@ def test_adjusted_prices_pay_no_tick_and_no_fee_per_share():
     assert cheap < 5e-4 < round_trip(market_of(US_EQUITY, price=1.2))
 
 
+@pytest.mark.thorough
 def test_a_yen_quoted_stock_and_an_old_price_through_a_file(tmp_path):
     """Files of other markets end to end: ticks and fees of US equities are nowhere in them."""
     days = pd.bdate_range("2024-01-01", periods=90)

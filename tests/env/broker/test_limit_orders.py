@@ -68,6 +68,7 @@ def test_a_bar_through_the_limit_fills_at_it_without_costs():
     assert bought.info["turnover"][0] == near(0.1)
 
 
+@pytest.mark.thorough
 def test_impact_is_not_paid_at_a_limit():
     rules = {"compiled": {"order_type": "limit", "impact": 1.0}, "limit_offset": 0.01, "impact": 5.0}
     known = {"volatility": 0.05, "adv": 1e4}
@@ -164,6 +165,7 @@ def test_of_a_buy_and_a_stop_the_higher_price_comes_first():
     assert above.info["rejected_orders"][1] == 1
 
 
+@pytest.mark.thorough
 def test_a_trailing_stop_does_not_know_the_high_of_the_bar_of_a_limit_buy():
     rules = {"compiled": {"order_type": "limit", "trailing_stop": 0.05}, "limit_offset": 0.01, "trailing_stop": 0.05}
     trace = trade([FLAT, (100, 120, 98, 99), (99, 99, 98, 98)], [BUY_ONE], **rules)
@@ -192,6 +194,7 @@ def quote(bars: list[tuple[float, float, float, float]], held: bool, **settings:
     return [(float(f.shares[0]), float(f.price[0])) for f in info["fills"] if f.shares[0]]
 
 
+@pytest.mark.thorough
 def test_of_two_sides_the_one_that_loses_at_the_close_counts():
     def sides(close: float) -> list[float]:
         return [price for _, price in quote([(100, 103, 97, close)], held=True)]
@@ -205,6 +208,7 @@ def test_of_two_sides_the_one_that_loses_at_the_close_counts():
     assert quote([(100, 100.5, 99.5, 100)], held=True) == []
 
 
+@pytest.mark.thorough
 def test_quotes_agree_with_the_reference():
     config = make_config("weights", order_type="limit", limit_offset_bps=50.0, fees="none", tick_size=None)
     config = dataclasses.replace(config, action="bands", stop_loss=0.05, take_profit=0.04)
@@ -246,18 +250,21 @@ def test_quotes_agree_with_the_reference():
     assert both > 20
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", FEW, ids=str)
 def test_limit_orders_agree_with_the_reference(case: Any):
     found = compare(case, 11)
     assert found.events["order"] > 100 and found.events["limit not reached"] > 50
 
 
+@pytest.mark.thorough
 def test_every_way_of_limit_orders_is_compared():
     events = sum((compare(case, 12).events for case in FEW[:4]), start=compare(FEW[0], 13).events)
     names = ("order before an exit", "order after an exit", "stopped in the bar of a limit buy", "limit not reached")
     assert {name for name in (*names, "order waits for a bar") if events[name] < 20} == set()
 
 
+@pytest.mark.thorough
 def test_nothing_follows_from_a_later_bar():
     config = make_config(order_type="limit", limit_offset_bps=100.0, fees="none")
     market, actions, row = random_market(5, dtype=np.float64), random_actions(5), 30

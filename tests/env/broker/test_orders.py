@@ -8,6 +8,7 @@ import pytest
 from tests.env.scenes import BUY_BOTH, BUY_ONE, FLAT, NUM_BARS, SELL_BOTH, SELL_ONE, WAIT, fills, near, reasons, trade
 
 
+@pytest.mark.thorough
 def test_size_by_volatility_and_by_atr():
     by_volatility = {"compiled": {"sizing": "volatility"}, "target_volatility": 0.16, "bars_per_year": 256.0}
     trace = trade([FLAT], [BUY_BOTH], known={"volatility": [0.02, 0.0]}, **by_volatility)

@@ -9,6 +9,7 @@ from tests.env.scenes import BUY_BOTH, BUY_ONE, FLAT, SELL_ONE, WAIT, fills, nea
 CALM = (100, 101, 99.5, 100)
 
 
+@pytest.mark.thorough
 def test_break_even_stands_at_the_entry_once_the_gain_has_been_seen():
     bars = [FLAT, CALM, (100, 103, 100, 102), (102, 102, 99, 99)]
     trace = trade(bars, [BUY_ONE], break_even=0.03, stop_loss=0.5)
@@ -84,6 +85,7 @@ WIDE_LOW_FIRST, WIDE_HIGH_FIRST = (100, 110, 95, 100), (100, 105, 90, 100)
 EVEN = (100, 106, 94, 100)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("choice", "prices"),
     [("pessimistic", [98, 98, 98]), ("target", [104, 104, 104]), ("path", [98, 104, 98])],
@@ -94,6 +96,7 @@ def test_a_bar_that_touches_stop_and_target(choice: str, prices: list[float]):
         assert fills(trade([FLAT, FLAT, bar], [BUY_ONE], **levels), 1) == [near((-100, price))]
 
 
+@pytest.mark.thorough
 def test_a_strict_target_must_be_gone_through():
     at, through, at_open = (100, 104, 100, 101), (100, 104.01, 100, 101), (104, 104, 104, 104)
     for strict, expected in ((False, [1, 1, 1]), (True, [0, 1, 1])):
@@ -101,6 +104,7 @@ def test_a_strict_target_must_be_gone_through():
         assert [len(fills(trade([FLAT, FLAT, b], [BUY_ONE], **rule), 1)) for b in (at, through, at_open)] == expected
 
 
+@pytest.mark.thorough
 def test_a_minimum_holding_period_binds_orders_and_stops_only_if_told():
     fall = [FLAT, FLAT, (90, 90, 90, 90)]
     free = trade(fall, [BUY_ONE, SELL_ONE, SELL_ONE, SELL_ONE], min_holding_bars=3, stop_loss=0.5)
@@ -111,6 +115,7 @@ def test_a_minimum_holding_period_binds_orders_and_stops_only_if_told():
     assert [reasons(trade(fall, [BUY_ONE], stop_loss=0.02, **bound), step) for step in (1, 2, 3)] == [[], [], ["stop"]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fill", ["next_close", "same_close"])
 def test_a_position_bought_at_a_close_is_first_tested_in_the_next_bar(fill: str):
     # The bar of the purchase falls to 90 before it closes at 100; the next one gaps to 97.

@@ -12,6 +12,7 @@ from ploutos_jax.evaluate.metrics.summary import summarize
 from tests.evaluate.backtest.worlds import COSTLY, FREE, NUM_BARS, account_by_hand, make_agent
 
 
+@pytest.mark.thorough
 def test_fills_add_up_to_cash_and_equity(eventful):
     ledgers = baselines(eventful, COSTLY) | {"agent": backtest(make_agent(eventful, COSTLY), eventful, seed=1)}
     reasons = set()
@@ -51,6 +52,7 @@ def priced(request, eventful):
     return request.param, backtest(make_agent(eventful, config), eventful, seed=1)
 
 
+@pytest.mark.thorough
 def test_costs_by_kind_are_what_the_rules_say(eventful, priced):
     """Each part of every fill from the numbers of the configuration, in float64."""
     rounding, ledger = priced
@@ -114,6 +116,7 @@ def test_gross_returns_are_those_of_the_same_trades_at_no_cost(market):
     assert gross == pytest.approx(free.equity[-1] / free.equity[0] - 1, abs=1e-3)
 
 
+@pytest.mark.thorough
 def test_profits_of_trades_add_up(market):
     """Without dividends and splits, what the trades earned is what the account gained."""
     for ledger in baselines(market, COSTLY).values():

@@ -39,6 +39,7 @@ def panel():
     return planted_panel(jax.random.key(0), NUM_ASSETS, NUM_BARS)
 
 
+@pytest.mark.thorough
 def test_the_oracle_holds_what_the_hint_promises(panel):
     market = build_market(panel, "minimal")
     targets = oracle(market)
@@ -47,6 +48,7 @@ def test_the_oracle_holds_what_the_hint_promises(panel):
     np.testing.assert_array_equal(oracle(span), targets[100:200])
 
 
+@pytest.mark.thorough
 def test_the_oracle_earns_the_returns_of_what_it_holds(panel):
     market = build_market(panel, ())
     ledger = baselines_by_rule(market, FREE, rules_for(market))["oracle"]
@@ -56,6 +58,7 @@ def test_the_oracle_earns_the_returns_of_what_it_holds(panel):
     assert ledger.cost.sum() == 0 and held.mean() > 3 * held.std() / np.sqrt(held.size)
 
 
+@pytest.mark.thorough
 def test_only_planted_markets_have_an_oracle(panel):
     made = build_market(synthetic_panel(jax.random.key(0), NUM_ASSETS, NUM_BARS).replace(signals=panel.signals), ())
     without = build_market(panel, ["signal_noise_1"])
@@ -208,6 +211,7 @@ def test_momentum_and_reversion_rank_as_pandas_does(ragged):
     assert set(np.flatnonzero(fallen)) == set(lowest[lowest > 0].index)
 
 
+@pytest.mark.thorough
 def test_a_price_that_came_back_has_neither_risen_nor_fallen():
     """Rounding used to decide: the log returns of a week add up to ±1e-16, and half of such assets were held."""
     close = np.tile(np.random.default_rng(0).integers(3000, 9000, (5, ASSETS)) / 100, (BARS // 5, 1))

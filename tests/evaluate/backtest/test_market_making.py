@@ -17,6 +17,8 @@ from ploutos_jax.market.synthetic.params import SyntheticParams
 from ploutos_jax.market.synthetic.planted import planted_panel
 from tests.evaluate.backtest.worlds import COSTLY, FREE, make_panel
 
+pytestmark = pytest.mark.thorough
+
 OFFSETS = (5.0, 20.0, 50.0, 100.0)
 HALF_SPREAD = 5e-4
 

@@ -158,6 +158,7 @@ def test_ridge_sees_no_later_bar():
     np.testing.assert_array_equal(fits[0].coefficients, fits[1].coefficients)
 
 
+@pytest.mark.thorough
 def test_ridge_holds_cash_without_history_features_or_others(ragged):
     assert not ridge(ragged, 251).any() and np.nan_to_num(ridge(ragged, 252)).any()
     plain = build_market(ragged_panel(), ())
@@ -184,6 +185,7 @@ def test_ridge_decides_once_a_session_of_intraday_bars(ragged):
     np.testing.assert_array_equal(fit_before(market, 202).coefficients, expected.coefficients)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("strength", [0.3, 0.0])
 def test_ridge_finds_a_hint_and_nothing_in_noise(strength):
     market = build_market(planted_panel(jax.random.key(1), 12, 1500, strength), "minimal")
@@ -205,6 +207,7 @@ def churn(market, first):
     return hold_best(market, first, fit_before(market, first).predict(market.features[first:]), PART_HELD)
 
 
+@pytest.mark.thorough
 def test_ridge_is_fitted_in_seconds():
     """A hundred assets of 60 features over two years."""
     rng = np.random.default_rng(0)

@@ -88,6 +88,7 @@ def test_an_asset_that_begins_a_minute_late_is_held_too(tmp_path):
     assert ledger.fills.groupby("ticker")["side"].count().to_dict() == {"AAA": 1, "BBB": 1}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("counts", [[26] * 8 + [13] * 4, [13] * 6 + [26] * 6])
 def test_no_rule_reads_a_session_that_is_not_over(tmp_path, counts: list[int]):
     """Cut in the middle of a later session, and prices changed in the rest of the one decided in: nothing moves."""

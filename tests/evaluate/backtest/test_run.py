@@ -14,6 +14,7 @@ from ploutos_jax.market.features.build import build_market
 from tests.evaluate.backtest.worlds import COSTLY, FREE, NUM_ASSETS, NUM_BARS, make_agent, make_panel
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("events", [False, True], ids=["plain", "dividends and splits"])
 def test_holding_one_asset_earns_its_total_return(events):
     panel = make_panel(seed=1, num_assets=1)
@@ -34,6 +35,7 @@ def test_holding_one_asset_earns_its_total_return(events):
     assert len(ledger.fills) == 1 and ledger.fills["bar"].iloc[0] == 1
 
 
+@pytest.mark.thorough
 def test_buy_and_hold_is_the_mean_of_its_assets(market):
     ledger = baselines_by_rule(market, FREE, {"buy and hold": buy_and_hold})["buy and hold"]
     growth = np.asarray(market.close[-1], np.float64) / np.asarray(market.open[1], np.float64)
@@ -81,6 +83,7 @@ def regrouped(agent, market):
     return dataclasses.replace(agent, sectors=tuple(np.broadcast_to(own, market.num_assets).tolist()))
 
 
+@pytest.mark.thorough
 def test_a_loop_of_ones_own_names_the_step_that_backtest_takes(agent, market):
     other = regrouped(agent, market)
     env = TradingEnv(dataclasses.replace(agent.env_config, episode_length=5))
@@ -123,6 +126,7 @@ def test_rules_with_all_the_history_there_is_say_nothing(market):
     baselines_by_rule(market.window(None, 60), FREE, {"momentum": RULES["momentum"]})
 
 
+@pytest.mark.thorough
 def test_agent_does_what_it_does_when_stepped_by_hand(agent, market):
     env = TradingEnv(dataclasses.replace(agent.env_config, episode_length=NUM_BARS - 1))
     params = env.default_params(market)
@@ -233,6 +237,7 @@ def test_rules_know_no_stops_and_limits(market):
         assert ledger.gross_exposure[1] > 0.95 * ledger.equity[1]
 
 
+@pytest.mark.thorough
 def test_names_and_keys(agent, market):
     assert list(baselines(market, COSTLY)) == [*RULES, "random"]
     assert list(RULES)[:3] == ["cash", "buy and hold", "equal weight"]
@@ -251,6 +256,7 @@ def test_environment_may_be_another_one(agent, market):
     assert ledger.cost.sum() == 0
 
 
+@pytest.mark.thorough
 def test_weights_are_played_too(market):
     config = dataclasses.replace(COSTLY, action="weights", stop_loss=None, take_profit=None)
     ledger = backtest(make_agent(market, config), market)
@@ -259,6 +265,7 @@ def test_weights_are_played_too(market):
     assert random_actions(market, config).fills["bar"].iloc[0] == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("action", ["discrete", "bands", "levels"])
 def test_a_backtest_decides_at_its_first_bar_and_then_every_so_many(market, action):
     config = dataclasses.replace(COSTLY, action=action, stop_loss=None, take_profit=None, decide_every=4)
@@ -292,6 +299,7 @@ def test_spans_too_short_are_refused(agent, market, start, end, said):
         assert said in str(error.value)
 
 
+@pytest.mark.thorough
 def test_markets_that_do_not_fit_the_agent_are_refused(agent, market):
     other = build_market(make_panel(), list(market.feature_names[:-3]))
     with pytest.raises(ValueError, match="other features than the agent was trained with; they differ in"):

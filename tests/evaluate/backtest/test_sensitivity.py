@@ -15,6 +15,7 @@ from ploutos_jax.evaluate.backtest.sensitivity import METRICS, gradient_of
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.market.panel import Market
 from tests.evaluate.backtest.worlds import make_agent, make_market
+from tests.marks import thorough_but
 
 CONFIG = EnvConfig(
     action="bands",
@@ -50,7 +51,7 @@ def doubled() -> tuple[Agent, Market]:
         return blind_agent(market, CONFIG), market
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", thorough_but(["total_return"], METRICS))
 def test_slopes_equal_differences_of_whole_backtests(doubled, metric):
     agent, market = doubled
     with jax.enable_x64(True):
@@ -61,6 +62,7 @@ def test_slopes_equal_differences_of_whole_backtests(doubled, metric):
     assert found.per_basis_point("spread") == pytest.approx(1e-4 * found.slopes["spread"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["spread", "slippage", "commission", "commission_per_share_cash", "impact"])
 def test_the_first_more_of_a_cost_counts_in_full(doubled, name):
     """Of a cost that is 0 the slope is that to the right: there is no cost below it."""
@@ -74,6 +76,7 @@ def test_the_first_more_of_a_cost_counts_in_full(doubled, name):
     assert found.slopes[name] == pytest.approx(found.moved[name], rel=2e-4)
 
 
+@pytest.mark.thorough
 def test_a_commission_costs_what_is_traded(doubled):
     """The slope at no cost at all, by hand: of each dollar traded, grown as the account grows from there on."""
     agent, market = doubled
@@ -92,6 +95,7 @@ def test_a_commission_costs_what_is_traded(doubled):
     assert found.slopes["commission"] == pytest.approx(found.slopes["slippage"], rel=0.05)
 
 
+@pytest.mark.thorough
 def test_the_figures_are_those_of_a_backtest(doubled):
     agent, market = doubled
     with jax.enable_x64(True):
@@ -100,6 +104,7 @@ def test_the_figures_are_those_of_a_backtest(doubled):
             assert gradient_of(metric, agent, market, by=("spread",)).value == pytest.approx(known[metric], rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_where_an_event_moves_the_difference_shows():
     """Without a smallest order a stop is what jumps: two backtests a percent of stop apart are not one slope."""
     config = dataclasses.replace(CONFIG, stop_loss=0.03, impact=None)

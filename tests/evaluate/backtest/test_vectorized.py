@@ -27,6 +27,7 @@ def agents(market):
     return [first, dataclasses.replace(first, params=jax.tree.map(lambda x: 0.7 * x, first.params))]
 
 
+@pytest.mark.thorough
 def test_each_result_is_that_of_a_backtest_of_its_own(agents, market):
     batch = backtest_many(agents, market, STARTS, LENGTH, seeds=SEEDS, cost_levels=LEVELS)
     assert batch.equity.shape == (2, 3, 3, 2, LENGTH + 1)
@@ -44,12 +45,14 @@ def test_each_result_is_that_of_a_backtest_of_its_own(agents, market):
     np.testing.assert_allclose(batch.equity[0, 2, 0, 0], ledger.equity, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_without_seeds_the_likeliest_actions_are_played(agents, market):
     batch = backtest_many(agents[0], market)
     assert batch.equity.shape == (1, 1, 1, 1, NUM_BARS)
     np.testing.assert_allclose(batch.equity[0, 0, 0, 0], backtest(agents[0], market).equity, rtol=2e-6)
 
 
+@pytest.mark.thorough
 def test_tables_of_decisions_are_played_side_by_side(market):
     config = COSTLY.without_strategy_rules()
     start, bars = 10, 60

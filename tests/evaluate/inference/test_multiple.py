@@ -30,6 +30,7 @@ def test_what_is_no_test_is_not_counted():
     assert not any(map(is_ahead, family.values()))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("days", "rivals", "correlation"), [(90, 5, 0.3), (120, 9, 0.9)])
 def test_equal_rivals_are_seldom_called_beaten(days: int, rivals: int, correlation: float):
     rng, named, draws = np.random.default_rng(5), 0, 60

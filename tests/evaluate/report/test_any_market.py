@@ -156,6 +156,7 @@ def crowded(num_bars):
     return Ledger("agent", times, equity, cash, gross, zero, zero, 1000.0, fills, ("AAA",), prices, **more)
 
 
+@pytest.mark.thorough
 def test_thousands_of_marks_and_bars_stay_small():
     ledger = crowded(30_000)
     text = trades_chart(ledger, "AAA")

@@ -155,6 +155,7 @@ def test_leverage_turnover_and_positions_are_those_of_the_account(case):
     assert chart_of(case.page, "Turnover").lines["Turnover"] == close_to(case.ledger.turnover)
 
 
+@pytest.mark.thorough
 def test_shocks_are_marked_where_they_struck():
     ledger, index = make_ledger("agent", 0, 60), make_ledger("Index", 1, 60)
     median = StressedDraw(ledger.equity * 0.9, ledger.equity, 10, 12, -0.1)

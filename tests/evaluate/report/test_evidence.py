@@ -34,6 +34,7 @@ def test_probability_by_its_formula():
     assert (found["num_trials"], found["deflated_sharpe"]) == (None, None)
 
 
+@pytest.mark.thorough
 def test_more_trials_deflate_more():
     ledger = make_ledger("agent", num_bars=300)
     chances = [

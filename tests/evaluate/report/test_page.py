@@ -77,6 +77,7 @@ def written(tmp_path_factory):
     return (folder / "report.html").read_text("utf-8"), content
 
 
+@pytest.mark.thorough
 def test_page_stands_alone(written):
     page = without_library(written[0])
     assert not re.search(r"<iframe|@import|url\(|https?://|\bsrc=|srcset=|fetch\(|XMLHttpRequest|import\(", page)
@@ -200,6 +201,7 @@ def test_costs_by_kind_add_up():
     assert costs_by_kind([known])[0]["Fees"] == pytest.approx(0.25 * trades)
 
 
+@pytest.mark.thorough
 def test_an_oracle_does_not_flatten_the_chart():
     ledger = make_ledger("agent", num_bars=100)
     bound = dataclasses.replace(ledger, name="o", equity=ledger.equity * np.geomspace(1, 900, 101))

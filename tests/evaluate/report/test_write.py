@@ -126,6 +126,7 @@ def test_pictures_are_pngs_of_the_promised_size(written):
         assert data.startswith(PNG_HEAD) and (width, height) == (1600, 1100 if "equity" in path.name else 704)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("quick_pictures")
 def test_report_is_not_overwritten_unless_asked(tmp_path, ledgers):
     agent, baselines = ledgers
@@ -144,6 +145,7 @@ def test_report_is_not_overwritten_unless_asked(tmp_path, ledgers):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.thorough
 def test_failure_leaves_nothing_behind(tmp_path, ledgers, monkeypatch, quick_pictures):
     def fail(*_, **__):
         raise RuntimeError("disk full")

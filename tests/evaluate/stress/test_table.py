@@ -17,6 +17,8 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.stress.apply import SCENARIOS
 from tests.evaluate.backtest.worlds import NUM_BARS, make_agent, make_panel
 
+pytestmark = pytest.mark.thorough
+
 RULES = EnvConfig(
     episode_length=50,
     max_participation=1e-3,

@@ -53,6 +53,7 @@ def agents(market):
     return first, dataclasses.replace(first, params=params)
 
 
+@pytest.mark.thorough
 def test_one_turn_is_a_backtest(market, agents):
     ledger = play_segments("x", market, [(Window(31, 80), agents[0])], COSTLY)
     same = backtest(agents[0], market, 30, 80)
@@ -63,6 +64,7 @@ def test_one_turn_is_a_backtest(market, agents):
     np.testing.assert_allclose(whole.equity, backtest(agents[0], market).equity, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_an_account_is_handed_over_as_it_stands(market, agents):
     segments = [(Window(1, 30), agents[0]), (Window(30, 60), agents[1]), (Window(60, 90), agents[0])]
     ledger = play_segments("x", market, segments, COSTLY)
@@ -171,6 +173,7 @@ def test_a_short_history_is_validated_without_a_word_about_windows(tmp_path):
     assert all(split.train[0].size > 252 for split in history.plan.splits), "an episode fits in"
 
 
+@pytest.mark.thorough
 def test_checkpoint_and_seed_are_chosen_in_validation(validated, market):
     plan, folds, output = validated
     for i, (split, fold) in enumerate(zip(plan.splits, folds, strict=True)):
@@ -190,6 +193,7 @@ def test_checkpoint_and_seed_are_chosen_in_validation(validated, market):
     assert count_trials(output) == 2 * 2 * 2
 
 
+@pytest.mark.thorough
 def test_nothing_of_the_test_reaches_an_agent(validated, market, tmp_path):
     """Other bars and features from the first tested one on: the same agents, the same choice, to the last bit."""
     plan, folds, _ = validated
@@ -209,6 +213,7 @@ def test_nothing_of_the_test_reaches_an_agent(validated, market, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, mine.params, other.params)
 
 
+@pytest.mark.thorough
 def test_folds_are_put_together(validated, market, tmp_path):
     plan, folds, _ = validated
     (way,) = stitch_paths(plan, folds, market, ENV.config)
@@ -257,6 +262,7 @@ def test_tickers_chosen_on_rows_that_folds_test_are_told(tmp_path, scheme, is_te
     assert read_history(data, dataclasses.replace(validation, liquid=3)).chosen_on is None
 
 
+@pytest.mark.thorough
 def test_plans_follow_the_settings(market):
     plan = ValidationConfig(scheme="combinatorial", folds=4, test_folds=2, embargo=3).plan(market.times)
     assert len(plan.splits) == 6 and plan.embargo == 3

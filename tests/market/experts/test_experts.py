@@ -69,6 +69,7 @@ def test_an_expert_holds_what_the_baseline_holds(name, kind, request):
     assert (found[300:] > 0).any()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["whole", "ragged"])
 def test_ridge_trades_as_the_baseline_does(kind, request):
     market = request.getfixturevalue(kind)
@@ -82,6 +83,7 @@ def test_ridge_trades_as_the_baseline_does(kind, request):
     assert np.nan_to_num(ridge(market, FIRST)).any() and (np.diff(found, axis=0) != 0).any()
 
 
+@pytest.mark.thorough
 def test_the_table_is_its_experts(ragged):
     fit = fit_ridge(ragged, FIRST)
     names = ("ridge", "momentum", "equal_weight")
@@ -116,6 +118,7 @@ def test_no_expert_sees_a_later_bar():
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.thorough
 def test_paths_end_to_end_are_each_alone(ragged):
     """Two histories, one after the other, both in one program and one at a time."""
     inside = np.asarray(ragged.buyable)
@@ -133,6 +136,7 @@ def test_paths_end_to_end_are_each_alone(ragged):
             np.testing.assert_allclose(together[i * BARS : (i + 1) * BARS], expected, atol=1e-6, err_msg=str(i))
 
 
+@pytest.mark.thorough
 def test_markets_drawn_inside_jit_have_experts():
     draw, calendar = PlantedDraw(num_assets=6, num_bars=320, num_paths=3), Calendar(bars_per_session=1.0)
     market = draw.stream(jax.random.key(0)).number(0)
@@ -161,6 +165,7 @@ def test_intraday_experts_read_whole_sessions_only(whole):
         assert (found[-4:] == found[-1]).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [1, 2, 7, 40])
 @pytest.mark.parametrize("number", [30, 250])
 def test_least_variance_is_that_of_float64(size, number):

@@ -73,6 +73,7 @@ def test_leaving_a_universe_is_no_end_and_reaches_the_market(panel):
     assert build_market(panel, "minimal").buyable is None
 
 
+@pytest.mark.thorough
 def test_columns_of_a_set(panel):
     market = build_market(panel)
     assert market.feature_names == (*FEATURE_SETS["standard"], "warm", "known")

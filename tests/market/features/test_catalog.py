@@ -174,6 +174,7 @@ def test_ranks_follow_their_assets(name, ragged):
     np.testing.assert_array_equal(moved, plain[:, order])
 
 
+@pytest.mark.thorough
 def test_equal_values_share_a_rank_and_an_asset_alone_has_none(panel):
     names = tuple(RANKED)
     chosen = tuple(FEATURES[NAMES.index(name)] for name in names)
@@ -327,6 +328,7 @@ def some_features(panel: Panel, num_paths: int = 1) -> np.ndarray:
     return np.asarray(compute_features(total_return(panel, num_paths), chosen, num_paths))
 
 
+@pytest.mark.thorough
 def test_paths_do_not_see_each_other(ragged, ragged_table, panel, table, make_ragged_panel):
     joined = jax.tree.map(
         lambda x, y: np.concatenate([x, y]),
@@ -343,6 +345,7 @@ def test_paths_do_not_see_each_other(ragged, ragged_table, panel, table, make_ra
     assert (values_of_other[:NUM_BARS] != values[:NUM_BARS]).any()
 
 
+@pytest.mark.thorough
 def test_blocks_of_assets_make_one_table(ragged, ragged_table, monkeypatch):
     columns = [i for i, name in enumerate(NAMES) if name in SOME]
     for name, number in (("_CPU_BLOCK_BYTES", 0), ("_BLOCK_BYTES", 0), ("_MIN_BLOCK_ASSETS", 3)):
@@ -362,6 +365,7 @@ def test_a_panel_shorter_than_any_window(make_panel, num_bars):
     assert (values[..., -1] == 1).all()
 
 
+@pytest.mark.thorough
 def test_a_gpu_scans_in_blocks_to_the_same_values(ragged, ragged_table, monkeypatch):
     names = ("macd", "trix_15", "adx_14", "rsi_14", "tsi_25_13", "keltner_upper_20", "force_13", "pivot_r1", "gap")
     chosen = tuple(feature for feature in FEATURES if feature.name in names)

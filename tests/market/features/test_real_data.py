@@ -82,11 +82,13 @@ def bars(request, data_dir):
     return total_return(load_panel(str(data_dir / request.param))), FILES[request.param]
 
 
+@pytest.mark.thorough
 def test_single_precision(bars):
     panel, bits = bars
     assert too_large(largest_errors(cut_spans(panel, 2, bits)), 1e-3) == {}
 
 
+@pytest.mark.thorough
 def test_double_precision(bars):
     with jax.enable_x64(True):
         assert too_large(largest_errors(cut_spans(bars[0], 2)), 1e-6) == {}

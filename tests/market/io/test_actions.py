@@ -64,6 +64,7 @@ def test_a_ticker_that_is_upside_down_does_not_turn_another_that_is_right(tmp_pa
     np.testing.assert_allclose(panel.split, np.stack([true, true], axis=1))
 
 
+@pytest.mark.thorough
 def test_later_splits_change_nothing_before_them(tmp_path):
     """Raw at first, adjusted later on: each split is judged by bars up to its own."""
     true = splits((100, 2.0), (200, 3.0), (300, 2.0), (400, 5.0))

@@ -66,6 +66,7 @@ def refusal(path: Path, **how) -> str:
     return said
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", [".feather", ".parquet"])
 def test_changed_bytes_end_no_process(tmp_path, suffix):
     path = write(tmp_path / f"bars{suffix}", table())

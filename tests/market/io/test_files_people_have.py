@@ -218,6 +218,7 @@ def test_a_file_without_volume_trades_and_says_so(tmp_path):
     assert np.isfinite(table).all() and (table == table[0]).all()
 
 
+@pytest.mark.thorough
 def test_a_cap_on_volume_does_not_bind_where_volume_is_unknown(tmp_path):
     path = write(tmp_path, "date,close", *(f"{day:%Y-%m-%d},10" for day in pd.bdate_range("2023-01-02", periods=30)))
     market = build_market(load_panel(path), "minimal")

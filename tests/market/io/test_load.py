@@ -790,6 +790,7 @@ def test_real_parquet_agrees_with_its_csv():
     assert (panel.close[both] == csv_panel.close[both]).mean() > 0.99
 
 
+@pytest.mark.thorough
 @pytest.mark.realdata
 def test_real_adjusted_panel_keeps_raw_prices_and_events():
     panel = load_panel(real("sp500_daily_adj_2005_2018.parquet"))

@@ -34,6 +34,7 @@ def sparse(path, tickers: int, bars: int):
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("tickers", "bars"), [(8000, 3), (3000, 15)])
 def test_a_sparse_grid_is_refused_before_it_is_made(tmp_path, tickers, bars):
     path = sparse(tmp_path / "bars.csv", tickers, bars)

@@ -222,6 +222,7 @@ def test_a_bear_market_loses_what_it_should_with_rallies_on_the_way(many):
     assert rally >= 5
 
 
+@pytest.mark.thorough
 def test_halted_assets_do_not_trade_and_reopen_elsewhere(many):
     stressed, shock = stress(jax.random.key(6), many, "halt_and_delist", 1.0)
     first, last = int(shock.first), int(shock.last)
@@ -263,6 +264,7 @@ def test_paths_have_shocks_of_their_own_and_never_meet(many):
             assert_same(stressed, again, rows)
 
 
+@pytest.mark.thorough
 def test_some_paths_are_stressed_and_the_others_left_alone(many):
     run = jax.jit(lambda key, chance: stress_some(key, many.replace(labels=None), chance, num_paths=6))
     alone, shock = run(jax.random.key(0), 0.0)
@@ -284,6 +286,7 @@ def test_some_paths_are_stressed_and_the_others_left_alone(many):
     assert 10 < sum(int((run(jax.random.key(seed), 0.5)[1].scenario >= 0).sum()) for seed in range(8)) < 38
 
 
+@pytest.mark.thorough
 def test_one_asset_and_few_bars_are_enough(make_panel):
     panel = make_panel(num_bars=2, num_assets=1)
     for scenario in SCENARIOS:

@@ -38,6 +38,7 @@ def drawn(ragged):
     return source, jax.random.split(key, 2), bootstrap_panel(key, source.blocks, 200, 15.0, num_paths=2)
 
 
+@pytest.mark.thorough
 def test_bars_are_those_of_the_rows_drawn(ragged, drawn):
     _, keys, panel = drawn
     panel.validate()
@@ -55,6 +56,7 @@ def test_bars_are_those_of_the_rows_drawn(ragged, drawn):
             np.testing.assert_allclose(made[name][known], real[name][rows][known], atol=2e-6)
 
 
+@pytest.mark.thorough
 def test_blocks_are_geometric_and_wrap_around():
     rows = np.asarray(draw_rows(jax.random.key(0), 50, 200_000, 8.0))
     assert rows.min() == 0 and rows.max() == 49
@@ -95,6 +97,7 @@ def test_labels_span_what_was_drawn_from(ragged, drawn):
     assert source.first_day == str(ragged.times[1])[:10]
 
 
+@pytest.mark.thorough
 def test_intraday_bars_are_drawn_by_session(panel, make_panel):
     sessions = (17_000 + np.arange(330) // 10).astype(np.int32)
     sessions[40:44] = sessions[39]  # a session of 14 bars, and one of 6
@@ -117,6 +120,7 @@ def test_intraday_bars_are_drawn_by_session(panel, make_panel):
         prepare_blocks(make_intraday_panel(make_panel(num_bars=14)))
 
 
+@pytest.mark.thorough
 @pytest.mark.realdata
 def test_a_real_cross_section_keeps_its_correlations_and_clusters(data_dir):
     real = load_panel(data_dir / "sp500_daily_2013_2018.parquet", tickers=("AAPL", "MSFT", "XOM", "JPM", "GE", "T"))
@@ -135,6 +139,7 @@ def drawn_with(source, **varied):
     return bootstrap_panel(jax.random.key(3), source.blocks, 200, 15.0, num_paths=6, **varied)
 
 
+@pytest.mark.thorough
 def test_a_path_holds_tickers_drawn_at_random(ragged):
     """Each column of a path is, bar for bar, one of the columns that the same key draws of all tickers."""
     source = prepare_blocks(ragged)
@@ -156,6 +161,7 @@ def test_a_path_holds_tickers_drawn_at_random(ragged):
     assert len(set(chosen)) > 3 and set(np.ravel(chosen)) == {0, 1, 2, 3}
 
 
+@pytest.mark.thorough
 def test_every_ticker_is_as_likely_as_any_other(make_panel):
     source = prepare_blocks(make_panel(num_bars=4, num_assets=5))
     sizes = {"num_paths": 3000, "path_tickers": 2}
@@ -168,6 +174,7 @@ def test_every_ticker_is_as_likely_as_any_other(make_panel):
     assert counts.sum() == 6000 and (np.abs(counts - 1200) < 4.5 * np.sqrt(1200 * 0.8)).all()
 
 
+@pytest.mark.thorough
 def test_only_tickers_that_trade_are_drawn(ragged):
     idle = ragged.replace(tradable=ragged.tradable & (np.arange(4) != 1))
     source = prepare_blocks(idle).with_bars()
@@ -216,6 +223,7 @@ def test_returns_are_scaled_about_their_mean(ragged):
     assert min(factors) >= 0.7 and max(factors) <= 1.3 and np.ptp(factors) > 0.15
 
 
+@pytest.mark.thorough
 def test_no_jitter_is_a_factor_of_one(ragged):
     source = prepare_blocks(ragged)
     np.testing.assert_allclose(drawn_with(source, volatility_jitter=0.0).close, drawn_with(source).close, rtol=1e-5)

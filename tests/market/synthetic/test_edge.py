@@ -25,6 +25,7 @@ def by_path(x):
     return np.asarray(x, np.float64).reshape(NUM_PATHS, NUM_BARS, NUM_ASSETS)
 
 
+@pytest.mark.thorough
 def test_without_an_edge_and_with_one_of_nothing_bars_are_the_same_to_the_last_bit(panels):
     for name in BARS:
         np.testing.assert_array_equal(getattr(panels[None], name), getattr(panels[0.0], name), err_msg=name)
@@ -61,6 +62,7 @@ def test_hints_are_persistent_and_apart_from_prices(panels):
     assert not np.allclose(hint[0], hint[1]), "each path has hints of its own"
 
 
+@pytest.mark.thorough
 def test_the_usual_volatility_is_that_of_a_day():
     panel = synthetic_panel(jax.random.key(9), 8, 1500, num_paths=24, edge=0.0, jitter=0.2)
     returns = np.diff(np.log(np.asarray(panel.close, np.float64)).reshape(24, 1500, 8), axis=1)
@@ -70,6 +72,7 @@ def test_the_usual_volatility_is_that_of_a_day():
     assert np.corrcoef(np.log(usual).ravel(), np.log(found).ravel())[0, 1] > 0.5
 
 
+@pytest.mark.thorough
 def test_a_path_is_the_same_whatever_the_number_of_paths(panels):
     one = synthetic_panel(jax.random.key(3), NUM_ASSETS, NUM_BARS, edge=0.05)
     np.testing.assert_allclose(one.close, np.asarray(panels[0.05].close)[:NUM_BARS], rtol=1e-5)

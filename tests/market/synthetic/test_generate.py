@@ -33,6 +33,7 @@ def returns(panels):
     return [np.diff(np.log(np.asarray(panel.close, np.float64)), axis=0) for panel in panels]
 
 
+@pytest.mark.thorough
 def test_bars_are_consistent(whole):
     whole.validate()
     assert whole.spread_scale is not None and whole.path_end is not None
@@ -59,6 +60,7 @@ def test_labels_sessions_and_sectors(whole, panels):
     np.testing.assert_array_equal(panels[2].path_end, np.full(NUM_BARS, NUM_BARS - 1))
 
 
+@pytest.mark.thorough
 def test_the_key_decides(whole, panels):
     again = synthetic_panel(jax.random.key(0), NUM_ASSETS, NUM_BARS, num_paths=NUM_PANELS)
     for name in ("open", "high", "low", "close", "volume"):
@@ -188,6 +190,7 @@ def run(env, weights, params):
 played = jax.jit(run, static_argnums=0)
 
 
+@pytest.mark.thorough
 def test_prices_without_drift_are_a_martingale(simple_returns):
     plain = simple_returns["none"]
     assert abs(plain.mean()) < 4 * plain.std() / np.sqrt(plain.size)
@@ -205,6 +208,7 @@ def test_exits_inside_the_bar_earn_nothing(simple_returns, rule):
     assert abs(gain.mean()) < 4 * error
 
 
+@pytest.mark.thorough
 def test_drift_is_what_holders_earn():
     quiet = SyntheticParams(
         drift=(0.002, 0.002, 0.002),
@@ -248,6 +252,7 @@ def minutes():
     return panel, {name: np.asarray(getattr(panel, name), np.float64).reshape(40, 390, 3) for name in names}
 
 
+@pytest.mark.thorough
 def test_sessions_of_minutes_open_and_close_as_in_new_york(minutes):
     panel, _ = minutes
     times = panel.times.astype("datetime64[m]").reshape(40, 390)
@@ -275,6 +280,7 @@ def test_a_session_moves_and_trades_most_at_its_ends(minutes):
     np.testing.assert_allclose(bars["open"][:, 1:], bars["close"][:, :-1], rtol=3e-7)
 
 
+@pytest.mark.thorough
 def test_longer_bars_are_put_together_from_the_same_minutes(minutes):
     _, bars = minutes
     panel = synthetic_panel(jax.random.key(2), 3, 40 * 7, preset="sp500-60m")

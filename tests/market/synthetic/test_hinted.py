@@ -45,6 +45,7 @@ def correlation(a, b):
     return np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RECIPES)
 def test_bars_are_consistent_and_say_what_they_are(panels, name):
     panel = panels[name].validate()
@@ -116,6 +117,7 @@ def test_a_hidden_regime_turns_the_hint_round(panels, variant):
     assert whole == pytest.approx(0.3 * (1 - 2 * state.mean()), abs=4 * ERROR), "all told, nothing but the balance"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("recipe", [Persistent(2), Lag(2), Regimes(2)], ids=repr)
 def test_returns_change_no_hint(recipe):
     """Hints are drawn first, by keys of their own: another strength makes other prices and the same hints."""
@@ -125,6 +127,7 @@ def test_returns_change_no_hint(recipe):
     assert not np.array_equal(strong.close, silent.close)
 
 
+@pytest.mark.thorough
 def test_rows_of_a_series_depend_on_rows_before():
     long = draw_persistent(jax.random.key(0), 0.5, 100, 3)
     assert long.shape == (100, 3) and draw_persistent(jax.random.key(0), 0.5, 1, 3).shape == (1, 3)
@@ -134,6 +137,7 @@ def test_rows_of_a_series_depend_on_rows_before():
         assert wide.dtype == panel.close.dtype == panel.signals[HINT].dtype == jnp.float64
 
 
+@pytest.mark.thorough
 def test_a_stream_keeps_the_law_but_no_regimes():
     stream = HintedDraw(Regimes(2), 30, 2).stream(jax.random.key(0))
     assert stream.labels.hint.kind == "regimes" and stream.labels.hint.state is None

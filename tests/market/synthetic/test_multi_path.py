@@ -44,6 +44,7 @@ def panel():
     return draw_bank(jax.random.key(7), RECIPE).replace(path_end=None)
 
 
+@pytest.mark.thorough
 def test_a_bank_is_a_whole_market_of_finite_numbers(market):
     assert market.features.shape[:2] == (270, 5) and market.num_features > 20
     assert all(np.isfinite(np.asarray(leaf, np.float64)).all() for leaf in jax.tree.leaves(market))
@@ -54,6 +55,7 @@ def test_a_bank_is_a_whole_market_of_finite_numbers(market):
     assert market.delisted is None and len(RECIPE.labels.times) == 270
 
 
+@pytest.mark.thorough
 def test_the_key_alone_decides_and_one_program_serves_all_keys(draw, market):
     again = draw(jax.random.key(7))
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(market), strict=True):
@@ -62,6 +64,7 @@ def test_the_key_alone_decides_and_one_program_serves_all_keys(draw, market):
     assert draw._cache_size() == 1
 
 
+@pytest.mark.thorough
 def test_a_bank_is_what_build_market_makes_of_its_panel(market, panel):
     path = build_market(jax.tree.map(lambda x: x[90:180], panel), "core")
     for name in ("features", "atr", "volatility", "adv"):
@@ -135,6 +138,7 @@ def test_path_end_inside_a_program_must_be_known_to_it(panel):
         jax.jit(lambda x: build_market(x, "minimal"))(panel.replace(path_end=jnp.full(270, 269)))
 
 
+@pytest.mark.thorough
 def test_volatility_of_each_path_is_scaled_about_the_mean_of_its_regimes(panel):
     """With the same key: log returns are `mean + factor (return - mean)`, one factor a path."""
     recipe = dataclasses.replace(RECIPE, volatility_jitter=0.4)

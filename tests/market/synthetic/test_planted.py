@@ -29,6 +29,7 @@ def correlation(a, b):
     return np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]
 
 
+@pytest.mark.thorough
 def test_bars_are_consistent_and_free_of_events(panels):
     panel = panels[0.3].validate()
     opens, high, low, close = (np.asarray(x) for x in (panel.open, panel.high, panel.low, panel.close))
@@ -42,6 +43,7 @@ def test_bars_are_consistent_and_free_of_events(panels):
     assert panel.symbols[:2] == ("P001", "P002") and len(panel.notes) == 1
 
 
+@pytest.mark.thorough
 def test_returns_are_student_t_with_the_volatility_asked_for(panels):
     returns = returns_of(panels[0.3])
     assert returns.std() == pytest.approx(VOLATILITY, rel=0.02)
@@ -116,6 +118,7 @@ def test_a_level_touched_inside_a_bar_tells_nothing_of_its_close(panels):
             assert abs(gain.mean()) < 4 * gain.std() / np.sqrt(gain.size)
 
 
+@pytest.mark.thorough
 def test_the_key_decides(panels):
     again = planted_panel(jax.random.key(1), NUM_ASSETS)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(panels[0.3]), strict=True):
@@ -125,6 +128,7 @@ def test_the_key_decides(panels):
     np.testing.assert_array_equal(panels[0.0].close, panels[1.0].close, err_msg="strength changes the hint alone")
 
 
+@pytest.mark.thorough
 def test_many_are_drawn_at_once_and_in_the_precision_of_the_program():
     keys = jax.random.split(jax.random.key(3), 3)
     drawn = jax.vmap(lambda key: planted_panel(key, 2, 50))(keys)
@@ -136,6 +140,7 @@ def test_many_are_drawn_at_once_and_in_the_precision_of_the_program():
         assert all(x.dtype == jnp.float64 for x in (wide.close, wide.volume, *wide.signals.values()))
 
 
+@pytest.mark.thorough
 def test_it_says_what_it_is():
     panel = planted_panel(jax.random.key(0), 2, 30, num_noise=1)
     market = build_market(panel, ())

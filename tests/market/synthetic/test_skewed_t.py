@@ -33,6 +33,7 @@ def test_mean_variance_and_lower_moment_by_quadrature(tail, skew):
     assert float(skewed_t.lower_second_moment(tail, skew)) == pytest.approx(below, rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_shocks_have_hansens_law():
     variance_key, normal_key = jax.random.split(jax.random.key(0))
     variance = skewed_t.draw_variance(variance_key, TAIL, (200_000,))

@@ -65,6 +65,7 @@ np.savez(sys.argv[2], *actions_of(restore(sys.argv[1])))
 """
 
 
+@pytest.mark.thorough
 def test_a_fresh_process_elsewhere_acts_the_same(finished_run, tmp_path):
     whole = finished_run.folder
     run_python(ACT, whole.name, tmp_path / "actions.npz", cwd=whole.parent)
@@ -219,6 +220,7 @@ def copy_of(state):
     return jax.jit(lambda x: jax.tree.map(jnp.copy, x))(state)
 
 
+@pytest.mark.thorough
 def test_saving_keeps_the_values_although_the_buffers_are_donated(small, tmp_path):
     state, meta = small
     overwrite = jax.jit(lambda x: jax.tree.map(lambda leaf: leaf * 0 - 1, x), donate_argnums=0)

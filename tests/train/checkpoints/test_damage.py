@@ -95,6 +95,7 @@ def test_the_one_before_a_damaged_one_is_restored(finished_run, run, damage):
         restore(run, step=newest)
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_from_the_one_before(finished_run, run):
     earliest, earlier, newest = steps_of(run)
     flip(data_file(run / STEPS_FOLDER / str(newest), "training"))

@@ -96,6 +96,7 @@ def test_features_that_mean_something_else_are_named(finished_run, tmp_path):
     assert restore(folder).step == CONFIG.num_updates
 
 
+@pytest.mark.thorough
 def test_what_does_no_harm_may_change(finished_run, tmp_path):
     """A finished run is made longer, with smaller chunks and other checkpoints; what there was stays."""
     folder = shutil.copytree(finished_run.folder, tmp_path / "run")

@@ -85,6 +85,7 @@ def test_accounts_at_the_end(played):
     assert figures["drawdown_max"] == pytest.approx(drawdown.max(), abs=1e-6) and drawdown.max() > 0
 
 
+@pytest.mark.thorough
 def test_an_account_that_never_moves_has_no_ratio():
     zero = jnp.zeros(3)
     env = TradingEnv(CONFIG)

@@ -18,6 +18,8 @@ from tests.train import planted
 from tests.train.pathwise.test_learner import CONFIG, ENV
 from tests.train.worlds import assert_identical
 
+pytestmark = pytest.mark.thorough
+
 MIXED = dataclasses.replace(
     CONFIG, algorithm="mixed", advantage="position", gae_lambda=0.9, total_timesteps=16 * 32 * 8, checkpoint_every=None
 )

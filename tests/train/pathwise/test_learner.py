@@ -43,6 +43,7 @@ def whole(tmp_path_factory):
     return folder, train(CONFIG, planted.seen(), ENV, output=folder), read_figures(folder)
 
 
+@pytest.mark.thorough
 def test_it_finds_what_is_planted(whole):
     _, agent, _ = whole
     unseen = planted.unseen()
@@ -50,6 +51,7 @@ def test_it_finds_what_is_planted(whole):
     assert expected_edge_of(backtest(agent, unseen), unseen).net > 0.9 * best
 
 
+@pytest.mark.thorough
 def test_figures_are_those_of_this_learner(whole):
     _, _, rows = whole
     assert len(rows) == 40
@@ -60,6 +62,7 @@ def test_figures_are_those_of_this_learner(whole):
     assert rows[-1]["objective"] == pytest.approx(rows[-1]["reward_per_step"], rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_bit_for_bit(whole, tmp_path):
     _, agent, rows = whole
     told = []
@@ -149,6 +152,7 @@ def test_the_flag_brings_settings_that_suit_it():
     assert parse_settings(["--algorithm", "pathwise", "--num-epochs", "2"]).train.num_epochs == 2
 
 
+@pytest.mark.thorough
 def test_an_objective_is_followed():
     """With turnover very dear nothing is traded once a position is taken."""
     config = dataclasses.replace(

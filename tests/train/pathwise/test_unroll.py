@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.marks import thorough_but
 from tests.train.pathwise.cases import EPISODE, NUM_ASSETS, NUM_ENVS, NUM_STEPS, differentiated, judged, replayed, world
 
 STEP = 1e-6
@@ -28,7 +29,7 @@ def difference(step: int, of_weight: bool, way: np.ndarray, gamma: float, trace:
 
 
 @pytest.mark.parametrize("of_weight", [False, True], ids=["outputs", "weights"])
-@pytest.mark.parametrize("trace", [1.0, 0.7])
+@pytest.mark.parametrize("trace", thorough_but([0.7], [1.0, 0.7]))
 def test_each_decision_is_judged_by_its_own_discounted_future(of_weight: bool, trace: float):
     gamma, worth = 0.9, np.asarray(world()[3])
     found = differentiated(gamma=gamma, trace=trace)

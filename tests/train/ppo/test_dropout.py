@@ -52,6 +52,7 @@ def far_from_indifferent(state):
     return state.replace(agent=state.agent.replace(network=jax.tree.map(jnp.add, state.agent.network, waves)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("torso", TORSOS)
 def test_rollout_and_loss_see_the_same_units(torso):
     # Small chunks: the units must not depend on how the work is dealt out. 80 rows; half a rollout has 64 samples.

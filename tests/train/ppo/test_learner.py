@@ -174,6 +174,7 @@ def test_every_number_is_tried():
     assert set(CHANGED) | elsewhere == {field.name for field in dataclasses.fields(hyper)}
 
 
+@pytest.mark.thorough
 def test_averaged_parameters_follow_the_trained_ones_and_act():
     config = dataclasses.replace(CONFIG, average=0.75)
     learner, params, hyper = make_learner(config, random_market(), ENV)
@@ -286,6 +287,7 @@ def test_environments_start_staggered_and_independent():
     assert len(np.unique(jax.random.key_data(runner.keys), axis=0)) == CONFIG.num_envs
 
 
+@pytest.mark.thorough
 def test_rewards_by_asset_add_up_to_the_reward_and_hold_each_profit():
     learner, params, _ = make_learner(CONFIG, random_market(), EnvConfig(episode_length=12, reward="five_term"))
     state = learner.init(jax.random.key(3), params)

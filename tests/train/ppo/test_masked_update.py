@@ -18,6 +18,7 @@ CONFIG = TrainConfig(
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("decide_every", [None, 3])
 @pytest.mark.parametrize("action", ["discrete", "bands", "levels"])
 def test_the_first_step_of_an_update_moves_nothing_yet(action: str, decide_every: int | None):
@@ -29,6 +30,7 @@ def test_the_first_step_of_an_update_moves_nothing_yet(action: str, decide_every
 JOINT = dataclasses.replace(CONFIG, ratio="joint", policy=dataclasses.replace(SHARED, credit="joint"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("config", [CONFIG, JOINT], ids=["per asset", "joint"])
 def test_the_same_with_masks_by_the_rules(config: TrainConfig):
     state = first_steps(config, MASKED)
@@ -38,6 +40,7 @@ def test_the_same_with_masks_by_the_rules(config: TrainConfig):
 MASKED = EnvConfig(episode_length=12, action_masks="advised", min_holding_bars=2, buy_pct=0.3, max_position_pct=0.5)
 
 
+@pytest.mark.thorough
 def test_an_asset_that_can_only_be_held_is_held_and_counts_for_nothing():
     """Actions are what is there; of the loss, the number of choices is what it is averaged over."""
     learner, params, _ = make_learner(CONFIG, random_market(), MASKED)

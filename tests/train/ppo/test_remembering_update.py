@@ -32,6 +32,7 @@ def world():
     return learner, started_warm(params, POLICY.warm_up), hyper
 
 
+@pytest.mark.thorough
 def test_the_first_step_of_an_update_moves_nothing_yet(world):
     learner, params, hyper = world
     market = params.market
@@ -48,6 +49,7 @@ def test_the_first_step_of_an_update_moves_nothing_yet(world):
     assert min(jax.tree.leaves(moved)) > 0, "every weight of the recurrence learns"
 
 
+@pytest.mark.thorough
 def test_gradients_of_chunks_are_those_of_the_whole(world):
     learner, params, hyper = world
     state = learner.init(jax.random.key(3), params)

@@ -29,6 +29,7 @@ def ragged():
     return build_market(ragged_panel(), "minimal")
 
 
+@pytest.mark.thorough
 def test_labels_are_those_of_the_regression_horizon_by_horizon(ragged):
     labels = np.asarray(return_labels(ragged))
     for place, k in enumerate(HORIZONS):
@@ -54,6 +55,7 @@ def test_labels_know_nothing_beyond_their_horizon_or_their_path(ragged):
         assert np.isnan(parted[row - k : row + 1, :, place]).all()
 
 
+@pytest.mark.thorough
 def test_one_asset_is_compared_with_its_own_past():
     market = build_market(planted_panel(jax.random.key(0), 1, 300, 0.3), ())
     labels = np.asarray(return_labels(market))
@@ -80,6 +82,7 @@ def largest(tree) -> float:
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.thorough
 def test_its_gradient_joins_that_of_ppo_and_labels_that_are_missing_have_none():
     case = case_with_head()
     network, agent, market = case[:3]
@@ -102,6 +105,7 @@ def test_its_gradient_joins_that_of_ppo_and_labels_that_are_missing_have_none():
     assert largest(jax.tree.map(lambda a, b: a - b, gathered, plain)) < 1e-5 * max(largest(plain), 1)
 
 
+@pytest.mark.thorough
 def test_samples_that_are_gathered_in_chunks_give_the_gradient_of_one_piece():
     case = case_with_head()
     labels = jnp.asarray(np.random.default_rng(2).normal(size=(*case[2].close.shape, 3)), jnp.float32)
@@ -112,6 +116,7 @@ def test_samples_that_are_gathered_in_chunks_give_the_gradient_of_one_piece():
     assert float(one.returns) == pytest.approx(float(other.returns), rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_a_market_stage_learns_what_a_hint_tells():
     market = build_market(planted_panel(jax.random.key(0), 6, 400, 0.5), ())
     env = TradingEnv(EnvConfig(action="bands", stop_loss=None, take_profit=None, episode_length=60))

@@ -16,6 +16,8 @@ from ploutos_jax.evaluate.backtest.run import baselines_by_rule
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 
+pytestmark = pytest.mark.thorough
+
 NUM_ASSETS, NUM_BARS, NUM_PATHS, COST = 12, 1000, 32, 5e-4
 PAYING = EnvConfig(
     spread_bps=0, tick_size=None, slippage_bps=0, fees="none", min_order_cash=0, commission_bps=5, stop_loss=None

@@ -59,6 +59,7 @@ def score(market, targets, cost):
     return expected_edge(weights, cost * traded, market)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_market_with_a_hint_has_its_oracle(markets, name):
     market = markets[name]
@@ -97,6 +98,7 @@ def test_the_persistent_oracle_makes_the_optimum(markets, bps):
     assert score(market, oracle(market), bps * 1e-4).net <= found.net * (1 if bps else 1.0001)
 
 
+@pytest.mark.thorough
 def test_ledgers_realise_what_is_expected(markets):
     """What the account gains beyond what it was promised is luck, of the size that its volatility allows."""
     market = markets["persistent"]
@@ -167,6 +169,7 @@ def test_the_filter_knows_what_can_be_known(markets):
         regime_chances(markets["persistent"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", ["a", "b"])
 def test_the_filter_is_the_sum_over_all_ways_that_regimes_can_go(variant):
     """Brute force: 2⁹ courses of the regime, each with its prior and the density of all returns."""
@@ -207,6 +210,7 @@ def test_bands_keep_in_between():
     assert held[:, 0].tolist() == [False, True, True, True, False, False, True]
 
 
+@pytest.mark.thorough
 def test_who_is_told_nothing_does_nothing():
     market = build_market(hinted_panel(jax.random.key(0), Persistent(3, 0.0), 60), ())
     assert np.isnan(oracle(market)).all() and (promised_returns(market) == 0).all()
@@ -222,6 +226,7 @@ def test_the_cost_of_a_side():
     np.testing.assert_allclose(side_cost(ticks, market, 5), 0.05 / np.asarray(market.close[5]), rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_scored_is_refused(markets):
     drawn = HintedDraw(Regimes(2), 30, 2).stream(jax.random.key(0)).first()
     assert oracle(drawn).shape == (60, 2), "the filter needs no regimes"
