@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, fit_features
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.observation import fields_of
 from ploutos_jax.market.experts.table import num_experts
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
@@ -41,11 +41,13 @@ class Network:
         model: the Flax module.
         head: the action distribution.
         chunk_bytes: budget of one intermediate array in `encode`.
+        observation: which fields of the account it is told, see `EnvConfig.observation`.
     """
 
     model: ActorCritic
     head: Head
     chunk_bytes: int
+    observation: str = "full"
 
     @classmethod
     def create(
@@ -58,6 +60,7 @@ class Network:
         cap: float | None = None,
         cost: float = 2e-4,
         num_experts: int = 0,
+        observation: str = "full",
     ) -> "Network":
         """Return a network; `cap` and `cost` are of the weights of `bands` and `levels`, see `head_for`.
 
@@ -72,7 +75,7 @@ class Network:
                 f" action={action!r} has none. Use action='bands', or leave the experts out."
             )
         model = ActorCritic(policy, num_assets, head.num_outputs, prior_cap, num_experts)
-        return cls(model=model, head=head, chunk_bytes=chunk_bytes)
+        return cls(model=model, head=head, chunk_bytes=chunk_bytes, observation=observation)
 
     @classmethod
     def for_env(
@@ -95,7 +98,8 @@ class Network:
         cost = (config.spread_bps / 2 + config.slippage_bps + config.commission_bps) * 1e-4
         cap = config.max_position_pct
         experts = num_experts(feature_names)
-        return cls.create(policy, config.action, num_assets, chunk_bytes, cap=cap, cost=cost, num_experts=experts)
+        sizes = policy, config.action, num_assets, chunk_bytes
+        return cls.create(*sizes, cap=cap, cost=cost, num_experts=experts, observation=config.observation)
 
     def fit_scaling(self, features: Float[Array, "T A F"], mask: Bool[Array, "T A"]) -> FeatureScaling:
         """Return the scaling of a market's features, fitted on its rows; weights of experts stay as they are."""
@@ -106,15 +110,22 @@ class Network:
         """The torso without parameters: what it needs and whether it is bound to its assets."""
         return self.model.config.make_torso()
 
+    @property
+    def num_fields(self) -> tuple[int, int]:
+        """H and G: how many numbers of an asset, and of the account, it is told."""
+        of_asset, of_account = fields_of(self.observation)
+        return len(of_asset), len(of_account)
+
     @functools.partial(jax.jit, static_argnums=(0, 2))  # one program, and not one of every operation of every layer
     def init(self, key: PRNGKeyArray, num_features: int) -> Any:
         """Return fresh parameters for a market with so many features."""
+        of_asset, of_account = self.num_fields
         return self.model.init(
             key,
             jnp.zeros((1, self.model.num_assets, self.model.num_inputs(num_features))),
             jnp.ones((1, self.model.num_assets), bool),
-            jnp.zeros((1, self.model.num_assets, len(ASSET_FIELDS))),
-            jnp.zeros((1, len(ACCOUNT_FIELDS))),
+            jnp.zeros((1, self.model.num_assets, of_asset)),
+            jnp.zeros((1, of_account)),
         )
 
     def row_bytes(self, num_features: int) -> int:
@@ -132,8 +143,8 @@ class Network:
 
     def sample_bytes(self) -> int:
         """Return the bytes of the widest intermediate array per sample in `act`."""
-        per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
-        return self.torso.sample_bytes(self.model.num_assets, per_asset, len(ACCOUNT_FIELDS))
+        of_asset, of_account = self.num_fields
+        return self.torso.sample_bytes(self.model.num_assets, max(self.head.num_outputs, of_asset), of_account)
 
     def drop_keys(self, key: PRNGKeyArray | None, t: Int[Array, " *batch"]) -> Key[Array, "*batch"] | None:
         """Return the keys of dropout at bars `t [...]`, or None without dropout.

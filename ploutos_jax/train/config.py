@@ -13,6 +13,7 @@ from ploutos_jax.policy.actor_critic import PolicyConfig
 MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
 """Fields of `TrainConfig` that may differ when a run goes on; `total_timesteps` may only grow."""
 
+SCHEDULES = ("linear", "cosine", "constant", "adaptive")
 ALGORITHMS = ("ppo", "pathwise", "mixed")
 OBJECTIVES = ("reward", "log_growth", "sharpe", "cvar", "growth_less_turnover", "utility")
 
@@ -86,7 +87,8 @@ class TrainConfig:
         batch_size: samples (environment steps) per gradient step; if given, it sets num_minibatches. In [1, 1e12].
         num_epochs: passes over a rollout. In [1, 10,000].
         learning_rate: step size of Adam, at the start. In (0, 1,000,000,000,000,000,019,884,624,838,656].
-        learning_rate_schedule: `linear` and `cosine` fall to 0 over the run.
+        learning_rate_schedule: `linear` and `cosine` fall to 0 over the run; `adaptive` follows how far updates move
+            the policy, by up to 10 times and down to a hundredth: slower above twice `target_kl`, faster below half.
         gamma: discount per bar. In [0, 1].
         gae_lambda: λ of generalised advantage estimation. In [0, 1].
         clip_range: ε of the clipped surrogate. In (0, 1e6].
@@ -130,7 +132,7 @@ class TrainConfig:
     batch_size: int | None = None
     num_epochs: int = 4
     learning_rate: float = 1e-3
-    learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
+    learning_rate_schedule: Literal["linear", "cosine", "constant", "adaptive"] = "linear"
     gamma: float = 0.99
     gae_lambda: float = 0.8
     clip_range: float = 0.2
@@ -180,10 +182,13 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
         if self.ratio not in ("joint", "per_asset"):
             raise ValueError(f"ratio={shown(self.ratio)} is unknown; use 'joint' or 'per_asset'.")
-        if self.learning_rate_schedule not in ("linear", "cosine", "constant"):
+        if self.learning_rate_schedule not in SCHEDULES:
+            found = shown(self.learning_rate_schedule)
+            raise ValueError(f"learning_rate_schedule={found} is unknown; use {_one_of(SCHEDULES)}.")
+        if self.learning_rate_schedule == "adaptive" and (self.target_kl is None or self.algorithm != "ppo"):
             raise ValueError(
-                f"learning_rate_schedule={shown(self.learning_rate_schedule)} is unknown; use 'linear', 'cosine' or"
-                " 'constant'."
+                "learning_rate_schedule='adaptive' holds the KL of an update near target_kl: set target_kl, such as"
+                " 0.02, and use algorithm='ppo'."
             )
         if self.entropy_schedule not in ("linear", "constant"):
             raise ValueError(f"entropy_schedule={shown(self.entropy_schedule)} is unknown; use 'linear' or 'constant'.")
@@ -255,6 +260,11 @@ class TrainConfig:
         return self.advantage == "position"
 
     @property
+    def adapts_rate(self) -> bool:
+        """Whether the learning rate follows the KL."""
+        return self.learning_rate_schedule == "adaptive"
+
+    @property
     def steps_per_rollout(self) -> int:
         """S, steps per environment between updates."""
         if self.rollout_length is not None:
@@ -315,6 +325,7 @@ class TrainConfig:
             ratio=self.ratio,
             advantage=self.advantage,
             average=None if self.average is None else 0.5,
+            **({"learning_rate_schedule": "adaptive", "target_kl": 1.0} if self.adapts_rate else {}),
             num_seeds=self.num_seeds,
             chunk_megabytes=self.chunk_megabytes,
             policy=self.policy,

@@ -13,6 +13,7 @@ from ploutos_jax.market.features.definitions import (
     levels,
     momentum,
     price,
+    session,
     statistics,
     trend,
     volatility,
@@ -30,6 +31,7 @@ FAMILIES = {
     "Levels": levels.FEATURES,
     "Statistics and cross-section": statistics.FEATURES,
     "Ranks": cross_section.FEATURES,
+    "Session": session.FEATURES,
 }
 
 _INTRODUCTION = """# Features
@@ -76,7 +78,7 @@ def _describe_sets() -> str:
 
 def _list(names: tuple[str, ...]) -> str:
     everything = names == FEATURE_SETS["standard"]
-    return "all of this page but ranks" if everything else ", ".join(f"`{name}`" for name in names)
+    return "all of this page but ranks and the session's" if everything else ", ".join(f"`{name}`" for name in names)
 
 
 def _row(feature: Feature) -> str:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.network import AgentParams, Network
@@ -17,7 +17,6 @@ from ploutos_jax.agents.scaling import (
     ReturnScaling,
     RunningMoments,
 )
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.rollout import Runner, start_runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
@@ -42,6 +41,7 @@ class TrainState(struct.PyTreeNode):
         average: network parameters averaged over gradient steps, by which the agent is scored; None without.
         critic: network parameters averaged more slowly, whose critic looks beyond a rollout that is differentiated;
             None for learners that differentiate none.
+        rate: factor on the learning rate, where it follows the KL (see `adapted_rate`); None elsewhere.
     """
 
     agent: AgentParams
@@ -56,6 +56,7 @@ class TrainState(struct.PyTreeNode):
     draws: PRNGKeyArray | None = None
     average: Any = None
     critic: Any = None
+    rate: Float[Array, ""] | None = None
 
     @property
     def acting(self) -> AgentParams:
@@ -89,8 +90,8 @@ def begin(
     features = network.fit_scaling(market.features, market.tradable) if features is None else features
     scaling = ObservationScaling(
         features=features,
-        assets=RunningMoments.create(len(ASSET_FIELDS)),
-        account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+        assets=RunningMoments.create(network.num_fields[0]),
+        account=RunningMoments.create(network.num_fields[1]),
         forecast=forecast,
     )
     network_key, env_key, learner_key = jax.random.split(key, 3)
@@ -109,4 +110,5 @@ def begin(
         skipped_in_row=jnp.zeros((), jnp.int32),
         fault=jnp.zeros((), jnp.int32),
         average=None if config.average is None else jax.tree.map(jnp.copy, weights),
+        rate=jnp.ones(()) if config.learning_rate_schedule == "adaptive" else None,
     )

@@ -28,7 +28,7 @@ from ploutos_jax.train.learning.divergence import rollout_fault
 from ploutos_jax.train.learning.looking import act_in_chunks, drop_key_of, table_of
 from ploutos_jax.train.learning.program import LearnerOfProgram
 from ploutos_jax.train.learning.rollout_metrics import no_trading, trading_figures, trading_numbers
-from ploutos_jax.train.learning.schedules import hyper_at
+from ploutos_jax.train.learning.schedules import adapted_rate, hyper_at
 from ploutos_jax.train.learning.state import TrainState, begin
 from ploutos_jax.train.learning.steps import StepFigures, table_mode, take_steps
 from ploutos_jax.train.ppo.advantages import gae, next_values
@@ -73,15 +73,19 @@ class Learner(LearnerOfProgram):
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
         hyper = hyper_at(hyper, state.update)
+        if state.rate is not None:
+            hyper = hyper.replace(learning_rate=hyper.learning_rate * state.rate)
         table = table_of(self.config, self.network, state.agent, params.market, drop_key_of(self.config, state))
         runner, ends, (stored, trading) = self._rollout(state, params, table)
         samples, explained = self.samples(state, params, hyper, table, runner, ends, stored)
         key, epoch_key = jax.random.split(state.key)
         fault = rollout_fault(stored.reward, stored.value, samples.advantage)
-        learned, losses = self._epochs(state, params, hyper, samples, fault, epoch_key)
+        learned, figures = self._epochs(state, params, hyper, samples, fault, epoch_key)
         learned = learned.replace(runner=runner, key=key)
+        if state.rate is not None:
+            learned = learned.replace(rate=adapted_rate(state.rate, last_kl(figures), hyper.target_kl))
         metrics = {
-            **losses,
+            **step_metrics(figures, hyper, self.config.policy.return_loss),
             **trading,
             "explained_variance": explained,
             "learning_rate": hyper.learning_rate,
@@ -210,7 +214,7 @@ class Learner(LearnerOfProgram):
 
     def _epochs(
         self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, StepFigures]:
         config, drop_key = self.config, drop_key_of(self.config, state)
         mode = table_mode(config, params.market)
         market, scaling = params.market, state.agent.scaling
@@ -224,7 +228,7 @@ class Learner(LearnerOfProgram):
             minibatch = samples, pairs, hyper, config, mode, drop_key, labels
             return minibatch_gradients(self.network, agent, market, *minibatch)
 
-        state, figures = take_steps(
+        return take_steps(
             config,
             hyper,
             state,
@@ -234,7 +238,13 @@ class Learner(LearnerOfProgram):
             losses=LossSums.zeros() if labels is None else LossSums.zeros().replace(returns=jnp.zeros(())),
             is_enough=lambda x: x.kl.mean() > hyper.target_kl,
         )
-        return state, step_metrics(figures, hyper, config.policy.return_loss)
+
+
+def last_kl(figures: StepFigures) -> Array:
+    """Return the mean KL of the last epoch that was done, a scalar; NaN where no step of it was finite."""
+    kl = jnp.nanmean(figures.losses.kl, axis=1)
+    done = jnp.isfinite(kl).sum()
+    return kl[jnp.maximum(done - 1, 0)]
 
 
 def step_metrics(figures: StepFigures, hyper: Hyper, return_loss: float = 0.0) -> Metrics:

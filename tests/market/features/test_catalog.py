@@ -16,6 +16,8 @@ from tests.market.worlds import PRICES, make_broken_panel, make_scaled_panel
 
 NUM_BARS, NUM_ASSETS = 330, 4
 NAMES = tuple(feature.name for feature in FEATURES)
+CLOCK = ("session_progress",)
+"""What no price moves."""
 ALONE = [i for i, feature in enumerate(FEATURES) if not feature.across_assets]
 WORLDS = ("random", "broken", "scaled")
 
@@ -218,7 +220,7 @@ def test_flat_prices_are_neutral(panel):
     flat_panel = panel.replace(open=flat, high=flat, low=flat, close=flat, volume=np.full(flat.shape, 500.0))
     neutral = dict.fromkeys(NAMES, 0.0) | {"stochastic_k_14": 0.5, "stochastic_d_14": 0.5, "williams_r_14": -0.5}
     neutral |= {"stochastic_rsi_14": 0.5, "donchian_20": 0.5, "downside_share_20": 0.5, "overnight_share_20": 0.5}
-    neutral |= {"volatility_ratio_5_60": 1.0, "beta_60": 1.0}
+    neutral |= {"volatility_ratio_5_60": 1.0, "beta_60": 1.0, "session_progress": 1.0}
     values = all_features(flat_panel)
     for i, feature in enumerate(FEATURES):
         np.testing.assert_allclose(
@@ -269,7 +271,7 @@ def test_no_feature_looks_ahead(name, ragged_table, perturbed_tables):
     for t, values in perturbed_tables.items():
         np.testing.assert_array_equal(values[: t + 1, :, column], ragged_table[: t + 1, :, column])
     after = np.stack([values[295:, :, column] for values in perturbed_tables.values()])
-    assert (after != after[-1]).any(), "the changes reached nothing"
+    assert (after != after[-1]).any() or name in CLOCK, "the changes reached nothing"
 
 
 @pytest.mark.parametrize("name", FEATURE_SETS)
@@ -280,9 +282,10 @@ def test_every_set_is_made_of_known_features(name):
 
 
 def test_sizes_of_the_sets():
-    sizes = {"standard": 85, "ploutos_v3": 58, "talib44": 44, "core": 26, "core_ranks": 32, "sentio": 20, "minimal": 5}
+    sizes = {"standard": 85, "ploutos_v3": 58, "talib44": 44, "core": 26, "core_ranks": 32, "minimal": 5}
+    sizes |= {"sentio": 12, "sentio_20": 20}
     assert {name: len(names) for name, names in FEATURE_SETS.items()} == sizes
-    assert FEATURE_SETS["standard"] == tuple(name for name in NAMES if name not in RANKED)
+    assert FEATURE_SETS["standard"] == tuple(name for name in NAMES if name not in {*RANKED, *CLOCK})
     assert FEATURE_SETS["core_ranks"] == (*FEATURE_SETS["core"], *RANKED)
     assert len(set(NAMES)) == len(NAMES)
 
