@@ -11,6 +11,7 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.members import Members
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams
@@ -169,6 +170,7 @@ def shapes_of(meta: Mapping[str, Any], num_seeds: int) -> AgentParams:
             assets=RunningMoments.create(network.num_fields[0]),
             account=RunningMoments.create(network.num_fields[1]),
             forecast=None if network.model.config.forecast == "none" else Forecast.blank(num_features),
+            regimes=None if network.model.config.regimes == "none" else RegimeModel.blank(),
         )
         agent = AgentParams(network=network.init(jax.random.key(0), num_features), scaling=scaling)
         return agent if num_seeds == 1 else jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * num_seeds), agent)

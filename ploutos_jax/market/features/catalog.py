@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from ploutos_jax.market.features.definitions import (
     cross_section,
     levels,
+    market,
     momentum,
     price,
     session,
@@ -30,7 +31,7 @@ _STANDARD: tuple[Feature, ...] = (
     *statistics.FEATURES,
 )
 
-FEATURES: tuple[Feature, ...] = (*_STANDARD, *cross_section.FEATURES, *session.FEATURES)
+FEATURES: tuple[Feature, ...] = (*_STANDARD, *cross_section.FEATURES, *session.FEATURES, *market.FEATURES)
 """All there are; what came after `standard` was fixed is in sets of its own."""
 
 _CORE = """
@@ -69,9 +70,11 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "standard": tuple(feature.name for feature in _STANDARD),
     "core": tuple(_CORE.split()),
     "core_ranks": (*_CORE.split(), *(feature.name for feature in cross_section.FEATURES)),
+    "core_regimes": (*_CORE.split(), *(feature.name for feature in market.FEATURES)),
     "ploutos_v3": tuple(_PLOUTOS_V3.split()),
     "talib44": tuple(_TALIB44.split()),
     "sentio": tuple(_SENTIO.split()),
+    "sentio_regimes": (*_SENTIO.split(), *(feature.name for feature in market.FEATURES)),
     "sentio_20": tuple(_SENTIO_20.split()),
     "minimal": ("log_return_1", "log_return_20", "rsi_14", "volatility_20", "volume_ratio_20"),
 }

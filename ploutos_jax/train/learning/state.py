@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
     ObservationScaling,
@@ -84,7 +85,7 @@ def begin(
         key: of everything random; consumed.
         params: numbers and market.
         features: how these are scaled; fitted on all market rows without it.
-        forecast: what the network is told, or None.
+        forecast: what the network is told, or None. A model of regimes is blank, until `first_state` has fitted it.
     """
     market = params.market
     features = network.fit_scaling(market.features, market.tradable) if features is None else features
@@ -93,6 +94,7 @@ def begin(
         assets=RunningMoments.create(network.num_fields[0]),
         account=RunningMoments.create(network.num_fields[1]),
         forecast=forecast,
+        regimes=None if network.model.config.regimes == "none" else RegimeModel.blank(),
     )
     network_key, env_key, learner_key = jax.random.split(key, 3)
     weights = jax.jit(network.init, static_argnums=1)(network_key, features.centre.shape[0])
