@@ -145,7 +145,8 @@ class Network:
         if not self.warm_up:
             return widest
         policy = self.model.config
-        return max(widest, 4 * _KEPT_BY_BLOCK * policy.time_layers * policy.time_width * self.model.num_assets)
+        kept = _KEPT_BY_BLOCK * (3 if policy.time_cell == "lstm" else 1)
+        return max(widest, 4 * kept * policy.time_layers * policy.time_width * self.model.num_assets)
 
     @property
     def warm_up(self) -> int:
@@ -181,7 +182,9 @@ class Network:
     def sample_bytes(self) -> int:
         """Return the bytes of the widest intermediate array per sample in `act`."""
         of_asset, of_account = self.num_fields
-        return self.torso.sample_bytes(self.model.num_assets, max(self.head.num_outputs, of_asset), of_account)
+        of_torso = self.torso.sample_bytes(self.model.num_assets, max(self.head.num_outputs, of_asset), of_account)
+        # Each quantile against each target.
+        return max(of_torso, 4 * self.model.config.quantiles**2)
 
     def drop_keys(self, key: PRNGKeyArray | None, t: Int[Array, " *batch"]) -> Key[Array, "*batch"] | None:
         """Return the keys of dropout at bars `t [...]`, or None without dropout.
@@ -316,6 +319,20 @@ class Network:
         """Return outputs `[..., A, outputs]` and values `[..., K]` from table rows and raw account observations."""
         scaled = scaling.assets(assets), scaling.account(account)
         return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
+
+    def distribution(
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        row: Table,
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> Float[Array, "*batch N"]:
+        """Return quantiles of the return to come, of accounts seen as `act` sees them; see `ActorCritic`."""
+        scaled = scaling.assets(assets), scaling.account(account)
+        return cast(Array, self.model.apply(params, row, mask, *scaled, drop_keys, method="distribution"))
 
 
 def _beside(features: Float[Array, "rows A F"], chances: Float[Array, "rows K"]) -> Float[Array, "rows A _"]:

@@ -4,13 +4,15 @@ import dataclasses
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ploutos_jax.policy.allocator import Allocator
 from ploutos_jax.policy.bands import prior_score
-from ploutos_jax.policy.recurrent import WARM_UP, Recurrent
-from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
+from ploutos_jax.policy.quantiles import first_bias, to_quantiles
+from ploutos_jax.policy.recurrent import WARM_UP, Cell, Recurrent
+from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense, masked_mean
 
 Table = dict[str, Array]
 
@@ -37,9 +39,13 @@ class PolicyConfig:
             market in every gradient step, and no episode begins in the first 378 bars of a path.
         time_width: numbers that it keeps of an asset in each of its blocks.
         time_layers: its blocks.
+        time_cell: what a block's memory is: `mingru`, all rows at once, or `lstm`, whose gates look at its own state,
+            one row after another.
         regimes: what the network is told of regimes of the market, three hidden states whose chances are known at the
             close: `none`; `features`, the chances as further inputs; `gates`, besides, a layer of the market stage for
             each, mixed by their chances, and a scale and shift of what is made of the account (`shared` torso).
+        quantiles: N of the account's return to come that a second head of the critic learns, such as 64, beside the
+            mean that advantages are taken from; 0 for no such head. It is a tool for risk, and changes no action.
         return_loss: weight of an auxiliary loss, such as 0.1: the market stage of a `shared` torso also forecasts the
             return of each asset over a day, a week and a month, from every row of the market; 0 for none of it.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
@@ -57,7 +63,9 @@ class PolicyConfig:
     time: Literal["none", "recurrent"] = "none"
     time_width: int = 32
     time_layers: int = 2
+    time_cell: Cell = "mingru"
     regimes: Literal["none", "features", "gates"] = "none"
+    quantiles: int = 0
     return_loss: float = 0.0
     dropout: float = 0.0
     precision: Precision = "float32"
@@ -73,6 +81,8 @@ class PolicyConfig:
             raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
         if self.time not in ("none", "recurrent"):
             raise ValueError(f"time={self.time!r} is unknown; use 'none' or 'recurrent'.")
+        if self.time_cell not in ("mingru", "lstm"):
+            raise ValueError(f"time_cell={self.time_cell!r} is unknown; use 'mingru' or 'lstm'.")
         if self.time != "none" and self.torso != "shared":
             raise ValueError(
                 f"time={self.time!r} remembers each asset by itself, which torso={self.torso!r} does not keep apart;"
@@ -94,6 +104,8 @@ class PolicyConfig:
                 f"return_loss={self.return_loss} forecasts by what the market stage says of each asset, which"
                 f" torso={self.torso!r} does not; use torso='shared', or return_loss=0."
             )
+        if self.quantiles < 0 or self.quantiles == 1:
+            raise ValueError(f"quantiles={self.quantiles} must be a whole number of at least 2, such as 64, or 0.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1), such as 0.1; 0 leaves nothing out.")
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
@@ -151,11 +163,15 @@ class ActorCritic(nn.Module):
         if self.config.regimes == "gates":
             self.gate = nn.Dense(NUM_REGIMES, kernel_init=nn.initializers.zeros)
         if self.config.time == "recurrent":
-            self.recurrent = Recurrent(self.config.time_width, self.config.time_layers, self.config.precision)
+            sizes = self.config.time_width, self.config.time_layers
+            self.recurrent = Recurrent(*sizes, self.config.precision, self.config.time_cell)
         if self.is_tilted:
             self.tilt = self.param("tilt", nn.initializers.zeros, ())
         if self.num_experts:
             self.allocator = Allocator(self.num_experts)
+        if self.config.quantiles:
+            start = nn.initializers.constant(first_bias(self.config.quantiles))
+            self.quantile_head = dense(self.config.quantiles, scale=0.1, bias_init=start)
         if self.config.return_loss:
             self.return_head = dense(_HORIZONS, scale=0.01)
 
@@ -215,9 +231,13 @@ class ActorCritic(nn.Module):
 
     @nn.nowrap
     def blank_state(self) -> Float[Array, "L A D"]:
-        """Return what a network remembers that has seen nothing, `[L, A, D]`; without memory L is 0."""
+        """Return what a network remembers that has seen nothing, `[L, A, D]`; without memory L is 0.
+
+        Of an LSTM `[L, A, 2D]`.
+        """
         layers = 0 if self.config.time == "none" else self.config.time_layers
-        return jnp.zeros((layers, self.num_assets, self.config.time_width))
+        kept = 2 if self.config.time_cell == "lstm" else 1
+        return jnp.zeros((layers, self.num_assets, kept * self.config.time_width))
 
     def _rows(
         self,
@@ -248,6 +268,24 @@ class ActorCritic(nn.Module):
         In deviations from the other assets; with `PolicyConfig.return_loss` alone.
         """
         return self.return_head(table["actor"]).astype(jnp.float32)
+
+    def distribution(
+        self,
+        row: Table,
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> Float[Array, "*batch N"]:
+        """Return quantiles of the account's return to come, of what the critic sees, which they do not move.
+
+        Arguments are those of `act`; with `PolicyConfig.quantiles` alone.
+        """
+        if not self.config.sees_account:
+            assets, account = jnp.zeros_like(assets), jnp.zeros_like(account)
+        _, critic = self.torso.act(row, mask, assets, account, drop_keys)
+        critic = masked_mean(critic, mask) if critic.ndim == assets.ndim else critic
+        return to_quantiles(self.quantile_head(jax.lax.stop_gradient(critic)).astype(jnp.float32))
 
     def allocation(
         self, features: Float[Array, "*batch A inputs"], mask: Bool[Array, "*batch A"]
@@ -309,4 +347,6 @@ class ActorCritic(nn.Module):
             table, _ = self.encode_on(features, mask, jnp.ones(features.shape[0], bool), self.blank_state())
         if self.config.return_loss:
             self.forecast_returns(table)
+        if self.config.quantiles:
+            self.distribution(table, mask, assets, account)
         return self.act(table, mask, assets, account)

@@ -97,9 +97,17 @@ _SENTIO: dict[str, Any] = {
 _SENTIO_MASKABLE: dict[str, Any] = {**_SENTIO, "env": {**_SENTIO["env"], "action_masks": "sound"}}
 _SENTIO_ENHANCED: dict[str, Any] = {
     **_SENTIO_MASKABLE,
+    "data": {**_SENTIO["data"], "features": "sentio_regimes"},
     "train": {
         **_SENTIO["train"],
-        "policy": {**_SENTIO["train"]["policy"], "torso": "shared", "time": "recurrent", "time_width": 64},
+        "policy": {
+            **_SENTIO["train"]["policy"],
+            "torso": "shared",
+            "time": "recurrent",
+            "time_width": 64,
+            "regimes": "gates",
+            "quantiles": 64,
+        },
     },
 }
 

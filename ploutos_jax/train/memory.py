@@ -182,7 +182,9 @@ def stored_bytes(config: TrainConfig, network: Network) -> int:
     action = num_assets * jax.numpy.dtype(network.head.action_dtype).itemsize
     log_prob = 4 * (num_assets if config.ratio == "per_asset" else 1)
     in_half = num_values > 1
-    return observation + action + log_prob + (2 if in_half else 4) * 4 * num_values + 2
+    # Quantiles of each state and of what it led to, and the draws.
+    quantiles = 3 * 4 * network.model.config.quantiles
+    return observation + action + log_prob + (2 if in_half else 4) * 4 * num_values + 2 + quantiles
 
 
 def _weight_bytes(network: Network, num_features: int) -> int:

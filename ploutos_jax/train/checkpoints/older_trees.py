@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-ADDED = (("rate",), ("rate", "waiting"))
+ADDED = (("rate", "tail"), ("rate", "tail", "waiting"))
 """Fields that saved trees may lack, those of newer ones first; in what is read they are as in the template."""
 
 

@@ -43,6 +43,7 @@ class TrainState(struct.PyTreeNode):
         critic: network parameters averaged more slowly, whose critic looks beyond a rollout that is differentiated;
             None for learners that differentiate none.
         rate: factor on the learning rate, where it follows the KL (see `adapted_rate`); None elsewhere.
+        tail: how badly episodes end, where that counts (see `ppo.distribution.Tail`); None elsewhere.
     """
 
     agent: AgentParams
@@ -58,6 +59,7 @@ class TrainState(struct.PyTreeNode):
     average: Any = None
     critic: Any = None
     rate: Float[Array, ""] | None = None
+    tail: Any = None
 
     @property
     def acting(self) -> AgentParams:
