@@ -50,7 +50,8 @@ class TrainConfig:
         num_epochs: passes over a rollout. In [1, 10,000].
         learning_rate: step size of Adam, at the start. In (0, 1,000,000,000,000,000,019,884,624,838,656].
         learning_rate_schedule: `linear` and `cosine` fall to 0 over the run; `adaptive` follows how far updates move
-            the policy, by up to 10 times and down to a hundredth: slower above twice `target_kl`, faster below half.
+            the policy, by up to 10 times and down to a hundredth: slower above twice `target_kl`, faster below half; without
+            one it aims at 0.02.
         gamma: discount per bar. In [0, 1].
         gae_lambda: λ of generalised advantage estimation. In [0, 1].
         clip_range: ε of the clipped surrogate. In (0, 1e6].
@@ -148,10 +149,10 @@ class TrainConfig:
         if self.learning_rate_schedule not in SCHEDULES:
             found = shown(self.learning_rate_schedule)
             raise ValueError(f"learning_rate_schedule={found} is unknown; use {_one_of(SCHEDULES)}.")
-        if self.learning_rate_schedule == "adaptive" and (self.target_kl is None or self.algorithm != "ppo"):
+        if self.adapts_rate and self.algorithm != "ppo":
             raise ValueError(
-                "learning_rate_schedule='adaptive' holds the KL of an update near target_kl: set target_kl, such as"
-                " 0.02, and use algorithm='ppo'."
+                f"learning_rate_schedule='adaptive' follows the KL of PPO's updates, which algorithm={self.algorithm!r}"
+                " does not have; use algorithm='ppo', or another schedule."
             )
         if self.entropy_schedule not in ("linear", "constant"):
             raise ValueError(f"entropy_schedule={shown(self.entropy_schedule)} is unknown; use 'linear' or 'constant'.")

@@ -26,6 +26,8 @@ def hyper_at(hyper: Hyper, update: Int[Array, ""]) -> Hyper:
     )
 
 
+USUAL_KL = 0.02
+"""Aimed at where no `target_kl` is set."""
 _STEP = 1.5
 _LOWEST, _HIGHEST = 0.01, 10.0
 
@@ -42,7 +44,8 @@ def adapted_rate(rate: Float[Array, ""], kl: Float[Array, ""], target_kl: Float[
     Args:
         rate: the factor in this update; 1 at first.
         kl: mean KL of the policy after its last epoch against the rollout's.
-        target_kl: `TrainConfig.target_kl`.
+        target_kl: `TrainConfig.target_kl`; infinite where there is none.
     """
+    target_kl = jnp.where(jnp.isfinite(target_kl), target_kl, USUAL_KL)
     slower = jnp.where(kl > 2 * target_kl, rate / _STEP, rate)
     return jnp.clip(jnp.where(kl < target_kl / 2, rate * _STEP, slower), _LOWEST, _HIGHEST)

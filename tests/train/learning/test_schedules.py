@@ -50,9 +50,9 @@ def test_an_update_hands_the_rate_to_the_next():
     assert float(second["learning_rate"]) == pytest.approx(1.5 * float(first["learning_rate"])) == pytest.approx(1.5e-7)
 
 
-def test_without_a_target_nothing_can_be_aimed_at():
+def test_it_is_a_program_of_its_own_of_ppo_alone():
     adaptive = TrainConfig(learning_rate_schedule="adaptive", target_kl=0.01)
     assert adaptive.of_program() != TrainConfig().of_program()
-    for changes in ({"target_kl": None}, {"algorithm": "pathwise"}):
-        with pytest.raises(ValueError, match="set target_kl, such as 0.02"):
-            dataclasses.replace(adaptive, **changes)
+    assert float(adapted_rate(jnp.float32(1), jnp.float32(0.05), jnp.inf)) == pytest.approx(1 / 1.5)
+    with pytest.raises(ValueError, match="follows the KL of PPO's updates"):
+        dataclasses.replace(adaptive, algorithm="pathwise")

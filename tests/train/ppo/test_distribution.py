@@ -16,7 +16,7 @@ from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.ppo.distribution import Tail, penalised, replaced_returns
 from tests.train.worlds import compiled_update, make_learner, random_market
 
-S, E, N = 8, 128, 64
+S, E, N = 8, 256, 64
 PAYOFFS = {
     "normal": (lambda key: jax.random.normal(key, (E,)), stats.norm.ppf, 1.0),
     "lognormal": (
