@@ -50,8 +50,8 @@ class TrainConfig:
         num_epochs: passes over a rollout. In [1, 10,000].
         learning_rate: step size of Adam, at the start. In (0, 1,000,000,000,000,000,019,884,624,838,656].
         learning_rate_schedule: `linear` and `cosine` fall to 0 over the run; `adaptive` follows how far updates move
-            the policy, by up to 10 times and down to a hundredth: slower above twice `target_kl`, faster below half; without
-            one it aims at 0.02.
+            the policy, by up to 10 times and down to a hundredth: slower above twice `target_kl`, faster below half;
+            without one it aims at 0.02.
         gamma: discount per bar. In [0, 1].
         gae_lambda: λ of generalised advantage estimation. In [0, 1].
         clip_range: ε of the clipped surrogate. In (0, 1e6].
