@@ -79,15 +79,14 @@ def observe(config: EnvConfig, state: EnvState, params: EnvParams) -> Observatio
         ]
     )
     sectors = jnp.matmul(params.sector_columns, weight, precision=jax.lax.Precision.HIGHEST)
-    account = jnp.concatenate([account, sectors])
     if config.observation == "brief":
         of_asset, of_account = fields_of(config.observation)
-        levels, account = levels[:, : len(of_asset) - 2], account[: len(of_account)]
+        levels, account, sectors = levels[:, : len(of_asset) - 2], account[: len(of_account)], sectors[:0]
     return Observation(
         t=state.t,
         positions=jnp.stack([weight, unrealised], axis=-1).astype(jnp.float16),
         levels=jnp.round(255 * levels).astype(jnp.uint8),
-        account=account.astype(jnp.float16),
+        account=jnp.concatenate([account, sectors]).astype(jnp.float16),
         valid=valid_actions(config, params, state),
     )
 
