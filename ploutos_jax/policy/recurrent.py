@@ -159,15 +159,14 @@ class Recurrent(nn.Module):
         for layer in range(self.layers):
             seen = self.norms[layer](x)
             if self.cell == "lstm":
-                both = lstm(self.seen_gates[layer](seen), self.own_gates[layer], mask, reset, state[layer])
-                states, kept = both[..., : self.width], both[-1]
+                kept = lstm(self.seen_gates[layer](seen), self.own_gates[layer], mask, reset, state[layer])
+                states = kept[..., : self.width]
             else:
                 share = nn.sigmoid(self.gates[layer](seen))
                 decay = jnp.where(begins, 0, jnp.where(has_bar, 1 - share, 1))
                 added = jnp.where(has_bar, share * self.candidates[layer](seen), 0)
-                states = linear_recurrence(decay, added, state[layer])
-                kept = states[-1]
+                kept = states = linear_recurrence(decay, added, state[layer])
             value, gate = jnp.split(self.outputs[layer](states), 2, axis=-1)
             x = x + value * nn.sigmoid(gate)
-            last.append(kept)
+            last.append(kept[-1])
         return x, jnp.stack(last)
