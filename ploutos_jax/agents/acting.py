@@ -12,6 +12,7 @@ from ploutos_jax.agents.members import Members, choose_of
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Policy
 from ploutos_jax.env.types import EnvParams, Observation
+from ploutos_jax.market.lead import begins_path
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.policy.distributions import Head
@@ -44,8 +45,7 @@ def encode_market(
 
 def path_starts(market: Market) -> Bool[Array, " T"]:
     """Return `[T]` whether a row is the first of its path."""
-    ends = jnp.asarray(market.path_end)
-    return jnp.concatenate([jnp.ones(1, bool), ends[1:] != ends[:-1]])
+    return begins_path(market.path_end)
 
 
 def started_warm(params: EnvParams, warm_up: int) -> EnvParams:

@@ -19,9 +19,10 @@ from ploutos_jax.env.types import EnvParams, Observation
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.display import Card, Shown, few, plural
 from ploutos_jax.market.experts.table import PREFIX
-from ploutos_jax.market.lead import lead_of
+from ploutos_jax.market.lead import begins_path, lead_of
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import NO_SECTOR
+from ploutos_jax.policy.actor_critic import NUM_REGIMES
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -189,6 +190,20 @@ class Agent(Shown):
         shares = self.network.allocation(self.params, jnp.asarray(market.features), jnp.asarray(market.tradable))
         names = (name.removeprefix(PREFIX).replace("_", " ") for name in self.feature_names[:number])
         return dict(zip(("equal parts", *names, "cash"), shares.T, strict=True))
+
+    def regimes(self, market: Market) -> Float[Array, "T K"] | None:
+        """Return the chances of the hidden states of the market, calmest first, known at close t; None of other agents.
+
+        Raises:
+            ValueError: as `check_market` does.
+        """
+        self.check_market(market)
+        model = self.params.scaling.regimes
+        if model is None or self.members:
+            return None
+        columns = jnp.asarray(market.features)[..., list(self.network.regime_columns)]
+        before = jnp.full(NUM_REGIMES, 1 / NUM_REGIMES)
+        return model(columns, jnp.asarray(market.tradable), begins_path(market.path_end), before)[0]
 
     def act(
         self, observation: Observation, params: EnvParams, key: PRNGKeyArray | None = None

@@ -7,15 +7,18 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from ploutos_jax.agents.regimes import RegimeModel, columns_of, fit_regimes
 from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, fit_features
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.observation import fields_of
 from ploutos_jax.market.experts.table import num_experts
+from ploutos_jax.market.lead import begins_path
 from ploutos_jax.market.panel import Market
-from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig, Table
+from ploutos_jax.policy.actor_critic import NUM_REGIMES, ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.distributions import BandsHead, Head, head_for
 from ploutos_jax.policy.torsos import Torso
 
@@ -41,11 +44,15 @@ class Network:
         model: the Flax module.
         head: the action distribution.
         chunk_bytes: budget of one intermediate array in `encode`.
+        observation: which fields of the account it is told, see `EnvConfig.observation`.
+        regime_columns: places of the features that regimes are told by; none without.
     """
 
     model: ActorCritic
     head: Head
     chunk_bytes: int
+    observation: str = "full"
+    regime_columns: tuple[int, ...] = ()
 
     @classmethod
     def create(
@@ -58,6 +65,7 @@ class Network:
         cap: float | None = None,
         cost: float = 2e-4,
         num_experts: int = 0,
+        observation: str = "full",
     ) -> "Network":
         """Return a network; `cap` and `cost` are of the weights of `bands` and `levels`, see `head_for`.
 
@@ -72,7 +80,7 @@ class Network:
                 f" action={action!r} has none. Use action='bands', or leave the experts out."
             )
         model = ActorCritic(policy, num_assets, head.num_outputs, prior_cap, num_experts)
-        return cls(model=model, head=head, chunk_bytes=chunk_bytes)
+        return cls(model=model, head=head, chunk_bytes=chunk_bytes, observation=observation)
 
     @classmethod
     def for_env(
@@ -91,11 +99,18 @@ class Network:
             num_assets: A.
             chunk_bytes: budget of one intermediate array.
             feature_names: of the market, whose first ones may be experts, see `num_experts`.
+
+        Raises:
+            ValueError: if regimes are to be told, and the market lacks what they are told by.
         """
         cost = (config.spread_bps / 2 + config.slippage_bps + config.commission_bps) * 1e-4
         cap = config.max_position_pct
         experts = num_experts(feature_names)
-        return cls.create(policy, config.action, num_assets, chunk_bytes, cap=cap, cost=cost, num_experts=experts)
+        sizes = policy, config.action, num_assets, chunk_bytes
+        network = cls.create(*sizes, cap=cap, cost=cost, num_experts=experts, observation=config.observation)
+        if policy.regimes == "none":
+            return network
+        return dataclasses.replace(network, regime_columns=columns_of(feature_names))
 
     def fit_scaling(self, features: Float[Array, "T A F"], mask: Bool[Array, "T A"]) -> FeatureScaling:
         """Return the scaling of a market's features, fitted on its rows; weights of experts stay as they are."""
@@ -106,15 +121,22 @@ class Network:
         """The torso without parameters: what it needs and whether it is bound to its assets."""
         return self.model.config.make_torso()
 
+    @property
+    def num_fields(self) -> tuple[int, int]:
+        """H and G: how many numbers of an asset, and of the account, it is told."""
+        of_asset, of_account = fields_of(self.observation)
+        return len(of_asset), len(of_account)
+
     @functools.partial(jax.jit, static_argnums=(0, 2))  # one program, and not one of every operation of every layer
     def init(self, key: PRNGKeyArray, num_features: int) -> Any:
         """Return fresh parameters for a market with so many features."""
+        of_asset, of_account = self.num_fields
         return self.model.init(
             key,
             jnp.zeros((1, self.model.num_assets, self.model.num_inputs(num_features))),
             jnp.ones((1, self.model.num_assets), bool),
-            jnp.zeros((1, self.model.num_assets, len(ASSET_FIELDS))),
-            jnp.zeros((1, len(ACCOUNT_FIELDS))),
+            jnp.zeros((1, self.model.num_assets, of_asset)),
+            jnp.zeros((1, of_account)),
         )
 
     def row_bytes(self, num_features: int) -> int:
@@ -123,17 +145,46 @@ class Network:
         if not self.warm_up:
             return widest
         policy = self.model.config
-        return max(widest, 4 * _KEPT_BY_BLOCK * policy.time_layers * policy.time_width * self.model.num_assets)
+        kept = _KEPT_BY_BLOCK * (3 if policy.time_cell == "lstm" else 1)
+        return max(widest, 4 * kept * policy.time_layers * policy.time_width * self.model.num_assets)
 
     @property
     def warm_up(self) -> int:
         """Bars of a path that the network has to have seen before it acts; 0 where rows do not know of each other."""
         return self.model.config.warm_up
 
+    def fit_regimes(self, market: Market) -> RegimeModel | None:
+        """Return the model of regimes fitted to all rows of a market, on the host; None where none are told."""
+        if self.model.config.regimes == "none":
+            return None
+        columns = np.asarray(market.features)[..., list(self.regime_columns)]
+        return fit_regimes(columns, np.asarray(market.tradable), np.asarray(market.path_end))
+
+    def blank_state(self) -> Any:
+        """Return what a network that remembers knows before any row, for `encode_on`."""
+        memory = self.model.blank_state()
+        if self.model.config.regimes == "none":
+            return memory
+        return memory, jnp.full(NUM_REGIMES, 1 / NUM_REGIMES)
+
+    def _with_chances(
+        self, scaling: ObservationScaling, features: Array, mask: Array, reset: Array, state: Any
+    ) -> tuple[Array, Any, Any]:
+        """Return features with the chances of regimes last, the state of the memory, and what becomes of the rest."""
+        if self.model.config.regimes == "none":
+            return features, state, None
+        memory, before = state
+        if scaling.regimes is None:  # they are among the inputs already
+            return features, memory, before
+        chances, last = scaling.regimes(features[..., list(self.regime_columns)], mask, reset, before)
+        return _beside(features, chances), memory, last
+
     def sample_bytes(self) -> int:
         """Return the bytes of the widest intermediate array per sample in `act`."""
-        per_asset = max(self.head.num_outputs, len(ASSET_FIELDS))
-        return self.torso.sample_bytes(self.model.num_assets, per_asset, len(ACCOUNT_FIELDS))
+        of_asset, of_account = self.num_fields
+        of_torso = self.torso.sample_bytes(self.model.num_assets, max(self.head.num_outputs, of_asset), of_account)
+        # Each quantile against each target.
+        return max(of_torso, 4 * self.model.config.quantiles**2)
 
     def drop_keys(self, key: PRNGKeyArray | None, t: Int[Array, " *batch"]) -> Key[Array, "*batch"] | None:
         """Return the keys of dropout at bars `t [...]`, or None without dropout.
@@ -152,9 +203,14 @@ class Network:
         scaling, precision = agent.scaling, self.model.config.precision
         if scaling.features is None:
             return agent, market
-        features = self._inputs(scaling, market.features)
+        features = market.features
+        if scaling.regimes is not None:
+            reset = begins_path(market.path_end)
+            features, *_ = self._with_chances(scaling, features, market.tradable, reset, self.blank_state())
+        features = self._inputs(scaling, features)
         features = features.astype(jnp.bfloat16) if precision == "bfloat16" else features
-        return agent.replace(scaling=scaling.replace(features=None, forecast=None)), market.replace(features=features)
+        scaling = scaling.replace(features=None, forecast=None, regimes=None)
+        return agent.replace(scaling=scaling), market.replace(features=features)
 
     def _inputs(self, scaling: ObservationScaling, features: Float[Array, "rows A F"]) -> Array:
         return scaling.inputs(features, self.model.config.forecast, keep_features=self.model.num_experts > 0)
@@ -163,6 +219,8 @@ class Network:
         self, agent: AgentParams, features: Float[Array, "rows A F"], mask: Bool[Array, "rows A"]
     ) -> Float[Array, "rows parts"]:
         """Return the shares `[rows, M + 2]` of equal parts, of M experts and of cash at rows of a market."""
+        if agent.scaling.regimes is not None:  # the allocator looks at no chances
+            features = _beside(features, jnp.zeros((features.shape[0], NUM_REGIMES)))
         inputs = self._inputs(agent.scaling, features)
         return cast(Array, self.model.apply(agent.network, inputs, mask, method="allocation"))
 
@@ -187,7 +245,7 @@ class Network:
         if self.warm_up:
             if reset is None:
                 raise ValueError("This network remembers bars: give rows in order of time, and reset= of their paths.")
-            return self.encode_on(params, scaling, features, mask, reset, self.model.blank_state(), drop_keys)[0]
+            return self.encode_on(params, scaling, features, mask, reset, self.blank_state(), drop_keys)[0]
 
         def rows(features: Array, mask: Array, keys: Array | None) -> Table:
             scaled = self._inputs(scaling, features)
@@ -208,9 +266,9 @@ class Network:
         features: Float[Array, "rows A F"],
         mask: Bool[Array, "rows A"],
         reset: Bool[Array, " rows"],
-        state: Float[Array, "L A D"],
+        state: Any,
         drop_keys: Key[Array, " rows"] | None = None,
-    ) -> tuple[Table, Float[Array, "L A D"]]:
+    ) -> tuple[Table, Any]:
         """Return table rows of a network that remembers, and what it remembers after them.
 
         One row at a time, with the state handed on, is the same as all at once: so an agent can follow bars as they
@@ -221,10 +279,12 @@ class Network:
             params, scaling: of the agent.
             features, mask: rows in order of time; row t is known at close t.
             reset: `[rows]` whether a row begins a path.
-            state: after the row before, `model.blank_state()` before any.
+            state: after the row before, `blank_state()` before any: of the memory `[L, A, D]`; where regimes are told
+                beside it their chances.
             drop_keys: of dropout, in the market stage after the recurrence; None without it.
         """
 
+        features, state, chances = self._with_chances(scaling, features, mask, reset, state)
         num_rows = features.shape[0]
         num_chunks = max(self._num_chunks(features), -(-num_rows // ROWS_IN_ORDER))
         # Rows that fill up the last chunk are bars that nobody has: they leave the state as it is.
@@ -239,7 +299,7 @@ class Network:
 
         inputs = _in_chunks((features, mask, reset, drop_keys), num_chunks)
         state, table = jax.lax.scan(jax.checkpoint(rows), state, (inputs, is_row))
-        return _joined(table, num_rows), state
+        return _joined(table, num_rows), state if chances is None else (state, chances)
 
     def _num_chunks(self, features: Float[Array, "rows A F"]) -> int:
         num_rows = features.shape[0]
@@ -259,6 +319,26 @@ class Network:
         """Return outputs `[..., A, outputs]` and values `[..., K]` from table rows and raw account observations."""
         scaled = scaling.assets(assets), scaling.account(account)
         return cast(tuple[Array, Array], self.model.apply(params, row, mask, *scaled, drop_keys, method="act"))
+
+    def distribution(
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        row: Table,
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> Float[Array, "*batch N"]:
+        """Return quantiles of the return to come, of accounts seen as `act` sees them; see `ActorCritic`."""
+        scaled = scaling.assets(assets), scaling.account(account)
+        return cast(Array, self.model.apply(params, row, mask, *scaled, drop_keys, method="distribution"))
+
+
+def _beside(features: Float[Array, "rows A F"], chances: Float[Array, "rows K"]) -> Float[Array, "rows A _"]:
+    """Return features with the chances of a row's regimes as further columns, the same of every asset."""
+    of_asset = jnp.broadcast_to(chances[:, None, :], (*features.shape[:2], chances.shape[-1]))
+    return jnp.concatenate([features, of_asset.astype(features.dtype)], axis=-1)
 
 
 def _in_chunks(arrays: Any, num_chunks: int) -> Any:

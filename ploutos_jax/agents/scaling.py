@@ -11,7 +11,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.agents.forecast import Forecast
+from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.env.types import Observation
+from ploutos_jax.policy.actor_critic import NUM_REGIMES
 
 _CLIP = 5.0
 _MAX_COUNT = 1e8
@@ -149,6 +151,7 @@ class ObservationScaling(struct.PyTreeNode):
     assets: RunningMoments
     account: RunningMoments
     forecast: Forecast | None = None
+    regimes: RegimeModel | None = None
 
     def inputs(
         self,
@@ -161,12 +164,17 @@ class ObservationScaling(struct.PyTreeNode):
 
         Args:
             features: `[..., A, F]`, or `[..., A, F + 1]` with the forecasts of these rows last; inputs already, where
-                there is no scaling of features.
+                there is no scaling of features. With a model of regimes their chances come after all that, and stay
+                there.
             kind: `PolicyConfig.forecast`.
             keep_features: features come before the forecast even where the torso gets nothing but that.
         """
         if self.features is None:
             return features
+        if self.regimes is not None:
+            known, chances = features[..., :-NUM_REGIMES], features[..., -NUM_REGIMES:]
+            without = self.replace(regimes=None).inputs(known, kind, keep_features=keep_features)
+            return jnp.concatenate([without, chances], axis=-1)
         if self.forecast is None or kind == "none":
             return self.features(features)
         own = features[..., : self.features.centre.shape[-1]]

@@ -11,9 +11,9 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.members import Members
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.agents.scaling import FeatureScaling, ObservationScaling, RunningMoments
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.labels import name_moment
@@ -167,9 +167,10 @@ def shapes_of(meta: Mapping[str, Any], num_seeds: int) -> AgentParams:
         zeros = jax.numpy.zeros(num_features)
         scaling = ObservationScaling(
             features=FeatureScaling(centre=zeros, spread=zeros),
-            assets=RunningMoments.create(len(ASSET_FIELDS)),
-            account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+            assets=RunningMoments.create(network.num_fields[0]),
+            account=RunningMoments.create(network.num_fields[1]),
             forecast=None if network.model.config.forecast == "none" else Forecast.blank(num_features),
+            regimes=None if network.model.config.regimes == "none" else RegimeModel.blank(),
         )
         agent = AgentParams(network=network.init(jax.random.key(0), num_features), scaling=scaling)
         return agent if num_seeds == 1 else jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * num_seeds), agent)

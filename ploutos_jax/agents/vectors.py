@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float, Key, Num
 from ploutos_jax.agents.acting import act_on
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.adapters.masks import read_masks
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
+from ploutos_jax.env.observation import fields_of
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.distributions import WeightsHead
 
 _NUM_POSITIONS = 2
-"""The first of `ASSET_FIELDS`, which an observation keeps as float16."""
+"""The first fields of an asset, which an observation keeps as float16."""
 
 
 def act_on_vectors(
@@ -49,7 +49,7 @@ def act_on_vectors(
             "This agent remembers the bars before, and a flat vector holds one: give predict an Observation and the"
             " params= of its market, or use agent.act."
         )
-    rows, observation = read_vectors(feature_names, vectors)
+    rows, observation = read_vectors(feature_names, vectors, network.observation)
     if masks is not None:
         observation = observation.replace(valid=read_masks(jnp.asarray(masks, bool), rows.num_assets))
     actions = np.asarray(act_on(network, agent, rows, observation, keys))
@@ -60,25 +60,29 @@ def act_on_vectors(
 
 
 def read_vectors(
-    feature_names: Sequence[str], vectors: Float[np.ndarray, "E observation"]
+    feature_names: Sequence[str], vectors: Float[np.ndarray, "E observation"], kind: str = "full"
 ) -> tuple[Market, Observation]:
     """Return the rows that flat observations hold as a market of E bars without prices, and the observations of it.
+
+    Args:
+        feature_names: F names of the market's features.
+        vectors: as `TradingEnv.flatten` makes them.
+        kind: `EnvConfig.observation` of that environment.
 
     Raises:
         ValueError: if the vectors are not as long as any number of assets would make them.
     """
-    num_features, per_asset = len(feature_names), len(feature_names) + len(ASSET_FIELDS)
-    num_assets, rest = divmod(vectors.shape[-1] - len(ACCOUNT_FIELDS), per_asset)
+    of_asset, of_account = (len(fields) for fields in fields_of(kind))
+    num_features, per_asset = len(feature_names), len(feature_names) + of_asset
+    num_assets, rest = divmod(vectors.shape[-1] - of_account, per_asset)
     if vectors.ndim != 2 or rest or num_assets < 1:
         raise ValueError(
             f"Observations of shape {vectors.shape} are none of this agent's: a vector of A assets has {per_asset} A +"
-            f" {len(ACCOUNT_FIELDS)} numbers, {num_features} features of each asset first. Make the environment with"
+            f" {of_account} numbers, {num_features} features of each asset first. Make the environment with"
             " features=list(agent.feature_names)."
         )
     shape = len(vectors), num_assets
-    features, assets, account = np.split(
-        vectors, np.cumsum([num_assets * num_features, num_assets * len(ASSET_FIELDS)]), axis=1
-    )
+    features, assets, account = np.split(vectors, np.cumsum([num_assets * num_features, num_assets * of_asset]), axis=1)
     features, assets = features.reshape(*shape, -1), assets.reshape(*shape, -1)
     blank, rows = jnp.zeros(shape), jnp.arange(shape[0], dtype=jnp.int32)
     market = Market(

@@ -13,7 +13,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.runs.settings import RunSettings
 
 _FOR_GPU = ("gpu",)
-_FOR_MINUTES = ("sentio",)
+_FOR_MINUTES = ("sentio", "sentio-maskable", "sentio-enhanced")
 _STRESSED = 16
 """Draws of each scenario that the next command asks for: a few seconds' worth."""
 _ROOT = Path(__file__).resolve().parents[2]

@@ -24,6 +24,7 @@ from ploutos_jax.experiment.run import (
     ENSEMBLE,
     ExperimentResult,
     day,
+    outlook_of,
     prepared_output,
     read_data,
     score_agents,
@@ -64,7 +65,8 @@ def _run(settings: RunSettings, output: Path) -> int:
         tell(f"Rules: {note}")
     tell(_describe(data))
     tell(f"Costs beside spread and slippage: {describe_costs(settings.env, data.market)}.")
-    with Interruption() as interruption, ProgressBar(quiet=settings.quiet) as bar:
+    outlook = outlook_of(settings, data.market.calendar)
+    with Interruption() as interruption, ProgressBar(quiet=settings.quiet, outlook=outlook) as bar:
         trained = train_agents(
             settings, data, output, observers=[bar], should_stop=interruption.should_stop, notes=said
         )

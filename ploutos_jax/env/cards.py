@@ -7,7 +7,7 @@ from typing import Any
 from ploutos_jax.market.display import Card
 
 _SUBJECTS = {
-    "actions": ("action", "decide_every", "action_masks", "episode_length", "initial_cash"),
+    "actions": ("action", "decide_every", "action_masks", "observation", "episode_length", "initial_cash"),
     "orders": (
         *("fill", "order_type", "limit_offset_bps", "buy_pct", "max_position_pct", "max_sector_pct", "sizing"),
         *("drawdown_scaling", "no_trade_band", "lot_size", "max_participation", "remainder", "min_holding_bars"),

@@ -34,6 +34,8 @@ class EnvConfig(Shown):
         action_masks: which orders the agent cannot even give: `none`; `sound`, those that the account's rules will
             refuse whatever the next bar brings; `advised`, also buys with next to no room, settled cash or sector limit
             left for them.
+        observation: what the agent sees of its account: `full`, all of `pj.ASSET_FIELDS` and `pj.ACCOUNT_FIELDS`, or
+            `brief`, the first three of each.
         reward: a name, such as `log_return`, or several with weights, such as "log_return, -0.1*turnover"; in
             Python also your own function of the account before and after a bar, or a tuple of (name or function,
             weight).
@@ -119,6 +121,7 @@ class EnvConfig(Shown):
     action: Literal["discrete", "weights", "bands", "levels"] = "discrete"
     decide_every: int | None = None
     action_masks: Literal["none", "sound", "advised"] = "none"
+    observation: Literal["full", "brief"] = "full"
     reward: RewardSetting = "log_return"
     episode_length: int = 252
     initial_cash: float = 100_000.0
@@ -309,6 +312,7 @@ _STRATEGY_RULES = (
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "action": ("discrete", "weights", "bands", "levels"),
     "action_masks": ("none", "sound", "advised"),
+    "observation": ("full", "brief"),
     "fill": ("next_open", "next_close", "same_close"),
     "order_type": ("market", "limit"),
     "sizing": ("fixed", "volatility", "atr"),

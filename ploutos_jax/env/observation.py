@@ -30,6 +30,18 @@ positions over equity; day trades that the rule leaves, of 3, 1 where it does no
 moving averages behind the differential Sharpe ratio, within ±1, and that deviation s as `s / (s + 0.01)`, both 0 where
 no reward keeps them; share of equity in each of 11 sectors."""
 
+_BRIEF = 3
+_FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "full": (ASSET_FIELDS, ACCOUNT_FIELDS),
+    "brief": (ASSET_FIELDS[:_BRIEF], ACCOUNT_FIELDS[:_BRIEF]),
+}
+
+
+def fields_of(observation: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the fields per asset and of the account that `EnvConfig.observation` stands for."""
+    return _FIELDS[observation]
+
+
 _AGE_HALF = 20
 _DISTANCE_HALF = 0.05
 _VOLATILITY_HALF = 0.01
@@ -67,6 +79,9 @@ def observe(config: EnvConfig, state: EnvState, params: EnvParams) -> Observatio
         ]
     )
     sectors = jnp.matmul(params.sector_columns, weight, precision=jax.lax.Precision.HIGHEST)
+    if config.observation == "brief":
+        of_asset, of_account = fields_of(config.observation)
+        levels, account, sectors = levels[:, : len(of_asset) - 2], account[: len(of_account)], sectors[:0]
     return Observation(
         t=state.t,
         positions=jnp.stack([weight, unrealised], axis=-1).astype(jnp.float16),

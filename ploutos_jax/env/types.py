@@ -213,15 +213,15 @@ class Observation(struct.PyTreeNode):
     Attributes:
         t: int32 row of `market.features`.
         positions: `[A, 2]` float16, the first of `observation.ASSET_FIELDS`.
-        levels: `[A, 3]` uint8, the others, in 1/255.
-        account: `[G]` float16, see `observation.ACCOUNT_FIELDS`.
+        levels: `[A, 3]` uint8, the others, in 1/255; `[A, 1]` where `EnvConfig.observation` is `brief`.
+        account: `[G]` float16, see `observation.ACCOUNT_FIELDS`; the first of them where it is.
         valid: `[A]` uint8, which actions there are beside holding: the bits `MAY_BUY` and `MAY_SELL`; None where no
             rule takes any away. Numbers (weights, bands) and levels count where either bit is set.
     """
 
     t: Int[Array, ""]
     positions: Float16[Array, "A 2"]
-    levels: UInt8[Array, "A 3"]
+    levels: UInt8[Array, "A levels"]
     account: Float16[Array, " G"]
     valid: UInt8[Array, " A"] | None = None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
-from ploutos_jax.experiment.run import AGENT, ExperimentResult
+from ploutos_jax.experiment.run import AGENT, ExperimentResult, outlook_of
 from ploutos_jax.runs.settings import RunSettings
 from ploutos_jax.train.run.figures import read_figures
 
@@ -34,7 +34,8 @@ def write_pages(settings: RunSettings, data: TrainingData, result: ExperimentRes
 
     rows = read_figures(result.output)
     if rows:
-        figure = draw_training(rows, title=f"Training: {result.output.name}")
+        outlook = outlook_of(settings, data.market.calendar)
+        figure = draw_training(rows, title=f"Training: {result.output.name}", outlook=outlook)
         (result.output / PICTURE).write_bytes(to_png(figure))
     span = data.market if data.held_out is None else data.held_out
     ledger = result.ledgers[AGENT]

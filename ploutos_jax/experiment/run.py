@@ -26,18 +26,17 @@ from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.runs.settings import RunSettings, differences, naming_source, source_of
+from ploutos_jax.train.checkpoints.export import write_named
 from ploutos_jax.train.early_stopping import StoppingRules
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.learning.rollout_metrics import projected_month, recent_growth
 from ploutos_jax.train.loop import train_seeds
+from ploutos_jax.train.outlook import MONTHS, Outlook
 from ploutos_jax.train.population import mean_and_interval
 from ploutos_jax.train.progress import Observer
 from ploutos_jax.train.run.figures import read_figures
 from ploutos_jax.train.run.folder import add_to_summary, claimed_output
 from ploutos_jax.train.run.lock import locked
-
-MONTHS = (21, 22)
-"""Trading days of the months that a projection is made for."""
 
 AGENT, ENSEMBLE = "agent", "ensemble"
 """The seeds of a run as one agent, in scores."""
@@ -193,7 +192,8 @@ def train_agents(
 def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, output: Path) -> ExperimentResult:
     """Play agents and baselines over the bars held out (the training bars where there are none).
 
-    The scores of the agents and the projection are added to the run's `summary.json`.
+    The scores of the agents and the projection are added to the run's `summary.json`. With `settings.model_name` the
+    agent, or the ensemble of several, is written to files of that name, too.
     """
     span = data.market if data.held_out is None else data.held_out
     # In sample, the bars before the training span are still there for rules, where it is one span of the history.
@@ -213,6 +213,9 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         content |= {"score_ensemble": together[ENSEMBLE]}
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
+    if settings.model_name is not None:
+        joined = trained.agents[0] if len(by_seed) == 1 else ensemble(trained.agents)
+        write_named(joined, settings.model_name, {"metrics": score, "configuration": dataclasses.asdict(settings)})
     with locked(output):
         others = baselines(history, settings.env, span.times[0], span.times[-1])
         promised = _promised(played, others, span, settings.env)
@@ -281,12 +284,22 @@ def _held_out(data: TrainingData, span: Market, ends_training: bool) -> HeldOut:
     return HeldOut(score, day(span, 0), day(span, -1), ends_training)
 
 
+def outlook_of(settings: RunSettings, calendar: Calendar) -> Outlook | None:
+    """Return the monthly gain that a run aims at in a market of that calendar, or None where it aims at none."""
+    target = settings.monthly_target
+    return None if target is None else Outlook(target, _bars_per_day(calendar))
+
+
+def _bars_per_day(calendar: Calendar) -> float:
+    return calendar.bars_per_year / calendar.days_per_year
+
+
 def _project(output: Path, calendar: Calendar) -> dict[int, float]:
     """Return the gain in a month for each of its lengths; it goes into the summary, too."""
     growth = recent_growth(read_figures(output))
     if growth is None:
         return {}
-    months = {days: projected_month(growth, days, calendar.bars_per_year / calendar.days_per_year) for days in MONTHS}
+    months = {days: projected_month(growth, days, _bars_per_day(calendar)) for days in MONTHS}
     content = {f"month_of_{days}_days_in_sample": value for days, value in months.items()}
     add_to_summary(output, {"projection": content})
     return months

@@ -7,9 +7,10 @@ import typing
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 
 @typing.no_type_check
@@ -18,6 +19,12 @@ class Lead(struct.PyTreeNode):
 
     features: Float[jax.Array, "W A F"]
     tradable: Bool[jax.Array, "W A"]
+
+
+def begins_path(path_end: Int[jax.Array | np.ndarray, " T"]) -> Bool[jax.Array, " T"]:
+    """Return `[T]` whether a row is the first of its path, from the last rows of paths."""
+    ends = jnp.asarray(path_end)
+    return jnp.concatenate([jnp.ones(1, bool), ends[1:] != ends[:-1]])
 
 
 def lead_of(market: Any, row: int, length: int) -> Lead | None:

@@ -4,13 +4,15 @@ import dataclasses
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ploutos_jax.policy.allocator import Allocator
 from ploutos_jax.policy.bands import prior_score
-from ploutos_jax.policy.recurrent import WARM_UP, Recurrent
-from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense
+from ploutos_jax.policy.quantiles import first_bias, to_quantiles
+from ploutos_jax.policy.recurrent import WARM_UP, Cell, Recurrent
+from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense, masked_mean
 
 Table = dict[str, Array]
 
@@ -37,6 +39,13 @@ class PolicyConfig:
             market in every gradient step, and no episode begins in the first 378 bars of a path.
         time_width: numbers that it keeps of an asset in each of its blocks.
         time_layers: its blocks.
+        time_cell: what a block's memory is: `mingru`, all rows at once, or `lstm`, whose gates look at its own state,
+            one row after another.
+        regimes: what the network is told of regimes of the market, three hidden states whose chances are known at the
+            close: `none`; `features`, the chances as further inputs; `gates`, besides, a layer of the market stage for
+            each, mixed by their chances, and a scale and shift of what is made of the account (`shared` torso).
+        quantiles: N of the account's return to come that a second head of the critic learns, such as 64, beside the
+            mean that advantages are taken from; 0 for no such head. It is a tool for risk, and changes no action.
         return_loss: weight of an auxiliary loss, such as 0.1: the market stage of a `shared` torso also forecasts the
             return of each asset over a day, a week and a month, from every row of the market; 0 for none of it.
         dropout: share of the hidden units left out in training, other ones in each bar and update; none when acting.
@@ -54,6 +63,9 @@ class PolicyConfig:
     time: Literal["none", "recurrent"] = "none"
     time_width: int = 32
     time_layers: int = 2
+    time_cell: Cell = "mingru"
+    regimes: Literal["none", "features", "gates"] = "none"
+    quantiles: int = 0
     return_loss: float = 0.0
     dropout: float = 0.0
     precision: Precision = "float32"
@@ -69,10 +81,19 @@ class PolicyConfig:
             raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
         if self.time not in ("none", "recurrent"):
             raise ValueError(f"time={self.time!r} is unknown; use 'none' or 'recurrent'.")
+        if self.time_cell not in ("mingru", "lstm"):
+            raise ValueError(f"time_cell={self.time_cell!r} is unknown; use 'mingru' or 'lstm'.")
         if self.time != "none" and self.torso != "shared":
             raise ValueError(
                 f"time={self.time!r} remembers each asset by itself, which torso={self.torso!r} does not keep apart;"
                 " use torso='shared', or time='none'."
+            )
+        if self.regimes not in ("none", "features", "gates"):
+            raise ValueError(f"regimes={self.regimes!r} is unknown; use 'none', 'features' or 'gates'.")
+        if self.regimes == "gates" and self.torso != "shared":
+            raise ValueError(
+                f"regimes='gates' mixes layers of a market stage, which torso={self.torso!r} does not have; use"
+                " torso='shared', or regimes='features'."
             )
         if self.time_width < 1 or self.time_layers < 1:
             raise ValueError(
@@ -83,6 +104,8 @@ class PolicyConfig:
                 f"return_loss={self.return_loss} forecasts by what the market stage says of each asset, which"
                 f" torso={self.torso!r} does not; use torso='shared', or return_loss=0."
             )
+        if self.quantiles < 0 or self.quantiles == 1:
+            raise ValueError(f"quantiles={self.quantiles} must be a whole number of at least 2, such as 64, or 0.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1), such as 0.1; 0 leaves nothing out.")
         object.__setattr__(self, "hidden", tuple(self.hidden))  # a list could not be hashed, as JAX needs it
@@ -92,14 +115,21 @@ class PolicyConfig:
     @property
     def warm_up(self) -> int:
         """Bars of a path that the network has to have seen before it acts; 0 where it remembers none."""
-        return 0 if self.time == "none" else WARM_UP
+        of_memory = 0 if self.time == "none" else WARM_UP
+        return max(of_memory, 0 if self.regimes == "none" else REGIME_LEAD)
 
     def make_torso(self) -> Torso:
         """Return the torso, without parameters."""
         if self.torso == "flat":
             return FlatTorso(self.hidden, self.precision, self.dropout)
-        return SharedTorso(self.hidden, self.width, self.credit == "per_asset", self.precision, self.dropout)
+        mixed = NUM_REGIMES if self.regimes == "gates" else 1
+        return SharedTorso(self.hidden, self.width, self.credit == "per_asset", self.precision, self.dropout, mixed)
 
+
+NUM_REGIMES = 3
+"""Hidden states of the market that there are chances of."""
+REGIME_LEAD = 63
+"""Bars before the first one that is acted on, of a network that is told of regimes: all but forgotten by then."""
 
 _HORIZONS = 3
 _TILT = 3.0
@@ -130,12 +160,18 @@ class ActorCritic(nn.Module):
         actor, critic = self.torso.head_sizes(self.num_assets, self.num_outputs, self.num_values)
         self.actor_head = dense(actor, scale=0.01)
         self.critic_head = dense(critic, scale=1.0)
+        if self.config.regimes == "gates":
+            self.gate = nn.Dense(NUM_REGIMES, kernel_init=nn.initializers.zeros)
         if self.config.time == "recurrent":
-            self.recurrent = Recurrent(self.config.time_width, self.config.time_layers, self.config.precision)
+            sizes = self.config.time_width, self.config.time_layers
+            self.recurrent = Recurrent(*sizes, self.config.precision, self.config.time_cell)
         if self.is_tilted:
             self.tilt = self.param("tilt", nn.initializers.zeros, ())
         if self.num_experts:
             self.allocator = Allocator(self.num_experts)
+        if self.config.quantiles:
+            start = nn.initializers.constant(first_bias(self.config.quantiles))
+            self.quantile_head = dense(self.config.quantiles, scale=0.1, bias_init=start)
         if self.config.return_loss:
             self.return_head = dense(_HORIZONS, scale=0.01)
 
@@ -151,9 +187,16 @@ class ActorCritic(nn.Module):
 
     def num_inputs(self, num_features: int) -> int:
         """Return how many numbers of an asset and a bar `encode` takes, of a market with so many features."""
+        told = 0 if self.config.regimes == "none" else NUM_REGIMES
         if self.config.forecast == "only" and not self.num_experts:
-            return 1
-        return num_features + (self.config.forecast != "none")
+            return 1 + told
+        return num_features + (self.config.forecast != "none") + told
+
+    def _without_chances(self, inputs: Float[Array, "*batch A inputs"]) -> tuple[Array, Array | None]:
+        """Return inputs without the chances of regimes, and these, None where there are none."""
+        if self.config.regimes == "none":
+            return inputs, None
+        return inputs[..., :-NUM_REGIMES], inputs[..., -NUM_REGIMES:]
 
     def _parted(self, inputs: Float[Array, "*batch A inputs"]) -> tuple[Array, Array, Array]:
         """Return weights of experts, what the allocator looks at, and the inputs of the torso."""
@@ -168,7 +211,8 @@ class ActorCritic(nn.Module):
         drop_keys: Key[Array, "*batch"] | None = None,
     ) -> Table:
         """Return table rows for scaled `features [..., A, F]` and `mask [..., A]`; linear cost in rows, not samples."""
-        return self._rows(features, self._parted(features), mask, drop_keys)
+        features, chances = self._without_chances(features)
+        return self._rows(features, self._parted(features), mask, drop_keys, chances)
 
     def encode_on(
         self,
@@ -179,19 +223,39 @@ class ActorCritic(nn.Module):
         drop_keys: Key[Array, " T"] | None = None,
     ) -> tuple[Table, Float[Array, "L A D"]]:
         """Return table rows of a network that remembers, and what it remembers after the last; see `Recurrent`."""
+        features, chances = self._without_chances(features)
         experts, seen, own = self._parted(features)
-        own, state = self.recurrent(own, mask, reset, state)
-        return self._rows(features, (experts, seen, own), mask, drop_keys), state
+        if self.config.time == "recurrent":
+            own, state = self.recurrent(own, mask, reset, state)
+        return self._rows(features, (experts, seen, own), mask, drop_keys, chances), state
 
     @nn.nowrap
     def blank_state(self) -> Float[Array, "L A D"]:
-        """Return what a network remembers that has seen nothing, `[L, A, D]`; without memory L is 0."""
-        layers = 0 if self.config.time == "none" else self.config.time_layers
-        return jnp.zeros((layers, self.num_assets, self.config.time_width))
+        """Return what a network remembers that has seen nothing, `[L, A, D]`; without memory L is 0.
 
-    def _rows(self, features: Array, parts: tuple[Array, Array, Array], mask: Array, drop_keys: Array | None) -> Table:
+        Of an LSTM `[L, A, 2D]`.
+        """
+        layers = 0 if self.config.time == "none" else self.config.time_layers
+        kept = 2 if self.config.time_cell == "lstm" else 1
+        return jnp.zeros((layers, self.num_assets, kept * self.config.time_width))
+
+    def _rows(
+        self,
+        features: Array,
+        parts: tuple[Array, Array, Array],
+        mask: Array,
+        drop_keys: Array | None,
+        chances: Array | None,
+    ) -> Table:
         experts, seen, own = parts
-        table = self.torso.encode(own, mask, drop_keys)
+        gates = None
+        if chances is not None:
+            own = jnp.concatenate([own, chances.astype(own.dtype)], axis=-1)
+            if self.config.regimes == "gates":
+                # The same of all assets of a row.
+                gates = nn.softmax(self.gate(chances[..., 0, :].astype(jnp.float32)))
+        more = {} if gates is None else {"gates": gates}
+        table = self.torso.encode(own, mask, drop_keys, **more)
         if self.is_tilted:
             table["tilt"] = _TILT * self.tilt * features[..., -1].astype(jnp.float32)
         if self.num_experts:
@@ -205,11 +269,29 @@ class ActorCritic(nn.Module):
         """
         return self.return_head(table["actor"]).astype(jnp.float32)
 
+    def distribution(
+        self,
+        row: Table,
+        mask: Bool[Array, "*batch A"],
+        assets: Float[Array, "*batch A H"],
+        account: Float[Array, "*batch G"],
+        drop_keys: Key[Array, "*batch"] | None = None,
+    ) -> Float[Array, "*batch N"]:
+        """Return quantiles of the account's return to come, of what the critic sees, which they do not move.
+
+        Arguments are those of `act`; with `PolicyConfig.quantiles` alone.
+        """
+        if not self.config.sees_account:
+            assets, account = jnp.zeros_like(assets), jnp.zeros_like(account)
+        _, critic = self.torso.act(row, mask, assets, account, drop_keys)
+        critic = masked_mean(critic, mask) if critic.ndim == assets.ndim else critic
+        return to_quantiles(self.quantile_head(jax.lax.stop_gradient(critic)).astype(jnp.float32))
+
     def allocation(
         self, features: Float[Array, "*batch A inputs"], mask: Bool[Array, "*batch A"]
     ) -> Float[Array, "*batch parts"]:
         """Return the shares `[..., M + 2]` of equal parts, of each expert and of cash, at scaled features."""
-        return self.allocator(self._parted(features)[1], mask)
+        return self.allocator(self._parted(self._without_chances(features)[0])[1], mask)
 
     def act(
         self,
@@ -265,4 +347,6 @@ class ActorCritic(nn.Module):
             table, _ = self.encode_on(features, mask, jnp.ones(features.shape[0], bool), self.blank_state())
         if self.config.return_loss:
             self.forecast_returns(table)
+        if self.config.quantiles:
+            self.distribution(table, mask, assets, account)
         return self.act(table, mask, assets, account)

@@ -6,7 +6,7 @@ scan of depth log T; T small products one after another, as of a GRU or LSTM, wo
 Source: Feng, Tung, Ahmed, Bengio and Hajimirsadeghi, "Were RNNs All We Needed?" (2024), for the minGRU.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.policy.torsos import Precision, dense
+
+Cell = Literal["mingru", "lstm"]
 
 SHORTEST, LONGEST = 2, 126
 """Half-lives in bars of an untrained network's units, the first and the last of them."""
@@ -56,21 +58,60 @@ def _backward(kept: Any, gradient: Array) -> tuple[Array, Array, Array]:
 linear_recurrence.defvjp(_forward, _backward)
 
 
+def lstm(
+    seen: Float[Array, "T A gates"],
+    own: Float[Array, "D gates"],
+    mask: Bool[Array, "T A"],
+    reset: Bool[Array, " T"],
+    first: Float[Array, "A both"],
+) -> Float[Array, "T A both"]:
+    """Return outputs and cells of an LSTM after each row, `[T, A, 2D]`, one row after the other.
+
+    `i, f, g, o = seen_t + h_{t−1} · own`, `c_t = σ(f) c_{t−1} + σ(i) tanh(g)`, `h_t = σ(o) tanh(c_t)`. A path begins
+    with zeros, an asset without a bar keeps both.
+
+    Source: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory"; Gers et al. 2000 for the forget gate.
+
+    Args:
+        seen: what the inputs of a row give to the four gates, `[T, A, 4D]`.
+        own: what the output before gives to them, `[D, 4D]`.
+        mask: whether an asset has a bar.
+        reset: whether a row begins a path.
+        first: `[A, 2D]` outputs and cells before the first row.
+    """
+
+    def step(before: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        seen, has_bar, begins = inputs
+        output, cell = jnp.split(jnp.where(begins, 0, before), 2, axis=-1)
+        take, keep, new, give = jnp.split(seen + output @ own, 4, axis=-1)
+        cell_after = nn.sigmoid(keep) * cell + nn.sigmoid(take) * nn.tanh(new)
+        after = jnp.concatenate([nn.sigmoid(give) * nn.tanh(cell_after), cell_after], axis=-1)
+        after = jnp.where(has_bar[:, None], after, jnp.concatenate([output, cell], axis=-1))
+        return after, after
+
+    return jax.lax.scan(step, first, (seen, mask, reset))[1]
+
+
 class Recurrent(nn.Module):
     """Blocks of layer norm, minGRU and gated linear unit, each added to what went in; weights shared by all assets.
 
     `z = σ(W_z x + b_z)`, `h_t = (1 − z) h_{t−1} + z (W_h x + b_h)`. A path begins with h = 0, whatever was before; an
     asset without a bar keeps its state. States are means of what went in, so that they stay bounded.
 
+    With `cell="lstm"` the recurrence of a block is an LSTM, whose gates look at its own state: it may count and wait
+    where the minGRU can only fade, at the cost of one step after another. Its state is `[A, 2D]`, output and cell.
+
     Attributes:
-        width: D, numbers kept of an asset in each block.
+        width: D, numbers that a block gives of an asset.
         layers: L, blocks.
         precision: of the matrix products.
+        cell: `mingru` or `lstm`.
     """
 
     width: int = 32
     layers: int = 2
     precision: Precision = "float32"
+    cell: Cell = "mingru"
 
     def setup(self) -> None:
         half_lives = np.geomspace(SHORTEST, LONGEST, self.width)
@@ -79,38 +120,53 @@ class Recurrent(nn.Module):
         every = range(self.layers)
         self.entry = dense(self.width, precision=self.precision)
         self.norms = [nn.LayerNorm() for _ in every]
+        self.outputs = [dense(2 * self.width, scale=1.0, precision=self.precision) for _ in every]
+        if self.cell == "lstm":
+            bias = nn.initializers.constant(np.concatenate([np.zeros(self.width), -start, np.zeros(2 * self.width)]))
+            self.seen_gates = [
+                dense(4 * self.width, scale=1.0, precision=self.precision, bias_init=bias) for _ in every
+            ]
+            self.own_gates = [
+                self.param(f"own_gates_{layer}", nn.initializers.orthogonal(), (self.width, 4 * self.width))
+                for layer in every
+            ]
+            return
         self.gates = [
             dense(self.width, scale=0.1, precision=self.precision, bias_init=nn.initializers.constant(start))
             for _ in every
         ]
         self.candidates = [dense(self.width, scale=1.0, precision=self.precision) for _ in every]
-        self.outputs = [dense(2 * self.width, scale=1.0, precision=self.precision) for _ in every]
 
     def __call__(
         self,
         features: Float[Array, "T A inputs"],
         mask: Bool[Array, "T A"],
         reset: Bool[Array, " T"],
-        state: Float[Array, "L A D"],
-    ) -> tuple[Float[Array, "T A D"], Float[Array, "L A D"]]:
+        state: Float[Array, "L A kept"],
+    ) -> tuple[Float[Array, "T A D"], Float[Array, "L A kept"]]:
         """Return what is made of each row and those before it, `[T, A, D]`, and the state after the last one.
 
         Args:
             features: `[T, A, inputs]` rows in order of time; row t is known at close t.
             mask: `[T, A]` whether an asset has a bar.
             reset: `[T]` whether a row begins a path.
-            state: `[L, A, D]` after the row before the first; not read where that one begins a path.
+            state: `[L, A, D]`, of an LSTM `[L, A, 2D]`, after the row before the first; not read where that begins a
+                path.
         """
         x = self.entry(features).astype(jnp.float32)
         begins, has_bar = reset[:, None, None], mask[..., None]
         last = []
         for layer in range(self.layers):
             seen = self.norms[layer](x)
-            share = nn.sigmoid(self.gates[layer](seen))
-            decay = jnp.where(begins, 0, jnp.where(has_bar, 1 - share, 1))
-            added = jnp.where(has_bar, share * self.candidates[layer](seen), 0)
-            states = linear_recurrence(decay, added, state[layer])
+            if self.cell == "lstm":
+                kept = lstm(self.seen_gates[layer](seen), self.own_gates[layer], mask, reset, state[layer])
+                states = kept[..., : self.width]
+            else:
+                share = nn.sigmoid(self.gates[layer](seen))
+                decay = jnp.where(begins, 0, jnp.where(has_bar, 1 - share, 1))
+                added = jnp.where(has_bar, share * self.candidates[layer](seen), 0)
+                kept = states = linear_recurrence(decay, added, state[layer])
             value, gate = jnp.split(self.outputs[layer](states), 2, axis=-1)
             x = x + value * nn.sigmoid(gate)
-            last.append(states[-1])
+            last.append(kept[-1])
         return x, jnp.stack(last)

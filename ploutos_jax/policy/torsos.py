@@ -174,6 +174,7 @@ class SharedTorso(nn.Module):
         values_by_asset: whether the critic has features of each asset, or of the account as a whole.
         precision: of the matrix products and of what they are given.
         dropout: share of units left out where keys are given, after every layer but the last.
+        mixed: K, last layers of the market stage that are mixed by the gates of a row; 1 for one layer, and no gates.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -181,18 +182,20 @@ class SharedTorso(nn.Module):
     values_by_asset: bool = False
     precision: Precision = "float32"
     dropout: float = 0.0
+    mixed: int = 1
 
     binds_assets: ClassVar[bool] = False
 
     @nn.nowrap
     def row_bytes(self, num_assets: int, num_features: int) -> int:
         """Return the bytes of the widest intermediate array per market row in `encode`."""
-        return 4 * num_assets * max(num_features, *self.hidden, self.width)
+        return 4 * num_assets * max(num_features, *self.hidden, self.mixed * self.hidden[-1], self.width)
 
     @nn.nowrap
     def table_bytes(self, num_assets: int) -> int:
         """Return the bytes of one row of the table."""
-        return 4 * (num_assets * self.width + (0 if self.values_by_asset else 2 * self.width))
+        of_row = (0 if self.values_by_asset else 2 * self.width) + (2 * self.width if self.mixed > 1 else 0)
+        return 4 * (num_assets * self.width + of_row)
 
     @nn.nowrap
     def sample_bytes(self, num_assets: int, per_asset: int, num_account: int) -> int:
@@ -209,6 +212,9 @@ class SharedTorso(nn.Module):
     def setup(self) -> None:
         layer = partial(dense, precision=self.precision)
         self.market_layers = [layer(size) for size in self.hidden]
+        if self.mixed > 1:
+            self.other_layers = [layer(self.hidden[-1]) for _ in range(self.mixed - 1)]
+            self.film = nn.Dense(2 * self.width, kernel_init=nn.initializers.zeros)
         self.summary_layer = layer(self.hidden[-1], bias=False)
         self.to_actor = layer(self.width)
         self.asset_in = layer(self.width, bias=False)
@@ -226,17 +232,28 @@ class SharedTorso(nn.Module):
         features: Float[Array, "*batch A F"],
         mask: Bool[Array, "*batch A"],
         drop_keys: Key[Array, "*batch"] | None = None,
+        gates: Float[Array, "*batch K"] | None = None,
     ) -> dict[str, Array]:
-        """Return the table rows of `features [..., A, F]`; `mask [..., A]` says which assets trade."""
+        """Return the table rows of `features [..., A, F]`; `mask [..., A]` says which assets trade.
+
+        With gates `[..., K]` the last layer is `Σ_k g_k tanh(E_k x + summary)`, and the row carries the scale and shift
+        that they give to the first layer of `act`: rules of the account that go with the regime, at no cost by sample.
+        """
         x = features
         for place, layer in enumerate(self.market_layers[:-1]):
             x = drop_units(activate(layer(x), self.precision), self.dropout, drop_keys, place)
         summary = self.summary_layer(masked_mean(x, mask))
-        x = activate(self.market_layers[-1](x) + summary[..., None, :], self.precision)
+        if gates is None:
+            x = activate(self.market_layers[-1](x) + summary[..., None, :], self.precision)
+        else:
+            layers = (self.market_layers[-1], *self.other_layers)
+            parts = [activate(layer(x) + summary[..., None, :], self.precision) for layer in layers]
+            x = jnp.einsum("k...ad,...k->...ad", jnp.stack(parts), gates.astype(parts[0].dtype))
         x = drop_units(x, self.dropout, drop_keys, len(self.hidden) - 1)
+        more = {} if gates is None else {"film": self.film(gates)}
         if self.values_by_asset:
-            return {"actor": self.to_actor(x)}
-        return {"actor": self.to_actor(x), "critic": self.to_critic(masked_mean(x, mask))}
+            return {"actor": self.to_actor(x), **more}
+        return {"actor": self.to_actor(x), "critic": self.to_critic(masked_mean(x, mask)), **more}
 
     def act(
         self,
@@ -248,6 +265,9 @@ class SharedTorso(nn.Module):
     ) -> tuple[Float[Array, "*batch A width"], Float[Array, "*batch _"] | Float[Array, "*batch A width"]]:
         """Return actor features `[..., A, width]`, and critic features `[..., A, width]` or `[..., 2·width]`."""
         joined = row["actor"] + self.asset_in(assets) + self.account_in(account)[..., None, :]
+        if "film" in row:
+            scale, shift = jnp.split(row["film"][..., None, :], 2, axis=-1)
+            joined = joined * (1 + scale) + shift
         first = drop_units(activate(joined, self.precision), self.dropout, drop_keys, len(self.hidden))
         actor = activate(self.actor_layer(first), self.precision)
         if self.values_by_asset:

@@ -8,13 +8,15 @@ from typing import Any
 _SECTIONS = {"training": "train", "environment": "env"}
 
 _NO_SETTING: dict[str, str] = {
-    "type": "the variants of Sentio are no setting here; type --preset sentio --data FILE",
     "nohup": "start the command in the background: nohup python scripts/train.py ... &",
     "model": "a trained run is a folder; type python scripts/evaluate.py --checkpoint RUN --data FILE --output REPORT",
     "period": "history is downloaded first",
     "interval": "history is downloaded first",
 }
 """Flags and keys that have no counterpart in training, and what to type for them."""
+
+_TYPES = {"standard": "sentio", "maskable": "sentio-maskable", "enhanced-maskable": "sentio-enhanced"}
+"""Variants of Sentio, and the presets that they are here."""
 
 _DOWNLOADED = ("period", "interval")
 
@@ -34,6 +36,9 @@ def translate_flags(args: Sequence[str]) -> list[str]:
         if key == "device" and (equals or at + 1 < len(words)):
             device = translate_device(value if equals else words[at + 1], name)
             words[at : at + 1 if equals else at + 2] = [f"{name}={device}"] if equals else [name, device]
+        elif key == "type":
+            preset = translate_type(value or _after(words, at), name)
+            words[at : at + 1 if equals else at + 2] = ["--preset", preset]
         elif key in _DOWNLOADED:
             raise ValueError(f"{name}: {_NO_SETTING[key]}; {_download({key: value or _after(words, at)})}.")
         elif key in _NO_SETTING:
@@ -67,8 +72,36 @@ def translate_file(content: Mapping[str, Any], source: str) -> dict[str, Any]:
             if isinstance(new.get(name), dict):
                 inner = new[name] | inner
         new[name] = inner
+    if "type" in new:
+        new.setdefault("preset", translate_type(new.pop("type"), f"{source}: type"))
     if isinstance(new.get("device"), str):
         new["device"] = translate_device(new["device"], f"{source}: device")
+    return new
+
+
+def translate_type(variant: Any, source: str) -> str:
+    """Return the preset of a variant of Sentio.
+
+    Raises:
+        ValueError: for a variant that there is not.
+    """
+    if variant not in _TYPES:
+        raise ValueError(f"{source}={variant} is no variant of Sentio; there are {', '.join(_TYPES)}.")
+    return _TYPES[variant]
+
+
+def of_earlier_version(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run with names as they are now.
+
+    A run that states all its settings but not what it observes of the account observes all of it, and its features
+    `sentio` are the twenty that are called `sentio_20` since then.
+    """
+    env, data = content.get("env"), content.get("data")
+    if not isinstance(env, Mapping) or "ruin_pct" not in env or "observation" in env:
+        return dict(content)
+    new = {**content, "env": {**env, "observation": "full"}}
+    if isinstance(data, Mapping) and data.get("features") == "sentio":
+        new["data"] = {**data, "features": "sentio_20"}
     return new
 
 

@@ -69,8 +69,11 @@ _PLOUTOS_V3: dict[str, Any] = {
 }
 
 _SENTIO: dict[str, Any] = {
+    "until_converged": True,
+    "monthly_target": 0.1,
     "data": {"data": "synthetic:1", "features": "sentio"},
     "env": {
+        "observation": "brief",
         "episode_length": 1000,
         "fees": "percent",
         "buy_pct": 1.0,
@@ -83,10 +86,28 @@ _SENTIO: dict[str, Any] = {
         "reward": "simple_return",
     },
     "train": {
+        "total_timesteps": 10_000_000,
         "learning_rate": 3e-4,
-        "learning_rate_schedule": "constant",
+        "learning_rate_schedule": "adaptive",
+        "target_kl": 0.02,
         "ratio": "joint",
         "policy": {**_OLDER_NETWORK, "hidden": (256, 256, 128), "dropout": 0.1},
+    },
+}
+_SENTIO_MASKABLE: dict[str, Any] = {**_SENTIO, "env": {**_SENTIO["env"], "action_masks": "sound"}}
+_SENTIO_ENHANCED: dict[str, Any] = {
+    **_SENTIO_MASKABLE,
+    "data": {**_SENTIO["data"], "features": "sentio_regimes"},
+    "train": {
+        **_SENTIO["train"],
+        "policy": {
+            **_SENTIO["train"]["policy"],
+            "torso": "shared",
+            "time": "recurrent",
+            "time_width": 64,
+            "regimes": "gates",
+            "quantiles": 64,
+        },
     },
 }
 
@@ -135,8 +156,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ploutos": _PLOUTOS,
     "ploutos-v3": _PLOUTOS_V3,
     "sentio": _SENTIO,
+    "sentio-maskable": _SENTIO_MASKABLE,
+    "sentio-enhanced": _SENTIO_ENHANCED,
 }
 """Changes to `RunSettings` by the preset's name, nested as the settings are."""
+_LIMITS = {"minutes", "episodes", "total_timesteps", "timesteps"}
 _OWN = ("default", "quick", "gpu", "rebalance")
 """Presets of this project; those of older systems hold whatever else is chosen."""
 
@@ -146,8 +170,8 @@ def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
     The known edge is of synthetic bars that nothing is done to; a forecast is fitted on bars that are not resampled; a
     position can judge actions that say weights, asset by asset; how long rollouts are follows from the numbers of
-    accounts and of steps, where these are other ones. Settings that were chosen stay, and are refused where
-    they do not go together.
+    accounts and of steps, where these are other ones; a run with a limit of its own ends there, converged or not.
+    Settings that were chosen stay, and are refused where they do not go together.
 
     Args:
         preset: its name.
@@ -159,6 +183,8 @@ def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     is_stressed = str(chosen.get("stress_prob", 0)) not in ("0", "0.0")
     if "edge" in data and (not source.startswith("synthetic") or is_stressed):
         del data["edge"]
+    if chosen.keys() & _LIMITS:
+        changes.pop("until_converged", None)
     if preset in _OWN and chosen.keys() & {"num_envs", "total_timesteps", "timesteps"}:
         train.pop("rollout_length", None)
     policy = train.get("policy", {})

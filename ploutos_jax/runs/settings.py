@@ -14,7 +14,7 @@ from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, shown, whole
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.runs.command_line import read, spell
-from ploutos_jax.runs.older import translate_file, translate_flags
+from ploutos_jax.runs.older import of_earlier_version, translate_file, translate_flags
 from ploutos_jax.runs.overrides import REPLACES, merge, suggest
 from ploutos_jax.runs.presets import PRESETS, fitting
 from ploutos_jax.runs.yaml_file import read_yaml
@@ -22,14 +22,19 @@ from ploutos_jax.train.config import MAY_CHANGE, TrainConfig
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
 _STOPPING = {"minutes", "episodes", "until_converged"}
-_RUN_ONLY = MAY_CHANGE | _STOPPING | {"config", "resume", "quiet", "report", "device", "output", "feature_cache"}
+_SHOWING = {"quiet", "report", "monthly_target", "model_name"}
+_RUN_ONLY = MAY_CHANGE | _STOPPING | _SHOWING | {"config", "resume", "device", "output", "feature_cache"}
 """Settings of one call that may differ when a run is continued."""
 
 _CHECKED_LATER = {"rollout_length", "num_minibatches"}
 """Settings that are compared with those of the checkpoint, where what was chosen without them is known."""
 
 
-RUN_BOUNDS = {"minutes": Bound(0, 1e7, above=True), "episodes": whole(1, 10**15)}
+RUN_BOUNDS = {
+    "minutes": Bound(0, 1e7, above=True),
+    "episodes": whole(1, 10**15),
+    "monthly_target": Bound(0, 100, above=True),
+}
 """Numbers of `RunSettings` itself."""
 
 
@@ -50,6 +55,10 @@ class RunSettings:
         episodes: stop when this many episodes have ended, over all environments, with a checkpoint. In [1, 1e15].
         until_converged: stop when the agent gets no better (docs/stopping.md says when that is), with a checkpoint;
             total_timesteps remains the limit.
+        monthly_target: gain in a month of 21 trading days that is aimed at; the run then shows what its growth in
+            training would make in 21 and in 22 days, beside it. In (0, 100].
+        model_name: also write the agent as NAME.pth and NAME_metadata.json: its arrays, and settings and scores. The
+            first is an archive of NumPy, whatever its ending; pj.load_policy reads it.
         device: where to run; auto takes a GPU if there is one.
         deterministic: make GPU results repeatable bit for bit (slower; the CPU always is).
         quiet: print the final table only.
@@ -66,6 +75,8 @@ class RunSettings:
     minutes: float | None = None
     episodes: int | None = None
     until_converged: bool = False
+    monthly_target: float | None = None
+    model_name: str | None = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
     deterministic: bool = False
     quiet: bool = False
@@ -95,7 +106,7 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     early.add_argument("--preset", default=None)
     early.add_argument("--config", default=None)
     known, _ = early.parse_known_args(args)
-    from_file = translate_file(read_yaml(known.config), known.config) if known.config else {}
+    from_file = _settings_in(known.config) if known.config else {}
     preset = known.preset or from_file.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset={shown(preset)} is unknown; {suggest(str(preset), PRESETS)}")
@@ -110,6 +121,10 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name}={value} is not a finite number; give one, or leave the setting out.")
     return settings
+
+
+def _settings_in(file: str) -> dict[str, Any]:
+    return of_earlier_version(translate_file(read_yaml(file), file))
 
 
 def _values(args: Sequence[str]) -> dict[str, str]:
@@ -140,7 +155,7 @@ def data_of_run(run_folder: Path, **changes: Any) -> DataConfig:
     """
     file = run_folder / CONFIG_FILE
     # Of an exported agent there may be none.
-    stored = {} if "data" in changes and not file.exists() else read_yaml(str(file))
+    stored = {} if "data" in changes and not file.exists() else of_earlier_version(read_yaml(str(file)))
     if "data" not in stored and "data" not in changes:
         raise ValueError(f"{file} does not say which data the run was trained on; name it (--data).")
     return dataclasses.replace(merge(RunSettings(), stored, str(file)).data, **changes)
@@ -171,7 +186,7 @@ def source_of(settings: RunSettings, output: Path | None = None) -> str | None:
         return f"The run in {output}"
     if settings.config is None:
         return None
-    base = merge(RunSettings(), translate_file(read_yaml(settings.config), settings.config), settings.config)
+    base = merge(RunSettings(), _settings_in(settings.config), settings.config)
     return settings.config if base.data.data == settings.data.data else None
 
 
@@ -182,7 +197,7 @@ def differences(settings: RunSettings, run_folder: Path) -> list[str]:
     read.
     """
     file = str(run_folder / CONFIG_FILE)
-    stored = merge(RunSettings(), read_yaml(file), file)
+    stored = merge(RunSettings(), of_earlier_version(read_yaml(file)), file)
     before, now = (_leaves(dataclasses.asdict(one)) for one in (stored, settings))
     same = _RUN_ONLY | _CHECKED_LATER | ({"data"} if settings.data.may_be_moved(stored.data) else set())
     return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in same]

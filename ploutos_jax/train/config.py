@@ -7,57 +7,18 @@ from typing import Literal
 
 from flax import struct
 
-from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, shown, whole
+from ploutos_jax.env.bounds import check_bounds, check_kinds, shown
 from ploutos_jax.policy.actor_critic import PolicyConfig
+from ploutos_jax.train.bounds import POLICY_BOUNDS, TRAIN_BOUNDS
 
 MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
 """Fields of `TrainConfig` that may differ when a run goes on; `total_timesteps` may only grow."""
 
+SCHEDULES = ("linear", "cosine", "constant", "adaptive")
 ALGORITHMS = ("ppo", "pathwise", "mixed")
 OBJECTIVES = ("reward", "log_growth", "sharpe", "cvar", "growth_less_turnover", "utility")
 
 _PLOUTOS_CHECKPOINT = 500_000
-
-_STEPS = whole(1, 10**15)
-TRAIN_BOUNDS: dict[str, Bound] = {
-    "tail": Bound(0, 1, above=True),
-    "turnover_penalty": Bound(0, 1000),
-    "risk_aversion": Bound(0, 100),
-    "mix": share(),
-    "num_envs": whole(1, 2_000_000),
-    "total_timesteps": _STEPS,
-    "rollout_length": whole(1, 100_000),
-    "num_minibatches": whole(1, 1_000_000),
-    "batch_size": whole(1, 10**12),
-    "num_epochs": whole(1, 10_000),
-    "learning_rate": Bound(0, 1e30, above=True),
-    "gamma": share(),
-    "gae_lambda": share(),
-    "clip_range": Bound(0, 1e6, above=True),
-    "entropy_coef": Bound(0, 1e6),
-    "value_coef": Bound(0, 1e6),
-    "value_clip": Bound(0, 1e6, above=True),
-    "average": share(below=True),
-    "max_grad_norm": Bound(0, 1e30, above=True),
-    "target_kl": Bound(0, 1e6, above=True),
-    "seed": whole(0, 2**31 - 1),
-    "num_seeds": whole(1, 10_000),
-    "market_refresh": whole(1, 1_000_000_000),
-    "chunk_megabytes": Bound(0, 1e6, above=True),
-    "checkpoint_every": _STEPS,
-    "keep_checkpoints": whole(1, 1_000_000),
-    "eval_every": _STEPS,
-}
-"""Numbers of `TrainConfig`."""
-POLICY_BOUNDS: dict[str, Bound] = {
-    "hidden": dataclasses.replace(whole(1, 100_000), several=True),
-    "width": whole(1, 100_000),
-    "time_width": whole(1, 100_000),
-    "time_layers": whole(1, 1_000),
-    "dropout": share(below=True),
-    "return_loss": Bound(0, 1e6),
-}
-"""Numbers of `PolicyConfig`, which knows nothing of settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +33,9 @@ class TrainConfig:
             rollout the mean `log_growth`; the `sharpe` ratio; `cvar`, the mean of the worst `tail` of the returns;
             `growth_less_turnover`, log growth less `turnover_penalty` times turnover; the expected `utility` of an
             investor of constant relative `risk_aversion`.
-        tail: share of the bars that `cvar` means. In (0, 1].
+        tail: share of the bars, or episodes, that `cvar` and `cvar_weight` mean. In (0, 1].
+        cvar_weight: weight of the CVaR of an episode's log growth, its mean over the worst `tail` of them, beside the
+            reward (`ppo`); 0 for none. In [0, 1,000].
         turnover_penalty: what `growth_less_turnover` takes off for a turnover of 1. In [0, 1,000].
         risk_aversion: of `utility`; 1 is log growth. In [0, 100].
         mix: share of the path's derivatives in `mixed`, the rest being PPO's; None goes by how sure each is, for each
@@ -86,7 +49,9 @@ class TrainConfig:
         batch_size: samples (environment steps) per gradient step; if given, it sets num_minibatches. In [1, 1e12].
         num_epochs: passes over a rollout. In [1, 10,000].
         learning_rate: step size of Adam, at the start. In (0, 1,000,000,000,000,000,019,884,624,838,656].
-        learning_rate_schedule: `linear` and `cosine` fall to 0 over the run.
+        learning_rate_schedule: `linear` and `cosine` fall to 0 over the run; `adaptive` follows how far updates move
+            the policy, by up to 10 times and down to a hundredth: slower above twice `target_kl`, faster below half;
+            without one it aims at 0.02.
         gamma: discount per bar. In [0, 1].
         gae_lambda: λ of generalised advantage estimation. In [0, 1].
         clip_range: ε of the clipped surrogate. In (0, 1e6].
@@ -120,6 +85,7 @@ class TrainConfig:
     algorithm: Literal["ppo", "pathwise", "mixed"] = "ppo"
     objective: Literal["reward", "log_growth", "sharpe", "cvar", "growth_less_turnover", "utility"] = "reward"
     tail: float = 0.05
+    cvar_weight: float = 0.0
     turnover_penalty: float = 1e-3
     risk_aversion: float = 3.0
     mix: float | None = None
@@ -130,7 +96,7 @@ class TrainConfig:
     batch_size: int | None = None
     num_epochs: int = 4
     learning_rate: float = 1e-3
-    learning_rate_schedule: Literal["linear", "cosine", "constant"] = "linear"
+    learning_rate_schedule: Literal["linear", "cosine", "constant", "adaptive"] = "linear"
     gamma: float = 0.99
     gae_lambda: float = 0.8
     clip_range: float = 0.2
@@ -180,10 +146,13 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1].")
         if self.ratio not in ("joint", "per_asset"):
             raise ValueError(f"ratio={shown(self.ratio)} is unknown; use 'joint' or 'per_asset'.")
-        if self.learning_rate_schedule not in ("linear", "cosine", "constant"):
+        if self.learning_rate_schedule not in SCHEDULES:
+            found = shown(self.learning_rate_schedule)
+            raise ValueError(f"learning_rate_schedule={found} is unknown; use {_one_of(SCHEDULES)}.")
+        if self.adapts_rate and self.algorithm != "ppo":
             raise ValueError(
-                f"learning_rate_schedule={shown(self.learning_rate_schedule)} is unknown; use 'linear', 'cosine' or"
-                " 'constant'."
+                f"learning_rate_schedule='adaptive' follows the KL of PPO's updates, which algorithm={self.algorithm!r}"
+                " does not have; use algorithm='ppo', or another schedule."
             )
         if self.entropy_schedule not in ("linear", "constant"):
             raise ValueError(f"entropy_schedule={shown(self.entropy_schedule)} is unknown; use 'linear' or 'constant'.")
@@ -213,6 +182,11 @@ class TrainConfig:
                 f"return_loss={self.policy.return_loss} is a part of PPO's loss, which algorithm={self.algorithm!r}"
                 " does not have; set return_loss=0, or use algorithm='ppo'."
             )
+        for name, value in (("quantiles", self.policy.quantiles), ("cvar_weight", self.cvar_weight)):
+            if value and self.algorithm != "ppo":
+                raise ValueError(f"{name}={value} is a part of PPO, which algorithm={self.algorithm!r} does not have.")
+        if self.cvar_weight and self.judges_positions:
+            raise ValueError("cvar_weight judges how episodes end, which advantage='position' does not see: use 'gae'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         check_bounds(self, TRAIN_BOUNDS)
@@ -253,6 +227,11 @@ class TrainConfig:
     def judges_positions(self) -> bool:
         """Whether actions are judged by the weights that they lead to."""
         return self.advantage == "position"
+
+    @property
+    def adapts_rate(self) -> bool:
+        """Whether the learning rate follows the KL."""
+        return self.learning_rate_schedule == "adaptive"
 
     @property
     def steps_per_rollout(self) -> int:
@@ -315,6 +294,8 @@ class TrainConfig:
             ratio=self.ratio,
             advantage=self.advantage,
             average=None if self.average is None else 0.5,
+            cvar_weight=1.0 if self.cvar_weight else 0.0,
+            **({"learning_rate_schedule": "adaptive", "target_kl": 1.0} if self.adapts_rate else {}),
             num_seeds=self.num_seeds,
             chunk_megabytes=self.chunk_megabytes,
             policy=self.policy,
@@ -338,6 +319,7 @@ class TrainConfig:
             target_kl=float("inf") if self.target_kl is None else self.target_kl,
             average=0.0 if self.average is None else self.average,
             tail=self.tail,
+            cvar_weight=self.cvar_weight,
             turnover_penalty=self.turnover_penalty,
             risk_aversion=self.risk_aversion,
             mix=0.0 if self.mix is None else self.mix,
@@ -377,6 +359,7 @@ class Hyper(struct.PyTreeNode):
     target_kl: float
     average: float = 0.0
     tail: float = 0.05
+    cvar_weight: float = 0.0
     turnover_penalty: float = 0.0
     risk_aversion: float = 1.0
     mix: float = 0.0

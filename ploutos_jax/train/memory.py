@@ -12,7 +12,6 @@ from typing import Any
 import jax
 
 from ploutos_jax.agents.network import ROWS_IN_ORDER, Network
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import TrainConfig
 
@@ -178,11 +177,14 @@ def _market_bytes(config: TrainConfig, market: Market) -> int:
 def stored_bytes(config: TrainConfig, network: Network) -> int:
     """Return the bytes of one stored step of one environment, with advantages and targets."""
     num_assets, num_values = network.model.num_assets, network.model.num_values
-    observation = 4 + num_assets * (2 * 2 + len(ASSET_FIELDS) - 2) + 2 * len(ACCOUNT_FIELDS)
+    of_asset, of_account = network.num_fields
+    observation = 4 + num_assets * (2 * 2 + of_asset - 2) + 2 * of_account
     action = num_assets * jax.numpy.dtype(network.head.action_dtype).itemsize
     log_prob = 4 * (num_assets if config.ratio == "per_asset" else 1)
     in_half = num_values > 1
-    return observation + action + log_prob + (2 if in_half else 4) * 4 * num_values + 2
+    # Quantiles of each state and of what it led to, and the draws.
+    quantiles = 3 * 4 * network.model.config.quantiles
+    return observation + action + log_prob + (2 if in_half else 4) * 4 * num_values + 2 + quantiles
 
 
 def _weight_bytes(network: Network, num_features: int) -> int:

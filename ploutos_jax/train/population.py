@@ -10,6 +10,7 @@ import numpy as np
 from jax.scipy.special import betainc
 
 from ploutos_jax.agents.forecast import Forecast
+from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.algorithm import Algorithm
 from ploutos_jax.train.config import Hyper
@@ -31,9 +32,16 @@ def first_state(
     features = learner.network.fit_scaling(params.market.features[..., :num_features], params.market.tradable)
     more = () if forecast is None else (forecast,)
     states = [learner.init(jax.random.key(seed), params, features, *more) for seed in config.seeds]
+    regimes = learner.network.fit_regimes(params.market)
+    if regimes is not None:
+        states = [_told(state, regimes) for state in states]
     if refresh is not None:
         states = [state.replace(draws=refresh.draw.key) for state in states]
     return states[0] if config.num_seeds == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def _told(state: TrainState, regimes: RegimeModel) -> TrainState:
+    return state.replace(agent=state.agent.replace(scaling=state.agent.scaling.replace(regimes=regimes)))
 
 
 def make_hyperparams(learner: Algorithm, hyper: Hyper | None) -> Hyper:

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from ploutos_jax.train.outlook import Outlook
+
 MetricsRow = dict[str, Any]
 
 
@@ -51,9 +53,11 @@ class ProgressBar:
 
     Args:
         quiet: show nothing.
+        outlook: the gain of a month that is aimed at, which is shown beside what it would be; None shows neither.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, outlook: Outlook | None = None) -> None:
+        self._outlook, self._growths = outlook, list[MetricsRow]()
         self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._is_live = self._console.is_terminal and not quiet
         self._is_plain = not self._console.is_terminal and not quiet
@@ -89,14 +93,18 @@ class ProgressBar:
         last = figures.rows[-1]
         speed = f"{_short(last['steps_per_second'])} steps/s"
         steps = f"{_short(done)}/{_short(total)}"
-        self._bar.figures = describe_figures(self._known)
+        words = describe_figures(self._known)
+        if self._outlook is not None:
+            self._growths += [{"growth_per_step": row.get("growth_per_step")} for row in figures.rows]
+            words = "\n".join(filter(None, (words, self._outlook.describe(self._growths))))
+        self._bar.figures = words
         self._bar.update(
             self._task, description="training", total=total, completed=done, steps=f"{steps} steps", speed=speed
         )
         share_due, seconds_due = self._line_due
         share, now = done / total, time.monotonic()
         if self._is_plain and (share >= share_due or now >= seconds_due or done >= total):
-            self._console.print(f"{share:4.0%}  {describe_speed(figures)}  {describe_figures(self._known)}")
+            self._console.print(f"{share:4.0%}  {describe_speed(figures)}  {words.replace(chr(10), '  ')}")
             self._line_due = (np.floor(20 * share) + 1) / 20, now + _SECONDS_PER_LINE
 
 
@@ -122,7 +130,7 @@ def describe_figures(figures: Mapping[str, float]) -> str:
 
 
 class _Bar(RichProgress):
-    """A bar with a line of figures below it, so that both fit into 80 columns."""
+    """A bar with lines of figures below it, so that each fits into 80 columns."""
 
     figures = ""
 

@@ -1,5 +1,6 @@
 """What the agent sees: its bounds, its values, and that it knows nothing of later bars."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS, flatten, observe
+from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS, fields_of, flatten, observe
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams, EnvState, Observation
 from ploutos_jax.market.sectors import GICS_SECTORS
@@ -185,3 +186,14 @@ def test_nothing_seen_depends_on_a_later_bar(seed: int, row: int):
     early = seen.t <= row
     np.testing.assert_array_equal(vectors[0][early], vectors[1][early])
     assert (np.asarray(vectors[0])[~early] != np.asarray(vectors[1])[~early]).any()
+
+
+def test_a_brief_observation_is_the_first_fields_of_a_full_one():
+    params, state = run(0)
+    full = jax.device_get(see(state, params))
+    config = dataclasses.replace(CONFIG, observation="brief")
+    brief = jax.device_get(jax.vmap(functools.partial(observe, config), in_axes=(0, None))(state, params))
+    of_asset, of_account = fields_of("brief")
+    assert of_asset == ASSET_FIELDS[:3] and of_account == ACCOUNT_FIELDS[:3]
+    np.testing.assert_array_equal(brief.assets, full.assets[..., :3])
+    np.testing.assert_array_equal(brief.account, full.account[..., :3])

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 from ploutos_jax.policy.actor_critic import PolicyConfig
-from ploutos_jax.policy.recurrent import Recurrent, linear_recurrence
+from ploutos_jax.policy.recurrent import Recurrent, linear_recurrence, lstm
 from tests.shapes import with_jax_arrays
 
 SIZES = (37, 2, 3)
@@ -155,3 +155,39 @@ def test_settings_that_make_no_sense_are_refused():
         PolicyConfig(time="recurrent", torso="flat")
     with pytest.raises(ValueError, match="time_layers=0"):
         PolicyConfig(time="recurrent", time_layers=0)
+
+
+def test_an_lstm_is_the_loop_begins_anew_and_keeps_its_state_without_a_bar():
+    rng = np.random.default_rng(6)
+    num_rows, num_assets, width = 23, 2, 3
+    seen, own = rng.normal(size=(num_rows, num_assets, 4 * width)), rng.normal(size=(width, 4 * width))
+    mask, reset = rng.random((num_rows, num_assets)) > 0.2, np.arange(num_rows) == 11
+    first = rng.normal(size=(num_assets, 2 * width))
+    expected, before = [], first
+    for t in range(num_rows):
+        before = before * (not reset[t])
+        output, cell = before[:, :width], before[:, width:]
+        take, keep, new, give = np.split(seen[t] + output @ own, 4, axis=-1)
+        after = scipy.special.expit(keep) * cell + scipy.special.expit(take) * np.tanh(new)
+        now = np.concatenate([scipy.special.expit(give) * np.tanh(after), after], axis=-1)
+        before = np.where(mask[t][:, None], now, before)
+        expected.append(before)
+    with jax.enable_x64(True):
+        found = jax.jit(lstm)(*map(jnp.asarray, (seen, own, mask, reset, first)))
+        np.testing.assert_allclose(found, np.stack(expected), rtol=1e-11, atol=1e-12)
+
+
+def test_an_lstm_bar_by_bar_is_all_of_them_at_once():
+    block = Recurrent(width=4, layers=2, cell="lstm")
+    rng = np.random.default_rng(7)
+    inputs = rng.normal(size=(9, 2, 3)).astype(np.float32), rng.random((9, 2)) > 0.2, np.arange(9) == 0
+    inputs = [jnp.asarray(x) for x in inputs]
+    state = jnp.zeros((2, 2, 8))
+    weights = block.init(jax.random.key(0), *inputs, state)
+    whole, last = jax.jit(block.apply)(weights, *inputs, state)
+    step, rows = jax.jit(block.apply), []
+    for t in range(9):
+        row, state = step(weights, *(x[t : t + 1] for x in inputs), state)
+        rows.append(row)
+    np.testing.assert_allclose(np.concatenate(rows), whole, atol=1e-5)
+    np.testing.assert_allclose(state, last, atol=1e-5)

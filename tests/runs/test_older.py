@@ -1,5 +1,7 @@
 """Files, flags and commands of the older systems: read as what they are here, or answered with the form to type."""
 
+import dataclasses
+
 import pytest
 import yaml
 
@@ -43,7 +45,7 @@ def test_flags_of_stable_baselines_are_read():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--type enhanced-maskable", "--preset sentio --data FILE"),
+        ("--type enhanced", "no variant of Sentio; there are standard, maskable, enhanced-maskable"),
         ("--device cuda:1", "CUDA_VISIBLE_DEVICES=1, and --device gpu"),
         ("--nohup", "nohup python scripts/train.py ... &"),
         ("--model final_model.zip", "python scripts/evaluate.py --checkpoint RUN --data FILE --output REPORT"),
@@ -55,6 +57,25 @@ def test_flags_without_a_counterpart_are_answered_with_the_form_to_type(flags, s
     with pytest.raises(ValueError) as error:
         parse_settings(flags.split())
     assert said in str(error.value) and flags.split()[0].partition("=")[0] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variant", "preset"),
+    [("standard", "sentio"), ("maskable", "sentio-maskable"), ("enhanced-maskable", "sentio-enhanced")],
+)
+def test_the_variants_of_sentio_are_presets(tmp_path, variant, preset):
+    named = parse_settings(["--preset", preset])
+    assert parse_settings(["--type", variant]) == parse_settings([f"--type={variant}"]) == named
+    from_file = parsed(tmp_path, f"type: {variant}\n")
+    assert (from_file.preset, from_file.train, from_file.env) == (preset, named.train, named.env)
+
+
+def test_a_run_before_the_twenty_numbers_is_read_with_the_features_it_had(tmp_path):
+    before = dataclasses.asdict(parse_settings(["--preset", "sentio"]))
+    before["env"].pop("observation")
+    assert parsed(tmp_path, yaml.safe_dump(before)).data.features == "sentio_20"
+    assert parsed(tmp_path, yaml.safe_dump(before)).env.observation == "full"
+    assert parsed(tmp_path, "data: {features: sentio}\n").data.features == "sentio"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from ploutos_jax.agents.scaling import fit_features
+from ploutos_jax.env.observation import fields_of
 from ploutos_jax.market.features.catalog import FEATURE_SETS
 from ploutos_jax.runs.overrides import ALIASES, _homes
 from ploutos_jax.runs.presets import PRESETS
@@ -18,6 +19,7 @@ from tests.train.worlds import make_learner, random_market
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "presets.md"
 OLDER = ("ploutos", "ploutos-v3", "sentio")
+VARIANTS = ("sentio-maskable", "sentio-enhanced")
 
 
 def leaves(tree):
@@ -79,14 +81,25 @@ def test_the_numbers_of_the_older_systems():
     assert v3.env.slippage_atr and v3.env.impact and v3.env.reward == "five_term"
     assert (sentio.env.episode_length, sentio.train.learning_rate) == (1000, 3e-4)
     assert sentio.train.policy.hidden == (256, 256, 128) and sentio.train.policy.dropout > 0
-    assert len(FEATURE_SETS[sentio.data.features]) == 20
+    # Twelve of the market, two masks, and three each of asset and account.
+    assert len(FEATURE_SETS[sentio.data.features]) + 2 + sum(map(len, fields_of(sentio.env.observation))) == 20
+    assert sentio.until_converged and not parse_settings(["--preset", "sentio", "--episodes", "9"]).until_converged
     assert [rate for _, rate, _ in sentio.env.schedule.kinds[0].rows] == [0.001]
 
 
-@pytest.mark.parametrize("preset", OLDER)
+def test_the_page_says_what_the_variants_of_sentio_change():
+    base = leaves(PRESETS["sentio"])
+    for preset in VARIANTS:
+        held = leaves(PRESETS[preset])
+        changed = {name: value for name, value in held.items() if name not in base or base[name] != value}
+        table = documented(preset)
+        assert {name: read(text, held[name]) for name, text in table.items()} == changed
+
+
+@pytest.mark.parametrize("preset", [*OLDER, *VARIANTS])
 def test_the_program_of_a_preset_can_be_built_at_its_full_size(preset):
     settings = parse_settings(["--preset", preset])
-    market = random_market(num_bars=settings.env.episode_length + 60, num_assets=1 if preset == "sentio" else 3)
+    market = random_market(num_bars=settings.env.episode_length + 460, num_assets=1 if "sentio" in preset else 3)
     market = market.replace(**{name: market.close * 0 + 0.01 for name in ("atr", "volatility", "adv")})
     learner, params, hyper = make_learner(settings.train, market, settings.env)
     scaling = fit_features(market.features, market.tradable)
@@ -101,7 +114,7 @@ def test_the_program_of_a_preset_can_be_built_at_its_full_size(preset):
 def test_a_small_run_of_each_preset(preset, tmp_path):
     small = ["--num-envs", "4", "--rollout-length", "16", "--batch-size", "32", "--total-timesteps", "128", "--quiet"]
     small += ["--hidden", "16", "8", "--num-epochs", "2", "--output", "run"]
-    if preset != "sentio":
+    if "sentio" not in preset:
         small += ["--data", "synthetic:2"]
     outcome = call("train", ["--preset", preset, *small], tmp_path)
     assert outcome.code == 0, outcome.err
@@ -111,6 +124,7 @@ def test_a_small_run_of_each_preset(preset, tmp_path):
     held = leaves(PRESETS[preset])
     kept = {name: value for name, value in held.items() if name in leaves(written)} | {"preset": preset}
     changed = {"num_envs", "rollout_length", "batch_size", "total_timesteps", "hidden", "num_epochs", "data"}
+    changed |= {"until_converged"}
     assert all(leaves(written)[name] == value for name, value in kept.items() if name not in changed)
 
 

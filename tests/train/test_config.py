@@ -23,7 +23,7 @@ from ploutos_jax.train.config import Hyper, TrainConfig
         ("target_kl", 0.0, "must be above 0, such as 0.02, or None"),
         ("ratio", "both", "'joint' or 'per_asset'"),
         ("value_clip", 0.0, "must be above 0, such as 0.2, or None"),
-        ("learning_rate_schedule", "step", "'linear', 'cosine' or 'constant'"),
+        ("learning_rate_schedule", "step", "'linear', 'cosine', 'constant' or 'adaptive'"),
         ("entropy_schedule", "cosine", "'linear' or 'constant'"),
     ],
 )

@@ -1,8 +1,12 @@
 """What a run shows while it goes: the bar of the terminal, lines in a file, a bar in a notebook."""
 
 import dataclasses
+import math
+
+import pytest
 
 from ploutos_jax.train.loop import train
+from ploutos_jax.train.outlook import Outlook
 from ploutos_jax.train.progress import NotebookBar, Progress, ProgressBar, describe_figures, describe_speed, showing
 from tests.train import planted
 
@@ -43,3 +47,16 @@ def test_training_shows_itself(capsys):
     train(config, planted.seen(), planted.ENV, progress=True)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "compiling" and lines[-1].startswith("100%") and "equity $" in lines[-1]
+
+
+def test_a_target_stands_beside_what_a_month_would_be(capsys):
+    outlook = Outlook(target=0.1, bars_per_day=390.0)
+    growth = math.log(1.05) / (21 * 390)
+    rows = [{**ROW, "growth_per_step": -1.0}] * 9 + [{**ROW, "growth_per_step": growth}]
+    words = "in sample +5.00%/+5.24% in 21/22 days, target +10%"
+    assert outlook.describe(rows) == words and outlook.describe([ROW]) == ""
+    with ProgressBar(outlook=outlook) as bar:
+        bar(Progress(rows[:9], 9, 10))
+        bar(Progress(rows[9:], 10, 10))
+    assert capsys.readouterr().err.splitlines()[-1].endswith(words)
+    assert outlook.monthly(rows[-1])["monthly_gain"] == pytest.approx(0.05)

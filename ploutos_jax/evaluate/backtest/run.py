@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ploutos_jax.agents.acting import market_policy
 from ploutos_jax.agents.agent import Agent
@@ -71,7 +72,9 @@ def backtest(
     sampled = seed is not None
     records = _play_agent(env, agent.network, span.num_bars - 1, sampled, agent.params, params, runner)
     provenance = agent.provenance(span.times[0], span.times[-1], span.calendar)
-    return to_ledger(name, span, env.config, records, provenance=provenance)
+    ledger = to_ledger(name, span, env.config, records, provenance=provenance)
+    chances = agent.regimes(span)
+    return ledger if chances is None else dataclasses.replace(ledger, regimes=np.asarray(chances, np.float64))
 
 
 def baselines(

@@ -1,10 +1,12 @@
 """What a reader needs to make a report again: rules, seed, code and command, as facts and then in words."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.evaluate.metrics.regimes import OfRegime
 from ploutos_jax.runs.reader import Run, is_run
 from ploutos_jax.train.checkpoints.checkpoint import PathLike
 from ploutos_jax.train.run.provenance import git_commit
@@ -102,3 +104,12 @@ def _code(version: str, commit: str | None) -> str:
         return f"ploutos_jax {version}"
     short, _, changed = commit.partition("-")
     return f"ploutos_jax {version}, commit {short[:12]}{', with changes' if changed else ''}"
+
+
+def describe_regimes(figures: Mapping[str, OfRegime]) -> str:
+    """Return the Sharpe ratio by regime of the market in one line, with the share of the bars in each."""
+    words = [
+        f"{name} {'–' if math.isnan(one.sharpe) else format(one.sharpe, '.2f')} ({one.share:.0%} of the bars)"
+        for name, one in figures.items()
+    ]
+    return f"{', '.join(words)}; by the likeliest regime at the close before".replace("-", "−")

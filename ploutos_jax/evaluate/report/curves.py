@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ploutos_jax.evaluate.report import plot_style
 from ploutos_jax.evaluate.report.plot_style import LIGHT, Look
+from ploutos_jax.train.outlook import Outlook
 
 _HEIGHT = 8.0
 _SMOOTH = 0.05
@@ -17,12 +18,13 @@ _SMOOTH = 0.05
 
 
 class _Panel(NamedTuple):
-    """One picture: its heading, and the figure that is drawn."""
+    """One picture: its heading, the figure that is drawn, and a value that it is to reach."""
 
     heading: str
     figure: str
     percent: bool = False
     smooth: bool = True
+    target: float | None = None
 
 
 _PANELS = (
@@ -35,7 +37,9 @@ _PANELS = (
 )
 
 
-def draw_training(rows: Sequence[Mapping[str, Any]], *, title: str = "Training", look: Look = LIGHT) -> Figure:
+def draw_training(
+    rows: Sequence[Mapping[str, Any]], *, title: str = "Training", look: Look = LIGHT, outlook: Outlook | None = None
+) -> Figure:
     """Return six panels over environment steps: the held-out score, returns, what was traded and paid, the policy.
 
     A panel whose figure a run does not have says so.
@@ -44,12 +48,19 @@ def draw_training(rows: Sequence[Mapping[str, Any]], *, title: str = "Training",
         rows: figures of updates, as `metrics.jsonl` holds them; at least one.
         title: the first line.
         look: colours and size.
+        outlook: the gain of a month that is aimed at: the returns are then those of a month, with a line at it.
     """
+    panels = _PANELS
+    if outlook is not None:
+        heading = "Gain of a month at the growth in training (dashed: target)"
+        monthly = _Panel(heading, "monthly_gain", percent=True, target=outlook.target)
+        panels = (_PANELS[0], monthly, *_PANELS[2:])
+        rows = [{**row, **outlook.monthly(row)} for row in rows]
     figure = plot_style.new_figure(
         look, _HEIGHT, tick_chars=8, name_chars=2
     )  # half of the last tick, which stands below the edge
     grid = figure.add_gridspec(2, 3, hspace=0.36, wspace=0.22)
-    for place, panel in enumerate(_PANELS):
+    for place, panel in enumerate(panels):
         axes = figure.add_subplot(grid[divmod(place, 3)])
         plot_style.style_axes(axes, look, panel.heading)
         axes.xaxis.set_major_formatter(mticker.EngFormatter(sep=""))
@@ -75,6 +86,8 @@ def _draw_panel(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]], lo
         axes.plot(steps, values, color=look.agent, lw=look.line, alpha=0.25)
         values = _smoothed(values)
     axes.plot(steps, values, color=look.agent, lw=2 * look.line, marker="o" if len(values) == 1 else None)
+    if panel.target is not None:
+        axes.axhline(panel.target, color=look.faint, lw=look.line, ls="--")
     if panel.percent:
         axes.yaxis.set_major_formatter(mticker.FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 

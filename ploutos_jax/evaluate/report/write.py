@@ -19,7 +19,9 @@ from ploutos_jax.agents.provenance import UNKNOWN
 from ploutos_jax.evaluate.backtest.sensitivity import Sensitivity
 from ploutos_jax.evaluate.inference.sharpe import Trials
 from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.metrics.regimes import by_regime
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.report.about import describe_regimes
 from ploutos_jax.evaluate.report.equity_charts import Episode, drawable
 from ploutos_jax.evaluate.report.evidence import evidence_of
 from ploutos_jax.evaluate.report.figures import draw_equity, draw_trades
@@ -125,6 +127,10 @@ def write_report(
     facts = dict(facts or {})
     if ledger.provenance != UNKNOWN:
         facts.setdefault("out_of_sample", describe_provenance(ledger.provenance))
+    of_regimes = None
+    if ledger.regimes is not None:
+        of_regimes = by_regime(ledger.equity, ledger.regimes, ledger.calendar.bars_per_year)
+        facts.setdefault("sharpe_by_regime", describe_regimes(of_regimes))
     ledgers = {ledger.name: ledger} | others
     reference = _reference(baselines, benchmark)
     figures = {name: summarize(one, benchmark=None if one is reference else reference) for name, one in ledgers.items()}
@@ -146,6 +152,8 @@ def write_report(
     if benchmark is not None:
         content["benchmark"] = {"name": benchmark.name, **figures[benchmark.name]}
     content["provenance"] = {"sample": ledger.provenance.sample, **dataclasses.asdict(ledger.provenance)}
+    if of_regimes is not None:
+        content["by_regime"] = {regime: figures._asdict() for regime, figures in of_regimes.items()}
     if stress is not None:
         content["stress"] = {str(name): row for name, row in stress.to_dict("index").items()}
     if slopes is not None:

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from ploutos_jax.market.features.definitions import (
     cross_section,
     levels,
+    market,
     momentum,
     price,
+    session,
     statistics,
     trend,
     volatility,
@@ -29,7 +31,7 @@ _STANDARD: tuple[Feature, ...] = (
     *statistics.FEATURES,
 )
 
-FEATURES: tuple[Feature, ...] = (*_STANDARD, *cross_section.FEATURES)
+FEATURES: tuple[Feature, ...] = (*_STANDARD, *cross_section.FEATURES, *session.FEATURES, *market.FEATURES)
 """All there are; what came after `standard` was fixed is in sets of its own."""
 
 _CORE = """
@@ -47,6 +49,10 @@ _PLOUTOS_V3 = """
     autocorrelation_60 hurst_100 variance_ratio_5_100 body upper_shadow lower_shadow gap true_range range
 """
 _SENTIO = """
+    log_return_1 log_return_5 log_return_20 range volume_ratio_20 mfi_14 close_over_sma_20 macd_histogram rsi_14
+    bollinger_percent_b_20 atr_14 session_progress
+"""
+_SENTIO_20 = """
     log_return_1 log_return_5 log_return_20 gap range body volume_ratio_20 obv_20 mfi_14 cmf_20 close_over_sma_20
     close_over_sma_50 close_over_ema_10 macd_histogram adx_14 rsi_14 stochastic_k_14 cci_20 bollinger_percent_b_20
     atr_14
@@ -64,13 +70,17 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "standard": tuple(feature.name for feature in _STANDARD),
     "core": tuple(_CORE.split()),
     "core_ranks": (*_CORE.split(), *(feature.name for feature in cross_section.FEATURES)),
+    "core_regimes": (*_CORE.split(), *(feature.name for feature in market.FEATURES)),
     "ploutos_v3": tuple(_PLOUTOS_V3.split()),
     "talib44": tuple(_TALIB44.split()),
     "sentio": tuple(_SENTIO.split()),
+    "sentio_regimes": (*_SENTIO.split(), *(feature.name for feature in market.FEATURES)),
+    "sentio_20": tuple(_SENTIO_20.split()),
     "minimal": ("log_return_1", "log_return_20", "rsi_14", "volatility_20", "volume_ratio_20"),
 }
 """Set -> features: all but ranks; few but broad; these and ranks among the assets; those of a technical trading system;
-what TA-Lib has; price, volume and indicators; five."""
+what TA-Lib has; price, volume, indicators and time of day, which with two masks and the six numbers of a `brief`
+observation are twenty; twenty without time of day, as the preset `sentio` had before; five."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -11,8 +11,10 @@ from ploutos_jax.market.features.compute import CLIP
 from ploutos_jax.market.features.definitions import (
     cross_section,
     levels,
+    market,
     momentum,
     price,
+    session,
     statistics,
     trend,
     volatility,
@@ -30,6 +32,8 @@ FAMILIES = {
     "Levels": levels.FEATURES,
     "Statistics and cross-section": statistics.FEATURES,
     "Ranks": cross_section.FEATURES,
+    "Session": session.FEATURES,
+    "Market": market.FEATURES,
 }
 
 _INTRODUCTION = """# Features
@@ -76,7 +80,7 @@ def _describe_sets() -> str:
 
 def _list(names: tuple[str, ...]) -> str:
     everything = names == FEATURE_SETS["standard"]
-    return "all of this page but ranks" if everything else ", ".join(f"`{name}`" for name in names)
+    return "all of this page but ranks, session and market" if everything else ", ".join(f"`{name}`" for name in names)
 
 
 def _row(feature: Feature) -> str:

@@ -28,6 +28,8 @@ from ploutos_jax.train.checkpoints.checkpoint import PathLike, restore, restore_
 from ploutos_jax.train.run.folder import CONFIG_FILE
 
 ARRAYS_FILE, DESCRIPTION_FILE = "policy.npz", "policy.json"
+_NAMED = ".pth"
+"""Ending of the arrays of an agent in files of a name of its own."""
 _KIND = "ploutos_jax policy"
 _PACKAGES = ("ploutos_jax", "jax", "flax", "numpy")
 
@@ -60,14 +62,7 @@ def export_policy(
     agent = run if isinstance(run, Agent) else restore(run, step=step, best=best, seed=seed)
     target = Path(path).absolute()
     _check_target(target, overwrite=overwrite)
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(agent.params).items()}
-    description = {
-        "kind": _KIND,
-        **describe_agent(agent),
-        "arrays": sorted(arrays),
-        "digest": digest_of(arrays),
-        "versions": {package: version(package) for package in _PACKAGES},
-    }
+    arrays, description = _exported(agent)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Next to the target, so that the last move is a rename.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
@@ -83,23 +78,70 @@ def export_policy(
     return target
 
 
+def _exported(agent: Agent) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays of an agent by name, and its description."""
+    arrays = {name: np.asarray(leaf) for name, leaf in _named(agent.params).items()}
+    description = {
+        "kind": _KIND,
+        **describe_agent(agent),
+        "arrays": sorted(arrays),
+        "digest": digest_of(arrays),
+        "versions": {package: version(package) for package in _PACKAGES},
+    }
+    return arrays, description
+
+
+def write_named(agent: Agent, name: str, more: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write an agent as `NAME.pth` and `NAME_metadata.json`, the files of an older system, and return their paths.
+
+    The first holds the arrays as `policy.npz` does, whatever its ending: no PyTorch, no pickle. `load_policy` reads the
+    two by the path of the first. Earlier ones are replaced.
+
+    Args:
+        agent: or ensemble.
+        name: path without an ending; its folder is made.
+        more: what else goes into the metadata, such as scores and settings.
+    """
+    arrays_file, metadata_file = _named_files(Path(name).absolute())
+    arrays, description = _exported(agent)
+    arrays_file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arrays_file.parent, prefix=f".{arrays_file.stem}-") as place:
+        made = Path(place) / "arrays.npz", Path(place) / "metadata.json"
+        np.savez(made[0], allow_pickle=False, **arrays)
+        made[1].write_text(json.dumps({**more, **description}, indent=2, default=str) + "\n", encoding="utf-8")
+        made[0].replace(arrays_file)
+        made[1].replace(metadata_file)
+    return arrays_file, metadata_file
+
+
+def _named_files(name: Path) -> tuple[Path, Path]:
+    return name.with_name(f"{name.name}{_NAMED}"), name.with_name(f"{name.name}_metadata.json")
+
+
 def load_policy(path: PathLike) -> Agent:
     """Return an exported agent or ensemble, ready to act on the present default device.
 
+    Args:
+        path: folder of an export, or the file `NAME.pth` with `NAME_metadata.json` beside it.
+
     Raises:
-        ValueError: if the folder holds no export, or one that is not what was written; nothing in it is ever run.
+        ValueError: if that is no export, or one that is not what was written; nothing in it is ever run.
     """
-    folder = Path(path).absolute()
-    description = _read_description(folder)
+    place = Path(path).absolute()
+    files = place / ARRAYS_FILE, place / DESCRIPTION_FILE
+    if place.suffix == _NAMED:
+        files = _named_files(place.with_suffix(""))
+    arrays_file, description_file = files
+    description = _read_description(description_file, arrays_file)
     try:
         template = shapes_of(description, max(len(members_of(description)), 1))
         agent = agent_from(description, template, description["step"])
         wanted = _named(template)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{folder / DESCRIPTION_FILE} does not describe a policy: {error!r}.") from None
-    arrays = _read_arrays(folder / ARRAYS_FILE, wanted)
+        raise ValueError(f"{description_file} does not describe a policy: {error!r}.") from None
+    arrays = _read_arrays(arrays_file, wanted)
     if digest_of(arrays) != description.get("digest"):
-        raise ValueError(f"{folder / ARRAYS_FILE} is damaged: its numbers are not those that were exported.")
+        raise ValueError(f"{arrays_file} is damaged: its numbers are not those that were exported.")
     leaves = [jnp.asarray(arrays[name]) for name in wanted]
     params: AgentParams = jax.tree.unflatten(jax.tree.structure(template), leaves)
     return dataclasses.replace(agent, params=params)
@@ -111,7 +153,7 @@ def load_agent(
     """Return an agent of a run folder or of an exported policy.
 
     Args:
-        path: run folder, or folder of an export.
+        path: run folder, folder of an export, or the file `NAME.pth` of one.
         step, best, seed: which agent of the run, see `restore`.
         all_seeds: take the ensemble of all seeds of the run instead of one of them.
 
@@ -121,7 +163,7 @@ def load_agent(
     """
     if all_seeds and seed:
         raise ValueError(f"seed={seed} is one agent, and an ensemble is made of all; leave one of them out.")
-    is_export = (Path(path) / DESCRIPTION_FILE).is_file()
+    is_export = (Path(path) / DESCRIPTION_FILE).is_file() or Path(path).suffix == _NAMED
     if not is_export:
         return (
             load_ensemble(path, step=step, best=best) if all_seeds else restore(path, step=step, best=best, seed=seed)
@@ -178,11 +220,10 @@ def _named(params: Any) -> dict[str, Any]:
     }
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    file = folder / DESCRIPTION_FILE
-    if not file.is_file() or not (folder / ARRAYS_FILE).is_file():
+def _read_description(file: Path, arrays_file: Path) -> dict[str, Any]:
+    if not file.is_file() or not arrays_file.is_file():
         raise ValueError(
-            f"No policy in {folder}: an export holds {DESCRIPTION_FILE} and {ARRAYS_FILE}. Write one with"
+            f"No policy in {file.parent}: an export holds {file.name} and {arrays_file.name}. Write one with"
             " pj.export_policy(run, path)."
         )
     try:
@@ -209,7 +250,7 @@ def _read_arrays(file: Path, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]
     for name, array in arrays.items():
         if array.shape != wanted[name].shape or array.dtype != wanted[name].dtype:
             raise ValueError(
-                f"{file}: {name} is {array.dtype} {array.shape}, but the network of {DESCRIPTION_FILE} has"
+                f"{file}: {name} is {array.dtype} {array.shape}, but the network described beside it has"
                 f" {wanted[name].dtype} {wanted[name].shape}."
             )
     return arrays

@@ -1,10 +1,11 @@
 """Trees that an older version saved with fewer fields, read into those of today."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
-ADDED = ("waiting",)
-"""Fields that trees saved before 0.3.0 lack; in what is read they are as in the template."""
+ADDED = (("rate", "tail"), ("rate", "tail", "waiting"))
+"""Fields that saved trees may lack, those of newer ones first; in what is read they are as in the template."""
 
 
 def _fields(node: Any) -> dict[str, Any] | None:
@@ -21,15 +22,15 @@ def _fields(node: Any) -> dict[str, Any] | None:
     }
 
 
-def as_saved(node: Any) -> tuple[Any, bool]:
-    """Return a tree as nested dictionaries and lists without the fields in `ADDED`, and whether it had any of them."""
+def as_saved(node: Any, added: Collection[str]) -> tuple[Any, bool]:
+    """Return a tree as nested dictionaries and lists without some fields, and whether it had any of them."""
     fields = _fields(node)
     if fields is not None:
-        parts = {name: as_saved(value) for name, value in fields.items() if name not in ADDED}
+        parts = {name: as_saved(value, added) for name, value in fields.items() if name not in added}
         shorter = len(parts) < len(fields) or any(is_shorter for _, is_shorter in parts.values())
         return {name: part for name, (part, _) in parts.items()}, shorter
     if isinstance(node, list | tuple):
-        items = [as_saved(value) for value in node]
+        items = [as_saved(value, added) for value in node]
         return [part for part, _ in items], any(is_shorter for _, is_shorter in items)
     return node, False
 

@@ -16,7 +16,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +176,13 @@ class Steps:
 
         try:
             return restored(template), ()
-        except ValueError:
-            part, is_shorter = as_saved(template)
-            if not is_shorter:
-                raise
-            return completed(template, restored(part)), ADDED
+        except ValueError as error:
+            for added in ADDED:
+                part, is_shorter = as_saved(template, added)
+                if is_shorter:
+                    with suppress(ValueError):
+                        return completed(template, restored(part)), added
+            raise error
 
     def read_newest(
         self, templates: Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -59,18 +59,47 @@ def act_in_chunks(
 
     def act(obs: Observation) -> tuple[Array, Array]:
         key = network.drop_keys(drop_key, obs.t)
-        if table is None:
-            one = market.features[obs.t][None], market.tradable[obs.t][None]
-            keys = None if key is None else key[None]
-            row = look_up(network.encode(agent.network, agent.scaling, *one, keys), jnp.int32(0))
-        else:
-            row = look_up(table, obs.t)
+        row = _row_of(network, agent, market, table, obs, key)
         return respond(network, agent, market, row, obs, key)
 
+    return _map_in_chunks(act, observation, _samples_at_once(network, market, table))
+
+
+def quantiles_in_chunks(
+    network: Network,
+    agent: AgentParams,
+    market: Market,
+    table: Table | None,
+    observation: Observation,
+    drop_key: PRNGKeyArray | None,
+) -> Float[Array, "n N"]:
+    """Return quantiles of the return to come for `[n]` observations; arguments are those of `act_in_chunks`."""
+
+    def look(obs: Observation) -> Array:
+        key = network.drop_keys(drop_key, obs.t)
+        row = _row_of(network, agent, market, table, obs, key)
+        seen = row, market.tradable[obs.t], obs.assets, obs.account, key
+        return network.distribution(agent.network, agent.scaling, *seen)
+
+    return _map_in_chunks(look, observation, _samples_at_once(network, market, table))
+
+
+def _samples_at_once(network: Network, market: Market, table: Table | None) -> int:
     sample_bytes = network.sample_bytes()
     if table is None:
         sample_bytes = max(sample_bytes, network.row_bytes(market.num_features))
-    return _map_in_chunks(act, observation, max(1, network.chunk_bytes // sample_bytes))
+    return max(1, network.chunk_bytes // sample_bytes)
+
+
+def _row_of(
+    network: Network, agent: AgentParams, market: Market, table: Table | None, obs: Observation, key: Array | None
+) -> Table:
+    """Return the row of a table that an observation stands at; without a table it is encoded."""
+    if table is not None:
+        return look_up(table, obs.t)
+    one = market.features[obs.t][None], market.tradable[obs.t][None]
+    keys = None if key is None else key[None]
+    return look_up(network.encode(agent.network, agent.scaling, *one, keys), jnp.int32(0))
 
 
 def _map_in_chunks(function: Any, inputs: Any, chunk: int) -> Any:

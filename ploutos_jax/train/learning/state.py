@@ -7,17 +7,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
     ObservationScaling,
     ReturnScaling,
     RunningMoments,
 )
-from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.rollout import Runner, start_runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import EnvParams
@@ -42,6 +42,8 @@ class TrainState(struct.PyTreeNode):
         average: network parameters averaged over gradient steps, by which the agent is scored; None without.
         critic: network parameters averaged more slowly, whose critic looks beyond a rollout that is differentiated;
             None for learners that differentiate none.
+        rate: factor on the learning rate, where it follows the KL (see `adapted_rate`); None elsewhere.
+        tail: how badly episodes end, where that counts (see `ppo.distribution.Tail`); None elsewhere.
     """
 
     agent: AgentParams
@@ -56,6 +58,8 @@ class TrainState(struct.PyTreeNode):
     draws: PRNGKeyArray | None = None
     average: Any = None
     critic: Any = None
+    rate: Float[Array, ""] | None = None
+    tail: Any = None
 
     @property
     def acting(self) -> AgentParams:
@@ -83,15 +87,16 @@ def begin(
         key: of everything random; consumed.
         params: numbers and market.
         features: how these are scaled; fitted on all market rows without it.
-        forecast: what the network is told, or None.
+        forecast: what the network is told, or None. A model of regimes is blank, until `first_state` has fitted it.
     """
     market = params.market
     features = network.fit_scaling(market.features, market.tradable) if features is None else features
     scaling = ObservationScaling(
         features=features,
-        assets=RunningMoments.create(len(ASSET_FIELDS)),
-        account=RunningMoments.create(len(ACCOUNT_FIELDS)),
+        assets=RunningMoments.create(network.num_fields[0]),
+        account=RunningMoments.create(network.num_fields[1]),
         forecast=forecast,
+        regimes=None if network.model.config.regimes == "none" else RegimeModel.blank(),
     )
     network_key, env_key, learner_key = jax.random.split(key, 3)
     weights = jax.jit(network.init, static_argnums=1)(network_key, features.centre.shape[0])
@@ -109,4 +114,5 @@ def begin(
         skipped_in_row=jnp.zeros((), jnp.int32),
         fault=jnp.zeros((), jnp.int32),
         average=None if config.average is None else jax.tree.map(jnp.copy, weights),
+        rate=jnp.ones(()) if config.learning_rate_schedule == "adaptive" else None,
     )

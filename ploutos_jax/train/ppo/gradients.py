@@ -13,6 +13,7 @@ from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
+from ploutos_jax.policy.quantiles import quantile_loss
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.learning.table_gradients import (
     TableMode,
@@ -34,7 +35,9 @@ from ploutos_jax.train.ppo.return_loss import of_table, return_errors
 
 @typing.no_type_check
 class Samples(struct.PyTreeNode):
-    """A rollout ready for the loss, `[S, E, ...]`; `value` is None where the value loss does not clip."""
+    """A rollout ready for the loss, `[S, E, ...]`; `value` is None where the value loss does not clip, and
+    `quantile_target`, draws of the return to come, where no quantiles are learnt.
+    """
 
     observation: Observation
     action: Num[Array, "S E A"]
@@ -42,7 +45,11 @@ class Samples(struct.PyTreeNode):
     advantage: Float[Array, "S E K"]
     target: Float[Array, "S E K"]
     value: Float[Array, "S E K"] | None
+    quantile_target: Float[Array, "S E N"] | None = None
 
+
+QUANTILE_COEF = 0.25
+"""Weight of the loss of the quantiles."""
 
 # Values, advantages and targets are `[S, E, K]`: K is 1, or A with credit by asset.
 
@@ -121,7 +128,8 @@ class ChunkLoss:
         self.network, self.market, self.scaling = network, market, agent.scaling
         self.hyper, self.ratio, self.num_samples, self.drop_key = hyper, ratio, num_samples, drop_key
 
-    no_sums = LossSums.zeros
+    def no_sums(self) -> LossSums:
+        return LossSums.zeros(quantile=self.network.model.config.quantiles > 0)
 
     def loss(
         self, params: Any, rows: Any, batch: Samples, weight: Float[Array, " samples"]
@@ -148,6 +156,12 @@ class ChunkLoss:
             clipped=(clipped * weight).sum(),
         )
         total = sums.policy + self.hyper.value_coef * sums.value - self.hyper.entropy_coef * sums.entropy
+        if batch.quantile_target is not None:
+            seen = rows, mask, obs.assets, obs.account, keys
+            error = quantile_loss(self.network.distribution(params, self.scaling, *seen), batch.quantile_target)
+            of_quantiles = (error * weight).sum()
+            sums = sums.replace(quantile=of_quantiles)
+            total = total + QUANTILE_COEF * of_quantiles
         return total / self.num_samples, sums
 
 
@@ -166,7 +180,7 @@ class WithReturns:
     in_samples: bool
 
     def no_sums(self) -> LossSums:
-        return LossSums.zeros().replace(returns=jnp.zeros(()))
+        return self.ppo.no_sums().replace(returns=jnp.zeros(()))
 
     def loss(
         self, params: Any, rows: Table, batch: Samples, weight: Float[Array, " samples"]
@@ -183,7 +197,7 @@ class WithReturns:
     def of_table(self, params: Any, table: Table) -> tuple[Any, Table, LossSums]:
         """Return gradients of the auxiliary loss by parameters and table, and its sum as if of as many samples."""
         value, grads, table_grads = of_table(self.ppo.network, params, table, self.labels)
-        return grads, table_grads, LossSums.zeros().replace(returns=value * self.ppo.num_samples)
+        return grads, table_grads, self.ppo.no_sums().replace(returns=value * self.ppo.num_samples)
 
 
 def _advantage_stats(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:

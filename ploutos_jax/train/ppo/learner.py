@@ -28,15 +28,19 @@ from ploutos_jax.train.learning.divergence import rollout_fault
 from ploutos_jax.train.learning.looking import act_in_chunks, drop_key_of, table_of
 from ploutos_jax.train.learning.program import LearnerOfProgram
 from ploutos_jax.train.learning.rollout_metrics import no_trading, trading_figures, trading_numbers
-from ploutos_jax.train.learning.schedules import hyper_at
+from ploutos_jax.train.learning.schedules import adapted_rate, hyper_at
 from ploutos_jax.train.learning.state import TrainState, begin
 from ploutos_jax.train.learning.steps import StepFigures, table_mode, take_steps
 from ploutos_jax.train.ppo.advantages import gae, next_values
 from ploutos_jax.train.ppo.credit import credited, judged_positions, moved
-from ploutos_jax.train.ppo.gradients import Samples, minibatch_gradients
+from ploutos_jax.train.ppo.distribution import Tail, penalised, quantile_targets
+from ploutos_jax.train.ppo.gradients import QUANTILE_COEF, Samples, minibatch_gradients
 from ploutos_jax.train.ppo.losses import LossSums, choosing, joined_log_prob
 from ploutos_jax.train.ppo.return_loss import return_labels
 from ploutos_jax.train.ppo.stored import Stored, Taken
+
+_QUANTILES = 0x5157
+"""What the learner's key is folded with for draws of quantiles, so that all else stays as it is without."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,20 +72,35 @@ class Learner(LearnerOfProgram):
         forecast: Forecast | None = None,
     ) -> TrainState:
         """Return the state before the first update; without a scaling of features it is fitted on all market rows."""
-        return begin(self.config, self.env, self.network, key, params, features, forecast)
+        state = begin(self.config, self.env, self.network, key, params, features, forecast)
+        return state.replace(tail=Tail.create()) if self.config.cvar_weight else state
 
     def update(self, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """Do one update: a rollout with frozen parameters and statistics, then epochs of minibatches."""
         hyper = hyper_at(hyper, state.update)
+        if state.rate is not None:
+            hyper = hyper.replace(learning_rate=hyper.learning_rate * state.rate)
         table = table_of(self.config, self.network, state.agent, params.market, drop_key_of(self.config, state))
         runner, ends, (stored, trading) = self._rollout(state, params, table)
+        tail = state.tail
+        if tail is not None and stored.growth is not None:
+            done = stored.terminated | stored.truncated
+            scale = state.returns.deviation
+            stored = stored.replace(reward=penalised(stored.reward, stored.growth, done, tail, hyper, scale))
+            tail = tail.after(stored.growth, done, hyper.tail)
         samples, explained = self.samples(state, params, hyper, table, runner, ends, stored)
+        if self.config.policy.quantiles:
+            keys = jax.random.fold_in(state.key, _QUANTILES), drop_key_of(self.config, state)
+            made = self.network, state.agent, params.market, table, stored, runner, ends, hyper, keys
+            samples = samples.replace(quantile_target=quantile_targets(*made))
         key, epoch_key = jax.random.split(state.key)
         fault = rollout_fault(stored.reward, stored.value, samples.advantage)
-        learned, losses = self._epochs(state, params, hyper, samples, fault, epoch_key)
-        learned = learned.replace(runner=runner, key=key)
+        learned, figures = self._epochs(state, params, hyper, samples, fault, epoch_key)
+        learned = learned.replace(runner=runner, key=key, tail=tail)
+        if state.rate is not None:
+            learned = learned.replace(rate=adapted_rate(state.rate, last_kl(figures), hyper.target_kl))
         metrics = {
-            **losses,
+            **step_metrics(figures, hyper, self.config.policy.return_loss),
             **trading,
             "explained_variance": explained,
             "learning_rate": hyper.learning_rate,
@@ -163,10 +182,15 @@ class Learner(LearnerOfProgram):
             policy,
             state.runner,
             config.steps_per_rollout,
-            lambda step: self.kept(state, step, step.extra),
+            lambda step: self._with_growth(self.kept(state, step, step.extra), step, params),
             tally=(lambda step: trading_numbers(step, params), no_trading(config.num_envs)),
         )
         return runner, ends, (stored, trading_figures(sums, config.timesteps_per_update, runner, params))
+
+    def _with_growth(self, kept: Stored, step: Step, params: EnvParams) -> Stored:
+        if not self.config.cvar_weight:
+            return kept
+        return kept.replace(growth=jnp.log(step.info["equity"] / params.initial_cash).astype(jnp.float32))
 
     def samples(
         self,
@@ -210,7 +234,7 @@ class Learner(LearnerOfProgram):
 
     def _epochs(
         self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, StepFigures]:
         config, drop_key = self.config, drop_key_of(self.config, state)
         mode = table_mode(config, params.market)
         market, scaling = params.market, state.agent.scaling
@@ -224,17 +248,23 @@ class Learner(LearnerOfProgram):
             minibatch = samples, pairs, hyper, config, mode, drop_key, labels
             return minibatch_gradients(self.network, agent, market, *minibatch)
 
-        state, figures = take_steps(
+        return take_steps(
             config,
             hyper,
             state,
             gradient,
             fault,
             key,
-            losses=LossSums.zeros() if labels is None else LossSums.zeros().replace(returns=jnp.zeros(())),
+            losses=LossSums.zeros(returns=labels is not None, quantile=config.policy.quantiles > 0),
             is_enough=lambda x: x.kl.mean() > hyper.target_kl,
         )
-        return state, step_metrics(figures, hyper, config.policy.return_loss)
+
+
+def last_kl(figures: StepFigures) -> Array:
+    """Return the mean KL of the last epoch that was done, a scalar; NaN where no step of it was finite."""
+    kl = jnp.nanmean(figures.losses.kl, axis=1)
+    done = jnp.isfinite(kl).sum()
+    return kl[jnp.maximum(done - 1, 0)]
 
 
 def step_metrics(figures: StepFigures, hyper: Hyper, return_loss: float = 0.0) -> Metrics:
@@ -245,6 +275,9 @@ def step_metrics(figures: StepFigures, hyper: Hyper, return_loss: float = 0.0) -
     if losses.returns is not None:
         loss = loss + return_loss * losses.returns
         more["return_loss"] = jnp.nanmean(losses.returns)
+    if losses.quantile is not None:
+        loss = loss + QUANTILE_COEF * losses.quantile
+        more["quantile_loss"] = jnp.nanmean(losses.quantile)
     return {
         **more,
         "loss": jnp.nanmean(loss),

@@ -16,7 +16,8 @@ RatioKind = Literal["joint", "per_asset"]
 class LossSums(struct.PyTreeNode):
     """Losses summed over samples; divide by their number. Entropy and KL are means per asset.
 
-    `returns`, the auxiliary loss of `PolicyConfig.return_loss`, is None where there is none.
+    `returns`, the auxiliary loss of `PolicyConfig.return_loss`, and `quantile`, that of the quantiles, are None where
+    there is none.
     """
 
     policy: Float[Array, "*steps"]
@@ -25,11 +26,13 @@ class LossSums(struct.PyTreeNode):
     kl: Float[Array, "*steps"]
     clipped: Float[Array, "*steps"]
     returns: Float[Array, "*steps"] | None = None
+    quantile: Float[Array, "*steps"] | None = None
 
     @classmethod
-    def zeros(cls) -> "LossSums":
+    def zeros(cls, *, returns: bool = False, quantile: bool = False) -> "LossSums":
         zero = jnp.zeros(())
-        return cls(policy=zero, value=zero, entropy=zero, kl=zero, clipped=zero)
+        more = {"returns": zero if returns else None, "quantile": zero if quantile else None}
+        return cls(policy=zero, value=zero, entropy=zero, kl=zero, clipped=zero, **more)
 
 
 def asset_mean(x: Float[Array, "samples A"], mask: Bool[Array, "samples A"]) -> Float[Array, " samples"]:

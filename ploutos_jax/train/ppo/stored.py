@@ -24,7 +24,8 @@ class Stored(struct.PyTreeNode):
 
     Observation, action and log-probability take at most 16 bytes per asset; credit by asset adds 4, a value and a
     reward in half precision, and the market's part 2, the weight that the mean action leads to. Rewards are divided by
-    the scale of returns, so that they are of order 1. `slope` is what a return adds to the reward.
+    the scale of returns, so that they are of order 1. `slope` is what a return adds to the reward,
+    `growth` the log of an account's equity over that at its episode's beginning.
     """
 
     observation: Observation
@@ -36,3 +37,4 @@ class Stored(struct.PyTreeNode):
     truncated: Bool[Array, "S E"]
     planned: Float[Array, "S E A"] | None = None
     slope: Float[Array, "S E"] | None = None
+    growth: Float[Array, "S E"] | None = None

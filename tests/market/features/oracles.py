@@ -315,6 +315,8 @@ def _network_values(raw: Arrays, open, high, low, close, volume) -> Arrays:
         **{name: raw[name] for name in ("close_location", "downside_share_20", "overnight_share_20", "donchian_20")},
         **{name: raw[name] for name in ("cmf_20", "corwin_schultz_20", "autocorrelation_60")},
         **{name: year * raw[name] for name in ("parkinson_20", "garman_klass_20", "yang_zhang_20", "volatility_20")},
+        # Daily bars, each a session of its own.
+        "session_progress": np.where(np.arange(len(close)) < 1, np.nan, 1.0),
         "return_mean_20": year * raw["return_mean_20"],
         "realised_volatility_20": year * raw["realised_volatility_20"],
         "volatility_ratio_5_60": ratio(short, long, 1),

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from ploutos_jax.market.adjust import total_return
@@ -16,6 +17,9 @@ from tests.market.worlds import PRICES, make_broken_panel, make_scaled_panel
 
 NUM_BARS, NUM_ASSETS = 330, 4
 NAMES = tuple(feature.name for feature in FEATURES)
+CLOCK = ("session_progress",)
+"""What no price moves."""
+MARKET = ("market_return", "market_volatility_21", "market_move", "market_breadth")
 ALONE = [i for i, feature in enumerate(FEATURES) if not feature.across_assets]
 WORLDS = ("random", "broken", "scaled")
 
@@ -115,6 +119,27 @@ def test_features_across_assets(name, ragged, ragged_table):
             betas[rows[i], a] = pair[0, 1] / pair[1, 1]
     truth = {"beta_60": betas, "return_rank_20": ranks}[name]
     np.testing.assert_allclose(ragged_table[:, :, NAMES.index(name)], np.nan_to_num(truth), rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_the_market_are_those_of_the_mean_return(ragged, ragged_table):
+    close = np.asarray(total_return(ragged).close)
+    returns = pd.DataFrame(np.stack([own_returns(close[:, a], 1) for a in range(NUM_ASSETS)], axis=1))
+    mean = returns.mean(axis=1).fillna(0.0)
+    mean[0] = np.nan
+    size = np.log(np.sqrt((returns**2).mean(axis=1)))
+    truth = {
+        "market_return": returns.mean(axis=1) / mean.rolling(252).std(ddof=0),
+        "market_volatility_21": np.log(mean.rolling(21).std(ddof=0)),
+        "market_move": size,
+        "market_breadth": np.sign(returns).mean(axis=1),
+    }
+    assert tuple(truth) == MARKET
+    own_bar = np.cumsum(np.isfinite(close), axis=0) - 1
+    for name, values in truth.items():
+        known = np.isfinite(close) & (own_bar >= FEATURES[NAMES.index(name)].warm_up)
+        expected = np.where(known, np.nan_to_num(values.to_numpy())[:, None], 0.0)
+        found = ragged_table[:, :, NAMES.index(name)]
+        np.testing.assert_allclose(found, np.clip(expected, -CLIP, CLIP), rtol=2e-3, atol=1e-4, err_msg=name)
 
 
 RANKED = {
@@ -219,7 +244,8 @@ def test_flat_prices_are_neutral(panel):
     flat_panel = panel.replace(open=flat, high=flat, low=flat, close=flat, volume=np.full(flat.shape, 500.0))
     neutral = dict.fromkeys(NAMES, 0.0) | {"stochastic_k_14": 0.5, "stochastic_d_14": 0.5, "williams_r_14": -0.5}
     neutral |= {"stochastic_rsi_14": 0.5, "donchian_20": 0.5, "downside_share_20": 0.5, "overnight_share_20": 0.5}
-    neutral |= {"volatility_ratio_5_60": 1.0, "beta_60": 1.0}
+    neutral |= {"volatility_ratio_5_60": 1.0, "beta_60": 1.0, "session_progress": 1.0}
+    neutral |= {"market_volatility_21": -CLIP, "market_move": -CLIP}
     values = all_features(flat_panel)
     for i, feature in enumerate(FEATURES):
         np.testing.assert_allclose(
@@ -270,7 +296,7 @@ def test_no_feature_looks_ahead(name, ragged_table, perturbed_tables):
     for t, values in perturbed_tables.items():
         np.testing.assert_array_equal(values[: t + 1, :, column], ragged_table[: t + 1, :, column])
     after = np.stack([values[295:, :, column] for values in perturbed_tables.values()])
-    assert (after != after[-1]).any(), "the changes reached nothing"
+    assert (after != after[-1]).any() or name in CLOCK, "the changes reached nothing"
 
 
 @pytest.mark.parametrize("name", FEATURE_SETS)
@@ -281,9 +307,10 @@ def test_every_set_is_made_of_known_features(name):
 
 
 def test_sizes_of_the_sets():
-    sizes = {"standard": 85, "ploutos_v3": 58, "talib44": 44, "core": 26, "core_ranks": 32, "sentio": 20, "minimal": 5}
+    sizes = {"standard": 85, "ploutos_v3": 58, "talib44": 44, "core": 26, "core_ranks": 32, "minimal": 5}
+    sizes |= {"core_regimes": 30, "sentio": 12, "sentio_20": 20, "sentio_regimes": 16}
     assert {name: len(names) for name, names in FEATURE_SETS.items()} == sizes
-    assert FEATURE_SETS["standard"] == tuple(name for name in NAMES if name not in RANKED)
+    assert FEATURE_SETS["standard"] == tuple(name for name in NAMES if name not in {*RANKED, *CLOCK, *MARKET})
     assert FEATURE_SETS["core_ranks"] == (*FEATURE_SETS["core"], *RANKED)
     assert len(set(NAMES)) == len(NAMES)
 

@@ -13,7 +13,8 @@ from ploutos_jax.market.io.load import load_panel
 from tests.market.worlds import make_intraday_panel
 
 PIVOTS = ("pivot", "pivot_r1", "pivot_s1", "pivot_r2", "pivot_s2")
-NAMES = (*PIVOTS, "gap", "overnight_share_20", "close_over_vwap_14")
+PRICED = (*PIVOTS, "gap", "overnight_share_20", "close_over_vwap_14")
+NAMES = (*PRICED, "session_progress")
 CHOSEN = tuple(feature for feature in FEATURES if feature.name in NAMES)
 
 
@@ -51,6 +52,8 @@ def by_loop(panel, asset: int) -> dict[str, np.ndarray]:
         if first[i] == 0:
             continue
         last = session == session[first[i] - 1]
+        longest = max((session == s).sum() for s in set(session[: first[i]]))
+        values["session_progress"][row] = min((i - first[i] + 1) / longest, 1)
         top, bottom, end = high[last].max(), low[last].min(), close[first[i] - 1]
         values["gap"][row] = (opens[first[i]] - end) / (top - bottom)
         p = (top + bottom + end) / 3
@@ -88,6 +91,7 @@ def test_no_session_feature_looks_ahead(t, ragged):
     before, after = (session_features(p) for p in (panel, perturb_after(panel, t, np.random.default_rng(t))))
     for name in NAMES:
         np.testing.assert_array_equal(after[name][: t + 1], before[name][: t + 1], err_msg=name)
+    for name in PRICED:
         assert (after[name][t + 1 :] != before[name][t + 1 :]).any(), name
 
 
@@ -100,6 +104,7 @@ def test_a_daily_bar_is_a_session_of_one_bar(panel):
     spread = values["pivot_r2"][-1] - values["pivot_s2"][-1]
     range_over_pivots = values["pivot_r1"][-1] - values["pivot_s1"][-1]
     np.testing.assert_allclose(range_over_pivots * 2, spread, rtol=1e-3)
+    np.testing.assert_array_equal(values["session_progress"][1:], 1)
 
 
 @pytest.mark.realdata

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 import ploutos_jax as pj
-from ploutos_jax.train.checkpoints.export import ARRAYS_FILE, DESCRIPTION_FILE, export_policy, load_agent, load_policy
+from ploutos_jax.train.checkpoints.export import (
+    ARRAYS_FILE,
+    DESCRIPTION_FILE,
+    export_policy,
+    load_agent,
+    load_policy,
+    write_named,
+)
 from tests.train.checkpoints.test_checkpoint import actions_of, run_python
 from tests.train.worlds import assert_identical
 
@@ -160,7 +167,7 @@ DAMAGED = {
     "of something else": (lambda f: change(f, kind="other"), "does not describe a policy"),
     "of a later version": (lambda f: change(f, format=99), "has the format 99; this version reads 1 to"),
     "entry of wrong kind": (lambda f: change(f, policy=5), "does not describe a policy"),
-    "features too few": (lambda f: change(f, feature_names=["a"]), "but the network of policy.json has"),
+    "features too few": (lambda f: change(f, feature_names=["a"]), "but the network described beside it has"),
     "network unknown": (
         lambda f: change(f, policy={"hidden": [4], "torso": "os.system"}),
         "does not describe a policy",
@@ -190,3 +197,16 @@ def test_no_checkpoint_is_unpickled(finished_run, exported, monkeypatch):
     monkeypatch.setattr(pickle, "Unpickler", refuse)
     for agent in (pj.restore(finished_run.folder), load_policy(exported)):
         assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(agent.params))
+
+
+def test_files_of_a_name_of_ones_own(finished_run, tmp_path):
+    arrays, metadata = write_named(
+        finished_run.agent, str(tmp_path / "deep" / "my.agent"), {"metrics": {"sharpe": 1.5}}
+    )
+    assert (arrays.name, metadata.name) == ("my.agent.pth", "my.agent_metadata.json")
+    assert json.loads(metadata.read_text())["metrics"] == {"sharpe": 1.5}
+    for read in (load_policy, load_agent):
+        assert_identical(read(arrays).params, finished_run.agent.params)
+    metadata.unlink()
+    with pytest.raises(ValueError, match=r"an export holds my\.agent_metadata\.json and my\.agent\.pth"):
+        load_policy(arrays)

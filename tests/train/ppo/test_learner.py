@@ -169,8 +169,9 @@ CHANGED = {
 
 def test_every_number_is_tried():
     _, _, hyper, _ = standard()
-    # The average is no part of the update of the network, the others are of learners that differentiate a rollout.
-    elsewhere = {"average", "tail", "turnover_penalty", "risk_aversion", "mix"}
+    # The average is no part of the update of the network, the tail is off, and the others are of learners that
+    # differentiate a rollout.
+    elsewhere = {"average", "tail", "cvar_weight", "turnover_penalty", "risk_aversion", "mix"}
     assert set(CHANGED) | elsewhere == {field.name for field in dataclasses.fields(hyper)}
 
 
@@ -332,6 +333,7 @@ OTHER_NUMBERS = {
 }
 """Every setting that is no part of a compiled update, with another value than CONFIG has."""
 OTHER_PROGRAMS = {
+    "cvar_weight": 0.5,
     "algorithm": "pathwise",
     "objective": "sharpe",
     "mix": 0.25,

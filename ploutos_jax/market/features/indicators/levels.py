@@ -72,6 +72,21 @@ def previous_session(
     return highest, lowest, close
 
 
+def session_progress(starts: Bool[Array, "T A"]) -> Float[Array, "T A"]:
+    """Bars of the session so far over those of the longest session before it, at most 1; NaN in the first session.
+
+    A clock that asks no calendar: a session that is cut short, or a print that is missing, moves it by as much.
+
+    Args:
+        starts: `[T, A]` bool; see `session_starts`.
+    """
+    ones = jnp.ones(starts.shape)
+    count = decaying_sum(ones, jnp.where(starts, 0, ones))
+    ended = jnp.where(starts, shift(count, 1), 0)
+    longest = jax.lax.cummax(jnp.nan_to_num(ended))
+    return jnp.where(longest > 0, jnp.minimum(count / jnp.where(longest > 0, longest, 1), 1), jnp.nan)
+
+
 def session_vwap_offset(
     high: Float[Array, "T A"],
     low: Float[Array, "T A"],
