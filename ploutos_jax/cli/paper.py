@@ -1,6 +1,7 @@
 """Trade a paper account on bars as they close, bar by bar, by the step that trained the agent; keep a journal.
 
 ploutos paper checkpoints/run-1 --source replay:data/btc.parquet --start 2021-01-01 --journal btc.journal
+ploutos paper checkpoints/run-1 --source ccxt:binance --tickers BTC/USDT --interval 1h --journal live.journal
 ploutos paper checkpoints/run-1 --journal btc.journal --report paper_report
 ploutos paper --journal btc.journal --strip shared.journal
 """
@@ -45,8 +46,10 @@ class Paper:
         journal: SQLite file of the account, made if it is missing; it grows by every bar and is kept until you delete
             it.
         checkpoint: run folder, or folder of an exported policy; also without the flag, before all others.
-        source: replay:FILE.
+        source: replay:FILE, or ccxt:EXCHANGE such as ccxt:binance for its stream (extra `live`).
         tickers: to trade, with commas; those of the agent without it.
+        interval: of a stream's bars, such as 1h.
+        base_url: address that the requests and streams of an exchange go to instead.
         start: date of the first bar that a replay trades; those before are history.
         end: date of the last.
         speed: bars a second of a replay; 0 for as fast as possible. In [0, 1e6].
@@ -73,6 +76,8 @@ class Paper:
     checkpoint: str | None = None
     source: str | None = None
     tickers: str | None = None
+    interval: str | None = None
+    base_url: str | None = None
     start: str | None = None
     end: str | None = None
     speed: float = 0.0
@@ -137,8 +142,17 @@ def trade(wanted: Paper, agent: Any) -> None:
     assert wanted.source is not None
     console = result_console()
     tickers = tuple(word.strip() for word in (wanted.tickers or "").split(",") if word.strip())
+    say = to_all(_ways(wanted))
     source = open_source(
-        wanted.source, agent, tickers, start=wanted.start, end=wanted.end, bars_per_second=wanted.speed
+        wanted.source,
+        agent,
+        tickers,
+        interval=wanted.interval,
+        start=wanted.start,
+        end=wanted.end,
+        bars_per_second=wanted.speed,
+        base_url=wanted.base_url,
+        say=say,
     )
     with Journal(wanted.journal) as journal:
         known = journal.last_bar()
@@ -148,7 +162,7 @@ def trade(wanted: Paper, agent: Any) -> None:
             journal,
             guards=wanted.guards(),
             monitor=DriftMonitor(agent, reference_of(agent, source)),
-            say=to_all(_ways(wanted)),
+            say=say,
         )
         if hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, lambda *_: trader.kill())

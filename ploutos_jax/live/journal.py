@@ -31,7 +31,7 @@ CREATE TABLE decisions (
 );
 CREATE TABLE orders (
     client_id TEXT PRIMARY KEY, bar INTEGER NOT NULL, ticker TEXT NOT NULL, side TEXT NOT NULL, shares REAL NOT NULL,
-    price REAL NOT NULL, reason TEXT NOT NULL, status TEXT NOT NULL, venue_id TEXT, venue_shares REAL, venue_price REAL
+    price REAL NOT NULL, reason TEXT NOT NULL, status TEXT NOT NULL
 );
 CREATE TABLE fills (bar INTEGER NOT NULL, number INTEGER NOT NULL, fill TEXT NOT NULL, PRIMARY KEY (bar, number));
 CREATE TABLE accounts (bar INTEGER PRIMARY KEY, figures TEXT NOT NULL);
@@ -191,11 +191,6 @@ class Journal:
         row = [order[name] for name in names]
         self._db.execute(f"INSERT INTO orders ({', '.join(names)}) VALUES ({', '.join('?' * 8)})", row)
 
-    def update_order(self, client_id: str, **changes: Any) -> None:
-        """Write what a venue says of an order: status, venue_id, venue_shares, venue_price."""
-        names = ", ".join(f"{name} = ?" for name in changes)
-        self._db.execute(f"UPDATE orders SET {names} WHERE client_id = ?", (*changes.values(), client_id))
-
     def orders(self, status: str | None = None) -> pd.DataFrame:
         """Return the orders, all or those of a status, in the order they were decided in."""
         where = "" if status is None else "WHERE status = :status"
@@ -254,7 +249,7 @@ class _Transaction:
 
 
 def strip(path: str | Path, output: str | Path) -> None:
-    """Write a copy of a journal for sharing: without the vendor's bars, venue ids, and what events say.
+    """Write a copy of a journal for sharing: without the vendor's bars, the account's name, and what events say.
 
     Decisions, orders, fills and accounts stay, with prices that were traded.
 
@@ -277,7 +272,7 @@ def strip(path: str | Path, output: str | Path) -> None:
             copy.execute("DELETE FROM bars")
             copy.execute("DELETE FROM state")
             copy.execute("DELETE FROM facts WHERE name NOT IN ('symbols', 'agent', 'begun', 'interval_seconds')")
-            copy.execute("UPDATE orders SET client_id = 'order-' || rowid, venue_id = NULL")
+            copy.execute("UPDATE orders SET client_id = 'order-' || rowid")
             copy.execute("UPDATE events SET text = ''")
             copy.execute("VACUUM")
         finally:

@@ -20,6 +20,9 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market, Panel
 
+_SAME = 1e-6
+"""How far apart numbers of two encodings of one row are at most, by rounding, to be the same action."""
+
 
 class JournalBars(NamedTuple):
     """The bars of a journal.
@@ -118,7 +121,8 @@ class Flip(NamedTuple):
         bar: of the account.
         ticker: whose.
         paper, backtest: the choices.
-        margin: by how much the backtest's logit is above that of the paper account's choice; NaN of numbers.
+        margin: by how much the backtest's logit is above that of the paper account's choice; of numbers, how far apart
+            they are.
     """
 
     bar: int
@@ -181,9 +185,9 @@ def _flips(
 ) -> list[Flip]:
     if not agent.env_config.is_choice:
         apart = np.abs(wanted - own).reshape(*wanted.shape[:2], -1).max(axis=-1)
-        places = np.argwhere(apart > 1e-6)
-        one = lambda x, i, a: float(np.ravel(x[i, a])[0])  # noqa: E731
-        return [Flip(int(i), symbols[a], one(wanted, i, a), one(own, i, a), np.nan) for i, a in places]
+        mine, theirs = (x.reshape(*x.shape[:2], -1)[..., 0] for x in (wanted, own))
+        places = np.argwhere(apart > _SAME)
+        return [Flip(int(i), symbols[a], float(mine[i, a]), float(theirs[i, a]), float(apart[i, a])) for i, a in places]
     found = []
     for i, a in np.argwhere(wanted != own):
         logits = outputs[i, ..., a, :].reshape(-1, outputs.shape[-1]).mean(axis=0)

@@ -10,7 +10,7 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,18 +29,6 @@ from ploutos_jax.market.labels import name_moment
 from ploutos_jax.market.panel import Market, Panel
 
 _ADJUSTMENT = ("shares", "growth", "paid", "paid_before")
-
-
-class Venue(Protocol):
-    """Where orders go besides the simulated broker; a paper account of a real one."""
-
-    def send(self, journal: Journal) -> None:
-        """Send the orders of the journal that are planned, each once, and write what became of all that are open."""
-        ...
-
-    def cancel_all(self, journal: Journal, *, flatten: bool) -> None:
-        """Cancel the open orders of this account, and close its positions if asked."""
-        ...
 
 
 class Followed(NamedTuple):
@@ -67,7 +55,6 @@ class Trader:
         source: of the bars.
         journal: new, or of the same agent and tickers.
         guards: limits.
-        venue: also sends the orders; without it nothing leaves the process.
         monitor: of drift; None for none.
         say: told of guards and drift.
         now: seconds since 1970.
@@ -83,12 +70,11 @@ class Trader:
         journal: Journal,
         *,
         guards: Guards | None = None,
-        venue: Venue | None = None,
         monitor: DriftMonitor | None = None,
         say: Callable[[str, str], None] = lambda kind, text: None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.agent, self.source, self.journal, self.venue = agent, source, journal, venue
+        self.agent, self.source, self.journal = agent, source, journal
         self.guards = Guards() if guards is None else guards
         self.monitor, self._say, self._now = monitor, say, now
         self.symbols = source.labels.symbols
@@ -190,8 +176,6 @@ class Trader:
         """
         after = self._window.last_time if self._number >= 0 else None
         count = 0
-        if self.venue is not None:
-            self.venue.send(self.journal)
         for bar in self.source.bars(after):
             if bar is not None:
                 on_bar(self.follow(bar))
@@ -230,8 +214,6 @@ class Trader:
             self._tell_guards(number, judged, bar)
         self._number, self._pending, self._silent = number, judged.action, False
         seconds = time.perf_counter() - began
-        if self.venue is not None:
-            self.venue.send(self.journal)
         self._watch_drift(number, market, judged.action, figures, fills)
         return Followed(number, market, judged.action, seconds)
 
@@ -241,7 +223,7 @@ class Trader:
         return self._account.to_bytes(pending=pending, session=np.array(self._session, np.float64), **carried)
 
     def _client_id(self, number: int, order: dict[str, Any]) -> str:
-        """Return an order's name at a venue: the same whenever the same order is written."""
+        """Return an order's name: the same whenever the same order is written."""
         account = self.journal.facts()["account"]
         return f"{account}-{number}-{order['ticker'].replace('/', '')}-{order['side']}"
 
@@ -306,8 +288,6 @@ class Trader:
             self.journal.amend_decision(self._number, action, self._to_bytes(action))
             self.journal.write_event(self._number, self._now(), Guard.KILL, "stopped")
         self._pending = action
-        if self.venue is not None:
-            self.venue.cancel_all(self.journal, flatten=self.guards.flatten)
         self._say(Guard.KILL, f"stopped after the bar of {name_moment(self._window.last_time)}")
 
     def _tell_guards(self, number: int, judged: Judged, bar: ClosedBar) -> None:
