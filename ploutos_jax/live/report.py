@@ -33,6 +33,8 @@ def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, ov
     number = journal.last_bar()
     if not number:
         raise ValueError(f"{journal.path} holds {0 if number is None else 1} bars of an account; a report needs two.")
+    if "labels" not in facts:
+        raise ValueError(f"{journal.path} is a copy for sharing, without the bars that a report needs.")
     labels = labels_from(facts["labels"])
     compared = compare(journal, agent, labels)
     bars = bars_of(journal, labels)
