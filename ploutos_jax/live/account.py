@@ -23,7 +23,7 @@ from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.env.rollout import Runner
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.env.types import NOT_HELD, EnvParams, EnvState, Observation
-from ploutos_jax.evaluate.backtest.recorder import ACCOUNT, Records, to_ledger
+from ploutos_jax.evaluate.backtest.recorder import ACCOUNT, Records, fill_table
 from ploutos_jax.evaluate.backtest.replay import play_action, start_of
 from ploutos_jax.live.guards import Estimate
 from ploutos_jax.market.labels import Labels
@@ -92,7 +92,9 @@ class PaperAccount:
     def try_action(self, action: np.ndarray, market: Market) -> tuple[Runner, Records]:
         """Return where an action would lead over the second bar of a market whose first is the last one known."""
         runner = self.runner.replace(state=_moved(self.runner.state))
-        return play_action(self.env, jnp.asarray(action), self.params_of(market), runner)
+        after, records = play_action(self.env, jnp.asarray(action), self.params_of(market), runner)
+        # Picked apart on the host: each slice of a device's array would be a program of its own.
+        return after, jax.device_get(records)
 
     def step(self, action: np.ndarray, market: Market) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Play an action over the bar that has closed; return the figures of the account and its fills.
@@ -145,9 +147,9 @@ class PaperAccount:
         """Return the fills of one step as rows of a ledger."""
         if not any(np.asarray(fill.shares).any() for fill in records["fills"]):
             return []
-        two = market.replace(sector=None, path_end=None)
-        two = jax.tree.map(lambda x: x[:2], two.replace(labels=None)).replace(labels=_first_two(market))
-        table = to_ledger("paper", two, self.env.config, records).fills
+        two = market.replace(sector=None, path_end=None, labels=None)
+        two = jax.tree.map(lambda x: x[:2], two).replace(labels=_first_two(market))
+        table = fill_table(jax.tree.map(lambda x: x[:, 0], records["fills"]), self.env.config, two)
         return table.drop(columns="date").to_dict("records")
 
     def decide(self, market: Market) -> Decision:

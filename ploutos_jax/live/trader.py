@@ -224,8 +224,7 @@ class Trader:
 
     def _client_id(self, number: int, order: dict[str, Any]) -> str:
         """Return an order's name: the same whenever the same order is written."""
-        account = self.journal.facts()["account"]
-        return f"{account}-{number}-{order['ticker'].replace('/', '')}-{order['side']}"
+        return f"{self.facts['account']}-{number}-{order['ticker'].replace('/', '')}-{order['side']}"
 
     def _judge(
         self, bar: ClosedBar, wanted: np.ndarray, figures: dict[str, float], market: Market, received: float

@@ -189,7 +189,7 @@ class BarWindow:
             adjusted = panel.replace(**prices, dividend=None, split=None)
         whole = build_market(panel, self._features, adjusted=adjusted)
         last = whole.replace(delisted=None, sector=None, labels=None)
-        last = self._carry(jax.tree.map(lambda x: np.asarray(x[-2:]), last))
+        last = self._carry(jax.tree.map(lambda x: np.asarray(x)[-2:], last))
         time, session = self._following
         coming = jax.tree.map(lambda x: x[-1:], last)
         coming = coming.replace(

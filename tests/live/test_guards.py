@@ -191,7 +191,9 @@ def test_notices_go_by_webhook_and_command_and_one_that_fails_stops_nothing(tmp_
     thread.start()
     try:
         hook = to_webhook(f"http://127.0.0.1:{server.server_port}/secret-token")
-        say = to_all([hook, to_command(f"sh -c 'cat > {tmp_path}/mail'"), to_webhook("http://127.0.0.1:9/secret-token")])
+        say = to_all(
+            [hook, to_command(f"sh -c 'cat > {tmp_path}/mail'"), to_webhook("http://127.0.0.1:9/secret-token")]
+        )
         say("daily loss", "A: not bought")
     finally:
         server.shutdown()
