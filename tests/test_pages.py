@@ -21,6 +21,7 @@ import ploutos_jax
 from ploutos_jax.cli.download import DownloadSettings
 from ploutos_jax.cli.evaluate import Evaluation
 from ploutos_jax.cli.orders import Orders
+from ploutos_jax.cli.paper import Paper
 from ploutos_jax.experiment.validation.config import ValidationConfig
 from ploutos_jax.runs.command_line import REGISTRY, first_as, read, spell
 from ploutos_jax.runs.older import translate_flags
@@ -141,6 +142,9 @@ READERS = {
     "demo": parse_settings,
     "evaluate": lambda args: read(Evaluation, first_as("--checkpoint", args)),
     "orders": lambda args: read(Orders, first_as("--checkpoint", [*(args or ["RUN"])])),
+    "paper": lambda args: read(
+        Paper, first_as("--checkpoint", args or ["RUN", "--journal", "x", "--source", "replay:x"])
+    ),
     "validate": read_validation,
     "download": lambda args: read(DownloadSettings, args or ["--tickers", "SPY", "--output", "x.parquet"]),
     "benchmark": lambda args: read(load_script("benchmark").Benchmark, args),

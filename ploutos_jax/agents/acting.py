@@ -3,6 +3,8 @@
 The market is encoded once into a table; at a step the table's row is looked up and the account is added to it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +125,56 @@ def act_on(
         row = network.encode(agent.network, agent.scaling, market.features[t], market.tradable[t])
     outputs, _ = respond(network, agent, market, row, observation)
     return choose(network, outputs, keys, market, observation)
+
+
+def act_next(
+    network: Network,
+    agent: AgentParams,
+    market: Market,
+    observation: Observation,
+    memory: Float[Array, "*members L A D"] | None,
+) -> tuple[Num[Array, "E actions *edges"], Float[Array, "E *N A outputs"], Any]:
+    """Return greedy actions for observations `[E]` of one bar, the outputs behind them, and the memory after the bar.
+
+    For whoever follows bars as they come: `act_on` for a network that remembers would encode its whole past again.
+
+    Args:
+        network: shapes.
+        agent: parameters and scaling.
+        market: features and which assets trade; the row observed is the one after those that `memory` has seen.
+        observation: `[E]`, all of the same bar, known at its close.
+        memory: of `remember`; None for a network without.
+    """
+    t = observation.t
+    if memory is None:
+        row = network.encode(agent.network, agent.scaling, market.features[t], market.tradable[t])
+    else:
+        features, there = market.features[t[:1]], market.tradable[t[:1]]
+        row, memory = network.encode_on(agent.network, agent.scaling, features, there, jnp.zeros(1, bool), memory)
+        row = jax.tree.map(lambda x: jnp.repeat(x, t.shape[0], axis=0), row)
+    outputs, _ = respond(network, agent, market, row, observation)
+    return choose(network, outputs, None, market, observation), outputs, memory
+
+
+def remember(
+    network: Network, agent: AgentParams, features: Float[Array, "W A F"], tradable: Bool[Array, "W A"]
+) -> Float[Array, "*members L A D"] | None:
+    """Return what a network remembers of W bars of a path, the first of them its beginning; None if it does not.
+
+    Args:
+        network: shapes.
+        agent: parameters and scaling.
+        features, tradable: rows in order of time; there may be none.
+    """
+    if not network.warm_up:
+        return None
+    blank = network.model.blank_state()
+    if isinstance(network, Members):
+        blank = jnp.broadcast_to(blank, (network.num_members, *blank.shape))
+    if not features.shape[0]:
+        return blank
+    reset = jnp.arange(features.shape[0]) == 0
+    return network.encode_on(agent.network, agent.scaling, features, tradable, reset, blank)[1]
 
 
 def choose(

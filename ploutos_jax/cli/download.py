@@ -3,10 +3,12 @@
 ploutos download --tickers SP500 --period 5y --output data/sp500.parquet
 ploutos download --tickers AAPL,MSFT,SPY --period max --output data/few.parquet
 ploutos download --tickers SPY --period 7d --interval 1m --output data/spy_1m.parquet
+ploutos download --vendor ccxt --tickers BTC/USDT --interval 1h --start 2021-01-01 --output data/btc.parquet
 """
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,6 +18,7 @@ from ploutos_jax.cli.terminal import writing
 from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
+from ploutos_jax.market.io.exchange import Ccxt, write_facts
 from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
 from ploutos_jax.runs.command_line import read
 
@@ -35,6 +38,9 @@ class DownloadSettings:
         interval: of a bar; the vendor serves intraday bars of the last days only (1m of about a week).
         retries: further attempts for a ticker that fails. In [0, 1,000].
         wait: seconds before the first of them, twice as long before each next one. In [0, 86,400].
+        vendor: yahoo, or ccxt for a coin exchange (extra `live`); beside its bars lie rules and fees of its markets.
+        exchange: of ccxt, as that writes it.
+        start: first date of new tickers, instead of a period.
         list_url: CSV of the members of the S&P 500 with the columns Symbol and GICS Sector.
         base_url: address of a mirror of the vendor.
         quiet: print failures only.
@@ -46,6 +52,9 @@ class DownloadSettings:
     interval: str = "1d"
     retries: int = 4
     wait: float = 1.0
+    vendor: Literal["yahoo", "ccxt"] = "yahoo"
+    exchange: str = "binance"
+    start: str | None = None
     list_url: str = SP500_LIST
     base_url: str | None = None
     quiet: bool = False
@@ -64,11 +73,13 @@ def main(args: list[str]) -> int:
         tickers=("SP500",) if settings.tickers.strip() == "SP500" else _split(settings.tickers),
         output=Path(settings.output),
         period=settings.period,
+        start=settings.start,
         interval=settings.interval,
         retries=settings.retries,
         wait=settings.wait,
     )
-    vendor = Yahoo(settings.base_url)
+    coins = Ccxt(settings.exchange, settings.base_url) if settings.vendor == "ccxt" else None
+    vendor = Yahoo(settings.base_url) if coins is None else coins
     console = Console(soft_wrap=True, markup=False, highlight=False)
     if request.tickers == ("SP500",):
         sectors = read_sp500(settings.list_url)
@@ -93,6 +104,8 @@ def main(args: list[str]) -> int:
         outcome = download(
             vendor, request, on_ticker=lambda _: progress.advance(task), should_stop=interruption.should_stop
         )
+    if coins is not None and outcome.added:
+        write_facts(request.output, coins.facts(list(outcome.added)))
     _tell(outcome, request, console, quiet=settings.quiet)
     return 130 if outcome.interrupted else 0
 

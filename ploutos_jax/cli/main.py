@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train an agent, score it on bars it never saw",
     "evaluate": "report of a trained agent, or several side by side",
     "orders": "what a trained agent would do at the next open",
+    "paper": "a paper account on bars as they close, with a journal",
     "validate": "retrain on every fold of a history, score out of sample",
     "download": "bars from a vendor into a file",
     "benchmark": "speed on this machine (needs a source checkout)",

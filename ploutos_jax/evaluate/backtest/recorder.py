@@ -69,7 +69,7 @@ def to_ledger(
         turnover=column("turnover", 0.0),
         cost=column("cost", 0.0),
         initial_cash=config.initial_cash,
-        fills=_fill_table(one["fills"], config, span),
+        fills=fill_table(one["fills"], config, span),
         symbols=span.symbols,
         close=np.asarray(span.close, np.float64),
         open=np.asarray(span.open),
@@ -85,7 +85,7 @@ def to_ledger(
     )
 
 
-def _fill_table(fills: tuple[Fill, ...], config: EnvConfig, span: Market) -> pd.DataFrame:
+def fill_table(fills: tuple[Fill, ...], config: EnvConfig, span: Market) -> pd.DataFrame:
     """Return one row per fill, in order of execution, with the parts of its cost; `fills` holds `[N, A]` arrays."""
     stages = jax.tree.map(lambda *x: np.stack(x, axis=1), *fills)
     step, stage, asset = np.nonzero(stages.shares)

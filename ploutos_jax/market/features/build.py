@@ -62,6 +62,7 @@ def build_market(
     path_end: Int[np.ndarray, " _"] | None = None,
     cache: str | Path | None = None,
     calendar: Calendar | None = None,
+    adjusted: Panel | None = None,
 ) -> Market:
     """Return the market that the simulator runs on: broker-ready prices and the table of features.
 
@@ -81,6 +82,8 @@ def build_market(
         cache: folder where the table of built-in features is kept for the next time (see `feature_cache`); your own
             functions are evaluated each time.
         calendar: by which experts decide; None for the panel's own. One that is traced has none.
+        adjusted: the panel at total-return prices, where they are known from a longer history than its own rows; made
+            from the panel without it. Not with a cache.
 
     Returns:
         A `Market`; row t is known at close t, except `open[t]`.
@@ -95,7 +98,10 @@ def build_market(
     num_paths = _count_paths(panel.num_bars, panel.path_end if path_end is None else path_end)
     columns = _resolve_columns(features, panel)
     built_in = tuple(column for column in columns.values() if isinstance(column, Feature))
-    adjusted = total_return(panel, num_paths)
+    if adjusted is None:
+        adjusted = total_return(panel, num_paths)
+    elif cache is not None:
+        raise ValueError("A cache is of prices as traded; leave out cache= where adjusted= is given.")
     if cache is None or is_traced(panel):
         table = compute_features(adjusted, built_in, num_paths)
     else:

@@ -19,8 +19,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ploutos_jax.market.io.vendors import COLUMNS, NoBarsError, Vendor
+from ploutos_jax.market.labels import read_date
 
-INTERVALS = ("1m", "2m", "5m", "15m", "30m", "60m", "90m", "1h", "1d", "5d", "1wk", "1mo", "3mo")
+INTERVALS = (
+    "1m",
+    "2m",
+    "3m",
+    "5m",
+    "15m",
+    "30m",
+    "60m",
+    "90m",
+    "1h",
+    "2h",
+    "4h",
+    "6h",
+    "8h",
+    "12h",
+    "1d",
+    "5d",
+    "1wk",
+    "1mo",
+    "3mo",
+)
 _PERIOD = re.compile(r"([1-9]\d*)(d|wk|mo|y)|max|ytd")
 _SIDECAR = b"ploutos_jax"
 _OVERLAP_ROWS = 10
@@ -37,6 +58,7 @@ class Request:
         tickers: as the vendor writes them.
         output: the Parquet file; one that exists is updated, its other tickers stay.
         period: how far back new tickers go, such as `5y`, `18mo`, `ytd` or `max`.
+        start: the first date of new tickers, instead of a period.
         interval: of a bar, such as `1d`.
         retries: further attempts for a ticker that fails.
         wait: seconds before the first of them; twice as long before each next one.
@@ -46,6 +68,7 @@ class Request:
     tickers: tuple[str, ...]
     output: Path
     period: str = "5y"
+    start: str | None = None
     interval: str = "1d"
     retries: int = 4
     wait: float = 1.0
@@ -60,6 +83,8 @@ class Request:
             raise ValueError(f"interval={self.interval!r} is unknown; use one of {', '.join(INTERVALS)}.")
         if not _PERIOD.fullmatch(self.period):
             raise ValueError(f"period={self.period!r} is unknown; write such as 60d, 18mo, 5y, ytd or max.")
+        if self.start is not None:
+            read_date(self.start, "start")
         if self.retries < 0 or not self.wait >= 0:
             raise ValueError(f"retries={self.retries} and wait={self.wait} must not be negative.")
 
@@ -161,6 +186,7 @@ class _Asking:
     sleep: Callable[[float], None]
 
     def bars(self, *, start: Any = None) -> pd.DataFrame:
+        start = self.request.start if start is None else start
         period = self.request.period if start is None else None
         for attempt in range(self.request.retries + 1):
             try:
