@@ -22,6 +22,7 @@ COMMANDS = {
     "orders": "what a trained agent would do at the next open",
     "validate": "retrain on every fold of a history, score out of sample",
     "download": "bars from a vendor into a file",
+    "serve": "the control room: all of this in a browser (extra ui)",
     "benchmark": "speed on this machine (needs a source checkout)",
 }
 """Each is the module of that name next to this one."""
