@@ -18,9 +18,11 @@ import pytest
 import tyro
 
 import ploutos_jax
+from ploutos_jax.cli.detach import without_flag
 from ploutos_jax.cli.download import DownloadSettings
 from ploutos_jax.cli.evaluate import Evaluation
 from ploutos_jax.cli.orders import Orders
+from ploutos_jax.cli.serve import ServeSettings
 from ploutos_jax.experiment.validation.config import ValidationConfig
 from ploutos_jax.runs.command_line import REGISTRY, first_as, read, spell
 from ploutos_jax.runs.older import translate_flags
@@ -137,7 +139,8 @@ def read_page(name):
 
 
 READERS = {
-    "train": parse_settings,
+    "train": lambda args: parse_settings(without_flag(args)),
+    "serve": lambda args: tyro.cli(ServeSettings, args=args),
     "demo": parse_settings,
     "evaluate": lambda args: read(Evaluation, first_as("--checkpoint", args)),
     "orders": lambda args: read(Orders, first_as("--checkpoint", [*(args or ["RUN"])])),
@@ -161,7 +164,7 @@ def test_commands_on_a_page_are_understood(page, tmp_path, monkeypatch):
             raise AssertionError(f"{page}: {shlex.join(words)}: {error}") from error
 
 
-MODULES = ["train", "evaluate", "orders", "validate", "download", "demo"]
+MODULES = ["train", "evaluate", "orders", "validate", "download", "demo", "serve"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,35 +1,23 @@
 """Starts the API and the front end: one process, one address."""
 
 import os
-from pathlib import Path
-from typing import Any
 
 import uvicorn
-from streamlit import config
-from streamlit.starlette import App
 
-from ploutos_jax.ui.api.access import Access, check_address
+from ploutos_jax.ui.api.access import TOKEN_VARIABLE, Access, check_address
 from ploutos_jax.ui.api.app import MAX_UPLOAD_MB, make_app
 from ploutos_jax.ui.api.context import Context
+from ploutos_jax.ui.front import Front
 from ploutos_jax.ui.project import Project
 
-_SCRIPT = Path(__file__).parent / "pages" / "app.py"
-_STREAMLIT = {
-    "browser.gatherUsageStats": False,
-    "client.toolbarMode": "minimal",
-    "client.showErrorDetails": "none",
-    "server.fileWatcherType": "none",
-    "server.headless": True,
-    "server.runOnSave": False,
-}
 _FROM_HERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}
 """Where a server that listens everywhere is reached from its own machine."""
 
 
 def make_server(
     project: Project, *, host: str, port: int, token: str | None = None, max_upload_mb: int = MAX_UPLOAD_MB
-) -> tuple[Access, Context]:
-    """Return the API and the front end of a project as one ASGI application, and what it works with.
+) -> Access:
+    """Return the API and the front end of a project as one ASGI application.
 
     Args:
         project: the folder.
@@ -41,22 +29,9 @@ def make_server(
         ValueError: if others could reach the address and there is no token.
     """
     check_address(host, token)
-    for name, value in {**_STREAMLIT, "server.maxUploadSize": max_upload_mb}.items():
-        config.set_option(name, value)
     context = Context.of(project, max_upload_mb)
-    secrets: dict[str, Any] = {
-        "api": {"address": f"http://{_FROM_HERE.get(host, host)}:{port}", "key": context.key},
-    }
-    front = App(_SCRIPT, secrets=secrets)
-    app = make_app(
-        project,
-        token=token,
-        max_upload_mb=max_upload_mb,
-        front=front,
-        front_lifespan=front.lifespan()(None),  # pyright: ignore[reportArgumentType]  # it looks at no application
-        context=context,
-    )
-    return app, context
+    front = Front(f"http://{_FROM_HERE.get(host, host)}:{port}", context.key, max_upload_mb)
+    return make_app(project, token=token, max_upload_mb=max_upload_mb, front=front, context=context)
 
 
 def serve(project: Project, *, host: str, port: int, token: str | None, max_upload_mb: int = MAX_UPLOAD_MB) -> None:
@@ -68,7 +43,7 @@ def serve(project: Project, *, host: str, port: int, token: str | None, max_uplo
     Raises:
         ValueError: if others could reach the address and there is no token.
     """
-    app, _ = make_server(project, host=host, port=port, token=token, max_upload_mb=max_upload_mb)
-    os.environ.pop("PLOUTOS_TOKEN", None)
+    app = make_server(project, host=host, port=port, token=token, max_upload_mb=max_upload_mb)
+    os.environ.pop(TOKEN_VARIABLE, None)  # no process that is started from here needs it
     settings = uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2)
     uvicorn.Server(settings).run()

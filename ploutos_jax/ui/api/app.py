@@ -1,15 +1,16 @@
 """The API as one ASGI application, and the static pages beside it."""
 
+import contextlib
+import threading
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import plotly
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 
 from ploutos_jax.ui.api import jobs, runs
 from ploutos_jax.ui.api.access import Access
@@ -34,13 +35,22 @@ _PAGE_POLICY = (
 """Plotly writes style sheets of its own into the page; scripts come from files of this server alone."""
 
 
+class Front(Protocol):
+    """What serves the pages."""
+
+    lifespan: Any
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        ...
+
+
 def make_app(
     project: Project,
     *,
     token: str | None = None,
     max_upload_mb: int = MAX_UPLOAD_MB,
-    front: ASGIApp | None = None,
-    front_lifespan: AbstractAsyncContextManager[Any] | None = None,
+    front: Front | None = None,
     context: Context | None = None,
 ) -> Access:
     """Return the API of a project, with a front end at `/` if there is one.
@@ -50,19 +60,16 @@ def make_app(
         token: that requests have to give; None asks for none.
         max_upload_mb: the largest file that is taken in, in MB.
         front: what serves every other path.
-        front_lifespan: what has to be entered while the front end is served.
         context: what the API works with, where the front end shares it.
     """
     here = context or Context.of(project, max_upload_mb)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # The first look at many runs takes longest; nobody should have to wait for it.
         await run_in_threadpool(here.runs.all)
-        if front_lifespan is None:
-            yield
-            return
-        async with front_lifespan:
+        threading.Thread(target=_read_settings, args=(here,), daemon=True).start()
+        async with contextlib.nullcontext() if front is None else front.lifespan(app):
             yield
 
     app = FastAPI(
@@ -91,6 +98,12 @@ def make_app(
     most = max_upload_mb * 2**20
     uploads = {"/api/data/files/": most, "/_stcore/upload_file/": most + 2**20}
     return Access(app, token=token, key=here.key, uploads=uploads)
+
+
+def _read_settings(here: Context) -> None:
+    """Have the settings at hand before somebody opens a form; whoever asks for them hears of an error."""
+    with contextlib.suppress(RuntimeError):
+        here.forms.describe()
 
 
 def _serve(app: FastAPI, address: str, file: Path, kind: str, seconds: int = 0) -> None:

@@ -115,9 +115,10 @@ function offerFigures() {
   const there = new Set([...points.values()].flatMap((rows) => rows.slice(-20).flatMap((row) => Object.keys(row))));
   for (const name of ["update", "timesteps", "seconds"]) there.delete(name);
   const known = new Set([...select.options].map((option) => option.value));
-  for (const name of there) {
+  for (const name of [...SHOWN_FIRST.filter((each) => there.has(each)), ...there]) {
     if (known.has(name)) continue;
     select.append(make("option", words(name), { value: name, selected: SHOWN_FIRST.includes(name) }));
+    known.add(name);
   }
 }
 
