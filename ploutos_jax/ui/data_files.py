@@ -105,7 +105,9 @@ class DataFiles:
                 async for part in content:
                     size += len(part)
                     if size > self._most:
-                        raise TooLargeError(f"The file is larger than {self._most // 2**20:,} MB, the most that is taken.")
+                        raise TooLargeError(
+                            f"The file is larger than {self._most // 2**20:,} MB, the most that is taken."
+                        )
                     file.write(part)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)

@@ -115,7 +115,9 @@ class Forms:
     def _text(self, name: str, value: str | int | float) -> str:
         text = str(value).strip()
         if not text or len(text) > _LONGEST_TEXT or not text.isprintable():
-            raise SettingError(f"{name}={text[:80]!r} is no value: it is empty, too long, or has signs that are no text.")
+            raise SettingError(
+                f"{name}={text[:80]!r} is no value: it is empty, too long, or has signs that are no text."
+            )
         if isinstance(value, str) and text.startswith("-") and not _is_number(text):
             raise SettingError(f"{name}={text[:80]!r} begins as a flag does.")
         if name == "tickers":

@@ -34,9 +34,7 @@ def facts_of(panel: Panel) -> dict[str, Any]:
         "bars": panel.calendar.describe(),
         "notes": [str(note) for note in panel.notes],
         "trading": [[str(times[i])[:16], int(counts[i])] for i in range(0, panel.num_bars, every)],
-        "tickers": [
-            _ticker(symbol, tradable[:, i], times) for i, symbol in enumerate(panel.symbols[:_MOST_TICKERS])
-        ],
+        "tickers": [_ticker(symbol, tradable[:, i], times) for i, symbol in enumerate(panel.symbols[:_MOST_TICKERS])],
     }
 
 

@@ -127,5 +127,3 @@ def _steps(folder: Path) -> list[int]:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
-
-

@@ -137,5 +137,3 @@ async def take_file(here: Here, request: Request, name: Annotated[str, InPath(ma
     """Take a file of bars into `data/`: its bytes are the body. It is kept if `load_panel` reads it."""
     file = await here.data.receive(name, request.stream())
     return await run_in_threadpool(here.data.take_in, file)
-
-

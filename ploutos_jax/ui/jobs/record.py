@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -128,6 +129,8 @@ class Jobs:
                 start_new_session=True,
             )
         write_process(place / SUPERVISED, supervisor.pid)
+        # Whoever has started a process has to ask how it ended, or it stays listed.
+        threading.Thread(target=supervisor.wait, daemon=True).start()
         return self.get(name)
 
     def all(self) -> list[Job]:

@@ -74,7 +74,9 @@ def _show_facts(path: str) -> None:
 
 
 def _take_in() -> None:
-    st.markdown("CSV, Parquet or Feather. A file is kept in `data/` if `load_panel` reads it, else it is named why not.")
+    st.markdown(
+        "CSV, Parquet or Feather. A file is kept in `data/` if `load_panel` reads it, else it is named why not."
+    )
     sent = st.file_uploader("A file of bars", type=["csv", "parquet", "feather", "gz"])
     if sent is not None and st.button("Take it in"):
         try:

@@ -55,4 +55,6 @@ def _what_there_is() -> None:
         for run, score in zip(runs, scores(runs), strict=True)
     ]
     st.dataframe(rows, hide_index=True)
-    st.caption(f"Project: {machine['project']}. Folders on the disk are the truth: what a terminal starts appears here.")
+    st.caption(
+        f"Project: {machine['project']}. Folders on the disk are the truth: what a terminal starts appears here."
+    )

@@ -38,7 +38,9 @@ def show() -> None:
                 with st.expander(section["title"]):
                     changed |= ask(rest, defaults, f"train {preset}")
         is_asked = st.form_submit_button("Train", type="primary")
-    st.toggle(f"All {len(known)} settings", key="all settings", help="Costs, stops, limits, rewards, networks, learners.")
+    st.toggle(
+        f"All {len(known)} settings", key="all settings", help="Costs, stops, limits, rewards, networks, learners."
+    )
     if is_asked:
         values = {"preset": preset, **changed}
         job = start_checked("train", "/api/runs", values)
