@@ -19,8 +19,8 @@ from ploutos_jax.ui.project import DATA_FOLDERS, Project, check_name
 
 ENDINGS = (".csv", ".csv.gz", ".parquet", ".feather")
 _READER = "ploutos_jax.ui.panel_facts"
-_SECONDS, _MOST_BYTES = 180, 8 * 2**30
-"""What reading a file may take of the machine: a small one can stand for a large table."""
+_SECONDS = 180
+"""Reading a file may take so long."""
 
 
 class RefusedError(ValueError):
@@ -147,11 +147,9 @@ class DataFiles:
 def _read(file: Path, name: str) -> dict[str, Any]:
     """Return the answer of the process that reads a file; what it says of it names the file as people know it."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", _READER, str(file)]
+    command = [sys.executable, "-P", "-m", _READER, str(file)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=_SECONDS, preexec_fn=_limit
-        )
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_SECONDS)
         answer = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         return {"complaint": f"{name} could not be read within {_SECONDS} seconds."}
@@ -160,11 +158,3 @@ def _read(file: Path, name: str) -> dict[str, Any]:
     if "complaint" in answer:
         answer["complaint"] = answer["complaint"].replace(str(file), name)
     return answer
-
-
-def _limit() -> None:
-    """Bound the memory of a process that reads; where the system has no such bound, there is none."""
-    with suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))

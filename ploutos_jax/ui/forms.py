@@ -148,7 +148,7 @@ class Forms:
 
 
 def _ask(words: Sequence[str], folder: Path, said: str | None) -> dict[str, Any]:
-    command = [sys.executable, "-m", _DESCRIBER, *words]
+    command = [sys.executable, "-P", "-m", _DESCRIBER, *words]
     try:
         done = subprocess.run(command, input=said or "", capture_output=True, text=True, cwd=folder, timeout=_SECONDS)
         answer = json.loads(done.stdout.splitlines()[-1])

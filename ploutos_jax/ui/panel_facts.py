@@ -3,6 +3,7 @@
 python -m ploutos_jax.ui.panel_facts FILE
 """
 
+import contextlib
 import json
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.market.panel import Panel
 
+_MOST_BYTES = 8 * 2**30
 _MOST_TICKERS, _MOST_TIMES = 2000, 200
 
 
@@ -54,12 +56,21 @@ def _ticker(symbol: str, tradable: Any, times: Any) -> dict[str, Any]:
 
 def main(file: str) -> int:
     """Print the facts, or what is wrong with the file; return the exit code."""
+    _bound_memory()
     try:
         answer = {"facts": facts_of(load_panel(file))}
     except ValueError as error:
         answer = {"complaint": " ".join(str(error).split())}
     print(json.dumps(answer))
     return 0
+
+
+def _bound_memory() -> None:
+    """Let a file that stands for more than this machine should hold end this process, where the system can do that."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # not on every system
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
 
 
 if __name__ == "__main__":

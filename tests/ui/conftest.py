@@ -1,5 +1,7 @@
 """A project with runs that were written by hand, and its API in this process."""
 
+import shutil
+
 import pytest
 
 from tests.ui.projects import served, write_run
@@ -7,8 +9,19 @@ from tests.ui.projects import served, write_run
 ui = pytest.importorskip("fastapi", reason="the control room needs the extra `ui`")
 
 
+@pytest.fixture(scope="session")
+def described(tmp_path_factory):
+    """The file in which a project keeps what the commands say of their settings, read once for all tests."""
+    from ploutos_jax.ui.forms import Forms
+    from ploutos_jax.ui.project import Project
+
+    root = tmp_path_factory.mktemp("described")
+    Forms(Project(root)).describe()
+    return root / ".ploutos" / "settings.json"
+
+
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, described):
     """A project with two runs, one of them with a report, and a file of bars."""
     from ploutos_jax.ui.project import Project
 
@@ -17,6 +30,8 @@ def project(tmp_path):
     (tmp_path / "data").mkdir()
     rows = [f"2020-01-{day:02d},AAA,{day}.5,{100 + day}" for day in range(1, 29)]
     (tmp_path / "data" / "bars.csv").write_text("date,ticker,close,volume\n" + "\n".join(rows) + "\n")
+    (tmp_path / ".ploutos").mkdir()
+    shutil.copy(described, tmp_path / ".ploutos")
     return Project(tmp_path)
 
 

@@ -103,7 +103,7 @@ def served(app):
     thread.start()
     try:
         wait_for(lambda: server.started)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=300) as client:
             yield client
     finally:
         server.should_exit = True

@@ -62,7 +62,7 @@ def test_a_token_comes_from_the_environment_or_a_file_that_nobody_else_can_read(
         {"authorization": "Basic " + TOKEN},
         {"cookie": f"ploutos_token={TOKEN}"},
         {"cookie": "ploutos_token="},
-        {"authorization": "Bearer "},
+        {"authorization": "Bearer"},
         {"authorization": "Bearer \xe9".encode("latin-1")},
     ],
 )
@@ -169,5 +169,5 @@ def test_a_body_that_says_it_is_a_gigabyte_is_refused_before_it_is_read(project)
         kind = {"content-type": "application/octet-stream"}
         with contextlib.suppress(httpx.WriteError):
             answer = client.put("/api/data/files/big.csv", content=iter([b"x" * 2**16] * 64), headers=kind)
-            assert answer.status_code in (400, 413)
+            assert answer.status_code == 413
     assert list((project.own / "uploads").glob("*")) == [] and os.listdir(project.root / "data") == ["bars.csv"]

@@ -29,7 +29,7 @@ _OPEN = frozenset({"/login", "/healthz"})
 _LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>ploutos</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>body{font:16px system-ui;max-width:24rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}
-input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin:.4rem 0}</style>
+input,button{font:inherit;width:100%;padding:.6rem;margin:.4rem 0;box-sizing:border-box}</style>
 <h1>ploutos</h1><form method="post" action="/login"><label>Token
 <input name="token" type="password" autocomplete="current-password" autofocus></label><button>Open</button></form></html>
 """

@@ -68,7 +68,8 @@ def make_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # The first look at many runs takes longest; nobody should have to wait for it.
         await run_in_threadpool(here.runs.all)
-        threading.Thread(target=_read_settings, args=(here,), daemon=True).start()
+        if front is not None:
+            threading.Thread(target=_read_settings, args=(here,), daemon=True).start()
         async with contextlib.nullcontext() if front is None else front.lifespan(app):
             yield
 
@@ -96,7 +97,8 @@ def make_app(
     if front is not None:
         app.mount("/", front)
     most = max_upload_mb * 2**20
-    uploads = {"/api/data/files/": most, "/_stcore/upload_file/": most + 2**20}
+    # Above the limit that `DataFiles` refuses by, with a sentence: what does not say its length is cut off here.
+    uploads = {"/api/data/files/": most + 2**20, "/_stcore/upload_file/": most + 2**20}
     return Access(app, token=token, key=here.key, uploads=uploads)
 
 

@@ -26,7 +26,7 @@ class Api:
         headers = {"authorization": f"Bearer {key}"}
         self._client = httpx.Client(base_url=address, headers=headers, timeout=_SECONDS, trust_env=False)
 
-    def get(self, path: str, **query: str | Sequence[str]) -> Any:
+    def get(self, path: str, /, **query: str | Sequence[str]) -> Any:
         """Return what there is at a path; text where it is no JSON."""
         return self._answer(self._client.get(path, params=httpx.QueryParams(query)))
 
@@ -39,7 +39,7 @@ class Api:
         headers = {"content-type": "application/octet-stream"}
         return self._answer(self._client.put(path, content=content, headers=headers))
 
-    def delete(self, path: str, **query: str) -> None:
+    def delete(self, path: str, /, **query: str) -> None:
         """Have something removed."""
         self._answer(self._client.delete(path, params=httpx.QueryParams(query)))
 
