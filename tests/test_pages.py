@@ -39,6 +39,7 @@ PARSED = {"docs/design.md": "trains with all defaults", "data/README.md": "downl
 SLOW = {"docs/index.md", "docs/tutorials/notebook.md", "docs/tutorials/own_reward.md"}
 """Pages that train."""
 OTHER_COMMANDS = {"python3", ".venv/bin/pip", "uv", ".venv/bin/uv", ".venv/bin/pre-commit", "bash", "git", "ruff"}
+OTHER_COMMANDS |= {"curl"}
 """First words of commands that are not of this package."""
 PLACEHOLDERS = {"NAME": "default", "N": "3", "BPS": "2", "DATE": "2017-01-01", "PYTHON": "python", "TICKER": "AAA"}
 """What a page writes for a value of one's own, and one that can be read."""

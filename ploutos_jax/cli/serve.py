@@ -45,7 +45,7 @@ class ServeSettings:
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
-    settings = tyro.cli(ServeSettings, args=args)
+    settings = tyro.cli(ServeSettings, args=["--help" if word == "--help-all" else word for word in args])
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f"The control room needs {', '.join(missing)}: pip install 'ploutos_jax[ui]'.")

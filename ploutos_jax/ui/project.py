@@ -109,8 +109,8 @@ def check_name(name: str, endings: tuple[str, ...]) -> str:
     """
     if not _NAME.fullmatch(name) or not name.lower().endswith(endings) or ".." in name:
         raise OutsideError(
-            f"{_shown(name)} is no name for a file here: letters, digits, blanks, '.', '_' and '-', at most 100 of them,"
-            f" ending in {', '.join(endings)}."
+            f"{_shown(name)} is no name for a file here: letters, digits, blanks, '.', '_' and '-', at most 100 of"
+            f" them, ending in {', '.join(endings)}."
         )
     return name
 

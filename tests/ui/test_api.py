@@ -113,12 +113,12 @@ def test_a_job_s_log_is_followed_to_its_end(client):
 
 HOSTILE = [
     ({"output": "../../x"}, 400),
-    ({"output": "/tmp/x"}, 400),
+    ({"output": "/etc/x"}, 400),
     ({"data": "/etc/passwd"}, 400),
     ({"data": "data/../../x.csv"}, 400),
     ({"data": "bootstrap:/etc/passwd"}, 400),
     ({"universe": "../u.csv"}, 400),
-    ({"tickers": ["AAPL", "--output=/tmp/x"]}, 422),
+    ({"tickers": ["AAPL", "--output=/etc/x"]}, 422),
     ({"tickers": ["A;touch x"]}, 422),
     ({"tickers": ["$(id)"]}, 422),
     ({"tickers": ["A,B"]}, 422),

@@ -1,13 +1,11 @@
 """Requests made from the API's own description, ordinary ones and wrong ones: none is answered by an error of ours."""
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.ui.projects import served
 
 schemathesis = pytest.importorskip("schemathesis", reason="requests are made by schemathesis")
-pytest.importorskip("fastapi", reason="the control room needs the extra `ui`")
-from hypothesis import HealthCheck, Phase, settings
-
-from ploutos_jax.ui.api.app import make_app
-from tests.ui.projects import served
 
 FEW, MANY = 8, 100
 """Requests of each operation; there are 23 of them."""
@@ -20,6 +18,8 @@ NOT_ASKED = (*SLOW, *ENDLESS, "/api/queue")
 
 def ask_all(project, each):
     """Ask every operation; return how many requests that were, and those that an error answered."""
+    from ploutos_jax.ui.api.app import make_app
+
     count, failed = 0, []
     with served(make_app(project, max_upload_mb=1)) as client:
         assert client.post("/api/queue", json={"paused": True}).status_code == 200
@@ -52,8 +52,6 @@ def ask_all(project, each):
 
 
 def run(strategy, quiet, ask):
-    from hypothesis import given
-
     quiet(given(case=strategy)(ask))()
 
 

@@ -1,4 +1,4 @@
-"""The server as a process: without JAX, small when idle, quick with many runs, and nothing to jobs when it is killed."""
+"""The server as a process: without JAX, small when idle, quick with many runs, and its death ends no job."""
 
 import importlib.util
 import json

@@ -31,7 +31,7 @@ _LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>plo
 <style>body{font:16px system-ui;max-width:24rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}
 input,button{font:inherit;width:100%;padding:.6rem;margin:.4rem 0;box-sizing:border-box}</style>
 <h1>ploutos</h1><form method="post" action="/login"><label>Token
-<input name="token" type="password" autocomplete="current-password" autofocus></label><button>Open</button></form></html>
+<input name="token" type="password" autofocus></label><button>Open</button></form></html>
 """
 
 

@@ -13,8 +13,8 @@ def show() -> None:
     """Show the page."""
     st.title("ploutos")
     st.markdown(
-        "Train an agent to trade, watch it learn, and see what it is worth on bars that it never saw. Everything here is"
-        " a command as well: each job shows the one that it runs."
+        "Train an agent to trade, watch it learn, and see what it is worth on bars that it never saw. Everything here"
+        " is a command as well: each job shows the one that it runs."
     )
     with st.container(border=True):
         st.markdown(
