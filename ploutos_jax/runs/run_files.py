@@ -1,6 +1,7 @@
 """RunFiles: what a run folder holds, read without the settings' own types, so without JAX."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ class RunFiles:
         ValueError: if the folder holds no run.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not is_run(self.path):
             raise ValueError(f"{self.path} holds no run: a run folder has a file {CONFIG_FILE}.")
@@ -81,7 +82,7 @@ class RunFiles:
         return _find(self.settings, name, default)
 
 
-def is_run(path: str | Path) -> bool:
+def is_run(path: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a run."""
     return (Path(path) / CONFIG_FILE).is_file()
 

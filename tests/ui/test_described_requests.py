@@ -32,7 +32,7 @@ def ask_all(project, each):
             def ask(case):
                 nonlocal count
                 count += 1
-                answer = case.call(base_url=str(client.base_url))
+                answer = case.call(base_url=str(client.base_url), timeout=120)
                 if answer.status_code >= 500:
                     failed.append((case.as_curl_command(), answer.status_code, answer.text[:300]))
 

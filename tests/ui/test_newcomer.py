@@ -90,7 +90,7 @@ def test_a_newcomer_trains_watches_evaluates_and_compares(tmp_path, browser):
                 page.get_by_text("'x' is no whole number").first.wait_for()
                 page.get_by_label("num envs", exact=True).fill(SMALL["num envs"])
                 page.get_by_role("button", name="Train", exact=True).click()
-            page.get_by_text("ploutos train").first.wait_for()
+            page.get_by_text(f"--output=checkpoints/run-{number}").first.wait_for()
             go_to(page, "Watch")
             frame = page.frame_locator("iframe")
             frame.get_by_role("button", name=f"checkpoints/run-{number}").wait_for(timeout=1000 * SECONDS)

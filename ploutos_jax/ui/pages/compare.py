@@ -4,7 +4,7 @@ import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
 from ploutos_jax.ui.pages.form import start_checked
-from ploutos_jax.ui.pages.shown import curves, draw, remember_job, scores, show_job_of, show_report
+from ploutos_jax.ui.pages.shown import choose, curves, draw, remember_job, scores, show_job_of, show_report
 
 _CURVES = ("held_out_sharpe", "equity", "episode_return_mean", "loss")
 
@@ -42,4 +42,4 @@ def show() -> None:
     show_job_of("compare")
     pages = [report["page"] for report in api().get("/api/evaluations") if report["page"].startswith("reports/")]
     if pages:
-        show_report(st.selectbox("Comparison", pages))
+        show_report(choose("Comparison", pages))

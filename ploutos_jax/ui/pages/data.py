@@ -7,7 +7,7 @@ import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
 from ploutos_jax.ui.pages.form import ask, settings_of, start_checked
-from ploutos_jax.ui.pages.shown import draw, remember_job, show_job_of, size, when
+from ploutos_jax.ui.pages.shown import choose, draw, remember_job, show_job_of, size, when
 
 _PLACE = "download"
 
@@ -18,7 +18,7 @@ def show() -> None:
     files = api().get("/api/data")
     if files:
         st.dataframe([_row(file) for file in files], hide_index=True)
-        path = st.selectbox("Coverage and quality of", [file["path"] for file in files])
+        path = choose("Coverage and quality of", [file["path"] for file in files])
         if st.button("Read this file"):
             st.session_state["read file"] = path
         if st.session_state.get("read file") == path:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
 from ploutos_jax.ui.pages.form import ask, settings_of, start_checked
-from ploutos_jax.ui.pages.shown import figure, remember_job, show_job_of, show_report, when
+from ploutos_jax.ui.pages.shown import choose, figure, remember_job, show_job_of, show_report, when
 
 _FIRST = ("stress", "start", "end", "benchmark", "best", "ensemble")
 _PLAN = ("scheme", "train_window", "validation_window", "test_window", "folds", "test_folds")
@@ -29,7 +29,7 @@ def _reports() -> None:
         st.info("No report yet: a run ends with one, and *Score a run* writes others.")
         return
     names = {report["page"]: f"{report['page']}  ({when(report['written'])})" for report in found}
-    page = st.selectbox("Report", list(names), format_func=lambda one: names[one])
+    page = choose("Report", list(names), names)
     show_report(page)
 
 
@@ -38,7 +38,7 @@ def _score() -> None:
     if not models:
         st.info("No run yet.")
         return
-    run = st.selectbox("Run", models)
+    run = choose("Run", models)
     [section] = settings_of("evaluate")
     with st.form("evaluate", border=False):
         values = ask([each for each in section["settings"] if each["name"] in _FIRST], {}, "evaluate")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
-from ploutos_jax.ui.pages.shown import SIGNS, show_job, when
+from ploutos_jax.ui.pages.shown import SIGNS, choose, show_job, when
 
 _SHOWN = 50
 
@@ -19,7 +19,7 @@ def show() -> None:
     jobs = api().get("/api/jobs")[:_SHOWN]
     if jobs:
         names = {job["id"]: f"{when(job['asked'])}  {job['about'] or job['command'][:60]}" for job in jobs}
-        show_job(st.selectbox("Job", list(names), format_func=lambda one: names[one]))
+        show_job(choose("Job", list(names), names))
 
 
 @st.fragment(run_every=2)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
-from ploutos_jax.ui.pages.shown import size
+from ploutos_jax.ui.pages.shown import choose, size
 
 
 def show() -> None:
@@ -26,14 +26,14 @@ def show() -> None:
         for model in models
     ]
     st.dataframe(rows, hide_index=True)
-    path = st.selectbox("Folder", [model["path"] for model in models])
+    path = choose("Folder", [model["path"] for model in models])
     model = next(each for each in models if each["path"] == path)
     if model["kind"] == "run":
         with st.expander("Settings"):
             st.code(api().get("/api/runs/config", run=path)["text"], language="yaml", height=400)
     with st.expander("Remove"):
         steps = [f"{path}/{kind}/{step}" for kind in ("checkpoints", "best") for step in model.get(kind, [])]
-        what = st.selectbox("What", [path, *steps])
+        what = choose("What", [path, *steps])
         name = what.rpartition("/")[2]
         confirm = st.text_input(f"Type {name} to confirm", key=f"confirm {what}")
         if st.button("Remove for good", disabled=confirm != name):

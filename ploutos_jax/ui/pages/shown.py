@@ -35,6 +35,20 @@ def size(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:,.1f} MB"
 
 
+def choose(label: str, options: Sequence[str], names: Mapping[str, str] | None = None, help: str | None = None) -> str:
+    """Return which of some options a person chooses, the first without a choice.
+
+    Args:
+        label: what is chosen.
+        options: at least one.
+        names: what options are called, where not by themselves.
+        help: more about it.
+    """
+    called = names or {}
+    chosen = st.selectbox(label, options, help=help, format_func=lambda one: called.get(str(one), str(one)))
+    return options[0] if chosen is None else chosen
+
+
 def figure(name: str, value: Any) -> str:
     """Return a figure of a score as people read it."""
     if not isinstance(value, int | float):

@@ -6,7 +6,7 @@ import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
 from ploutos_jax.ui.pages.form import ask, settings_of, start_checked
-from ploutos_jax.ui.pages.shown import remember_job, show_job_of
+from ploutos_jax.ui.pages.shown import choose, remember_job, show_job_of
 
 _PLACE = "train"
 
@@ -18,12 +18,12 @@ def show() -> None:
     sections, presets = settings_of(_PLACE), described["presets"]
     known = {each["name"]: each for section in sections for each in section["settings"]}
     names = list(presets)
-    preset = st.selectbox("Preset", names, help=known["preset"]["help"] + " Its values are the ones below.")
+    preset = choose("Preset", names, help=known["preset"]["help"] + " Its values are the ones below.")
     files = [file["path"] for file in api().get("/api/data")]
-    source = st.selectbox(
+    source = choose(
         "Data",
         ["synthetic", *files, "planted"],
-        format_func=lambda one: {"synthetic": "30 made stocks", "planted": "made, with a known answer"}.get(one, one),
+        {"synthetic": "30 made stocks", "planted": "made, with a known answer"},
         help=known["data"]["help"],
     )
     defaults: dict[str, Any] = {**presets[preset]}
