@@ -16,9 +16,10 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TURN, TURNS = 12.0, 8
+TURN, TURNS = 8.0, 8
 WATCH = """
 import sys, threading, urllib.request
 def watch():
@@ -31,7 +32,7 @@ sys.stdin.read()
 """
 
 
-def ask(address: str, content: dict | None = None) -> object:
+def ask(address: str, content: dict | None = None) -> Any:
     body = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(address, data=body, headers={"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -80,7 +81,9 @@ def measure(viewers: int, port: int, folder: Path) -> dict[str, float]:
             if watcher is not None:
                 watcher.terminate()
                 watcher.wait()
-        ask(f"{address}/api/jobs/{job['id']}/stop", {})  # type: ignore[index]  # a mapping
+        ask(f"{address}/api/jobs/{job['id']}/stop", {})
+        while ask(f"{address}/api/jobs/{job['id']}")["state"] == "running":
+            time.sleep(0.5)
         status = Path(f"/proc/{server.pid}/status").read_text()
     finally:
         server.terminate()
