@@ -7,8 +7,8 @@ from tests.ui.projects import served
 
 schemathesis = pytest.importorskip("schemathesis", reason="requests are made by schemathesis")
 
-FEW, MANY = 8, 100
-"""Requests of each operation; there are 23 of them."""
+FEW, MANY = 8, 150
+"""Requests of each operation, at most: some have few that differ."""
 SLOW = ("/api/settings/check",)
 """What starts a process that loads JAX for each."""
 ENDLESS = ("/api/runs/live", "/api/jobs/{job}/log/live")
