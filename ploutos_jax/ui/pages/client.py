@@ -46,7 +46,7 @@ class Api:
     def _answer(self, response: httpx.Response) -> Any:
         is_json = response.headers.get("content-type", "").startswith("application/json")
         if response.is_success:
-            return response.json() if is_json else response.text
+            return response.json() if is_json and response.content else response.text
         detail = response.json().get("detail") if is_json else response.text
         if isinstance(detail, list):  # what does not fit the description of the request
             detail = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in detail)
