@@ -18,10 +18,12 @@ import pytest
 import tyro
 
 import ploutos_jax
+from ploutos_jax.cli.detach import without_flag
 from ploutos_jax.cli.download import DownloadSettings
 from ploutos_jax.cli.evaluate import Evaluation
 from ploutos_jax.cli.orders import Orders
 from ploutos_jax.cli.paper import Paper
+from ploutos_jax.cli.serve import ServeSettings
 from ploutos_jax.experiment.validation.config import ValidationConfig
 from ploutos_jax.runs.command_line import REGISTRY, first_as, read, spell
 from ploutos_jax.runs.older import translate_flags
@@ -38,6 +40,7 @@ PARSED = {"docs/design.md": "trains with all defaults", "data/README.md": "downl
 SLOW = {"docs/index.md", "docs/tutorials/notebook.md", "docs/tutorials/own_reward.md"}
 """Pages that train."""
 OTHER_COMMANDS = {"python3", ".venv/bin/pip", "uv", ".venv/bin/uv", ".venv/bin/pre-commit", "bash", "git", "ruff"}
+OTHER_COMMANDS |= {"curl"}
 """First words of commands that are not of this package."""
 PLACEHOLDERS = {"NAME": "default", "N": "3", "BPS": "2", "DATE": "2017-01-01", "PYTHON": "python", "TICKER": "AAA"}
 """What a page writes for a value of one's own, and one that can be read."""
@@ -138,7 +141,8 @@ def read_page(name):
 
 
 READERS = {
-    "train": parse_settings,
+    "train": lambda args: parse_settings(without_flag(args)),
+    "serve": lambda args: tyro.cli(ServeSettings, args=args),
     "demo": parse_settings,
     "evaluate": lambda args: read(Evaluation, first_as("--checkpoint", args)),
     "orders": lambda args: read(Orders, first_as("--checkpoint", [*(args or ["RUN"])])),
@@ -165,7 +169,7 @@ def test_commands_on_a_page_are_understood(page, tmp_path, monkeypatch):
             raise AssertionError(f"{page}: {shlex.join(words)}: {error}") from error
 
 
-MODULES = ["train", "evaluate", "orders", "validate", "download", "demo"]
+MODULES = ["train", "evaluate", "orders", "validate", "download", "demo", "serve"]
 
 
 @pytest.mark.parametrize("name", MODULES)

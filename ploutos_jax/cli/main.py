@@ -23,6 +23,7 @@ COMMANDS = {
     "paper": "a paper account on bars as they close, with a journal",
     "validate": "retrain on every fold of a history, score out of sample",
     "download": "bars from a vendor into a file",
+    "serve": "the control room: all of this in a browser (extra ui)",
     "benchmark": "speed on this machine (needs a source checkout)",
 }
 """Each is the module of that name next to this one."""

@@ -64,9 +64,9 @@ def help_of_train(args: Sequence[str]) -> str:
     """Return the short help of training, given the command line."""
     return "\n".join(
         [
-            f"usage: {_called()} [--data FILE] [SETTINGS]",
+            f"usage: {_called()} [--data FILE] [SETTINGS] [--detach]",
             "",
-            "Train a trading agent and score it on bars it never saw.",
+            "Train a trading agent and score it on bars it never saw; --detach does it in the background.",
             "",
             settings_in_short(args),
             "",

@@ -2,6 +2,7 @@
 
 ploutos train                                 synthetic data, no GPU needed, about two minutes
 ploutos train --data data/sp500.parquet       your own bars
+ploutos train --detach                        in the background, as a job that `ploutos serve` shows
 ploutos train --help                          the settings that matter first; --help-all lists every one
 """
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, next_command, warn
 from ploutos_jax.cli.closing import answers, pictures
+from ploutos_jax.cli.detach import FLAG, start_job, without_flag
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.short_help import help_of_train, wants_short
 from ploutos_jax.cli.signals import Interruption
@@ -34,13 +36,18 @@ from ploutos_jax.market.display import plural
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.progress import ProgressBar
 
+_MEGABYTES = 2000
+"""What a run in the background is taken to need."""
+
 
 def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     if wants_short(args):
         print(help_of_train(args))
         return 0
-    settings = parse_settings(args)
+    settings = parse_settings(without_flag(args))
+    if FLAG in args:
+        return start_job(["train", *without_flag(args)], settings.output, memory_mb=_MEGABYTES)
     with prepared_output(settings) as output:
         return _run(settings, output)
 

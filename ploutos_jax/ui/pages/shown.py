@@ -1,0 +1,136 @@
+"""What several pages show: a job under way, a table of runs, charts, pages of this server."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from ploutos_jax.ui.pages.client import RefusedError, api
+
+SIGNS = {"running": "▶", "waiting": "…", "finished": "✓", "done": "✓", "stopped": "■", "failed": "✗", "lost": "?"}
+FOR_PEOPLE = {
+    "sharpe": "Sharpe",
+    "total_return": "Total return",
+    "annual_return": "Return / year",
+    "max_drawdown": "Max drawdown",
+    "turnover": "Turnover / year",
+    "num_trades": "Trades",
+    "total_cost": "Cost ($)",
+}
+_SHARES = frozenset({"total_return", "annual_return", "max_drawdown"})
+_LAST_LINES = 40
+_REPORT_HEIGHT, _LIVE_HEIGHT = 1600, 1500
+
+
+def when(seconds: float) -> str:
+    """Return a moment as this machine's clock shows it."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size(num_bytes: int) -> str:
+    """Return a size in MB."""
+    return f"{num_bytes / 1e6:,.1f} MB"
+
+
+def choose(label: str, options: Sequence[str], names: Mapping[str, str] | None = None, help: str | None = None) -> str:
+    """Return which of some options a person chooses, the first without a choice.
+
+    Args:
+        label: what is chosen.
+        options: at least one.
+        names: what options are called, where not by themselves.
+        help: more about it.
+    """
+    called = names or {}
+    chosen = st.selectbox(label, options, help=help, format_func=lambda one: called.get(str(one), str(one)))
+    return options[0] if chosen is None else chosen
+
+
+def figure(name: str, value: Any) -> str:
+    """Return a figure of a score as people read it."""
+    if not isinstance(value, int | float):
+        return "–"
+    return f"{value:+.1%}" if name in _SHARES else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def scores(rows: Sequence[Mapping[str, Any]], key: str = "score") -> list[dict[str, str]]:
+    """Return the figures of scores, one row each."""
+    return [{words: figure(name, (row.get(key) or {}).get(name)) for name, words in FOR_PEOPLE.items()} for row in rows]
+
+
+def remember_job(job: Mapping[str, Any], place: str) -> None:
+    """Have a job shown on a page from now on."""
+    st.session_state[f"job of {place}"] = job["id"]
+
+
+def show_job_of(place: str) -> None:
+    """Show the job that was last asked for on a page, if there is one."""
+    name = st.session_state.get(f"job of {place}")
+    if name is not None:
+        show_job(name)
+
+
+@st.fragment(run_every=2)
+def show_job(name: str) -> None:
+    """Show a job: its command, its state, the end of what it printed, and a way to stop it."""
+    try:
+        job, log = api().get(f"/api/jobs/{name}"), api().get(f"/api/jobs/{name}/log")
+    except RefusedError as error:
+        st.error(str(error))
+        return
+    with st.container(border=True):
+        reason = f": {job['reason']}" if job["reason"] else ""
+        code = f", exit code {job['code']}" if job["code"] else ""
+        st.markdown(f"{SIGNS.get(job['state'], '')} **{job['state']}**{reason}{code} – {job['about'] or 'job'}")
+        st.code(job["command"], language="bash", wrap_lines=True)
+        lines = [line for line in log.splitlines() if line.strip()]
+        if lines:
+            st.code("\n".join(lines[-_LAST_LINES:]), language=None, height=220, wrap_lines=True)
+        if job["state"] in ("running", "waiting") and st.button("Stop", key=f"stop {name}"):
+            api().post(f"/api/jobs/{name}/stop", {})
+            st.rerun(scope="fragment")
+
+
+def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], name: str, title: str) -> go.Figure:
+    """Return a chart of one figure of several runs over their steps.
+
+    Args:
+        runs: points of each.
+        name: of the figure.
+        title: of the chart.
+    """
+    chart = go.Figure()
+    for run, points in runs.items():
+        there = [point for point in points if name in point]
+        x, y = [point["timesteps"] for point in there], [point[name] for point in there]
+        chart.add_trace(go.Scatter(x=x, y=y, name=run, mode="lines"))
+    chart.update_layout(
+        title=title,
+        height=340,
+        margin={"l": 10, "r": 10, "t": 50, "b": 10},
+        hovermode="x unified",
+        legend={"orientation": "h", "y": -0.2},
+        xaxis_title="steps",
+    )
+    return chart
+
+
+def draw(chart: go.Figure, key: str) -> None:
+    """Show a chart in the colours of the page."""
+    st.plotly_chart(chart, key=key, config={"displaylogo": False, "displayModeBar": False})
+
+
+def show_report(page: str) -> None:
+    """Embed the page of a report."""
+    address = f"/api/reports/page?path={quote(page)}"
+    st.markdown(f'<a href="{address}" target="_blank">Open the report in a tab of its own</a>', unsafe_allow_html=True)
+    st.iframe(address, height=_REPORT_HEIGHT)
+
+
+def show_live(runs: Sequence[str]) -> None:
+    """Embed the live curves of runs; without any, of those that run."""
+    theme = st.context.theme.type or "light"
+    st.iframe(f"/live?{urlencode({'run': list(runs), 'theme': theme}, doseq=True)}", height=_LIVE_HEIGHT)
