@@ -1,6 +1,7 @@
 """The notebooks run from top to bottom, and are committed with the outputs of such a run."""
 
 import ast
+import os
 from pathlib import Path
 
 import nbformat
@@ -58,6 +59,7 @@ def test_own_data(tmp_path, monkeypatch):
 def execute(name: str, folder: Path) -> list[dict]:
     """Run a notebook with a folder as the working directory; return the outputs of its cells."""
     notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+    os.environ.pop("MPLBACKEND", None)  # Streamlit sets it for whatever its process starts, and pictures are not shown
     NotebookClient(
         notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()

@@ -3,22 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.evaluate.backtest.run import baselines
 from ploutos_jax.evaluate.report.write import write_report
 from ploutos_jax.live.bars import labels_from
 from ploutos_jax.live.journal import Journal
-from ploutos_jax.live.ledger import Comparison, bars_of, compare, market_of
+from ploutos_jax.live.ledger import Comparison, Flip, bars_of, compare, market_of
 
 NOTICE = "Nothing here is investment advice; a paper account shows what would have been, at fills that are simulated."
-DIFFERENCES_FILE, FLIPS_FILE = "paper_against_backtest.csv", "flips.csv"
+DIFFERENCES_FILE, FLIPS_FILE = "paper_against_backtest.parquet", "flips.parquet"
 
 
 def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, overwrite: bool = False) -> Comparison:
     """Write the report of a paper account, with the backtest of its bars beside it, and return both.
 
-    Besides the files of `write_report` the folder gets `paper_against_backtest.csv`, the differences bar by bar, and
-    `flips.csv`, choices that the agent makes otherwise in the backtest.
+    Besides the files of `write_report` the folder gets `paper_against_backtest.parquet`, the differences bar by bar, and
+    `flips.parquet`, choices that the agent makes otherwise in the backtest.
 
     Args:
         folder: of the report.
@@ -56,9 +58,6 @@ def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, ov
         facts=told,
         overwrite=overwrite,
     )
-    compared.bars.to_csv(folder / DIFFERENCES_FILE, index=False)
-    with (folder / FLIPS_FILE).open("w", encoding="utf-8") as file:
-        print("bar,ticker,paper,backtest,margin", file=file)
-        for flip in compared.flips:
-            print(",".join(map(str, flip)), file=file)
+    compared.bars.to_parquet(folder / DIFFERENCES_FILE, index=False)
+    pd.DataFrame(compared.flips, columns=list(Flip._fields)).to_parquet(folder / FLIPS_FILE, index=False)
     return compared

@@ -190,7 +190,7 @@ def test_an_export_holds_all_members(market, tmp_path):
         with pytest.raises(ValueError, match="members must be a list"):
             pj.load_policy(folder)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description | {"members": ["a", "b"]}))
-    with pytest.raises(ValueError, match="but the network of"):
+    with pytest.raises(ValueError, match="but the network described beside it"):
         pj.load_policy(folder)
     alone = pj.export_policy(members(market)[0], tmp_path / "alone")
     with pytest.raises(ValueError, match="no ensemble"):

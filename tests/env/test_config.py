@@ -20,6 +20,7 @@ BAD: dict[str, list[Any]] = {
     "action": ["short", ""],
     "decide_every": [0, -2, 1.5],
     "action_masks": ["all", None],
+    "observation": ["short", None],
     "episode_length": [0, -3],
     "initial_cash": [0.0, -1.0, NAN, INFINITE],
     "fill": ["open", None],
@@ -264,8 +265,8 @@ def test_every_choice_changes_something(name: str):
 def test_every_setting_is_covered_above():
     settings = {field.name for field in dataclasses.fields(EnvConfig)}
     # A high that meets a target to the digit is rare: that choice has its bar in test_stops.py. Masks change what an
-    # agent is told, and random orders nothing: test_masks.py.
-    elsewhere = {"strict_targets", "action_masks"}
+    # agent is told, and random orders nothing: test_masks.py. So does a brief observation: test_observation.py.
+    elsewhere = {"strict_targets", "action_masks", "observation"}
     assert {*NUMBERS, *SIZED_BY_ATR, *WEIGHTS_ONLY, *LIMITS_ONLY, *CHOICES, *elsewhere} == settings
     assert set(BAD) == settings - {"holding_binds_stops", "strict_targets"}
 

@@ -48,7 +48,7 @@ def test_the_report_is_that_of_a_backtest(finished, traded):
     equity = pd.read_parquet(folder / "report" / "equity.parquet")
     assert equity["equity"].to_numpy()[-1] == pytest.approx(alone.equity[-1], abs=0.005)
     assert len(alone.fills) == len(pd.read_parquet(folder / "report" / "fills.parquet"))
-    differences = pd.read_csv(folder / "report" / "paper_against_backtest.csv")
+    differences = pd.read_parquet(folder / "report" / "paper_against_backtest.parquet")
     assert len(differences) == len(alone.equity) and (differences["equity_replay"] == 0).all()
     facts = json.loads((folder / "report" / "metrics.json").read_text())
     assert "investment advice" in json.dumps(facts) and "backtest" in facts["baselines"]

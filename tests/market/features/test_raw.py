@@ -21,7 +21,7 @@ OTHER_NAMES = {
 @pytest.fixture(scope="module")
 def values(panel):
     with jax.enable_x64(True):
-        return jax.device_get(raw_features(panel))
+        return jax.device_get(raw_features(panel, [*FEATURE_SETS["standard"], "session_progress"]))
 
 
 @pytest.fixture(scope="module")
