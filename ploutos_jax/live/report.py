@@ -19,8 +19,8 @@ DIFFERENCES_FILE, FLIPS_FILE = "paper_against_backtest.parquet", "flips.parquet"
 def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, overwrite: bool = False) -> Comparison:
     """Write the report of a paper account, with the backtest of its bars beside it, and return both.
 
-    Besides the files of `write_report` the folder gets `paper_against_backtest.parquet`, the differences bar by bar, and
-    `flips.parquet`, choices that the agent makes otherwise in the backtest.
+    Besides the files of `write_report` the folder gets `paper_against_backtest.parquet`, the differences bar by bar,
+    and `flips.parquet`, choices that the agent makes otherwise in the backtest.
 
     Args:
         folder: of the report.
