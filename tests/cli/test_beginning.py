@@ -39,12 +39,14 @@ def test_a_file_is_not_called_made_up(tmp_path):
 def test_presets_for_another_machine_or_other_bars_are_told(daily):
     said = describe_machine(parse_settings(["--preset", "gpu"]))
     assert said and "JAX finds no GPU" in said and "100,000,000 steps" in said
-    said = describe_bars(parse_settings(["--preset", "sentio", "--data", "bars.csv"]), daily)
-    assert said and "is for bars of a minute, and these bars are days" in said
+    of_minutes = {"sentio", "sentio-maskable", "sentio-enhanced"}
+    for preset in of_minutes:
+        said = describe_bars(parse_settings(["--preset", preset, "--data", "bars.csv"]), daily)
+        assert said and "is for bars of a minute, and these bars are days" in said
     calendar = dataclasses.replace(daily.calendar, bars_per_session=390.0)
     minutes = daily.replace(labels=dataclasses.replace(daily.labels, calendar=calendar))
     assert describe_bars(parse_settings(["--preset", "sentio"]), minutes) is None
-    for preset in set(PRESETS) - {"gpu", "sentio"}:
+    for preset in set(PRESETS) - of_minutes - {"gpu"}:
         settings = parse_settings(["--preset", preset])
         assert describe_machine(settings) is None and describe_bars(settings, daily) is None
 
