@@ -40,7 +40,8 @@ class CoinExchange:
         self.unsent = set()  # (market, bar): the stream leaves it out
         self.repeated, self.revised, self.broken = set(), set(), set()  # bars after which it happens
         self.away = range(0)  # bars in which nothing answers
-        self.too_many = 0  # answers 429 that are left
+        self.turned_away = 0  # questions and connections during the outage
+        self.too_many = 0  # questions for bars that are answered 429 yet
         self.skew = 0.0
         self.asked, self.connections = [], 0
 
@@ -88,8 +89,9 @@ class CoinExchange:
         path = request.path.rpartition("/")[2]
         self.asked.append((path, dict(request.query)))
         if self.number() in self.away:
+            self.turned_away += 1
             return web.Response(status=503, text="Service unavailable")
-        if self.too_many > 0:
+        if self.too_many > 0 and path == "klines":
             self.too_many -= 1
             said = {"code": -1003, "msg": "Too many requests; current limit is 1200 requests per minute."}
             return web.json_response(said, status=429, headers={"Retry-After": "1"})
@@ -142,6 +144,7 @@ class CoinExchange:
 
     async def _stream(self, request):
         if self.number() in self.away:
+            self.turned_away += 1
             return web.Response(status=503)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
