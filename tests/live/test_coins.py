@@ -22,7 +22,9 @@ SYMBOLS = ("BTC/USDT", "ETH/USDT")
 def stream_of(exchange, urls):
     urls = {"base_url": urls[0], "socket_url": urls[1]}
     feed = CoinFeed("binance", "1m", **urls, clock=lambda: exchange.clock() / 1000, reconnect_seconds=0.02)
-    return Stream(feed, feed.labels(SYMBOLS), say=lambda kind, text: None, sleep=lambda seconds: time.sleep(seconds / 50))
+    return Stream(
+        feed, feed.labels(SYMBOLS), say=lambda kind, text: None, sleep=lambda seconds: time.sleep(seconds / 50)
+    )
 
 
 def agent_for(stream, exchange):
