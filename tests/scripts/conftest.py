@@ -32,6 +32,8 @@ def finished(tmp_path_factory):
         return [str(data), *wait(start("train", [*train_args(data, place / NAME, NUM_UPDATES), "--report"], ROOT))]
 
     place, (data, *told) = made_once(tmp_path_factory, "finished", run)
-    outcome = Outcome(*told)
+    # It printed where it had written: commands that it names are about this copy.
+    code, *said = told
+    outcome = Outcome(code, *(text.replace(str(Path(data).parent), str(place)) for text in said))
     assert outcome.code == 0, outcome.err
     return FinishedRun(place / NAME, Path(data), outcome, {path.name for path in (place / NAME).iterdir()})
