@@ -20,6 +20,7 @@ from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.run import RANDOM, backtest, baselines
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.experiment.tracked import tracked
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.hints import HINT_FEATURE
 from ploutos_jax.market.labels import name_moment
@@ -37,6 +38,7 @@ from ploutos_jax.train.progress import Observer
 from ploutos_jax.train.run.figures import read_figures
 from ploutos_jax.train.run.folder import add_to_summary, claimed_output
 from ploutos_jax.train.run.lock import locked
+from ploutos_jax.train.run.loggers import Logger
 
 AGENT, ENSEMBLE = "agent", "ensemble"
 """The seeds of a run as one agent, in scores."""
@@ -115,8 +117,13 @@ def run_experiment(
     """
     with prepared_output(settings) as output:
         data = read_data(settings, output)
-        trained = train_agents(settings, data, output, observers=observers, should_stop=should_stop)
-        return score_agents(settings, data, trained, output)
+        with tracked(settings, output) as told:
+            trained = train_agents(
+                settings, data, output, observers=observers, should_stop=should_stop, loggers=told.loggers
+            )
+            result = score_agents(settings, data, trained, output)
+            told.publish(result.agents, result.scores[AGENT], None)
+        return result
 
 
 @contextlib.contextmanager
@@ -155,6 +162,7 @@ def train_agents(
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
     notes: Sequence[str] = (),
+    loggers: Sequence[Logger] = (),
 ) -> Trained:
     """Train one agent for each seed, scored now and then on what `data` holds for that.
 
@@ -165,6 +173,7 @@ def train_agents(
         observers: called with the new figures after each call of the compiled program.
         should_stop: asked then; True ends the training with a checkpoint.
         notes: lines that the text log of the run folder begins with.
+        loggers: further receivers of the figures.
     """
     env = TradingEnv(settings.env)
     earlier = read_figures(output) if settings.resume else []
@@ -185,6 +194,7 @@ def train_agents(
         held_out=None if data.to_score is None else _held_out(data, data.to_score, settings.until_converged),
         notes=notes,
         max_updates_per_call=rules.max_updates_per_call,
+        loggers=loggers,
     )
     return Trained(agents, rules.reason)
 

@@ -23,7 +23,7 @@ from ploutos_jax.train.run.folder import CONFIG_FILE
 
 _STOPPING = {"minutes", "episodes", "until_converged"}
 _SHOWING = {"quiet", "report", "monthly_target", "model_name"}
-_RUN_ONLY = MAY_CHANGE | _STOPPING | _SHOWING | {"config", "resume", "device", "output", "feature_cache"}
+_RUN_ONLY = MAY_CHANGE | _STOPPING | _SHOWING | {"config", "resume", "device", "output", "feature_cache", "log"}
 """Settings of one call that may differ when a run is continued."""
 
 _CHECKED_LATER = {"rollout_length", "num_minibatches"}
@@ -63,6 +63,8 @@ class RunSettings:
         deterministic: make GPU results repeatable bit for bit (slower; the CPU always is).
         quiet: print the final table only.
         report: write the report of the final score and the picture of the training into the run folder.
+        log: tracking services that the run is told to, in addition to its own files and TensorBoard: mlflow, wandb, or
+            both (docs/trackers.md).
         data: which bars to use.
         env: rules and costs.
         train: learner.
@@ -81,6 +83,7 @@ class RunSettings:
     deterministic: bool = False
     quiet: bool = False
     report: bool = True
+    log: tuple[Literal["mlflow", "wandb"], ...] = ()
     data: DataConfig = DataConfig()
     env: EnvConfig = EnvConfig()
     train: TrainConfig = TrainConfig()

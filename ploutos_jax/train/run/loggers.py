@@ -110,9 +110,7 @@ class TensorBoard:
     def write(self, rows: Sequence[Row]) -> None:
         """Add the figures of rows; those without a number are left out."""
         for row in rows:
-            figures = {name: value for name, value in _single_figures(row).items() if value is not None}
-            scalars = {board_name(name): -value if name in _NEGATED else value for name, value in figures.items()}
-            self._board.write(row["timesteps"], scalars)
+            self._board.write(row["timesteps"], scalars_of(row))
 
     def cut_back(self, update: int, timesteps: int) -> None:
         """Make TensorBoard forget what comes after `timesteps`."""
@@ -125,6 +123,12 @@ class TensorBoard:
 
     def close(self) -> None:
         self._board.close()
+
+
+def scalars_of(row: Row) -> dict[str, float]:
+    """Return the figures of a row under the names that boards show; those without a number are left out."""
+    figures = {name: value for name, value in _single_figures(row).items() if value is not None}
+    return {board_name(name): -value if name in _NEGATED else value for name, value in figures.items()}
 
 
 @cache
