@@ -353,8 +353,9 @@ class _Run:
             update = done + i + 1
             row: MetricsRow = {name: _number(values[i]) for name, values in figures.items() if name != "fault"}
             if config.num_seeds > 1:
-                returns = figures["episode_return_mean"][i]
-                row["episode_return_mean_by_seed"] = [_number(value) for value in returns]
+                by_seed = {"episode_return_mean_by_seed": figures["episode_return_mean"]}
+                by_seed |= {name: values for name, values in figures.items() if name.endswith("_by_seed")}
+                row |= {name: [_number(value) for value in values[i]] for name, values in by_seed.items()}
             rate = (done + count - first) * per_update * config.num_seeds / max(seconds, 1e-9)
             rows.append(
                 {

@@ -18,8 +18,9 @@ class PolicyModel(mlflow.pyfunc.PythonModel):
         """Read the exported policy; arrays are checked, nothing in it is run."""
         self.agent = load_policy(context.artifacts["policy"])
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> np.ndarray:
-        """Return the action for vectors of `TradingEnv.flatten`, `[E, observation]` or one of them."""
+    # MLflow takes type hints of these arguments for a schema of its own, and warns of those it does not know.
+    def predict(self, context, model_input, params=None):
+        """Return the action `[E, A]` (float or int) for vectors `[E, observation]` of `TradingEnv.flatten`."""
         del context, params
         return self.agent.predict(np.asarray(model_input, np.float32))[0]
 
