@@ -32,7 +32,7 @@ class EvolutionConfig:
     """
 
     population: int | None = None
-    population_numbers: tuple[str, ...] = ("learning_rate", "entropy_coef")
+    population_numbers: tuple[str, ...] = ("learning_rate", "clip_range")
     population_spread: float = 10.0
     population_every: int | None = None
     population_share: float = 0.25

@@ -5,8 +5,10 @@ it), `MLFLOW_EXPERIMENT_NAME` (`ploutos` without it), and its variables of user 
 """
 
 import importlib
+import logging
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,14 @@ import numpy as np
 from ploutos_jax.train.run.trackers.tracking import FAILED, FINISHED, STOPPED
 from ploutos_jax.version import __version__
 
-_QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""Outages are for `Tracking` to sit out, which asks again by itself; MLflow's own way takes minutes."""
+_MANNERS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Outages are for `Tracking` to sit out, which asks again by itself: MLflow's own way takes minutes. And the terminal is
+the run's."""
 _LONGEST_VALUE, _MOST_PARAMS = 6000, 100
 _STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED", FAILED: "FAILED"}
 _EXPERIMENT = "ploutos"
@@ -38,8 +46,11 @@ class MlflowTracker:
     name = "mlflow"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        for name, value in _QUICK.items():
+        for name, value in _MANNERS.items():
             os.environ.setdefault(name, value)
+        for name in ("mlflow", "urllib3.connectionpool"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
         try:
             self._mlflow = importlib.import_module("mlflow")
             client = importlib.import_module("mlflow.tracking").MlflowClient
@@ -120,6 +131,7 @@ class MlflowTracker:
                     signature=models.ModelSignature(inputs=vectors),
                     pip_requirements=[f"ploutos_jax=={__version__}", f"mlflow-skinny=={self._mlflow.__version__}"],
                     registered_model_name=self._experiment,
+                    await_registration_for=30,
                 )
         finally:
             self._mlflow.set_tracking_uri(before)

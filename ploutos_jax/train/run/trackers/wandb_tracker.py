@@ -30,6 +30,7 @@ class WandbTracker:
     name = "wandb"
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")
         try:
             self._wandb = importlib.import_module("wandb")
         except ImportError as error:
