@@ -39,9 +39,9 @@ def shares_of_oracle(settings: RunSettings, data: TrainingData, agents: Any) -> 
 
 def population(words: list[str], output: Path) -> dict[str, Any]:
     """Return shares of the oracle of a population's members, and of its first settings without any selection."""
-    flags = ["--data", "planted:8:0.2", "--num-envs", "32", "--rollout-length", "32", "--total-timesteps", "150000"]
-    flags += ["--population", "8", "--population-spread", "30", "--population-every", "8", "--entropy-coef", "0.001"]
-    flags += ["--population-numbers", "learning_rate,entropy_coef,clip_range", *words]
+    flags = ["--data", "planted:8:0.1", "--num-envs", "32", "--rollout-length", "32", "--total-timesteps", "150000"]
+    flags += ["--population", "8", "--population-spread", "100", "--population-every", "8", "--entropy-coef", "0.001"]
+    flags += ["--population-numbers", "learning_rate,entropy_coef", *words]
     settings = parse_settings(flags)
     data, env = read_training(settings.data), TradingEnv(settings.env)
     made: dict[str, Any] = {"flags": flags}
