@@ -24,8 +24,8 @@ _MANNERS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Outages are for `Tracking` to sit out, which asks again by itself: MLflow's own way takes minutes. The terminal is the
-run's."""
+"""Outages are for `Tracking` to sit out, which asks again by itself; MLflow's own way takes minutes. The terminal is
+the run's."""
 _LONGEST_VALUE, _MOST_PARAMS = 6000, 100
 _STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED", FAILED: "FAILED"}
 _EXPERIMENT = "ploutos"
