@@ -49,9 +49,7 @@ def main(args: list[str]) -> int:
     """Run the command line; return the exit code."""
     if any(word in HELP for word in args):
         return _help(args)
-    words = spell(translate_flags(args), SweepConfig, RunSettings)
-    config, rest = tyro.cli(SweepConfig, args=words, return_unknown_args=True, registry=REGISTRY)
-    settings = parse_settings(rest)
+    config, settings = read_sweep(args)
     space = read_space(config.over)
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
     configure(settings.device, deterministic=settings.deterministic)
@@ -71,6 +69,27 @@ def main(args: list[str]) -> int:
         with resumable(output):
             table, trials = _tried(config, narrowed, space, market, bars, output, one_program, console)
             return _conclude(narrowed, space, market, bars, output, table, trials)
+
+
+def read_sweep(args: list[str]) -> tuple[SweepConfig, RunSettings]:
+    """Return the settings of a command line; `--over` may stand in it several times.
+
+    Raises:
+        ValueError: naming what cannot be read.
+        SystemExit: for values that cannot be read (2).
+    """
+    words = spell(translate_flags(args), SweepConfig, RunSettings)
+    over: list[str] = []
+    others: list[str] = []
+    is_over = False
+    for word in words:
+        is_over = word == "--over" if word.startswith("--") else is_over
+        (over if is_over else others).append(word)
+    searched = [word for word in over if word != "--over"]
+    config, rest = tyro.cli(
+        SweepConfig, args=["--over", *searched, *others], return_unknown_args=True, registry=REGISTRY
+    )
+    return config, parse_settings(rest)
 
 
 def _tried(

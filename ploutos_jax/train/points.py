@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from ploutos_jax.agents.acting import started_warm
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.agents.forecast import Forecast, told_ahead
 from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.trading import TradingEnv
@@ -60,10 +61,8 @@ def train_points(
         For each point its agents, or None where gradient steps could not be taken too often in a row.
 
     Raises:
-        ValueError: if the program does not fit into the memory of the device, or the network is told a forecast.
+        ValueError: if the program does not fit into the memory of the device.
     """
-    if config.policy.forecast != "none":
-        raise ValueError(f"forecast={config.policy.forecast!r} is fitted for each run: train its points one by one.")
     number, market = len(hyper), params.market
     assert market is not None
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), started_warm(params, config.policy.warm_up))
@@ -73,7 +72,10 @@ def train_points(
     network = Network.for_env(config.policy, env.config, market.num_assets, config.chunk_bytes, market.feature_names)
     learner = learner_of(config, env, network)
     numbers = _stack([make_hyperparams(learner, each) for each in hyper])
-    state = _first_states(learner, params, changed, number)
+    forecast = None
+    if config.policy.forecast != "none":
+        params, forecast = told_ahead(params, is_redrawn=False)
+    state = _first_states(learner, params, changed, number, forecast)
     ends = np.linspace(0, config.num_updates, _PARTS + 1).round().astype(int)
     for count in np.diff(ends):
         states, rows = run_updates(
@@ -105,13 +107,15 @@ def update_points(
     return moved, {**metrics, "skipped_in_row": jnp.zeros_like(metrics["skipped_in_row"])}
 
 
-def _first_states(learner: Algorithm, params: EnvParams, changed: Mapping[str, Array], number: int) -> TrainState:
+def _first_states(
+    learner: Algorithm, params: EnvParams, changed: Mapping[str, Array], number: int, forecast: Forecast | None
+) -> TrainState:
     """Return the states before the first update, `[P, ...]`; accounts follow the numbers of the environment."""
     if not changed:
-        first = first_state(learner, params)
+        first = first_state(learner, params, forecast=forecast)
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)).copy(), first)
     points = [params.replace(**{name: values[place] for name, values in changed.items()}) for place in range(number)]
-    return _stack([first_state(learner, point) for point in points])
+    return _stack([first_state(learner, point, forecast=forecast) for point in points])
 
 
 def _agents(

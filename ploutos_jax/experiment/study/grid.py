@@ -19,7 +19,7 @@ from ploutos_jax.train.config import Hyper
 def is_one_program(settings: RunSettings, space: Space, market: Market) -> bool:
     """Return whether every point of a space is a number that one compiled program reads, and the bars are fixed."""
     draws = settings.data.is_bootstrap or settings.data.stress_prob or settings.train.market_refresh is not None
-    if draws or settings.train.policy.forecast != "none":
+    if draws:
         return False
     of_learner = {field.name for field in dataclasses.fields(Hyper)}
     of_rules = {field.name for field in dataclasses.fields(EnvConfig)}
@@ -31,7 +31,8 @@ def is_one_program(settings: RunSettings, space: Space, market: Market) -> bool:
         if name not in of_rules:
             return False
         try:
-            params_at(settings.env, with_sectors(market), [{name: value} for value in part.values])
+            rules = dataclasses.replace(settings.env, **{name: part.values[0]})
+            params_at(rules, with_sectors(market), [{name: value} for value in part.values])
         except ValueError:
             return False
     return True
@@ -50,6 +51,9 @@ def sweep_grid(
         at_once: points side by side; all without it.
     """
     grid = grid_of(space)
+    # A rule that the settings leave off or to the instrument is on at every point.
+    of_rules = {field.name for field in dataclasses.fields(EnvConfig)} & set(grid)
+    rules = dataclasses.replace(settings.env, **{name: grid[name][0] for name in of_rules})
     first = market.find_rows(bars.data.start, None).start
     history = market.window(first, market.num_bars)
     return sweep(
@@ -57,7 +61,7 @@ def sweep_grid(
         history,
         grid,
         *bars.chosen,
-        env=settings.env,
+        env=rules,
         at_once=at_once or math.prod(map(len, grid.values())),
         train_end=bars.trained[1],
     )

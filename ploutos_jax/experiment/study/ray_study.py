@@ -11,6 +11,7 @@ import importlib
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,13 @@ from ploutos_jax.runs.settings import RunSettings
 
 _RAY_FOLDER = "ray"
 _ONE_CORE = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+_MANNERS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+"""Nothing is sent home, and the terminal is the study's."""
 _MEMORY_USED = 0.8
 """Share of the free memory that trials may take together."""
 
@@ -58,8 +66,10 @@ def load_ray() -> tuple[Any, Any]:
     Raises:
         ValueError: if the extra is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in _MANNERS.items():
+        os.environ.setdefault(name, value)
+    # Ray starts its processes anew from programs of their own; nothing of JAX goes on in them.
+    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
     try:
         importlib.import_module("optuna")
         return importlib.import_module("ray"), importlib.import_module("ray.tune")
