@@ -21,6 +21,7 @@ from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
+from ploutos_jax.experiment.measured import with_measured_sizes
 from ploutos_jax.experiment.pages import PICTURE, write_pages
 from ploutos_jax.experiment.run import (
     AGENT,
@@ -74,6 +75,7 @@ def _run(settings: RunSettings, output: Path) -> int:
         tell(f"Rules: {note}")
     tell(_describe(data))
     tell(f"Costs beside spread and slippage: {describe_costs(settings.env, data.market)}.")
+    settings = with_measured_sizes(settings, data, output, tell)
     outlook = outlook_of(settings, data.market.calendar)
     with tracked(settings, output) as told:
         with Interruption() as interruption, ProgressBar(quiet=settings.quiet, outlook=outlook) as bar:

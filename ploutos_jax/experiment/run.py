@@ -20,6 +20,7 @@ from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.run import RANDOM, backtest, baselines
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.experiment.measured import with_measured_sizes
 from ploutos_jax.experiment.tracked import tracked
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.hints import HINT_FEATURE
@@ -117,6 +118,7 @@ def run_experiment(
     """
     with prepared_output(settings) as output:
         data = read_data(settings, output)
+        settings = with_measured_sizes(settings, data, output)
         with tracked(settings, output) as told:
             trained = train_agents(
                 settings, data, output, observers=observers, should_stop=should_stop, loggers=told.loggers

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ploutos_jax.experiment.study.space import Choice, Space
-from ploutos_jax.experiment.study.trial import SCORE, STEPS, at_point, measure_trial, run_trial
+from ploutos_jax.experiment.study.trial import SCORE, STEPS, at_point, measure_trial, name_of, run_trial
 from ploutos_jax.runs.settings import RunSettings
 
 _RAY_FOLDER = "ray"
@@ -86,7 +86,7 @@ def run_study(
     resume: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Run the trials of a study, or those that are missing, each into `trial-ID` in the folder.
+    """Run the trials of a study, or those that are missing, each into a folder `trial-...`.
 
     Args:
         settings: of every trial but for its point; its data those of `choosing_bars`.
@@ -107,8 +107,7 @@ def run_study(
         resources: dict[str, float] = {"cpu": study.cores, "gpu": study.gpus}
 
         def trainable(point: Mapping[str, Any]) -> None:
-            place = folder / f"trial-{tune.get_context().get_trial_id()}"
-            run_trial(at_point(settings, point), place, tune.report)
+            run_trial(at_point(settings, point), folder / name_of(point), tune.report)
 
         work = tune.with_resources(trainable, resources)
         if resume and (folder / _RAY_FOLDER / "tuner.pkl").is_file():

@@ -1,8 +1,10 @@
 """One trial of a study: an ordinary run in a folder of its own, scored on the bars to choose on."""
 
 import dataclasses
+import hashlib
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ploutos_jax.runs.run_files import is_run
 from ploutos_jax.runs.settings import RunSettings
 from ploutos_jax.train.learning.divergence import DivergedError
 from ploutos_jax.train.progress import Progress
+from ploutos_jax.train.run.figures import read_figures
 from ploutos_jax.train.run.folder import add_to_summary
 
 SCORE, STEPS = "score", "timesteps"
@@ -36,6 +39,8 @@ def run_trial(
 ) -> None:
     """Train as settings say; a folder that holds a part of the run goes on from there. Nothing is scored on the test.
 
+    What such a part was scored is reported again, so that whoever lost it knows it.
+
     Args:
         settings: of the run, its data those of `choosing_bars`.
         folder: of the run.
@@ -44,19 +49,29 @@ def run_trial(
     """
     settings = dataclasses.replace(settings, output=str(folder), resume=is_run(folder), report=False, quiet=True)
 
-    def observe(progress: Progress) -> None:
-        for row in progress.rows:
+    def tell(rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
             if "held_out_score" in row:
                 score = row["held_out_score"]
                 report({SCORE: NO_SCORE if score is None else float(score), STEPS: row["timesteps"]})
 
+    def observe(progress: Progress) -> None:
+        tell(progress.rows)
+
     with prepared_output(settings) as output:
+        tell(read_figures(output))
         data = read_data(settings, output)
         try:
             train_agents(settings, data, output, observers=[observe], should_stop=should_stop)
         except DivergedError as error:
             add_to_summary(output, {"diverged": str(error)})
             report({SCORE: NO_SCORE, STEPS: settings.train.total_timesteps})
+
+
+def name_of(point: Mapping[str, Any]) -> str:
+    """Return the name of a trial's folder, which follows from its point: a study that forgot a trial finds it again."""
+    text = json.dumps({name: point[name] for name in sorted(point)}, default=str)
+    return f"trial-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def peak_bytes() -> int:
