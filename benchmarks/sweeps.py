@@ -1,8 +1,7 @@
 """Sweeps, populations and measured sizes: the figures of benchmarks/SWEEPS.md.
 
-python benchmarks/sweeps.py population      a population of 8 beside its 8 first settings, kept, at equal steps
-python benchmarks/sweeps.py grid            64 settings of a grid, as one program, and the best found by a study
-python benchmarks/sweeps.py sizes           the sizes that `auto` picks beside every size of a grid
+python benchmarks/sweeps.py population                     a population of 8 beside its 8 first settings, kept, at equal steps
+python benchmarks/sweeps.py sizes --data synthetic:30      the sizes that `auto` picks beside every size of a grid
 """
 
 import argparse
@@ -22,6 +21,7 @@ from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.run import backtest, baselines
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.loop import train_seeds
+from ploutos_jax.train.probe import Probe
 from ploutos_jax.train.run.figures import read_figures
 
 _NEVER = 10**9
@@ -61,13 +61,47 @@ def population(words: list[str], output: Path) -> dict[str, Any]:
     return made
 
 
+def sizes(words: list[str], output: Path) -> dict[str, Any]:
+    """Return the speed of the sizes that `auto` picks, and of every size of a grid, on one number of assets."""
+    del output
+    settings = parse_settings(["--total-timesteps", "500000", *words])
+    data, env, names = read_training(settings.data), TradingEnv(settings.env), ("num_envs", "num_minibatches")
+    train = dataclasses.replace(settings.train, batch_size=None)
+    began = time.perf_counter()
+    probe = Probe(train, data.market, env, seconds=600.0)
+    chosen = probe.choose(names)
+    seconds = time.perf_counter() - began
+    grid = Probe(train, data.market, env, seconds=float("inf"))
+    for number in (16, 32, 64, 128, 256, 512, 1024):
+        for minibatches in (1, 4, 16):
+            grid.measure(number, minibatches)
+    known = [row for row in grid.rows if row.steps_per_second]
+    best = max(known, key=lambda row: row.steps_per_second or 0.0)
+    # Other programs on the machine come and go: the two are measured in turns, and the fastest of each counts.
+    speeds: dict[tuple[int, int], float] = {}
+    for _ in range(3):
+        for size in ((chosen.num_envs, chosen.num_minibatches), (best.num_envs, best.num_minibatches)):
+            row = Probe(train, data.market, env).measure(*size)
+            speeds[size] = max(speeds.get(size, 0.0), (row.steps_per_second or 0.0) if row else 0.0)
+    own = speeds[chosen.num_envs, chosen.num_minibatches]
+    return {
+        "data": settings.data.data,
+        "chosen": [chosen.num_envs, chosen.num_minibatches, own],
+        "best_of_grid": [best.num_envs, best.num_minibatches, speeds[best.num_envs, best.num_minibatches]],
+        "share_of_best": round(own / speeds[best.num_envs, best.num_minibatches], 3),
+        "probe_seconds": round(seconds, 1),
+        "probe": [dataclasses.asdict(row) for row in probe.rows],
+        "grid": [dataclasses.asdict(row) for row in grid.rows],
+    }
+
+
 def main() -> None:
     """Run one of them and print its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["population"])
+    parser.add_argument("what", choices=["population", "sizes"])
     parser.add_argument("--output", type=Path, default=Path("checkpoints/benchmark-sweeps"))
     args, words = parser.parse_known_args()
-    found = {"population": population}[args.what](words, args.output)
+    found = {"population": population, "sizes": sizes}[args.what](words, args.output)
     json.dump(found, sys.stdout, indent=1)
     print()
 
