@@ -1,7 +1,7 @@
 """Sweeps, populations and measured sizes: the figures of benchmarks/SWEEPS.md.
 
-python benchmarks/sweeps.py population                     a population of 8 beside its 8 first settings, kept, at equal steps
-python benchmarks/sweeps.py sizes --data synthetic:30      the sizes that `auto` picks beside every size of a grid
+python benchmarks/sweeps.py population                   a population of 8 beside its first settings, at equal steps
+python benchmarks/sweeps.py sizes --data synthetic:30    the sizes that `auto` picks beside every size of a grid
 """
 
 import argparse
