@@ -25,6 +25,7 @@ COMMANDS = {
     "sweep": "many settings, chosen on bars apart from the test; studies with Ray (extra sweep)",
     "download": "bars from a vendor into a file",
     "serve": "the control room: all of this in a browser (extra ui)",
+    "check": "quality and memory against a recorded baseline",
     "benchmark": "speed on this machine (needs a source checkout)",
 }
 """Each is the module of that name next to this one."""

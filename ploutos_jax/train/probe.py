@@ -191,7 +191,8 @@ class Probe:
         forecast = None
         if config.policy.forecast != "none":
             params, forecast = told_ahead(params, is_redrawn=self._is_redrawn)
-        state = States(first_state(learner, params, forecast=forecast))
+        # Leaves of a first state may share a buffer, and those that are donated must not.
+        state = States(jax.tree.map(jnp.copy, first_state(learner, params, forecast=forecast)))
         numbers = make_hyperparams(learner, None)
         arguments = (state, params, numbers, jnp.int32(1))
         program = run_updates.lower(update_all, 1, learner, *arguments).compile()
