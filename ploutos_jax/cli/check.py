@@ -51,6 +51,8 @@ def main(args: list[str]) -> int:
     """Run the command line; return the exit code: 1 where something has become worse."""
     wanted = read(Check, args)
     configure("cpu")
+    # Compiling is part of the peak, and is to be so each time.
+    jax.config.update("jax_enable_compilation_cache", False)
     file, console = Path(wanted.baseline), result_console()
     before = {} if wanted.record else read_baseline(file)
     now = measure(wanted.cases or tuple(CASES), wanted.seeds)

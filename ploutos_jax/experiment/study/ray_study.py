@@ -70,6 +70,8 @@ def load_ray() -> tuple[Any, Any]:
         os.environ.setdefault(name, value)
     # Ray starts its processes anew from programs of their own; nothing of JAX goes on in them.
     warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+    # A trial that went on has told its first scores once more.
+    warnings.filterwarnings("ignore", message="The reported value is ignored", category=UserWarning)
     try:
         importlib.import_module("optuna")
         return importlib.import_module("ray"), importlib.import_module("ray.tune")
