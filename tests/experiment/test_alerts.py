@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ploutos_jax.cli.check import main
+from ploutos_jax.cli.check import Check, main
 from ploutos_jax.experiment.alerts import Figure, compare, read_baseline, write_baseline
 
 
@@ -53,4 +53,4 @@ def test_a_baseline_is_read_as_it_was_written(tmp_path):
 
 def test_a_case_that_is_none_is_said():
     with pytest.raises(ValueError, match="cases=planetd is unknown; there are planted, edge"):
-        main(["--baseline", "x.json", "--cases", "planetd"])
+        Check("x.json", cases=("planetd",))

@@ -14,7 +14,7 @@ CONFIG = TrainConfig(rollout_length=8, total_timesteps=100_000, num_minibatches=
 
 
 class Timed(Probe):
-    """A probe whose machine is a formula: speed rises with environments up to a best size, and falls with minibatches."""
+    """A probe of a machine that is a formula: faster up to a best number of environments, slower with minibatches."""
 
     best = 256
 
