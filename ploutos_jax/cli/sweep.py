@@ -13,7 +13,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import tyro
 import yaml
 from rich.console import Console
@@ -28,8 +27,8 @@ from ploutos_jax.evaluate.inference.trials import Trials
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.experiment.study.choosing import Choosing, choosing_bars
 from ploutos_jax.experiment.study.config import SweepConfig, default_output
-from ploutos_jax.experiment.study.grid import is_one_program, sweep_grid
-from ploutos_jax.experiment.study.outcome import TRIAL_PREFIX, best_of, study_table, trials_of
+from ploutos_jax.experiment.study.grid import is_one_program, point_rows, sweep_grid
+from ploutos_jax.experiment.study.outcome import TRIAL_PREFIX, Table, best_of, study_table, trials_of
 from ploutos_jax.experiment.study.ray_study import StudyConfig, load_ray, run_study
 from ploutos_jax.experiment.study.space import Space, grid_of, read_space
 from ploutos_jax.experiment.study.trial import at_point, run_trial
@@ -101,17 +100,14 @@ def _tried(
     output: Path,
     one_program: bool,
     console: Console,
-) -> tuple[pd.DataFrame, Trials]:
+) -> tuple[Table, Trials]:
     """Try all points; return a row for each trial, and their number."""
     if one_program:
         number = math.prod(map(len, grid_of(space).values()))
         console.print(f"{number} points, {config.at_once or number} at once in one program.")
         table = sweep_grid(settings, space, market, bars, config.at_once)
-        seeds = table.groupby([*space], sort=False, dropna=False)["sharpe"].mean()
-        rows = seeds.reset_index().rename(columns={"sharpe": "score"})
-        rows.insert(0, "trial", [f"point-{place + 1}" for place in range(len(rows))])
         table.to_csv(output / "points.csv", index=False)
-        return rows, trials_of(output, table, market.calendar.periods_per_year)
+        return point_rows(table, list(space)), trials_of(output, table, market.calendar.periods_per_year)
     names = ("scheduler", "grace", "reduction", "cores", "gpus", "at_once")
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
     if config.trials is None:
@@ -129,7 +125,7 @@ def _conclude(
     market: Market,
     bars: Choosing,
     output: Path,
-    table: pd.DataFrame,
+    table: Table,
     trials: Trials,
 ) -> int:
     """Write table, picture and the report of the best on the test; print them; return the exit code."""
@@ -202,7 +198,7 @@ def _sweep_agent(config: SweepConfig, settings: RunSettings, space: Space, conso
     return 0
 
 
-def _draw_agent(table: pd.DataFrame, names: list[str], output: Path) -> None:
+def _draw_agent(table: Table, names: list[str], output: Path) -> None:
     from ploutos_jax.evaluate.report.heat_map import heat_map
     from ploutos_jax.evaluate.report.plot_style import to_png
     from ploutos_jax.evaluate.report.sweep_picture import draw_study
@@ -241,7 +237,7 @@ def _describe(bars: Choosing, output: Path) -> str:
     return f"Trained {' to '.join(bars.trained)}, chosen on {' to '.join(bars.chosen)}, {tested}; {output}"
 
 
-def _shown(table: pd.DataFrame) -> str:
+def _shown(table: Table) -> str:
     most = 20
     more = f"\n... and {len(table) - most} more" if len(table) > most else ""
     return table.head(most).to_string(index=False, float_format=lambda value: f"{value:.4g}") + more

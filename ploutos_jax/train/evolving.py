@@ -96,7 +96,7 @@ def update_members(learner: Algorithm, state: Any, params: EnvParams, hyper: Hyp
     reward = members.reward + jnp.nan_to_num(metrics["reward_per_step"], nan=-jnp.inf)
     moved = moved.replace(members=members.replace(reward=reward))
     every = config.selection_every
-    is_due = (moved.update[0] % every == 0) & (moved.update[0] < hyper.num_updates[0])
+    is_due = (moved.update[0] % every == 0) & (moved.update[0] < jnp.ravel(hyper.num_updates)[0])
     moved = jax.lax.cond(is_due, lambda x: select(config, x), lambda x: x, moved)
     told = {f"{name}_by_seed": value for name, value in members.numbers.items()}
     return moved, {**metrics, **told, "score_by_seed": moved.members.score, "parent_by_seed": moved.members.parent}

@@ -33,7 +33,7 @@ def draw_study(
     Raises:
         ValueError: if no trial has a score.
     """
-    known = table[np.isfinite(table[score].astype(float))]
+    known = table.dropna(subset=[score])
     if not len(known):
         raise ValueError("No trial has a score; there is nothing to draw.")
     names = list(names)[:_MOST]

@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ploutos_jax.env.config import EnvConfig
@@ -65,6 +68,21 @@ def sweep_grid(
         at_once=at_once or math.prod(map(len, grid.values())),
         train_end=bars.trained[1],
     )
+
+
+def point_rows(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return a row for each point: its number, its values, and the mean Sharpe ratio of its seeds as `score`.
+
+    None of a point of which a seed has none.
+    """
+    scores: dict[tuple[Any, ...], list[float]] = {}
+    for row in table.to_dict("records"):
+        scores.setdefault(tuple(row[name] for name in names), []).append(float(row["sharpe"]))
+    rows = [
+        {"trial": f"point-{number}", **dict(zip(names, point, strict=True)), "score": float(np.mean(values))}
+        for number, (point, values) in enumerate(scores.items(), start=1)
+    ]
+    return pd.DataFrame(rows, columns=["trial", *names, "score"])
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,8 @@ from ploutos_jax.experiment.study.trial import NO_SCORE
 from ploutos_jax.runs.run_files import RunFiles, is_run
 
 TRIAL_PREFIX = "trial-"
+Table = pd.DataFrame
+"""A row for each trial."""
 
 
 def trial_folders(folder: Path) -> list[Path]:
@@ -57,7 +59,8 @@ def best_of(table: pd.DataFrame) -> Mapping[str, Any] | None:
     known = table[table["score"].notna() & (table["score"] > NO_SCORE)]
     whole = known[known["ended"] == "whole"] if "ended" in known else known
     some = whole if len(whole) else known
-    return None if not len(some) else some.loc[some["score"].idxmax()].to_dict()
+    rows = pd.DataFrame(some).to_dict("records")
+    return max(rows, key=lambda row: row["score"], default=None)
 
 
 def trials_of(folder: Path, table: pd.DataFrame | None = None, periods: float = 252.0) -> Trials:

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false, reportIncompatibleMethodOverride=false
 """An exported policy as a model of MLflow: this file is the model's code, the export is its data; nothing is pickled.
 
 MLflow copies the file beside the export and runs it when the model is loaded ("models from code").
@@ -5,7 +6,7 @@ MLflow copies the file beside the export and runs it when the model is loaded ("
 
 from typing import Any
 
-import mlflow  # pyright: ignore[reportMissingImports]  # extra mlflow
+import mlflow  # extra mlflow
 import numpy as np
 
 from ploutos_jax.train.checkpoints.export import load_policy
