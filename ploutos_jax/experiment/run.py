@@ -30,6 +30,7 @@ from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.runs.settings import RunSettings, differences, naming_source, source_of
 from ploutos_jax.train.checkpoints.export import write_named
 from ploutos_jax.train.early_stopping import StoppingRules
+from ploutos_jax.train.evolving import best_member
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.learning.rollout_metrics import projected_month, recent_growth
 from ploutos_jax.train.loop import train_seeds
@@ -225,6 +226,8 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         content |= {"score_ensemble": together[ENSEMBLE]}
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
+    if settings.train.evolution.population is not None:
+        content |= _of_population(settings, output, by_seed)
     if settings.model_name is not None:
         joined = trained.agents[0] if len(by_seed) == 1 else ensemble(trained.agents)
         write_named(joined, settings.model_name, {"metrics": score, "configuration": dataclasses.asdict(settings)})
@@ -247,6 +250,18 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         ledgers={AGENT: shown, **others},
         promised=promised,
     )
+
+
+def _of_population(settings: RunSettings, output: Path, by_seed: Sequence[Score]) -> dict[str, Any]:
+    """Return which member of a population is its best, by training bars alone, and how it does on those held out."""
+    rows = read_figures(output)
+    best = best_member(rows[-1]) if rows else None
+    if best is None:
+        return {}
+    names = settings.train.evolution.population_numbers
+    numbers = {name: rows[-1][f"{name}_by_seed"][best] for name in names}
+    found = {"agent": best, "numbers": numbers, "final_score": by_seed[best]}
+    return {"best_member": found}
 
 
 def _promised(

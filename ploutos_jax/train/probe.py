@@ -32,8 +32,10 @@ _ALIKE = 0.03
 """Share by which speeds are taken for the same; the smaller size then has it."""
 _FALLEN = 0.8
 """Share of the best speed below which larger sizes are not tried."""
-_SECONDS, _TIMES = 0.5, 3
-"""Of timed updates, at least one, and how many times; the fastest counts, as other programs only slow one down."""
+_SECONDS, _FEWEST, _MOST = 1.0, 3, 50
+"""Of timed updates, and how many of them; the fastest counts, as other programs only slow one down."""
+_FINALISTS, _ROUNDS = 0.7, 3
+"""Share of the best speed from which sizes are timed again in turns, and how often: other work then meets all alike."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Probe:
         self._params = env.default_params(with_sectors(market)) if params is None else params
         self._is_redrawn, self._until = is_redrawn, time.perf_counter() + seconds
         self._found: dict[tuple[int, int], Measured] = {}
+        self._timers: dict[tuple[int, int], Callable[[], float]] = {}
 
     @property
     def rows(self) -> tuple[Measured, ...]:
@@ -94,8 +97,9 @@ class Probe:
     def choose(self, names: Sequence[str]) -> TrainConfig:
         """Return the settings with the fastest sizes, of those that fit and leave `FEWEST_UPDATES`.
 
-        First E by factors of 4 until speed falls, then its neighbours by 2, then M by factors of 2 as long as speed
-        grows. Among speeds within 3 % of the best the smaller E, then the M nearest to that of the settings.
+        First E by factors of 4 until speed has fallen twice, then its neighbours by 2, then M by factors of 2 likewise;
+        those that are nearly the fastest are timed again in turns. Among speeds within 3 % of the best the smaller E,
+        then the M nearest to that of the settings.
 
         Args:
             names: `num_envs`, `num_minibatches` or both.
@@ -117,20 +121,40 @@ class Probe:
             more = [minibatches << step for step in range(1, 7) if minibatches << step <= _MOST_MINIBATCHES]
             for sizes in (fewer, more):
                 self._climb((number, each) for each in sizes)
-        return self._sized(self._best())
+        self._settle()
+        best = self._best()
+        return self._with(best.num_envs, best.num_minibatches)
 
     def measure(self, num_envs: int, num_minibatches: int) -> Measured | None:
         """Return what a pair of sizes takes; None where the two cannot go together."""
         return self._found.get((num_envs, num_minibatches)) or self._try(num_envs, num_minibatches)
 
     def _climb(self, sizes: Iterable[tuple[int, int]]) -> None:
-        """Try sizes in turn until one does not fit, or is clearly slower than the best."""
+        """Try sizes in turn until one does not fit, or two in a row are clearly slower than the best."""
+        fallen = 0
         for size in sizes:
             found = self._try(*size)
             if found is None:
                 continue
-            if found.steps_per_second is None or found.steps_per_second < _FALLEN * self._fastest():
+            if found.steps_per_second is None:
                 return
+            fallen = fallen + 1 if found.steps_per_second < _FALLEN * self._fastest() else 0
+            if fallen == 2:
+                return
+
+    def _settle(self) -> None:
+        """Time the sizes that are nearly the fastest again, in turns."""
+        near = [size for size in self._timers if self._speed(size) >= _FINALISTS * self._fastest()]
+        for _ in range(_ROUNDS):
+            for size in near:
+                row = self._found[size]
+                speed = round(max(self._speed(size), self._timers[size]()), 1)
+                self._found[size] = dataclasses.replace(row, steps_per_second=speed)
+        for size in near:
+            self._tell(self._found[size])
+
+    def _speed(self, size: tuple[int, int]) -> float:
+        return self._found[size].steps_per_second or 0.0
 
     def _fastest(self) -> float:
         return max((row.steps_per_second or 0.0 for row in self.rows), default=0.0)
@@ -145,9 +169,6 @@ class Probe:
         return min(
             near, key=lambda row: (row.num_envs, max(row.num_minibatches / wanted, wanted / row.num_minibatches))
         )
-
-    def _sized(self, row: Measured) -> TrainConfig:
-        return self._with(row.num_envs, row.num_minibatches)
 
     def _with(self, num_envs: int, num_minibatches: int) -> TrainConfig:
         return dataclasses.replace(self._config, num_envs=num_envs, num_minibatches=num_minibatches)
@@ -171,16 +192,23 @@ class Probe:
         else:
             try:
                 config = fit_to_device(config, self._market, self._env.config.action, limit)
-                speed, size_of_program = self._time(config)
-                row = dataclasses.replace(row, steps_per_second=round(speed, 1), bytes=size_of_program)
+                timer, size_of_program = self._timer(config)
+                row = dataclasses.replace(row, steps_per_second=round(timer(), 1), bytes=size_of_program)
+                self._timers[size] = timer
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                row = dataclasses.replace(row, why="does not fit")
             except ValueError as error:
                 row = dataclasses.replace(row, why="does not fit" if "This run needs" in str(error) else str(error))
         self._found[size] = row
+        # Programs that are too slow to be timed again need not stay on the device.
+        self._timers = {s: t for s, t in self._timers.items() if self._speed(s) >= _FINALISTS * self._fastest()}
         self._tell(row)
         return row
 
-    def _time(self, config: TrainConfig) -> tuple[float, int]:
-        """Return environment steps a second of a training, and the bytes of its program."""
+    def _timer(self, config: TrainConfig) -> tuple[Callable[[], float], int]:
+        """Return what times a training, in environment steps a second, and the bytes of its program."""
         market, env = self._market, self._env
         params = started_warm(self._params, config.policy.warm_up)
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
@@ -192,22 +220,24 @@ class Probe:
         if config.policy.forecast != "none":
             params, forecast = told_ahead(params, is_redrawn=self._is_redrawn)
         # Leaves of a first state may share a buffer, and those that are donated must not.
-        state = States(jax.tree.map(jnp.copy, first_state(learner, params, forecast=forecast)))
+        state = [States(jax.tree.map(jnp.copy, first_state(learner, params, forecast=forecast)))]
         numbers = make_hyperparams(learner, None)
-        arguments = (state, params, numbers, jnp.int32(1))
-        program = run_updates.lower(update_all, 1, learner, *arguments).compile()
-        seconds, rest = float("inf"), _SECONDS
-        for turn in range(1 + _TIMES):
+        program = run_updates.lower(update_all, 1, learner, state[0], params, numbers, jnp.int32(1)).compile()
+
+        def update() -> float:
             began = time.perf_counter()
-            state, figures = program(state, params, numbers, jnp.int32(1))
+            state[0], figures = program(state[0], params, numbers, jnp.int32(1))
             jax.block_until_ready(figures)
-            took = time.perf_counter() - began
-            if turn == 0:
-                continue  # the first call brings what is needed into caches
-            seconds, rest = min(seconds, took), rest - took
-            if rest < 0 and turn > 1:
-                break
-        return config.timesteps_per_update * config.num_seeds / seconds, _program_bytes(program)
+            return time.perf_counter() - began
+
+        def timed() -> float:
+            update()  # the first call brings what is needed into caches
+            taken: list[float] = []
+            while len(taken) < _FEWEST or (sum(taken) < _SECONDS and len(taken) < _MOST):
+                taken.append(update())
+            return config.timesteps_per_update * config.num_seeds / min(taken)
+
+        return timed, _program_bytes(program)
 
 
 def _program_bytes(program: Any) -> int:
