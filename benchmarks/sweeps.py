@@ -79,7 +79,7 @@ def sizes(words: list[str], output: Path) -> dict[str, Any]:
     best = max(known, key=lambda row: row.steps_per_second or 0.0)
     # Other programs on the machine come and go: the two are measured in turns, and the fastest of each counts.
     speeds: dict[tuple[int, int], float] = {}
-    for _ in range(3):
+    for _ in range(5):
         for size in ((chosen.num_envs, chosen.num_minibatches), (best.num_envs, best.num_minibatches)):
             row = Probe(train, data.market, env).measure(*size)
             speeds[size] = max(speeds.get(size, 0.0), (row.steps_per_second or 0.0) if row else 0.0)

@@ -32,9 +32,9 @@ _ALIKE = 0.03
 """Share by which speeds are taken for the same; the smaller size then has it."""
 _FALLEN = 0.8
 """Share of the best speed below which larger sizes are not tried."""
-_SECONDS, _FEWEST, _MOST = 1.0, 3, 50
+_SECONDS, _FEWEST, _MOST = 0.5, 3, 50
 """Of timed updates, and how many of them; the fastest counts, as other programs only slow one down."""
-_FINALISTS, _ROUNDS = 0.7, 3
+_FINALISTS, _ROUNDS = 0.3, 5
 """Share of the best speed from which sizes are timed again in turns, and how often: other work then meets all alike."""
 
 
@@ -98,7 +98,7 @@ class Probe:
         """Return the settings with the fastest sizes, of those that fit and leave `FEWEST_UPDATES`.
 
         First E by factors of 4 until speed has fallen twice, then its neighbours by 2, then M by factors of 2 likewise;
-        those that are nearly the fastest are timed again in turns. Among speeds within 3 % of the best the smaller E,
+        those that are not hopeless are timed again in turns. Among speeds within 3 % of the best the smaller E,
         then the M nearest to that of the settings.
 
         Args:
@@ -143,7 +143,7 @@ class Probe:
                 return
 
     def _settle(self) -> None:
-        """Time the sizes that are nearly the fastest again, in turns."""
+        """Time the sizes that are not hopeless again, in turns."""
         near = [size for size in self._timers if self._speed(size) >= _FINALISTS * self._fastest()]
         for _ in range(_ROUNDS):
             for size in near:
