@@ -66,7 +66,7 @@ def train_points(
     number, market = len(hyper), params.market
     assert market is not None
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), started_warm(params, config.policy.warm_up))
-    config = dataclasses.replace(config, chunk_megabytes=config.chunk_megabytes / number)
+    config = dataclasses.replace(config, chunk_megabytes=config.chunk_limit / number)
     available = device_bytes()
     config = fit_to_device(config, market, env.config.action, None if available is None else available // number)
     network = Network.for_env(config.policy, env.config, market.num_assets, config.chunk_bytes, market.feature_names)

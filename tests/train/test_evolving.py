@@ -98,7 +98,7 @@ def test_what_no_population_can_be_is_refused():
     with pytest.raises(ValueError, match="num_seeds=3 beside population=8"):
         TrainConfig(num_seeds=3, evolution=EVOLUTION)
     with pytest.raises(ValueError, match="entropy_coef: it is 0"):
-        first_members(TrainConfig(entropy_coef=0.0, evolution=EvolutionConfig(population=4)))
+        first_members(TrainConfig(entropy_coef=0.0, evolution=EvolutionConfig(4, ("entropy_coef",))))
     train = parse_settings(["--population", "16", "--population-numbers", "learning_rate,gae_lambda"]).train
     assert train.num_seeds == 16 and train.evolution.population_numbers == ("learning_rate", "gae_lambda")
 
