@@ -21,6 +21,7 @@ PAGES = (
     "benchmarks/REAL.md",
     "benchmarks/REFRESH.md",
     "benchmarks/RESULTS.md",
+    "benchmarks/SWEEPS.md",
     "benchmarks/SYNTHETIC.md",
     "data/README.md",
     "examples/README.md",

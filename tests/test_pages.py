@@ -18,12 +18,14 @@ import pytest
 import tyro
 
 import ploutos_jax
+from ploutos_jax.cli.check import Check
 from ploutos_jax.cli.detach import without_flag
 from ploutos_jax.cli.download import DownloadSettings
 from ploutos_jax.cli.evaluate import Evaluation
 from ploutos_jax.cli.orders import Orders
 from ploutos_jax.cli.paper import Paper
 from ploutos_jax.cli.serve import ServeSettings
+from ploutos_jax.cli.sweep import read_sweep
 from ploutos_jax.experiment.validation.config import ValidationConfig
 from ploutos_jax.runs.command_line import REGISTRY, first_as, read, spell
 from ploutos_jax.runs.older import translate_flags
@@ -150,6 +152,8 @@ READERS = {
         Paper, first_as("--checkpoint", args or ["RUN", "--journal", "x", "--source", "replay:x"])
     ),
     "validate": read_validation,
+    "sweep": lambda args: read_sweep(args or ["--over", "gamma=0.9,0.99"]),
+    "check": lambda args: read(Check, args or ["--baseline", "FILE"]),
     "download": lambda args: read(DownloadSettings, args or ["--tickers", "SPY", "--output", "x.parquet"]),
     "benchmark": lambda args: read(load_script("benchmark").Benchmark, args),
     "plot_features": lambda args: read_page("plot_features")(args or ["--data", "x", "--output", "y"]),
@@ -169,7 +173,7 @@ def test_commands_on_a_page_are_understood(page, tmp_path, monkeypatch):
             raise AssertionError(f"{page}: {shlex.join(words)}: {error}") from error
 
 
-MODULES = ["train", "evaluate", "orders", "validate", "download", "demo", "serve"]
+MODULES = ["train", "evaluate", "orders", "validate", "download", "demo", "serve", "sweep", "check"]
 
 
 @pytest.mark.parametrize("name", MODULES)

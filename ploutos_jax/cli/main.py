@@ -22,8 +22,10 @@ COMMANDS = {
     "orders": "what a trained agent would do at the next open",
     "paper": "a paper account on bars as they close, with a journal",
     "validate": "retrain on every fold of a history, score out of sample",
+    "sweep": "many settings, chosen on bars apart from the test; studies with Ray (extra sweep)",
     "download": "bars from a vendor into a file",
     "serve": "the control room: all of this in a browser (extra ui)",
+    "check": "quality and memory against a recorded baseline",
     "benchmark": "speed on this machine (needs a source checkout)",
 }
 """Each is the module of that name next to this one."""

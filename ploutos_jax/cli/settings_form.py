@@ -31,11 +31,13 @@ from ploutos_jax.runs.older import translate_flags
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.runs.settings import RUN_BOUNDS, RunSettings, parse_settings
 from ploutos_jax.train.config import POLICY_BOUNDS, TRAIN_BOUNDS
+from ploutos_jax.train.evolution_config import EVOLUTION_BOUNDS
 
 _BOUNDS: dict[str, Bound] = (
     RUN_BOUNDS | DATA_BOUNDS | ENV_BOUNDS | TRAIN_BOUNDS | POLICY_BOUNDS | VALIDATION_BOUNDS | EVALUATION_BOUNDS
-) | DOWNLOAD_BOUNDS
+) | (DOWNLOAD_BOUNDS | EVOLUTION_BOUNDS)
 _TITLES = {"": "Run", "data": "Data", "env": "Rules and costs", "train": "Learner", "policy": "Network"}
+_TITLES |= {"evolution": "Population"}
 _BOXES = str.maketrans("│╭╮╰╯─", "      ")
 
 

@@ -21,8 +21,10 @@ from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
+from ploutos_jax.experiment.measured import with_measured_sizes
 from ploutos_jax.experiment.pages import PICTURE, write_pages
 from ploutos_jax.experiment.run import (
+    AGENT,
     ENSEMBLE,
     ExperimentResult,
     day,
@@ -32,6 +34,7 @@ from ploutos_jax.experiment.run import (
     score_agents,
     train_agents,
 )
+from ploutos_jax.experiment.tracked import tracked
 from ploutos_jax.market.display import plural
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.progress import ProgressBar
@@ -72,20 +75,36 @@ def _run(settings: RunSettings, output: Path) -> int:
         tell(f"Rules: {note}")
     tell(_describe(data))
     tell(f"Costs beside spread and slippage: {describe_costs(settings.env, data.market)}.")
+    settings = with_measured_sizes(settings, data, output, tell)
     outlook = outlook_of(settings, data.market.calendar)
-    with Interruption() as interruption, ProgressBar(quiet=settings.quiet, outlook=outlook) as bar:
-        trained = train_agents(
-            settings, data, output, observers=[bar], should_stop=interruption.should_stop, notes=said
-        )
-    if interruption.interrupted:
-        console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
-        return 130
-    if trained.reason is not None:
-        console.print(f"Stopped before the last update: {trained.reason}.")
-    advice = "Checkpoints that are there stay whole; make room, then go on with --resume."
-    with resumable(output), writing(f"The run folder {output}", advice):
-        result = score_agents(settings, data, trained, output)
-        page = write_pages(settings, data, result) if settings.report else None
+    with tracked(settings, output) as told:
+        with Interruption() as interruption, ProgressBar(quiet=settings.quiet, outlook=outlook) as bar:
+            trained = train_agents(
+                settings,
+                data,
+                output,
+                observers=[bar],
+                should_stop=interruption.should_stop,
+                notes=said,
+                loggers=told.loggers,
+            )
+        if interruption.interrupted:
+            told.stopped = True
+            console.print(f"Interrupted; continue with the same command and --resume. Checkpoint in {output}.")
+            return 130
+        if trained.reason is not None:
+            console.print(f"Stopped before the last update: {trained.reason}.")
+        advice = "Checkpoints that are there stay whole; make room, then go on with --resume."
+        with resumable(output), writing(f"The run folder {output}", advice):
+            result = score_agents(settings, data, trained, output)
+            page = write_pages(settings, data, result) if settings.report else None
+        told.publish(result.agents, result.scores[AGENT], None if page is None else page.parent)
+    _show(settings, result, page, output, console)
+    return 0
+
+
+def _show(settings: RunSettings, result: ExperimentResult, page: Path | None, output: Path, console: Console) -> None:
+    """Print what came of a run, and what to do next."""
     seen = "the training bars (in sample, proves nothing)" if result.in_sample else "bars never trained on"
     # Brings Matplotlib, which training does without.
     from ploutos_jax.evaluate.report.write import metrics_table
@@ -105,7 +124,6 @@ def _run(settings: RunSettings, output: Path) -> int:
         final.print(f"Curves of the training: {(output / PICTURE).absolute()}")
     final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
     final.print(f"Next: {next_command(settings, output)}")
-    return 0
 
 
 def _describe(data: TrainingData) -> str:

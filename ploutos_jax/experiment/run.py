@@ -20,6 +20,8 @@ from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.run import RANDOM, backtest, baselines
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.experiment.measured import with_measured_sizes
+from ploutos_jax.experiment.tracked import tracked
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.hints import HINT_FEATURE
 from ploutos_jax.market.labels import name_moment
@@ -28,6 +30,7 @@ from ploutos_jax.market.sectors import with_sectors
 from ploutos_jax.runs.settings import RunSettings, differences, naming_source, source_of
 from ploutos_jax.train.checkpoints.export import write_named
 from ploutos_jax.train.early_stopping import StoppingRules
+from ploutos_jax.train.evolving import best_member
 from ploutos_jax.train.held_out import HeldOut
 from ploutos_jax.train.learning.rollout_metrics import projected_month, recent_growth
 from ploutos_jax.train.loop import train_seeds
@@ -37,6 +40,7 @@ from ploutos_jax.train.progress import Observer
 from ploutos_jax.train.run.figures import read_figures
 from ploutos_jax.train.run.folder import add_to_summary, claimed_output
 from ploutos_jax.train.run.lock import locked
+from ploutos_jax.train.run.loggers import Logger
 
 AGENT, ENSEMBLE = "agent", "ensemble"
 """The seeds of a run as one agent, in scores."""
@@ -115,8 +119,14 @@ def run_experiment(
     """
     with prepared_output(settings) as output:
         data = read_data(settings, output)
-        trained = train_agents(settings, data, output, observers=observers, should_stop=should_stop)
-        return score_agents(settings, data, trained, output)
+        settings = with_measured_sizes(settings, data, output)
+        with tracked(settings, output) as told:
+            trained = train_agents(
+                settings, data, output, observers=observers, should_stop=should_stop, loggers=told.loggers
+            )
+            result = score_agents(settings, data, trained, output)
+            told.publish(result.agents, result.scores[AGENT], None)
+        return result
 
 
 @contextlib.contextmanager
@@ -155,6 +165,7 @@ def train_agents(
     observers: Sequence[Observer] = (),
     should_stop: Callable[[], bool] = lambda: False,
     notes: Sequence[str] = (),
+    loggers: Sequence[Logger] = (),
 ) -> Trained:
     """Train one agent for each seed, scored now and then on what `data` holds for that.
 
@@ -165,6 +176,7 @@ def train_agents(
         observers: called with the new figures after each call of the compiled program.
         should_stop: asked then; True ends the training with a checkpoint.
         notes: lines that the text log of the run folder begins with.
+        loggers: further receivers of the figures.
     """
     env = TradingEnv(settings.env)
     earlier = read_figures(output) if settings.resume else []
@@ -185,6 +197,7 @@ def train_agents(
         held_out=None if data.to_score is None else _held_out(data, data.to_score, settings.until_converged),
         notes=notes,
         max_updates_per_call=rules.max_updates_per_call,
+        loggers=loggers,
     )
     return Trained(agents, rules.reason)
 
@@ -213,6 +226,8 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         content |= {"score_ensemble": together[ENSEMBLE]}
         rows = [{"seed": seed, **one} for seed, one in zip(settings.train.seeds, by_seed, strict=True)]
         content |= {"score_by_seed": rows, "score_mean": score, "score_interval_95": interval}
+    if settings.train.evolution.population is not None:
+        content |= _of_population(settings, output, by_seed)
     if settings.model_name is not None:
         joined = trained.agents[0] if len(by_seed) == 1 else ensemble(trained.agents)
         write_named(joined, settings.model_name, {"metrics": score, "configuration": dataclasses.asdict(settings)})
@@ -235,6 +250,18 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
         ledgers={AGENT: shown, **others},
         promised=promised,
     )
+
+
+def _of_population(settings: RunSettings, output: Path, by_seed: Sequence[Score]) -> dict[str, Any]:
+    """Return which member of a population is its best, by training bars alone, and how it does on those held out."""
+    rows = read_figures(output)
+    best = best_member(rows[-1]) if rows else None
+    if best is None:
+        return {}
+    names = settings.train.evolution.population_numbers
+    numbers = {name: rows[-1][f"{name}_by_seed"][best] for name in names}
+    found = {"agent": best, "numbers": numbers, "final_score": by_seed[best]}
+    return {"best_member": found}
 
 
 def _promised(

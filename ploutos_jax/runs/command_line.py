@@ -19,6 +19,8 @@ _IN_ONE_WORD = frozenset({"tickers", "spans", "columns"})
 """Lists that some settings hold as one text with commas."""
 _FOLDERS = frozenset({"compare", "checkpoint", "data"})
 """Lists of files and folders, whose names may hold commas."""
+_WITH_COMMAS = frozenset({"over"})
+"""Lists whose entries hold commas."""
 _ALWAYS = frozenset({"help", "help_all"})
 
 
@@ -107,7 +109,7 @@ def _switches_off(name: str, types: Collection[str]) -> bool:
 
 
 def _parts(word: str, name: str) -> list[str]:
-    if name in _FOLDERS and Path(word).exists():
+    if name in _WITH_COMMAS or (name in _FOLDERS and Path(word).exists()):
         return [word]
     return [part for part in word.split(",") if part.strip()]
 

@@ -17,6 +17,7 @@ ALIASES = {
     "n_envs": "num_envs",
     "n_steps": "rollout_length",
     "n_epochs": "num_epochs",
+    "minibatches": "num_minibatches",
     "ent_coef": "entropy_coef",
     "vf_coef": "value_coef",
     "lr": "learning_rate",

@@ -13,6 +13,7 @@ import tyro
 from ploutos_jax.datasets.config import DataConfig
 from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, shown, whole
 from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.runs.auto import file_without_auto, without_auto
 from ploutos_jax.runs.command_line import read, spell
 from ploutos_jax.runs.older import of_earlier_version, translate_file, translate_flags
 from ploutos_jax.runs.overrides import REPLACES, merge, suggest
@@ -23,7 +24,9 @@ from ploutos_jax.train.run.folder import CONFIG_FILE
 
 _STOPPING = {"minutes", "episodes", "until_converged"}
 _SHOWING = {"quiet", "report", "monthly_target", "model_name"}
-_RUN_ONLY = MAY_CHANGE | _STOPPING | _SHOWING | {"config", "resume", "device", "output", "feature_cache"}
+_RUN_ONLY = (
+    MAY_CHANGE | _STOPPING | _SHOWING | {"config", "resume", "device", "output", "feature_cache", "log", "measure"}
+)
 """Settings of one call that may differ when a run is continued."""
 
 _CHECKED_LATER = {"rollout_length", "num_minibatches"}
@@ -63,6 +66,10 @@ class RunSettings:
         deterministic: make GPU results repeatable bit for bit (slower; the CPU always is).
         quiet: print the final table only.
         report: write the report of the final score and the picture of the training into the run folder.
+        log: tracking services that the run is told to, in addition to its own files and TensorBoard: mlflow, wandb, or
+            both (docs/trackers.md).
+        measure: sizes that are measured before the run and then written down; `--num-envs auto` and `--minibatches
+            auto` say the same.
         data: which bars to use.
         env: rules and costs.
         train: learner.
@@ -81,6 +88,8 @@ class RunSettings:
     deterministic: bool = False
     quiet: bool = False
     report: bool = True
+    log: tuple[Literal["mlflow", "wandb"], ...] = ()
+    measure: tuple[Literal["num_envs", "num_minibatches"], ...] = ()
     data: DataConfig = DataConfig()
     env: EnvConfig = EnvConfig()
     train: TrainConfig = TrainConfig()
@@ -101,12 +110,13 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
         ValueError: naming the flag or key, the value found and the nearest valid one.
         SystemExit: for `--help` (0) and flags that cannot be read (2).
     """
-    args = spell(translate_flags(args), RunSettings)
+    args, measured = without_auto(spell(translate_flags(args), RunSettings))
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", default=None)
     early.add_argument("--config", default=None)
     known, _ = early.parse_known_args(args)
     from_file = _settings_in(known.config) if known.config else {}
+    from_file, more = file_without_auto(from_file)
     preset = known.preset or from_file.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset={shown(preset)} is unknown; {suggest(str(preset), PRESETS)}")
@@ -114,9 +124,11 @@ def parse_settings(args: Sequence[str]) -> RunSettings:
     base = merge(base, fitting(preset, {**_leaves(from_file), **_values(args)}), f"preset {preset}")
     base = merge(base, from_file, known.config or "")
     for name, other in REPLACES.items():
-        if _is_given(name, args) and not _is_given(other, args):
+        if (_is_given(name, args) or name in measured) and not _is_given(other, args):
             base = merge(base, {other: None}, f"--{name}")
     settings = read(RunSettings, args, default=base, config=(tyro.conf.OmitArgPrefixes,))
+    if named := [*measured, *(name for name in more if not _is_given(name, args))]:
+        settings = dataclasses.replace(settings, measure=tuple(dict.fromkeys([*settings.measure, *named])))
     for name, value in _leaves(dataclasses.asdict(settings)).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name}={value} is not a finite number; give one, or leave the setting out.")
@@ -199,7 +211,12 @@ def differences(settings: RunSettings, run_folder: Path) -> list[str]:
     file = str(run_folder / CONFIG_FILE)
     stored = merge(RunSettings(), of_earlier_version(read_yaml(file)), file)
     before, now = (_leaves(dataclasses.asdict(one)) for one in (stored, settings))
-    same = _RUN_ONLY | _CHECKED_LATER | ({"data"} if settings.data.may_be_moved(stored.data) else set())
+    same = (
+        _RUN_ONLY
+        | _CHECKED_LATER
+        | set(settings.measure)
+        | ({"data"} if settings.data.may_be_moved(stored.data) else set())
+    )
     return [f"{k}: {before[k]} -> {now[k]}" for k in now if before[k] != now[k] and k not in same]
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import typing
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 from flax import struct
@@ -11,6 +11,7 @@ from flax import struct
 from ploutos_jax.env.bounds import check_bounds, check_kinds, shown
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.bounds import POLICY_BOUNDS, TRAIN_BOUNDS
+from ploutos_jax.train.evolution_config import EvolutionConfig
 
 MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
 """Fields of `TrainConfig` that may differ when a run goes on; `total_timesteps` may only grow."""
@@ -82,6 +83,7 @@ class TrainConfig:
         keep_checkpoints: how many of them are kept; the best by held-out score is kept in addition. In [1, 1e6].
         eval_every: environment steps between scores on held-out bars; None takes a tenth of the run. In [1, 1e15].
         policy: shape of the network: widths in [1, 100,000], dropout in [0, 1), return_loss in [0, 1e6].
+        evolution: population-based training.
     """
 
     algorithm: Literal["ppo", "pathwise", "mixed"] = "ppo"
@@ -119,6 +121,7 @@ class TrainConfig:
     keep_checkpoints: int = 3
     eval_every: int | None = None
     policy: PolicyConfig = PolicyConfig()
+    evolution: EvolutionConfig = EvolutionConfig()
 
     def __post_init__(self) -> None:
         check_kinds(self, TRAIN_BOUNDS)
@@ -193,6 +196,11 @@ class TrainConfig:
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         check_bounds(self, TRAIN_BOUNDS)
         check_bounds(self.policy, POLICY_BOUNDS)
+        size = self.evolution.population
+        if size is not None and self.num_seeds not in (1, size):
+            raise ValueError(f"num_seeds={self.num_seeds} beside population={size}: each member is a seed; give one.")
+        if size is not None:
+            object.__setattr__(self, "num_seeds", size)
         if self.num_updates >= 2**31:
             raise ValueError(
                 f"total_timesteps={self.total_timesteps} makes {self.num_updates:,} updates of"
@@ -262,6 +270,11 @@ class TrainConfig:
         return self._updates_in(self.checkpoint_every or min(_PLOUTOS_CHECKPOINT, self.total_timesteps // 10))
 
     @property
+    def selection_every(self) -> int:
+        """Updates between two selections of a population."""
+        return self.evolution.population_every or max(1, self.num_updates // 20)
+
+    @property
     def updates_per_eval(self) -> int:
         """Updates between scores on held-out bars."""
         return self._updates_in(self.eval_every or self.total_timesteps // 10)
@@ -311,7 +324,15 @@ class TrainConfig:
             num_seeds=self.num_seeds,
             chunk_megabytes=self.chunk_megabytes,
             policy=self.policy,
+            **self._evolving(),
         )
+
+    def _evolving(self) -> dict[str, Any]:
+        """Return what a population's program depends on: its settings, and the numbers that its ranges lie around."""
+        if self.evolution.population is None:
+            return {}
+        numbers = {name: getattr(self, name) for name in self.evolution.population_numbers}
+        return {"evolution": dataclasses.replace(self.evolution, population_every=self.selection_every), **numbers}
 
     def hyper(self) -> "Hyper":
         """Return the numbers that the compiled update reads."""

@@ -38,7 +38,7 @@ from ploutos_jax.train.resampling import Refresh, compile_refreshed
 from ploutos_jax.train.run.folder import RunFolder, check_output
 from ploutos_jax.train.run.loggers import Logger
 from ploutos_jax.train.run.provenance import describe_making
-from ploutos_jax.train.run.resources import machine_figures
+from ploutos_jax.train.run.resources import Meter
 from ploutos_jax.train.updates import States, compile_once, run_updates, update_all
 
 _MAX_UPDATES_PER_CALL = 64
@@ -285,7 +285,7 @@ class _Run:
         episodes = EpisodeFigures(self.earlier, config.timesteps_per_update)
         save_every, eval_every = config.updates_per_checkpoint, config.updates_per_eval
         per_call, began, first = 1, time.perf_counter(), done
-        saved_at = began
+        saved_at, meter = began, Meter(compile_seconds)
         while done < config.num_updates:
             count = min(per_call, config.num_updates - done, last_saved + save_every - done)
             if self.held_out is not None:
@@ -295,7 +295,7 @@ class _Run:
             figures = jax.device_get(buffers)
             now = time.perf_counter()
             made = _updates_of(states.now) - done
-            machine = machine_figures((now - call_began) / max(made, 1), compile_seconds)
+            machine = meter.figures(now - call_began, made)
             rows = self._rows(figures, done, made, first, now - began)
             rows = [row | episodes.added(row) | machine for row in rows]
             done += made
@@ -353,8 +353,9 @@ class _Run:
             update = done + i + 1
             row: MetricsRow = {name: _number(values[i]) for name, values in figures.items() if name != "fault"}
             if config.num_seeds > 1:
-                returns = figures["episode_return_mean"][i]
-                row["episode_return_mean_by_seed"] = [_number(value) for value in returns]
+                by_seed = {"episode_return_mean_by_seed": figures["episode_return_mean"]}
+                by_seed |= {name: values for name, values in figures.items() if name.endswith("_by_seed")}
+                row |= {name: [_number(value) for value in values[i]] for name, values in by_seed.items()}
             rate = (done + count - first) * per_update * config.num_seeds / max(seconds, 1e-9)
             rows.append(
                 {

@@ -14,6 +14,7 @@ from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.env.types import EnvParams
 from ploutos_jax.train.algorithm import Algorithm
 from ploutos_jax.train.config import Hyper
+from ploutos_jax.train.evolving import first_members
 from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.resampling import Refresh
 
@@ -37,6 +38,9 @@ def first_state(
         states = [_told(state, regimes) for state in states]
     if refresh is not None:
         states = [state.replace(draws=refresh.draw.key) for state in states]
+    if config.evolution.population is not None:
+        members = first_members(config)
+        states = [state.replace(members=member) for state, member in zip(states, members, strict=True)]
     return states[0] if config.num_seeds == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from ploutos_jax.env.types import Array, EnvParams
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
+from ploutos_jax.train.evolving import update_members
 from ploutos_jax.train.learning.divergence import MAX_SKIPPED_IN_ROW
 from ploutos_jax.train.learning.state import TrainState
 
@@ -48,6 +49,8 @@ def update_all(learner: Algorithm, state: TrainState, params: EnvParams, hyper: 
     """Do one update of every seed."""
     if learner.config.num_seeds == 1:
         return learner.update(state, params, hyper)
+    if learner.config.evolution.population is not None:
+        return update_members(learner, state, params, hyper)
     return jax.vmap(learner.update, in_axes=(0, None, 0))(state, params, hyper)
 
 

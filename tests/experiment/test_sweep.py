@@ -98,6 +98,23 @@ def test_a_training_is_swept_over_the_numbers_of_ppo():
     assert table["final_equity"].nunique() == 4
 
 
+@pytest.mark.thorough
+def test_points_side_by_side_are_those_trained_alone():
+    """Numbers of PPO and of the environment in one program; one that diverges does not end the others."""
+    config = dataclasses.replace(planted.CONFIG, total_timesteps=2 * planted.CONFIG.timesteps_per_update)
+    rules = dataclasses.replace(planted.ENV.config, spread_bps=1.0)
+    grid = {"learning_rate": [1e-3, 1e30], "spread_bps": [1.0, 40.0]}
+    both = sweep(config, planted.market(), grid, planted.SPLIT, env=rules, at_once=4)
+    assert both["final_equity"].isna().tolist() == [False, False, True, True]
+    for row in both.head(2).to_dict("records"):
+        env = TradingEnv(dataclasses.replace(rules, spread_bps=row["spread_bps"]))
+        (agent,) = train_seeds(config, planted.seen(), env)
+        figures = summarize(backtest(agent, planted.market(), planted.SPLIT, env=env))
+        for name in ("total_return", "turnover", "total_cost"):
+            assert row[name] == pytest.approx(figures[name], rel=0.05, abs=1e-3), name
+    assert both["total_cost"][1] > 2 * both["total_cost"][0]
+
+
 REFUSED = {
     "an unknown name": ({"spred": [1.0]}, "A sweep over 'spred': there is no such number. Did you mean 'spread'\\?"),
     "a rule that is off": ({"take_profit_atr": [1.0]}, r"\(take_profit_atr=\.\.\.\), and the sweep numbers only"),
@@ -118,8 +135,8 @@ def test_what_is_no_sweep(market, agent, case):
 
 
 def test_what_is_no_sweep_of_a_training(market):
-    with pytest.raises(ValueError, match="swept over numbers of PPO, and 'spread_bps' is none: learning_rate"):
-        sweep(TrainConfig(), market, {"spread_bps": [1.0]}, 50)
+    with pytest.raises(ValueError, match="swept over numbers of PPO and of the environment, and 'num_envs' is none"):
+        sweep(TrainConfig(), market, {"num_envs": [1.0]}, 50)
     with pytest.raises(ValueError, match="needs start=, the first bar to score on"):
         sweep(TrainConfig(), market, {"gamma": [0.9]})
     with pytest.raises(ValueError, match="leaves no bars to train on"):

@@ -264,3 +264,15 @@ def test_columns_of_a_file_are_a_setting(tmp_path):
     assert parse_settings(["--config", str(path)]).data.columns == mapping
     with pytest.raises(ValueError, match="did you mean 'close'"):
         DataConfig(data="x.csv", columns="closing=Last")
+
+
+def test_sizes_that_are_auto_are_to_be_measured(tmp_path):
+    found = parse_settings(["--num-envs", "auto", "--minibatches=auto", "--seed", "3"])
+    assert found.measure == ("num_envs", "num_minibatches") and found.train.seed == 3
+    assert found.train.batch_size is None, "a size of minibatches would set their number"
+    file = tmp_path / "run.yaml"
+    file.write_text("train: {num_envs: auto, seed: 4}\n", encoding="utf-8")
+    assert parse_settings(["--config", str(file)]).measure == ("num_envs",)
+    assert parse_settings(["--config", str(file), "--num-envs", "8"]).measure == ()
+    with pytest.raises(SystemExit):
+        parse_settings(["--seed", "auto"])

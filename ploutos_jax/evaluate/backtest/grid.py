@@ -78,7 +78,7 @@ def play_points(
     """
     num_steps = span.num_bars - 1
     config = dataclasses.replace(config, episode_length=num_steps)
-    params, changed = _params_of(config, what.with_own_sectors(span) if isinstance(what, Agent) else span, points)
+    params, changed = params_at(config, what.with_own_sectors(span) if isinstance(what, Agent) else span, points)
     env = TradingEnv(config)
     if isinstance(what, Agent):
         what.check_market(span)
@@ -101,8 +101,12 @@ def play_points(
     )
 
 
-def _params_of(config: EnvConfig, span: Market, points: Sequence[Point]) -> tuple[EnvParams, dict[str, jax.Array]]:
-    """Return the numbers of the configuration, and by name those that the points change, `[points, ...]`."""
+def params_at(config: EnvConfig, span: Market, points: Sequence[Point]) -> tuple[EnvParams, dict[str, jax.Array]]:
+    """Return the numbers of the configuration, and by name those that the points change, `[points, ...]`.
+
+    Raises:
+        ValueError: if a name is unknown, or changes the program and not a number of it.
+    """
     base = make_params(config, span)
     numbers = [field.name for field in dataclasses.fields(EnvParams) if field.name not in _NOT_NUMBERS]
     settings = {field.name for field in dataclasses.fields(EnvConfig)}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-ADDED = (("rate", "tail"), ("rate", "tail", "waiting"))
+ADDED = (("members",), ("members", "rate", "tail"), ("members", "rate", "tail", "waiting"))
 """Fields that saved trees may lack, those of newer ones first; in what is read they are as in the template."""
 
 

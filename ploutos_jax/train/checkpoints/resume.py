@@ -27,6 +27,7 @@ def describe_run(config: TrainConfig, market: Market, params: EnvParams, hyper: 
     """Return, as JSON, what must be the same to resume a run, in addition to what `describe` returns of its agents."""
     train = dataclasses.asdict(config)
     del train["policy"]  # is part of the agents' description
+    train |= train.pop("evolution")
     train["rollout_length"] = config.steps_per_rollout
     numbers = {
         name: _exact(value)

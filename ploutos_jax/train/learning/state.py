@@ -44,6 +44,7 @@ class TrainState(struct.PyTreeNode):
             None for learners that differentiate none.
         rate: factor on the learning rate, where it follows the KL (see `adapted_rate`); None elsewhere.
         tail: how badly episodes end, where that counts (see `ppo.distribution.Tail`); None elsewhere.
+        members: in population-based training, see `evolving.Member`; None elsewhere.
     """
 
     agent: AgentParams
@@ -60,6 +61,7 @@ class TrainState(struct.PyTreeNode):
     critic: Any = None
     rate: Float[Array, ""] | None = None
     tail: Any = None
+    members: Any = None
 
     @property
     def acting(self) -> AgentParams:

@@ -20,12 +20,12 @@ def read_lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     # A line break in bytes is one, whatever else is not text.
     for line in file.read_bytes().decode("utf-8", errors="replace").split("\n"):
-        row = _read(line)
+        row = parse_row(line)
         if row is not None:
             yield line, row
 
 
-def _read(line: str) -> dict[str, Any] | None:
+def parse_row(line: str) -> dict[str, Any] | None:
     """Return a line as figures; None if it is not JSON or names no update and its steps."""
     try:
         row = json.loads(line)

@@ -88,6 +88,8 @@ BOARD_NAMES = {
     "update_seconds": "resources/update_seconds",
     "device_memory_bytes": "resources/device_memory_bytes",
     "host_memory_bytes": "resources/host_memory_bytes",
+    "program_share": "resources/program_share",
+    "host_cpu_share": "resources/host_cpu_share",
 }
 """Figure -> scalar, by the names of Stable-Baselines3 where it has one. Other figures are named by `_PREFIXES`."""
 
@@ -110,9 +112,7 @@ class TensorBoard:
     def write(self, rows: Sequence[Row]) -> None:
         """Add the figures of rows; those without a number are left out."""
         for row in rows:
-            figures = {name: value for name, value in _single_figures(row).items() if value is not None}
-            scalars = {board_name(name): -value if name in _NEGATED else value for name, value in figures.items()}
-            self._board.write(row["timesteps"], scalars)
+            self._board.write(row["timesteps"], scalars_of(row))
 
     def cut_back(self, update: int, timesteps: int) -> None:
         """Make TensorBoard forget what comes after `timesteps`."""
@@ -127,12 +127,20 @@ class TensorBoard:
         self._board.close()
 
 
+def scalars_of(row: Row) -> dict[str, float]:
+    """Return the figures of a row under the names that boards show; those without a number are left out."""
+    figures = {name: value for name, value in _single_figures(row).items() if value is not None}
+    return {board_name(name): -value if name in _NEGATED else value for name, value in figures.items()}
+
+
 @cache
 def board_name(figure: str) -> str:
-    """Return the scalar of a figure; that of one seed, `name/i`, stands below the name."""
+    """Return the scalar of a figure; that of one seed or device, `name/i`, stands below the name."""
     name, _, seed = figure.partition("/")
     if name.endswith("_by_seed"):
         return f"{board_name(name.removesuffix('_by_seed'))}_by_seed/{seed}"
+    if name.endswith("_by_device"):
+        return f"resources/{name}/{seed}"
     if name in BOARD_NAMES:
         return BOARD_NAMES[name]
     return next(scalar + name.removeprefix(prefix) for prefix, scalar in _PREFIXES if name.startswith(prefix))
