@@ -1,7 +1,7 @@
 """ActorCritic: a torso with an actor head per asset and a critic head, in two stages."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -200,9 +200,9 @@ class ActorCritic(nn.Module):
         if self.config.regimes == "gates":
             self.gate = nn.Dense(NUM_REGIMES, kernel_init=nn.initializers.zeros)
         if self.config.time == "recurrent":
-            self.recurrent = self.config.make_memory()
+            self.recurrent = cast(Recurrent, self.config.make_memory())
         if self.config.time == "attention":
-            self.attention = self.config.make_memory()
+            self.attention = cast(WindowedAttention, self.config.make_memory())
         if self.is_tilted:
             self.tilt = self.param("tilt", nn.initializers.zeros, ())
         if self.num_experts:
