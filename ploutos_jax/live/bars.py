@@ -94,6 +94,10 @@ class Source(Protocol):
         """
         ...
 
+    def has_missed(self, last: np.datetime64) -> bool:
+        """Return whether a bar after that of a time has closed by now, so that what was decided on it is too old."""
+        ...
+
 
 def plain_labels(labels: Labels) -> dict[str, Any]:
     """Return what holds for the columns of a source's bars, as JSON keeps it."""

@@ -140,7 +140,7 @@ class Ccxt:
             raise NoBarsError(f"{self._exchange.id} has no market {ticker}")
         seconds = seconds_of(self._exchange, interval)
         now = self.now()
-        first = _first_of(period, now) if start is None else int(pd.Timestamp(start).value // 1_000_000)
+        first = first_of(period, now) if start is None else int(pd.Timestamp(start).value // 1_000_000)
         candles = fetch_candles(self._exchange, ticker, interval, first, now - 1000 * seconds + 1)
         if not candles:
             raise NoBarsError("no closed bars in this span")
@@ -200,7 +200,12 @@ def write_facts(path: Path, facts: Mapping[str, Mapping[str, Any]]) -> Path:
     return file
 
 
-def _first_of(period: str | None, now: int) -> int:
+def first_of(period: str | None, now: int) -> int:
+    """Return when a span up to now begins, milliseconds since 1970: `60d`, `18mo`, `5y`, `ytd`; None and `max` are all.
+
+    Raises:
+        ValueError: if it is none.
+    """
     if period in (None, "max"):
         return _FIRST_DAY_MS
     if period == "ytd":
