@@ -323,12 +323,13 @@ class Alpaca:
         here = [ticker for ticker in self.subscribed if (ticker, number) not in self.absent | self.unsent]
         said = [row(ticker, number) for ticker in here]
         if number in self.repeated:
-            said += said + [row(ticker, max(number - 1, 0)) for ticker in here]
+            said += said + [row(t, number - 1) for t in here if number and (t, number - 1) not in self.absent]
         if number == 0 or self.begins[number - 1] != self.begins[number] - STEP:
             early = msgpack.Timestamp(self.begins[number] // 1000 - 60, 0)  # before the session
             said = [{**row(ticker, number), "t": early} for ticker in here] + said
-        if number in self.revised:
-            said += [{**row(ticker, number, "u"), "c": 1.0} for ticker in here]
+        # Later than any bar waits to be traded.
+        if number - 10 in self.revised:
+            said += [{**row(t, number - 10, "u"), "c": 1.0} for t in here if (t, number - 10) not in self.absent]
         if said:
             await _send(socket, said)
 
