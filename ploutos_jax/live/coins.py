@@ -9,8 +9,8 @@ from typing import Any
 
 from ploutos_jax.live.stream import Heard
 from ploutos_jax.market.calendar import YEAR_DAYS, Calendar
-from ploutos_jax.market.instrument import Instrument
-from ploutos_jax.market.io.exchange import Candle, fetch_candles, open_exchange, seconds_of
+from ploutos_jax.market.instrument import Instrument, Venue
+from ploutos_jax.market.io.exchange import Candle, fetch_candles, market_facts, open_exchange, seconds_of
 from ploutos_jax.market.io.venue_clock import VenueClock
 from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
 
@@ -68,7 +68,12 @@ class CoinFeed:
             (UNKNOWN_SECTOR,) * len(symbols),
             np.zeros(0, "datetime64[ns]"),
             calendar=Calendar(YEAR_DAYS, per_session, YEAR_DAYS),
-            instruments=(Instrument("crypto", "traded on a coin exchange"),) * len(symbols),
+            instruments=tuple(
+                Instrument(
+                    "crypto", "traded on a coin exchange", Venue.read(market_facts(self._exchange, symbol), symbol)
+                )
+                for symbol in symbols
+            ),
         )
 
     def now(self) -> float:

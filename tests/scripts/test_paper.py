@@ -66,7 +66,7 @@ def test_a_copy_for_sharing_has_no_report(finished, traded):
     ("more", "message"),
     [
         ((), "Give --source to trade, --report for the pages of a journal, or --strip to share one."),
-        (("--source", "nowhere:x"), "source='nowhere:x' is unknown; use replay:FILE or ccxt:EXCHANGE."),
+        (("--source", "nowhere:x"), "source='nowhere:x' is unknown; use replay:FILE, ccxt:EXCHANGE or alpaca."),
         (("--source", "ccxt:binance"), "A stream needs an --interval, such as 1h"),
         (("--report", "out"), "No such journal: new.sqlite"),
         (("--source", "replay:none.csv"), "No such file or folder: none.csv"),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ploutos_jax.market.io.markets_file import facts_file
 from ploutos_jax.market.io.vendors import COLUMNS, NoBarsError
 
 _PAGE = 1000
@@ -194,7 +195,7 @@ def market_facts(exchange: Any, symbol: str) -> dict[str, float | None]:
 
 def write_facts(path: Path, facts: Mapping[str, Mapping[str, Any]]) -> Path:
     """Write the facts of markets beside the file of their bars, as `FILE.markets.json`; those of others stay."""
-    file = path.with_name(f"{path.name}.markets.json")
+    file = facts_file(path)
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     file.write_text(json.dumps({**known, **facts}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return file
