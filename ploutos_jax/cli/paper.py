@@ -16,8 +16,9 @@ from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.evaluate.backtest.run import backtest
+from ploutos_jax.evaluate.reference import Reference
 from ploutos_jax.live.alpaca_broker import AlpacaPaper
-from ploutos_jax.live.drift import DriftMonitor, Reference
+from ploutos_jax.live.drift import DriftMonitor
 from ploutos_jax.live.guards import Guards
 from ploutos_jax.live.journal import Journal, strip
 from ploutos_jax.live.notify import Say, to_all, to_command, to_log, to_webhook
@@ -181,7 +182,7 @@ def trade(wanted: Paper, agent: Any) -> None:
             source,
             journal,
             guards=wanted.guards(),
-            monitor=DriftMonitor(agent, reference_of(agent, source)),
+            monitor=DriftMonitor(agent, reference_of(wanted.checkpoint, agent, source)),
             router=router,
             say=say,
         )
@@ -218,8 +219,14 @@ def _router(broker: AlpacaPaper, wanted: Paper, agent: Any, journal: Journal, so
     )
 
 
-def reference_of(agent: Any, source: Any) -> Reference:
-    """Return what the history before an account was like, and the agent in it, to tell what changes."""
+def reference_of(run: str | None, agent: Any, source: Any) -> Reference:
+    """Return what training was like, as the run folder says, to tell what changes.
+
+    Of an exported agent, and of a run of an older version, it is the history before the account, and the agent in it.
+    """
+    known = None if run is None else Reference.read(run)
+    if known is not None:
+        return known
     history = source.history(2 * 512)
     if history is None or history.num_bars < 3:
         return Reference(0.0)

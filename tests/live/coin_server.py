@@ -191,7 +191,7 @@ class CoinExchange:
         await socket.send_json(said)
         if number in self.repeated:
             await socket.send_json(said)
-            if number:
+            if number and (market, number - 1) not in self.absent:
                 await socket.send_json(self.kline(market, number - 1))
         if number in self.revised:
             other = json.loads(json.dumps(said))

@@ -8,7 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from ploutos_jax.live.drift import WINDOW, DriftMonitor, Reference, describe_drift
+from ploutos_jax.evaluate.reference import Reference
+from ploutos_jax.live.drift import WINDOW, DriftMonitor, describe_drift
 from ploutos_jax.live.guards import Guards
 from ploutos_jax.live.journal import Journal
 from ploutos_jax.live.notify import to_all, to_command, to_webhook
@@ -207,3 +208,26 @@ def test_notices_go_by_webhook_and_command_and_one_that_fails_stops_nothing(tmp_
     assert (tmp_path / "mail").read_text() == "A: not bought"
     said = capsys.readouterr().err
     assert "could not be sent" in said and "secret-token" not in said
+
+
+def test_paths_that_lie_end_to_end_have_no_return_between_them():
+    from ploutos_jax.market.features.build import build_market
+
+    one, other = (build_market(make_panel(seed), "minimal") for seed in (0, 1))
+    ends = np.concatenate([np.full(90, 89), np.full(90, 179)]).astype(np.int32)
+    both = one.replace(
+        close=np.concatenate([one.close, 50 * other.close]),
+        tradable=np.concatenate([one.tradable, other.tradable]),
+        path_end=ends,
+    )
+    moves = np.concatenate([np.diff(np.log(np.asarray(market.close)), axis=0) for market in (one, other)])
+    assert Reference.of(both).deviation == pytest.approx(moves.std(), rel=1e-4)
+
+
+def test_a_reference_is_read_from_a_run(tmp_path):
+    assert Reference.read(tmp_path) is None
+    known = Reference(0.02, {"1": 1.0}, 3.5)
+    (tmp_path / "summary.json").write_text(json.dumps({"reference": known.to_plain()}))
+    assert Reference.read(tmp_path) == known
+    (tmp_path / "summary.json").write_text('{"reference": {"deviation": "x"}}')
+    assert Reference.read(tmp_path) is None

@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import ploutos_jax as pj
-from tests.scripts.command_line import call
+from ploutos_jax.evaluate.reference import Reference
+from tests.scripts.command_line import NUM_HELD_OUT, call
 
 
 def paper(folder, *args):
@@ -35,6 +37,14 @@ def test_a_journal_is_gone_on_with(traded):
     _, _, first, second = traded
     assert "Nothing here is investment advice" in first.out and "bars; equity $" in first.out
     assert second.code == 0 and "on from bar 22." in second.out, second.err
+
+
+def test_the_run_says_what_training_was_like(finished):
+    known = Reference.read(finished.folder)
+    panel = pj.load_panel(finished.data)
+    rows = panel.num_bars - NUM_HELD_OUT
+    moves = np.diff(np.log(np.asarray(panel.close)[:rows]), axis=0)
+    assert known.deviation == pytest.approx(moves.std(), rel=0.01)
 
 
 def test_the_report_is_that_of_a_backtest(finished, traded):
