@@ -186,6 +186,7 @@ def trade(wanted: Paper, agent: Any) -> None:
             router=router,
             say=say,
         )
+        journal.write_facts({"checkpoint": wanted.checkpoint})
         if hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, lambda *_: trader.kill())
         if not wanted.quiet:
