@@ -21,6 +21,7 @@ _CHUNKS = Path(streamlit.__file__).parent / "static" / "static" / "js"
 _TABLE, _CHART = "DataFrame.*.js", "PlotlyChart.*.js"
 _DRAWN: dict[str, tuple[str, ...]] = {"/compare": (_TABLE, _CHART), "/paper": (_TABLE, _CHART), "/data": (_TABLE,)}
 """Parts of Streamlit's own script that a page will need, by its path; a browser asks for them at once then."""
+_WHEN_IDLE = '<script>addEventListener("load",()=>setTimeout(()=>import("ADDRESS").catch(()=>{}),1500))</script>'
 _USED = (
     *("pandas", "pyarrow", "plotly.graph_objects", "plotly.io", "streamlit.elements.arrow"),
     "streamlit.elements.plotly_chart",
@@ -106,10 +107,17 @@ def _paths() -> tuple[str, ...]:
 
 
 def _hints(path: str) -> str:
-    """Return what tells a browser which scripts the page will need, and with less haste which the others will."""
+    """Return what tells a browser which scripts the page needs at once, and has it read the others when it is idle.
+
+    Plotly's takes most of the time until a chart is drawn; who comes from another page need not wait for it.
+    """
     now = _DRAWN.get(path, ())
     found = []
     for pattern in (_TABLE, _CHART):
-        how = "modulepreload" if pattern in now else "prefetch"
-        found += [f'<link rel="{how}" href="/static/js/{file.name}">' for file in sorted(_CHUNKS.glob(pattern))]
+        for file in sorted(_CHUNKS.glob(pattern)):
+            address = f"/static/js/{file.name}"
+            if pattern in now:
+                found.append(f'<link rel="modulepreload" href="{address}">')
+            else:
+                found.append(_WHEN_IDLE.replace("ADDRESS", address))
     return "".join(found)

@@ -194,7 +194,7 @@ def resolve_schedule(fees: str | FeeSchedule) -> FeeSchedule:
         return ALPACA
     if name not in PRESETS:
         raise ValueError(
-            f"fees={shown(fees)} is unknown; use auto, exchange, {', '.join(PRESETS)}, one with a day such as"
+            f"fees={shown(fees)} is unknown; use auto, {', '.join(PRESETS)}, exchange, one with a day such as"
             " 'alpaca@2024-05-22', or a FeeSchedule."
         )
     if not _:
