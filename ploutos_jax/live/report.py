@@ -9,13 +9,14 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.evaluate.backtest.run import baselines
 from ploutos_jax.evaluate.report.write import write_report
 from ploutos_jax.live.bars import labels_from
+from ploutos_jax.live.differences import DIFFERENCES_FILE
 from ploutos_jax.live.journal import Journal
 from ploutos_jax.live.ledger import Comparison, Flip, bars_of, compare, market_of
 from ploutos_jax.live.reconcile import BROKER_FILE, describe, reconcile
 from ploutos_jax.live.routing import broker_orders
 
 NOTICE = "Nothing here is investment advice; a paper account shows what would have been, at fills that are simulated."
-DIFFERENCES_FILE, FLIPS_FILE = "paper_against_backtest.parquet", "flips.parquet"
+FLIPS_FILE = "flips.parquet"
 
 
 def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, overwrite: bool = False) -> Comparison:

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ploutos_jax.live.differences import DIFFERENCES_FILE, equity_apart
 from ploutos_jax.ui.project import Project
 from ploutos_jax.ui.results import BusyError
 
@@ -212,7 +213,7 @@ def reports_of(project: Project, journal: Path) -> list[str]:
     """Return the reports that were written of an account, the newest first."""
     found = [
         (file.stat().st_mtime, project.name_of(file.parent))
-        for file in (project.root / "reports").glob(f"{report_stem(journal)}-*/paper_against_backtest.parquet")
+        for file in (project.root / "reports").glob(f"{report_stem(journal)}-*/{DIFFERENCES_FILE}")
     ]
     return [name for _, name in sorted(found, reverse=True)]
 
@@ -224,11 +225,4 @@ def report_stem(journal: Path) -> str:
 
 def read_differences(project: Project, report: str) -> list[tuple[float, float]]:
     """Return seconds since 1970 and by how much the account's equity differs from the backtest's, dollars."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(project.root / report / "paper_against_backtest.parquet", columns=["date", "equity_backtest"])
-    step = table.num_rows // _MOST_POINTS + 1
-    rows = range((table.num_rows - 1) % step, table.num_rows, step)
-    dates, apart = (table.column(name).to_numpy() for name in ("date", "equity_backtest"))
-    seconds = dates.astype("datetime64[ns]").astype("int64") / 1e9
-    return [(float(seconds[row]), float(apart[row])) for row in rows]
+    return equity_apart(project.root / report / DIFFERENCES_FILE, _MOST_POINTS)

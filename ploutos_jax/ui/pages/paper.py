@@ -60,7 +60,10 @@ def _account(journal: str) -> None:
     columns[0].metric("Equity", "–" if equity is None else f"${equity:,.0f}", _gain(equity, begun))
     columns[1].metric("Cash", f"${points[-1][2]:,.0f}" if points else "–")
     columns[2].metric("Bars", f"{account['bars']:,}")
-    columns[3].metric("Last bar (UTC)", "–" if last is None else f"{last:%Y-%m-%d %H:%M}")
+    columns[3].metric(
+        "Last bar (UTC)",
+        "–" if last is None else f"{last:%Y-%m-%d}" if not last.hour + last.minute else f"{last:%m-%d %H:%M}",
+    )
     st.caption(f"{_state(account)} – {account['source']}, {', '.join(account['symbols'][:12])}")
     if len(points) > 1:
         draw(lines({"equity": [point[:2] for point in points]}, "Equity ($)"), f"equity {journal}")

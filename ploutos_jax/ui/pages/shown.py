@@ -32,8 +32,13 @@ def when(seconds: float) -> str:
 
 
 def size(num_bytes: int) -> str:
-    """Return a size in MB."""
-    return f"{num_bytes / 1e6:,.1f} MB"
+    """Return a size in MB, of small files in KB."""
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.1f} KB"
+
+
+def moment(text: str) -> str:
+    """Return a moment of a bar as people write it: a day without hours where it begins at midnight."""
+    return text.removesuffix("T00:00").replace("T", " ")
 
 
 def choose(label: str, options: Sequence[str], names: Mapping[str, str] | None = None, help: str | None = None) -> str:
@@ -130,7 +135,8 @@ def lines(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> go.Fig
     for name, points in curves.items():
         times = [datetime.fromtimestamp(point[0], UTC).replace(tzinfo=None) for point in points]
         chart.add_trace(go.Scatter(x=times, y=[point[1] for point in points], name=name, mode="lines"))
-    chart.update_layout(title=title, height=300, margin=_MARGIN, hovermode="x unified", showlegend=len(curves) > 1)
+    chart.update_layout(title=title, height=300, margin=_MARGIN, hovermode="x unified")
+    chart.update_layout(showlegend=len(curves) > 1, legend={"orientation": "h", "y": -0.2})
     return chart
 
 
