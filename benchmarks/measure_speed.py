@@ -22,6 +22,8 @@ import numpy as np
 
 from benchmarks.gradient_step import measure_gradient
 from benchmarks.matrix_work import MatrixProduct, matrix_flops
+from benchmarks.reference_program import ReferenceProgram
+from ploutos_jax.agents.forecast import told_ahead
 from ploutos_jax.agents.network import Network
 from ploutos_jax.cli.device import configure
 from ploutos_jax.env.config import EnvConfig
@@ -32,6 +34,7 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
+from ploutos_jax.runs.settings import parse_settings
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.memory import stored_bytes
 from ploutos_jax.train.ppo.learner import Learner
@@ -75,11 +78,26 @@ ALL_RULES = EnvConfig(
     reward="log_return, 0.01*differential_sharpe, 0.01*sortino_bonus",
 )
 RULES = {"env, no rules": NO_RULES, "env, defaults": EnvConfig(), "env, all rules": ALL_RULES}
-NETWORKS = {
-    "train": TrainConfig(),
+FROZEN = TrainConfig(
+    algorithm="ppo",
+    num_minibatches=4,
+    num_epochs=4,
+    learning_rate=1e-3,
+    gae_lambda=0.8,
+    clip_range=0.2,
+    entropy_coef=0.001,
+    ratio="per_asset",
+    advantage="gae",
+    policy=PolicyConfig(torso="shared", hidden=(64, 64), width=32, credit="per_asset", forecast="none"),
+)
+"""What was the default at commit 1e6c51a, written out: with it speed is compared across commits, whatever changes."""
+LEARNERS = {
+    "train": None,
+    "train 1e6c51a": FROZEN,
     "train 2x128": TrainConfig(ratio="joint", policy=PolicyConfig(torso="flat", hidden=(128, 128), credit="joint")),
 }
-"""The default network, and one dense network of two layers for the actor and another for the critic."""
+"""The preset `default` (None), what it once was, and one dense network of two layers for the actor and another for the
+critic."""
 
 
 def measure_env(num_assets: int, wanted: argparse.Namespace) -> list[dict[str, Any]]:
@@ -114,12 +132,8 @@ def play_at_random(env: TradingEnv, num_steps: int, runner: Any, params: EnvPara
 def measure_training(name: str, num_assets: int, wanted: argparse.Namespace) -> list[dict[str, Any]]:
     """Return figures of whole PPO updates: rollout, advantages, four epochs of four minibatches."""
     num_envs, num_steps = _sizes(wanted.quick)[num_assets]
-    env = TradingEnv(EnvConfig())
-    params = env.default_params(_market(num_assets))
-    config = dataclasses.replace(NETWORKS[name], num_envs=num_envs, rollout_length=num_steps)
-    network = Network.create(config.policy, "discrete", num_assets, config.chunk_bytes)
-    learner = Learner(config=config, env=env, network=network)
-    state = learner.init(jax.random.key(0), params)
+    learner, state, params = start_of(name, num_assets, num_envs, num_steps)
+    config, network = learner.config, learner.network
     rest = (params, jax.tree.map(jnp.float32, config.hyper()))
     program = Program(learner.update, state, rest)
     product = None if wanted.compile_only else MatrixProduct()
@@ -129,6 +143,25 @@ def measure_training(name: str, num_assets: int, wanted: argparse.Namespace) -> 
         product_rate = product.flops / figure.pop("product_seconds")
         figure |= {"gigaflops": rate / 1e9, "product_gigaflops": product_rate / 1e9, "share": rate / product_rate}
     return [{"section": name, **figure, "stored_bytes": stored_bytes(config, network)}]
+
+
+def start_of(name: str, num_assets: int, num_envs: int, num_steps: int) -> tuple[Learner, Any, EnvParams]:
+    """Return a learner of `LEARNERS`, its state before the first update, and its market."""
+    from ploutos_jax.train.population import first_state
+
+    sizes = {"num_envs": num_envs, "rollout_length": num_steps}
+    if LEARNERS[name] is None:
+        settings = parse_settings([])
+        config, env = dataclasses.replace(settings.train, **sizes), TradingEnv(settings.env)
+    else:
+        config, env = dataclasses.replace(LEARNERS[name], **sizes), TradingEnv(EnvConfig())
+    market, forecast = _market(num_assets), None
+    params = env.default_params(market)
+    if config.policy.forecast != "none":
+        params, forecast = told_ahead(params, is_redrawn=False)
+    network = Network.for_env(config.policy, env.config, num_assets, config.chunk_bytes, market.feature_names)
+    learner = Learner(config=config, env=env, network=network)
+    return learner, first_state(learner, params, None, forecast), params
 
 
 def measure_start(num_assets: int, wanted: argparse.Namespace) -> list[dict[str, Any]]:
@@ -186,7 +219,7 @@ def _measure(
     for program in programs:
         program.run()
     memory = peak_megabytes()
-    timed = [*programs, *([] if product is None else [product])]
+    timed = [*programs, ReferenceProgram(), *([] if product is None else [product])]
     seconds = [[program.run() for program in timed] for _ in range(wanted.repeats)]
     steps = num_envs * num_steps
     for place, figure in enumerate(figures):
@@ -198,6 +231,7 @@ def _measure(
             "fastest": steps / min(own),
             "asset_steps_per_second": steps * num_assets / statistics.median(own),
             "times_first": statistics.median(call[place] / call[0] for call in seconds),
+            "per_reference": steps * statistics.median(call[len(programs)] / call[place] for call in seconds),
             "peak_megabytes": memory,
         }
         if product is not None:
@@ -217,7 +251,7 @@ def peak_megabytes() -> float:
 def main() -> None:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("env", "start", "gradient", *NETWORKS))
+    parser.add_argument("what", choices=("env", "start", "gradient", *LEARNERS))
     parser.add_argument("--assets", type=int, choices=tuple(SIZES), default=1)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)

@@ -103,7 +103,7 @@ def planted_market() -> Market:
 def own_curve(seed: int, score: Callable[[Act, Any], float]) -> Curve:
     """Train with this trainer; return the scores, the one before training first."""
     params = ENV.default_params(planted_market().window(0, SPLIT))
-    network = Network.create(CONFIG.policy, "discrete", 1, int(CONFIG.chunk_megabytes * 2**20))
+    network = Network.create(CONFIG.policy, "discrete", 1, CONFIG.chunk_bytes)
     learner = Learner(config=CONFIG, env=ENV, network=network)
     hyper = jax.tree.map(jnp.float32, CONFIG.hyper())
     state = learner.init(jax.random.key(seed), params)

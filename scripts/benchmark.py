@@ -8,6 +8,7 @@ python scripts/benchmark.py features           the table of features against TA-
 python scripts/benchmark.py synthetic          drawing synthetic markets, bars alone and with all features
 python scripts/benchmark.py backtest           many backtests in one call, against vectorbt with --vectorbt PYTHON
 python scripts/benchmark.py --json FILE        figures for a machine as well
+python scripts/benchmark.py env train --record a line in benchmarks/history.jsonl, which a guard compares with
 
 Each configuration runs in a process of its own: compiled with an empty cache of programs, again with a filled one, and
 timed. What was measured is in benchmarks/RESULTS.md.
@@ -38,6 +39,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import history  # noqa: E402
 from benchmarks.backtests import backtest_table, measure_backtest  # noqa: E402
 from benchmarks.features import features_table, measure_features  # noqa: E402
 from benchmarks.synthetic_speed import measure_synthetic, synthetic_table  # noqa: E402
@@ -47,7 +49,12 @@ from ploutos_jax.runs.command_line import read  # noqa: E402
 Row = dict[str, Any]
 Section = Literal["env", "train", "start", "gradient", "peers", "features", "backtest", "synthetic"]
 
-MEASURES = {"env": ("env",), "train": ("train", "train 2x128"), "start": ("start",), "gradient": ("gradient",)}
+MEASURES = {
+    "env": ("env",),
+    "train": ("train", "train 1e6c51a", "train 2x128"),
+    "start": ("start",),
+    "gradient": ("gradient",),
+}
 """What `benchmarks.measure_speed` measures in each section."""
 ONLY_SIZE = {"train 2x128": 1, "start": 30, "gradient": 100}
 
@@ -85,6 +92,7 @@ class Benchmark:
         assets: sizes of the market for `env` and `train`.
         quick: smaller sizes, fewer repetitions.
         json: also write the figures to this file.
+        record: also append the speeds to benchmarks/history.jsonl.
         repeats: timed calls; the median counts.
         vectorbt: interpreter of an environment that has vectorbt (tests/oracles/README.md makes one).
     """
@@ -93,6 +101,7 @@ class Benchmark:
     assets: tuple[Literal[1, 30, 100, 503], ...] = (1, 30, 100, 503)
     quick: bool = False
     json: str | None = None
+    record: bool = False
     repeats: int = 5
     vectorbt: str | None = None
 
@@ -133,6 +142,8 @@ def main(args: list[str]) -> int:
         console.print(_table(measured))
     machine = describe_run()
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), soft_wrap=True)
+    if wanted.record:
+        history.append(history.line_of(rows, machine, quick=wanted.quick))
     if wanted.json is not None:
         Path(wanted.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -105,6 +105,7 @@ def test_a_notebook_shows_progress_cards_and_pictures(tmp_path, monkeypatch):
     assert len(plot["image/png"]) > 20_000
 
 
+@pytest.mark.thorough
 def test_restore_checkpoint(tmp_path, monkeypatch):
     data = write_bars(tmp_path / "bars.csv")
     outcome = call("train", train_args(data, "run", 1, "--quiet"), tmp_path)

@@ -19,6 +19,7 @@ from ploutos_jax.market.experts.table import num_experts
 from ploutos_jax.market.lead import begins_path
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import NUM_REGIMES, ActorCritic, PolicyConfig, Table
+from ploutos_jax.policy.attention import HEADS
 from ploutos_jax.policy.distributions import BandsHead, Head, head_for
 from ploutos_jax.policy.torsos import Torso
 
@@ -34,6 +35,8 @@ ROWS_IN_ORDER = 256
 """Most rows that a network that remembers encodes at once: a scan over more is deeper, and keeps more."""
 _KEPT_BY_BLOCK = 4
 """Arrays of a block's width that live at once while it goes forward and backward, for each of `_CHUNK_COPIES`."""
+_KEPT_BY_ATTENTION = 10
+"""The same of a block of attention, beside its logits and weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +148,10 @@ class Network:
         if not self.warm_up:
             return widest
         policy = self.model.config
-        kept = _KEPT_BY_BLOCK * (3 if policy.time_cell == "lstm" else 1)
-        return max(widest, 4 * kept * policy.time_layers * policy.time_width * self.model.num_assets)
+        of_block = _KEPT_BY_BLOCK * (3 if policy.time_cell == "lstm" else 1) * policy.time_width
+        if policy.time == "attention":
+            of_block = _KEPT_BY_ATTENTION * policy.time_width + 4 * HEADS * policy.time_window
+        return max(widest, 4 * policy.time_layers * of_block * self.model.num_assets)
 
     @property
     def warm_up(self) -> int:
@@ -189,7 +194,7 @@ class Network:
     def drop_keys(self, key: PRNGKeyArray | None, t: Int[Array, " *batch"]) -> Key[Array, "*batch"] | None:
         """Return the keys of dropout at bars `t [...]`, or None without dropout.
 
-        One key for the rollout and the loss of an update makes both see the same units; see `torsos.drop_units`.
+        One key for the rollout and the loss of an update makes both see the same units; see `layers.drop_units`.
         """
         if key is None or self.model.config.dropout == 0:
             return None
@@ -293,7 +298,7 @@ class Network:
         def rows(state: Array, inputs: Any) -> tuple[Array, Table]:
             (features, mask, reset, keys), is_row = inputs
             scaled = self._inputs(scaling, features)
-            inputs = scaled, mask & is_row[:, None], reset & is_row, state, keys
+            inputs = scaled, mask & is_row[:, None], reset & is_row, state, keys, is_row
             table, state = cast(tuple[Table, Array], self.model.apply(params, *inputs, method="encode_on"))
             return state, table
 
@@ -303,7 +308,9 @@ class Network:
 
     def _num_chunks(self, features: Float[Array, "rows A F"]) -> int:
         num_rows = features.shape[0]
-        chunk = max(1, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
+        policy = self.model.config
+        least = policy.time_window if policy.time == "attention" else 1  # what a chunk looks back at is worked out anew
+        chunk = max(least, min(num_rows, self.chunk_bytes // self.row_bytes(features.shape[-1])))
         return -(-num_rows // chunk)
 
     def act(

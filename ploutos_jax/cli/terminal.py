@@ -73,6 +73,12 @@ def _complain(text: str, style: str | None = "red") -> None:
         Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
 
 
+def _first_line(error: BaseException) -> str:
+    """Return what XLA says of itself in one sentence; a table of buffers may follow it."""
+    said = str(error).partition("RESOURCE_EXHAUSTED:")[2].strip().splitlines()[0].strip()
+    return said if said.endswith(".") else f"{said}."
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -123,6 +129,11 @@ def _known(error: BaseException) -> str | None:
     """Return what to say of an error that the machine is to blame for; None for any other."""
     if isinstance(error, MemoryError):
         return "the memory of this machine does not suffice. Use fewer tickers, bars or environments."
+    if "RESOURCE_EXHAUSTED" in str(error):
+        return (
+            f"the device has no memory left: {_first_line(error)} Lower --num-envs, --rollout-length, --num-seeds or"
+            " --chunk-megabytes, or use fewer tickers or bars; what a run folder holds is kept, see --resume."
+        )
     if "home directory" in str(error):
         return f"{_one_line(error)} Set HOME, or XDG_CACHE_HOME, to a folder that can be written."
     return None

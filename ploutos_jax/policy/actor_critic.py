@@ -1,7 +1,7 @@
 """ActorCritic: a torso with an actor head per asset and a critic head, in two stages."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from ploutos_jax.policy.allocator import Allocator
+from ploutos_jax.policy.attention import HEADS, WindowedAttention
 from ploutos_jax.policy.bands import prior_score
+from ploutos_jax.policy.layers import Precision, dense, masked_mean
 from ploutos_jax.policy.quantiles import first_bias, to_quantiles
 from ploutos_jax.policy.recurrent import WARM_UP, Cell, Recurrent
-from ploutos_jax.policy.torsos import FlatTorso, Precision, SharedTorso, Torso, dense, masked_mean
+from ploutos_jax.policy.torsos import FlatTorso, SharedTorso, Torso
 
 Table = dict[str, Array]
 
@@ -35,12 +37,16 @@ class PolicyConfig:
         sees_account: whether the network is told what the account holds. A band says where a position should lie
             whatever it is, so it needs none of it, and there is less to learn noise by without.
         time: what the network remembers of the bars before: `none`, what the features tell of them alone; `recurrent`,
-            a minGRU over each asset's bars before the market stage of a `shared` torso. It encodes every row of the
-            market in every gradient step, and no episode begins in the first 378 bars of a path.
-        time_width: numbers that it keeps of an asset in each of its blocks.
+            a minGRU over each asset's bars before the market stage of a `shared` torso; `attention`, which looks at
+            the last bars themselves, so that it can tell how long ago something was. Either encodes every row of the
+            market in every gradient step, and no episode begins in the first bars of a path, 378 and 126 by default.
+        time_width: numbers that it keeps of an asset in each of its blocks; for `attention` a multiple of 4, its heads.
         time_layers: its blocks.
+        time_window: bars that a block of `attention` looks at, its own among them.
         time_cell: what a block's memory is: `mingru`, all rows at once, or `lstm`, whose gates look at its own state,
             one row after another.
+        across: what an asset is told of the others of its bar (`shared` torso): `mean`, the mean over them;
+            `attention`, besides, what eight learnt queries find among them.
         regimes: what the network is told of regimes of the market, three hidden states whose chances are known at the
             close: `none`; `features`, the chances as further inputs; `gates`, besides, a layer of the market stage for
             each, mixed by their chances, and a scale and shift of what is made of the account (`shared` torso).
@@ -60,10 +66,12 @@ class PolicyConfig:
     forecast: Literal["none", "add", "only"] = "none"
     hold_cash: bool = True
     sees_account: bool = True
-    time: Literal["none", "recurrent"] = "none"
+    time: Literal["none", "recurrent", "attention"] = "none"
     time_width: int = 32
     time_layers: int = 2
+    time_window: int = 64
     time_cell: Cell = "mingru"
+    across: Literal["mean", "attention"] = "mean"
     regimes: Literal["none", "features", "gates"] = "none"
     quantiles: int = 0
     return_loss: float = 0.0
@@ -79,8 +87,23 @@ class PolicyConfig:
             raise ValueError(f"credit={self.credit!r} is unknown; use 'joint' or 'per_asset'.")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision={self.precision!r} is unknown; use 'float32' or 'bfloat16'.")
-        if self.time not in ("none", "recurrent"):
-            raise ValueError(f"time={self.time!r} is unknown; use 'none' or 'recurrent'.")
+        if self.time not in ("none", "recurrent", "attention"):
+            raise ValueError(f"time={self.time!r} is unknown; use 'none', 'recurrent' or 'attention'.")
+        if self.time == "attention" and self.time_width % HEADS:
+            near = max(HEADS, HEADS * round(self.time_width / HEADS))
+            raise ValueError(
+                f"time_width={self.time_width} must be a multiple of {HEADS} with time='attention', whose heads share"
+                f" it; use {near}."
+            )
+        if self.time_window < 2:
+            raise ValueError(f"time_window={self.time_window} must be a whole number of at least 2 bars.")
+        if self.across not in ("mean", "attention"):
+            raise ValueError(f"across={self.across!r} is unknown; use 'mean' or 'attention'.")
+        if self.across == "attention" and self.torso != "shared":
+            raise ValueError(
+                f"across='attention' is among assets that a market stage keeps apart, which torso={self.torso!r} does"
+                " not; use torso='shared', or across='mean'."
+            )
         if self.time_cell not in ("mingru", "lstm"):
             raise ValueError(f"time_cell={self.time_cell!r} is unknown; use 'mingru' or 'lstm'.")
         if self.time != "none" and self.torso != "shared":
@@ -115,15 +138,29 @@ class PolicyConfig:
     @property
     def warm_up(self) -> int:
         """Bars of a path that the network has to have seen before it acts; 0 where it remembers none."""
-        of_memory = 0 if self.time == "none" else WARM_UP
-        return max(of_memory, 0 if self.regimes == "none" else REGIME_LEAD)
+        of_memory = {"none": 0, "recurrent": WARM_UP, "attention": self.time_layers * (self.time_window - 1)}
+        return max(of_memory[self.time], 0 if self.regimes == "none" else REGIME_LEAD)
+
+    def make_memory(self, **more: Any) -> Recurrent | WindowedAttention | None:
+        """Return what remembers the bars before, without parameters; None if nothing does.
+
+        Args:
+            more: what Flax takes besides, such as `parent=None` for one that is part of no other module.
+        """
+        if self.time == "none":
+            return None
+        sizes = self.time_width, self.time_layers
+        if self.time == "attention":
+            return WindowedAttention(*sizes, self.time_window, self.precision, **more)
+        return Recurrent(*sizes, self.precision, self.time_cell, **more)
 
     def make_torso(self) -> Torso:
         """Return the torso, without parameters."""
         if self.torso == "flat":
             return FlatTorso(self.hidden, self.precision, self.dropout)
         mixed = NUM_REGIMES if self.regimes == "gates" else 1
-        return SharedTorso(self.hidden, self.width, self.credit == "per_asset", self.precision, self.dropout, mixed)
+        by_asset, across = self.credit == "per_asset", self.across == "attention"
+        return SharedTorso(self.hidden, self.width, by_asset, self.precision, self.dropout, mixed, across)
 
 
 NUM_REGIMES = 3
@@ -163,8 +200,9 @@ class ActorCritic(nn.Module):
         if self.config.regimes == "gates":
             self.gate = nn.Dense(NUM_REGIMES, kernel_init=nn.initializers.zeros)
         if self.config.time == "recurrent":
-            sizes = self.config.time_width, self.config.time_layers
-            self.recurrent = Recurrent(*sizes, self.config.precision, self.config.time_cell)
+            self.recurrent = self.config.make_memory()
+        if self.config.time == "attention":
+            self.attention = self.config.make_memory()
         if self.is_tilted:
             self.tilt = self.param("tilt", nn.initializers.zeros, ())
         if self.num_experts:
@@ -221,23 +259,30 @@ class ActorCritic(nn.Module):
         reset: Bool[Array, " T"],
         state: Float[Array, "L A D"],
         drop_keys: Key[Array, " T"] | None = None,
+        is_row: Bool[Array, " T"] | None = None,
     ) -> tuple[Table, Float[Array, "L A D"]]:
-        """Return table rows of a network that remembers, and what it remembers after the last; see `Recurrent`."""
+        """Return table rows of a network that remembers, and what it remembers after the last.
+
+        See `Recurrent` and `WindowedAttention`.
+        """
         features, chances = self._without_chances(features)
         experts, seen, own = self._parted(features)
         if self.config.time == "recurrent":
             own, state = self.recurrent(own, mask, reset, state)
+        elif self.config.time == "attention":
+            own, state = self.attention(own, mask, reset, state, is_row)
         return self._rows(features, (experts, seen, own), mask, drop_keys, chances), state
 
     @nn.nowrap
     def blank_state(self) -> Float[Array, "L A D"]:
         """Return what a network remembers that has seen nothing, `[L, A, D]`; without memory L is 0.
 
-        Of an LSTM `[L, A, 2D]`.
+        Of an LSTM `[L, A, 2D]`, of attention the numbers of the bars that it looks back at.
         """
-        layers = 0 if self.config.time == "none" else self.config.time_layers
-        kept = 2 if self.config.time_cell == "lstm" else 1
-        return jnp.zeros((layers, self.num_assets, kept * self.config.time_width))
+        memory = self.config.make_memory(parent=None)
+        if memory is None:
+            return jnp.zeros((0, self.num_assets, self.config.time_width))
+        return jnp.zeros((self.config.time_layers, self.num_assets, memory.kept()))
 
     def _rows(
         self,

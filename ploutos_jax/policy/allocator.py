@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ploutos_jax.policy.torsos import masked_mean
+from ploutos_jax.policy.layers import masked_mean
 
 START = 0.98
 """Share of equal parts in an untrained mix."""

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ploutos_jax.policy.torsos import Precision, dense
+from ploutos_jax.policy.layers import Precision, dense
 
 Cell = Literal["mingru", "lstm"]
 
@@ -112,6 +112,11 @@ class Recurrent(nn.Module):
     layers: int = 2
     precision: Precision = "float32"
     cell: Cell = "mingru"
+
+    @nn.nowrap
+    def kept(self) -> int:
+        """Return how many numbers of an asset and block are kept from bar to bar."""
+        return (2 if self.cell == "lstm" else 1) * self.width
 
     def setup(self) -> None:
         half_lives = np.geomspace(SHORTEST, LONGEST, self.width)

@@ -41,6 +41,7 @@ POLICY_BOUNDS: dict[str, Bound] = {
     "width": whole(1, 100_000),
     "time_width": whole(1, 100_000),
     "time_layers": whole(1, 1_000),
+    "time_window": whole(2, 100_000),
     "quantiles": whole(0, 1_000),
     "dropout": share(below=True),
     "return_loss": Bound(0, 1e6),

@@ -5,6 +5,7 @@ import math
 import typing
 from typing import Literal
 
+import jax
 from flax import struct
 
 from ploutos_jax.env.bounds import check_bounds, check_kinds, shown
@@ -74,7 +75,8 @@ class TrainConfig:
         market_refresh: updates between two draws of a new market, where markets can be drawn; None keeps the first. In
             [1, 1e9].
         chunk_megabytes: largest intermediate array, over all seeds; larger minibatches are worked through in chunks,
-            same result. In (0, 1e6].
+            the same result but for rounding. In (0, 1e6]. None takes what a CPU's caches hold, 2, where one network
+            looks at all assets on a CPU, and 256 elsewhere.
         checkpoint_every: environment steps between checkpoints; None takes a tenth of the run, and 500,000 where that
             is more, twice as many as long as checkpoints follow each other within 20 seconds. In [1, 1e15].
         keep_checkpoints: how many of them are kept; the best by held-out score is kept in addition. In [1, 1e6].
@@ -112,7 +114,7 @@ class TrainConfig:
     seed: int = 0
     num_seeds: int = 1
     market_refresh: int | None = None
-    chunk_megabytes: float = 256.0
+    chunk_megabytes: float | None = None
     checkpoint_every: int | None = None
     keep_checkpoints: int = 3
     eval_every: int | None = None
@@ -132,7 +134,7 @@ class TrainConfig:
         if self.market_refresh is not None and self.market_refresh < 1:
             raise ValueError(f"market_refresh={self.market_refresh} must be at least 1, or None to keep the market.")
         for name in ("learning_rate", "max_grad_norm", "clip_range", "chunk_megabytes"):
-            if not getattr(self, name) > 0:
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
         for name in ("entropy_coef", "value_coef"):
             if not getattr(self, name) >= 0:
@@ -273,9 +275,19 @@ class TrainConfig:
         return tuple(range(self.seed, self.seed + self.num_seeds))
 
     @property
+    def chunk_limit(self) -> float:
+        """Megabytes of the largest intermediate array, over all seeds, on this device.
+
+        A wide network is another matter: each chunk adds to gradients of all its parameters.
+        """
+        if self.chunk_megabytes is not None:
+            return self.chunk_megabytes
+        return 2.0 if self.policy.torso == "shared" and jax.default_backend() == "cpu" else 256.0
+
+    @property
     def chunk_bytes(self) -> int:
         """Budget of one intermediate array of one seed."""
-        return max(1, int(self.chunk_megabytes * 2**20) // self.num_seeds)
+        return max(1, int(self.chunk_limit * 2**20) // self.num_seeds)
 
     def of_program(self) -> "TrainConfig":
         """Return the settings that an update's program depends on, all others as by default.

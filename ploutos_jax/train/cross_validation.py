@@ -59,7 +59,7 @@ class FoldTrainer:
         self._num_bars = max(market.num_bars for market in markets)
         self._num_starts = min(len(self._params(env, config, market).starts) for market in markets)
         wide = _padded(markets[0], self._num_bars)
-        config = dataclasses.replace(config, chunk_megabytes=config.chunk_megabytes / self.folds_at_once)
+        config = dataclasses.replace(config, chunk_megabytes=config.chunk_limit / self.folds_at_once)
         available = device_bytes()
         share = None if available is None else available // self.folds_at_once
         config = fit_to_device(config, wide, env.config.action, share)

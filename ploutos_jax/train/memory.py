@@ -116,8 +116,8 @@ def fit_to_device(config: TrainConfig, market: Market, action: str, limit: int |
         return config
     fitting = config
     while (estimate := estimate_memory(fitting, market, action)).total > limit:
-        smaller = fitting.chunk_megabytes / 2
-        if smaller < min(_SMALLEST_CHUNK, config.chunk_megabytes):
+        smaller = fitting.chunk_limit / 2
+        if smaller < min(_SMALLEST_CHUNK, config.chunk_limit):
             raise ValueError(
                 f"This run needs about {_size(estimate.total)} ({estimate}), the device has {_size(limit)}."
                 f" {_advice(fitting, market, action, limit)}"

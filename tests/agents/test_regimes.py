@@ -69,6 +69,7 @@ def test_a_path_knows_nothing_of_another_and_a_bar_nothing_of_later_ones():
     np.testing.assert_array_equal(run(later, mask, reset, EVEN)[0][:25], whole[:25])
 
 
+@pytest.mark.thorough
 def test_the_fit_tells_regimes_of_bars_that_it_has_not_seen():
     """Nearly as well as the Bayes filter does, which knows the law and the hints besides."""
     market = build_market(hinted_panel(jax.random.key(1), Regimes(8, 0.3, "a"), 2400), COLUMNS)
@@ -122,6 +123,7 @@ POLICIES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_rows_in_chunks_one_by_one_and_scaled_ahead_are_the_table(policy):
     market, agent = telling(policy)

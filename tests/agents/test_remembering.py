@@ -1,6 +1,7 @@
 """Networks that remember: rows know of those before them on their path, in whatever way they are encoded and played."""
 
 import dataclasses
+import sys
 from functools import partial
 
 import jax
@@ -27,7 +28,17 @@ from tests.train.worlds import largest_difference, random_market
 pytestmark = pytest.mark.thorough
 
 POLICY = PolicyConfig(hidden=(8, 8), width=8, time="recurrent", time_width=6)
+ATTENTION = dataclasses.replace(POLICY, time="attention", time_width=4, time_window=8)
 START, BARS = 40, 30
+
+
+@pytest.fixture(params=[POLICY, ATTENTION], ids=lambda policy: policy.time)
+def memory(request, monkeypatch):
+    """Either kind of memory, of the agents that the test makes."""
+    monkeypatch.setattr(sys.modules[__name__], "POLICY", request.param)
+
+
+either = pytest.mark.usefixtures("memory")
 
 
 def remembering(market: Market, config: pj.EnvConfig = COSTLY, chunk_bytes: int = 2**20) -> pj.Agent:
@@ -48,6 +59,8 @@ def table_of(agent: pj.Agent, market: Market) -> dict:
 
 
 def close_to(ours: dict, theirs: dict, tolerance: float = 1e-5) -> None:
+    if POLICY.time == "attention":
+        tolerance = 1e-4  # twice the weights in every layer, and a norm over four numbers, enlarge what is rounded
     jax.tree.map(partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance), ours, theirs)
 
 
@@ -55,6 +68,7 @@ def rows_of(table: dict, rows: slice) -> dict:
     return jax.tree.map(lambda x: x[rows], table)
 
 
+@either
 def test_two_paths_end_to_end_are_each_alone():
     one, two = with_gaps(0), with_gaps(1)
     ends = np.concatenate([one.path_end, 60 + two.path_end])
@@ -63,20 +77,24 @@ def test_two_paths_end_to_end_are_each_alone():
     assert np.flatnonzero(path_starts(both)).tolist() == [0, 60]
     agent = remembering(one)
     table = table_of(agent, both)
-    close_to(rows_of(table, slice(0, 60)), table_of(agent, one), 2e-6)
-    close_to(rows_of(table, slice(60, 120)), table_of(agent, two), 2e-6)
+    close_to(rows_of(table, slice(0, 60)), table_of(agent, one), 5e-6)
+    close_to(rows_of(table, slice(60, 120)), table_of(agent, two), 5e-6)
 
 
+@either
 def test_later_bars_change_no_earlier_row_and_earlier_ones_every_later_row():
     market = with_gaps()
     agent = remembering(market)
     later = market.replace(features=np.where(np.arange(60)[:, None, None] >= 25, 3.0, market.features))
     before, after = table_of(agent, market), table_of(agent, later.replace(features=later.features.astype(np.float32)))
     jax.tree.map(np.testing.assert_array_equal, rows_of(before, slice(0, 25)), rows_of(after, slice(0, 25)))
+    if POLICY.time == "attention":
+        return  # what reaches how far is a test of the layer
     first = market.replace(features=market.features + 2 * (np.arange(60) == 0)[:, None, None].astype(np.float32))
     assert (np.abs(table_of(agent, first)["actor"] - before["actor"]).max(axis=(1, 2)) > 1e-6).all()
 
 
+@either
 @pytest.mark.parametrize("chunk_bytes", [4_000, 9_000])
 def test_chunks_are_the_whole_and_so_are_their_gradients(chunk_bytes: int):
     market = with_gaps(num_bars=61)
@@ -93,9 +111,11 @@ def test_chunks_are_the_whole_and_so_are_their_gradients(chunk_bytes: int):
 
         return jax.jit(jax.grad(loss))(agent.params.network)
 
-    assert largest_difference(gradient(chunked), gradient(whole)) < 1e-5
+    allowed = 1e-4 if POLICY.time == "attention" else 1e-5
+    assert largest_difference(gradient(chunked), gradient(whole)) < allowed
 
 
+@either
 @pytest.mark.parametrize("several", [False, True], ids=["one", "ensemble"])
 def test_bars_as_they_come_are_the_table(several: bool):
     market = with_gaps(num_bars=30)
@@ -129,6 +149,7 @@ def test_rows_without_order_are_refused():
 # --- played
 
 
+@either
 def test_an_account_that_begins_later_remembers_the_bars_before():
     """However it is played: by itself, side by side with others, after another agent, at several costs, for a slope."""
     market = make_market()
@@ -151,9 +172,10 @@ def test_an_account_that_begins_later_remembers_the_bars_before():
     led = agent.led_by(market.window(START, START + BARS + 1), market)
     np.testing.assert_array_equal(pj.backtest(agent, led).equity, ledger.equity)
     # A span of a span has the bars before both.
+    first = max(START - agent.network.warm_up, 0)
     within = led.window(10, BARS + 1, lead=WARM_UP)
-    np.testing.assert_array_equal(within.lead.tradable, market.tradable[: START + 10])
-    np.testing.assert_array_equal(within.lead.features, market.features[: START + 10])
+    np.testing.assert_array_equal(within.lead.tradable, market.tradable[first : START + 10])
+    np.testing.assert_array_equal(within.lead.features, market.features[first : START + 10])
 
 
 def test_a_span_of_an_agent_without_memory_carries_nothing():
@@ -165,6 +187,7 @@ def test_a_span_of_an_agent_without_memory_carries_nothing():
     assert market.window(START, START + BARS, lead=7).lead.tradable.shape[0] == 7
 
 
+@either
 def test_act_sees_what_a_backtest_sees():
     market = make_market()
     agent = remembering(market)
@@ -202,6 +225,7 @@ def test_episodes_begin_where_enough_bars_were_seen():
         started_warm(params, 490)
 
 
+@either
 def test_orders_of_today_are_those_of_a_backtest_with_one_more_bar():
     panel = make_panel()
     longer = build_market(with_next_bar(panel), "minimal")

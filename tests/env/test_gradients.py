@@ -88,7 +88,7 @@ def slopes(action: str, rules: str, **more: Any) -> tuple[np.ndarray, np.ndarray
     return (ways * slope).reshape(NUM_WAYS, -1).sum(axis=1), central, float(np.abs(slope).max())
 
 
-QUICK = (("bands", "stops and targets"), ("weights", "impact, ticks and slippage"), ("bands", "limit orders"))
+QUICK = (("bands", "stops and targets"),)
 
 
 @pytest.mark.parametrize("case", thorough_but(QUICK, itertools.product(["weights", "bands"], RULES)), ids=", ".join)

@@ -40,6 +40,7 @@ def agent_for(stream, exchange):
     return make_agent(build_market(_panel(rows, stream.labels), "minimal"), COSTLY)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("num_bars", [160, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_stream_with_every_fault_is_traded_as_its_replay(tmp_path, num_bars):
     first = 60

@@ -24,12 +24,13 @@ from ploutos_jax.market.io.load import load_panel
 from tests.agents.test_remembering import remembering
 from tests.evaluate.backtest.worlds import COSTLY, make_agent, make_eventful_panel, make_panel
 from tests.live.paper import FIRST, FORMS, account_equal, agent_of, play
+from tests.marks import thorough_but
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", thorough_but(["discrete"], FORMS))
 def test_an_account_is_that_of_a_backtest(tmp_path, form):
     panel = make_panel()
     agent = agent_of(panel, FORMS[form])
@@ -57,6 +58,7 @@ def test_splits_dividends_gaps_and_an_asset_that_ends(tmp_path):
     assert compared.fills_differ == 0 and (compared.bars["equity_backtest"] == 0).all()
 
 
+@pytest.mark.thorough
 def test_a_network_that_remembers_has_the_memory_of_a_backtest(tmp_path):
     panel = make_panel()
     agent = remembering(build_market(panel, "minimal"))
@@ -68,6 +70,7 @@ def test_a_network_that_remembers_has_the_memory_of_a_backtest(tmp_path):
     assert compared.fills_differ == 0 and all(abs(flip.margin) < 1e-4 for flip in compared.flips)
 
 
+@pytest.mark.thorough
 def test_features_of_many_bars_are_those_of_the_whole_history():
     """More bars than a window holds twice, all features, prices adjusted all along."""
     panel = make_panel(seed=5, num_bars=1400, num_assets=2)
@@ -233,6 +236,7 @@ print(done, finished + 1)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(tmp_path, kills):
     said = subprocess.run(

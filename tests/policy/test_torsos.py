@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ploutos_jax.policy.actor_critic import ActorCritic, PolicyConfig
-from ploutos_jax.policy.torsos import masked_mean
+from ploutos_jax.policy.layers import masked_mean
 
 A, F, K, G, N = 5, 4, 3, 4, 6
 

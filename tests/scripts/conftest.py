@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.made_once import made_once
 from tests.scripts.command_line import ROOT, Outcome, start, train_args, wait, write_bars
 
 NUM_UPDATES = 4
+NAME = "my run; no 1"
+"""Of the folder: one that a shell would take apart."""
 
 
 class FinishedRun(NamedTuple):
@@ -22,10 +25,15 @@ class FinishedRun(NamedTuple):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A finished training run of four updates, from a process of its own; tests only add a report to it."""
-    place = tmp_path_factory.mktemp("finished")
-    data = write_bars(place / "bars.csv")
-    # A name that a shell would take apart.
-    folder = place / "my run; no 1"
-    outcome = wait(start("train", [*train_args(data, folder, NUM_UPDATES), "--report"], ROOT))
+
+    def run(place: Path) -> list[object]:
+        data = write_bars(place / "bars.csv")
+        # The run names its bars by where they lie: there they stay.
+        return [str(data), *wait(start("train", [*train_args(data, place / NAME, NUM_UPDATES), "--report"], ROOT))]
+
+    place, (data, *told) = made_once(tmp_path_factory, "finished", run)
+    # It printed where it had written: commands that it names are about this copy.
+    code, *said = told
+    outcome = Outcome(code, *(text.replace(str(Path(data).parent), str(place)) for text in said))
     assert outcome.code == 0, outcome.err
-    return FinishedRun(folder, data, outcome, {path.name for path in folder.iterdir()})
+    return FinishedRun(place / NAME, Path(data), outcome, {path.name for path in (place / NAME).iterdir()})

@@ -233,6 +233,7 @@ def test_run_from_python_does_not_name_its_data(finished, tmp_path):
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.thorough
 def test_a_process_ends_with_code_2(place):
     before = snapshot(place)
     outcome = wait(start("train", ["--data", "nowhere.csv", "--output", "new"], place))

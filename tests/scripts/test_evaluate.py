@@ -63,6 +63,7 @@ def test_printed_command_works(printed, finished):
         assert len(rows) == 2 and rows[0] == rows[1], name
 
 
+@pytest.mark.thorough
 def test_metrics_hold_every_figure(printed):
     report = printed[1]
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))

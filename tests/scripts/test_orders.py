@@ -40,6 +40,7 @@ def test_orders_on_a_file_are_the_first_of_a_backtest_that_has_one_more_bar(fini
         assert row.side in line and f"{row.price:,.2f}" in line and f"{row.value:,.2f}" in line
 
 
+@pytest.mark.thorough
 def test_the_account_is_what_the_person_has(finished, tmp_path):
     write_bars(tmp_path / "bars.csv")
     (tmp_path / "held.csv").write_text("ticker,shares\nAAA,20\n")

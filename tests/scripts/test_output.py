@@ -68,6 +68,7 @@ def test_a_reader_that_has_gone_ends_a_command(tmp_path, name):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", EVERY)
 def test_help_is_written_in_any_encoding(tmp_path, name, encoding):
@@ -85,6 +86,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "number", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)]
 )

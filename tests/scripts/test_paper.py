@@ -33,6 +33,7 @@ def traded(finished, tmp_path_factory):
     return folder, args, first, paper(folder, *args)
 
 
+@pytest.mark.thorough
 def test_a_journal_is_gone_on_with(traded):
     _, _, first, second = traded
     assert "Nothing here is investment advice" in first.out and "bars; equity $" in first.out
@@ -47,6 +48,7 @@ def test_the_run_says_what_training_was_like(finished):
     assert known.deviation == pytest.approx(moves.std(), rel=0.01)
 
 
+@pytest.mark.thorough
 def test_the_report_is_that_of_a_backtest(finished, traded):
     folder = traded[0]
     outcome = paper(folder, str(finished.folder), "--journal", "j.sqlite", "--report", "report")

@@ -142,6 +142,7 @@ def test_result_and_next_command_are_printed(finished):
     assert "Traceback" not in finished.outcome.err and "Warning" not in finished.outcome.err
 
 
+@pytest.mark.thorough
 def test_same_command_gives_the_same_bits(finished, tmp_path):
     outcome = call("train", train_args(finished.data, "again", 4), tmp_path)
     assert outcome.code == 0, outcome.err

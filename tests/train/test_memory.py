@@ -162,6 +162,7 @@ SIZES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat", "recurrent"))]
 )

@@ -10,6 +10,7 @@ import pytest
 
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
+from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.checkpoints.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.learning.divergence import DivergedError
@@ -94,7 +95,22 @@ def test_the_seed_that_fails_is_named_and_its_good_weights_are_kept(tmp_path):
 
 
 def test_the_chunk_budget_is_shared():
-    assert TOGETHER.chunk_bytes == ALONE.chunk_bytes // 3 == 256 * 2**20 // 3
+    assert TOGETHER.chunk_bytes == ALONE.chunk_bytes // 3 == 2 * 2**20 // 3
+
+
+@pytest.mark.parametrize(
+    ("given", "torso", "backend", "limit"),
+    [
+        (None, "shared", "cpu", 2),
+        (None, "shared", "gpu", 256),
+        (None, "flat", "cpu", 256),
+        (7.5, "shared", "cpu", 7.5),
+    ],
+)
+def test_the_chunk_budget_is_that_of_the_device(monkeypatch, given, torso, backend, limit):
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
+    config = TrainConfig(chunk_megabytes=given, policy=PolicyConfig(torso=torso))
+    assert config.chunk_limit == limit and config.chunk_bytes == limit * 2**20
 
 
 def test_means_and_intervals():

@@ -42,6 +42,7 @@ def test_nothing_is_shown_unless_asked(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.thorough
 def test_training_shows_itself(capsys):
     config = dataclasses.replace(planted.CONFIG, total_timesteps=2 * planted.CONFIG.timesteps_per_update)
     train(config, planted.seen(), planted.ENV, progress=True)

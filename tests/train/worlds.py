@@ -63,7 +63,7 @@ def random_market(
 def make_learner(config: TrainConfig, market: Market, env: EnvConfig) -> tuple[Learner, EnvParams, Hyper]:
     """Return a learner with the numbers that its update takes, as `train` would make them."""
     trading = TradingEnv(env)
-    sizes = config.policy, env.action, market.num_assets, int(config.chunk_megabytes * 2**20)
+    sizes = config.policy, env.action, market.num_assets, config.chunk_bytes
     network = Network.create(*sizes, observation=env.observation)
     hyper = jax.tree.map(jnp.float32, config.hyper())
     return Learner(config=config, env=trading, network=network), trading.default_params(market), hyper

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.made_once import made_once
 from tests.ui.projects import served, write_run
 
 ui = pytest.importorskip("fastapi", reason="the control room needs the extra `ui`")
@@ -15,8 +16,7 @@ def described(tmp_path_factory):
     from ploutos_jax.ui.forms import Forms
     from ploutos_jax.ui.project import Project
 
-    root = tmp_path_factory.mktemp("described")
-    Forms(Project(root)).describe()
+    root, _ = made_once(tmp_path_factory, "described", lambda root: Forms(Project(root)).describe() and None)
     return root / ".ploutos" / "settings.json"
 
 

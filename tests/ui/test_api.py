@@ -102,6 +102,7 @@ def test_live_figures_are_told_as_they_are_written(client, project):
     assert not news["all"] and [point["update"] for point in news["points"]] == [13]
 
 
+@pytest.mark.thorough
 def test_a_job_s_log_is_followed_to_its_end(client):
     job = client.post("/api/runs", json={"values": {"preset": "quick", "num_envs": 0}})
     assert job.status_code == 202, job.text

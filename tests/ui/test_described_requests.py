@@ -60,6 +60,7 @@ def run(strategy, quiet, ask):
     quiet(given(case=strategy)(ask))()
 
 
+@pytest.mark.thorough
 def test_no_request_is_answered_by_an_error_of_ours(project):
     count, failed = ask_all(project, FEW)
     assert failed == [] and count > 100

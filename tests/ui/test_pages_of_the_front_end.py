@@ -58,6 +58,7 @@ def test_start_shows_runs_and_starts_the_quick_job(page, client):
     stop_all(client)
 
 
+@pytest.mark.thorough
 def test_train_is_a_form_of_the_settings_and_explains_what_it_refuses(page, client):
     paused(client)
     shown = page("train")
@@ -86,6 +87,7 @@ def test_train_offers_every_setting(page, client):
     assert {s["name"].replace("_", " ") for s in settings if s["name"] not in chosen_otherwise} <= labels
 
 
+@pytest.mark.thorough
 def test_data_lists_files_and_their_coverage(page):
     shown = page("data")
     assert list(shown.dataframe[0].value["File"]) == ["data/bars.csv"]
@@ -104,6 +106,7 @@ def test_models_are_removed_when_their_name_is_typed(page, project):
     assert not (project.root / "checkpoints/run-1/checkpoints/20").exists()
 
 
+@pytest.mark.thorough
 def test_evaluate_embeds_a_report_and_asks_for_another(page, client):
     paused(client)
     shown = page("evaluate")
@@ -116,6 +119,7 @@ def test_evaluate_embeds_a_report_and_asks_for_another(page, client):
     stop_all(client)
 
 
+@pytest.mark.thorough
 def test_compare_sets_runs_side_by_side(page, client):
     paused(client)
     shown = page("compare")
@@ -136,6 +140,7 @@ def test_jobs_and_watch_are_shown(page, client):
     stop_all(client)
 
 
+@pytest.mark.thorough
 def test_a_project_without_anything_is_shown_too(tmp_path, described, monkeypatch):
     from ploutos_jax.ui.api.app import make_app
     from ploutos_jax.ui.project import Project

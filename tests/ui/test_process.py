@@ -73,6 +73,7 @@ def test_a_server_with_many_runs_is_small_and_quick_and_its_death_ends_no_job(tm
         wait_for(lambda: ask(address, f"/api/jobs/{job['id']}")["state"] == "stopped")
 
 
+@pytest.mark.thorough
 def test_a_run_in_the_background_outlives_its_terminal(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--detach", "--quiet"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=os.environ)

@@ -18,7 +18,7 @@ def stage_repeat(net, flag):
     jax = start_jax(cache=False, flags=DETERMINISTIC if flag == "1" else "")
     # more rows per minibatch than bars, so that the table mode with its scatter-add is what runs
     learner, config, market, params, state, hyper = learner_of(
-        jax, net=net, A=3 if TINY else 30, E=64 if TINY else 512, S=16 if TINY else 32, feat=0, chunk=256
+        jax, net=net, A=3 if TINY else 30, E=128 if TINY else 512, S=16 if TINY else 32, feat=0, chunk=256
     )
     update = jax.jit(learner.update)
     digests, seconds = [], 0.0

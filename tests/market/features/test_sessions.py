@@ -108,6 +108,7 @@ def test_a_daily_bar_is_a_session_of_one_bar(panel):
 
 
 @pytest.mark.realdata
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("bars", ["minutes", "hours"])
 def test_real_bars_within_sessions(bars, name, request):

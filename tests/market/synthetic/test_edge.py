@@ -34,6 +34,7 @@ def test_without_an_edge_and_with_one_of_nothing_bars_are_the_same_to_the_last_b
     np.testing.assert_array_equal(panels[0.0].signals[HINT], panels[1.0].signals[HINT])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("edge", [0.05, 1.0])
 def test_the_hint_multiplies_the_price_between_the_next_open_and_its_close(panels, edge):
     plain, edged = panels[None], panels[edge]

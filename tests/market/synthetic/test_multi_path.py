@@ -81,6 +81,7 @@ def disturbed(panel):
     return panel.replace(**prices, volume=np.asarray(panel.volume) * factor, spread_scale=panel.spread_scale * factor)
 
 
+@pytest.mark.thorough
 def test_no_indicator_observation_or_encoding_looks_across_a_path(make, panel, disturbed):
     """Changing one path leaves every other the same to the last bit."""
     before, after = make(panel), make(disturbed)

@@ -29,6 +29,7 @@ def test_the_rate_aims_at_the_target(rate, kl, after):
     assert float(adapted_rate(jnp.float32(rate), jnp.float32(kl), 0.02)) == pytest.approx(after)
 
 
+@pytest.mark.thorough
 def test_an_update_hands_the_rate_to_the_next():
     """A step of nearly nothing moves the policy by nearly nothing, so the rate rises; the metrics say by how much."""
     config = TrainConfig(

@@ -86,6 +86,7 @@ def test_a_run_goes_on_bit_for_bit(whole, tmp_path):
     assert first == second
 
 
+@pytest.mark.thorough
 def test_it_cannot_go_on_as_another_learner(whole):
     folder, *_ = whole
     with pytest.raises(ValueError, match="algorithm: pathwise -> ppo"):

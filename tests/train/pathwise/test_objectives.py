@@ -8,7 +8,6 @@ import pytest
 from ploutos_jax.train.config import OBJECTIVES, TrainConfig
 from ploutos_jax.train.pathwise import objectives
 from ploutos_jax.train.pathwise.unroll import Bars
-from tests.marks import thorough_but
 from tests.train.pathwise.cases import NUM_ASSETS, NUM_ENVS, NUM_STEPS, differentiated, replayed
 
 STEP = 1e-6
@@ -45,7 +44,8 @@ def test_values(name: str):
     assert float(found) == pytest.approx(by_hand(name, *bars), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", thorough_but(["reward"], OBJECTIVES))
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_derivatives_through_the_environment(name: str):
     """γ = λ = 1 and no beliefs: the derivative is that of the objective of this rollout and of nothing else."""
     found = differentiated(_named(name), 1.0, 1.0, False)

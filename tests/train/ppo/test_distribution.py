@@ -93,6 +93,7 @@ def test_the_running_quantile_finds_the_tail():
     assert float(path[300:].mean()) == pytest.approx(stats.norm.ppf(0.1, 0.02, 0.1), abs=0.015)
 
 
+@pytest.mark.thorough
 def test_the_weight_that_pays_most_is_that_of_the_closed_form():
     """One risky asset, one period: what rewards with the penalty prefer, its quantile found on the way, within 10 %."""
     mu, sigma, alpha, eta = 0.012, 0.05, 0.1, 0.1
@@ -117,6 +118,7 @@ def test_the_weight_that_pays_most_is_that_of_the_closed_form():
     assert abs(found / closed - 1) < 0.1 and closed < 0.9 * neutral
 
 
+@pytest.mark.thorough
 def test_an_update_learns_quantiles_beside_the_mean_and_counts_the_tail():
     config = TrainConfig(
         num_envs=8,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ploutos_jax.env.config import EnvConfig
-from ploutos_jax.policy.torsos import drop_units
+from ploutos_jax.policy.layers import drop_units
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.learning.looking import drop_key_of, table_of
 from ploutos_jax.train.ppo.gradients import minibatch_gradients

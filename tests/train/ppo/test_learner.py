@@ -376,6 +376,7 @@ def test_learners_are_equal_exactly_where_their_programs_are():
         assert dataclasses.replace(learner, config=dataclasses.replace(CONFIG, **changed)) != learner, name
 
 
+@pytest.mark.thorough
 def test_a_second_training_in_a_process_compiles_nothing():
     config = dataclasses.replace(CONFIG, total_timesteps=CONFIG.timesteps_per_update)
     market, env = random_market(), TradingEnv(EnvConfig(episode_length=12))

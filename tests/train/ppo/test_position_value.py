@@ -117,6 +117,7 @@ def test_the_critic_stands_in_where_rollouts_and_episodes_end():
     np.testing.assert_allclose(np.asarray(ended)[cut, 0][alone], expected[alone], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fill", ["next_open", "next_close", "same_close"])
 def test_returns_and_costs_of_bars_are_those_that_the_account_books(fill):
     config = EnvConfig(

@@ -1,0 +1,197 @@
+"""Attention: over the bars before, asset by asset and within a window, and across the assets of a bar.
+
+Source: Vaswani et al. 2017, "Attention Is All You Need"; Press, Smith and Lewis 2022, "Train Short, Test Long", for
+positions by slopes (ALiBi); Jaegle et al. 2021, "Perceiver", for attention by way of a few learnt queries.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ploutos_jax.policy.layers import Precision, dense
+
+HEADS = 4
+"""Of the attention over bars; each has a slope of its own by which it forgets."""
+_UNSEEN = -1e9
+"""Added to the logit of a key that may not be seen: its weight is then exactly 0."""
+
+
+class WindowedAttention(nn.Module):
+    """Blocks of layer norm, attention to the last W bars of the same asset, and a layer of 4 D units.
+
+    A bar attends to itself and to the W − 1 bars before it on its path, of those where the asset has one. Every head
+    takes off a slope times the distance, which is all that tells where a bar lies. Weights are shared by all assets.
+
+    Bars are worked through in blocks of W, each with the block before it, so that no array grows with the square of the
+    history. What is kept of the bars before is the input of each block: `[L, A, (W − 1)(D + 1) + 1]`, of each of the
+    last W − 1 bars its D numbers and whether the asset had one, and how many bars of the path there were.
+
+    Attributes:
+        width: D, numbers of an asset; a multiple of 4, the heads.
+        layers: L, blocks.
+        window: W, bars seen by a block, its own among them.
+        precision: of the matrix products.
+    """
+
+    width: int = 32
+    layers: int = 2
+    window: int = 64
+    precision: Precision = "float32"
+
+    @nn.nowrap
+    def kept(self) -> int:
+        """Return how many numbers of an asset and block are kept from bar to bar."""
+        return (self.window - 1) * (self.width + 1) + 1
+
+    def setup(self) -> None:
+        every = range(self.layers)
+        self.entry = dense(self.width, precision=self.precision)
+        self.norms = [nn.LayerNorm() for _ in every]
+        self.asked = [dense(self.width, bias=False, scale=1.0, precision=self.precision) for _ in every]
+        self.told = [dense(2 * self.width, bias=False, scale=1.0, precision=self.precision) for _ in every]
+        self.joined = [dense(self.width, scale=1.0, precision=self.precision) for _ in every]
+        self.middle_norms = [nn.LayerNorm() for _ in every]
+        self.wide = [dense(4 * self.width, precision=self.precision) for _ in every]
+        self.narrow = [dense(self.width, scale=0.5, precision=self.precision) for _ in every]
+
+    def __call__(
+        self,
+        features: Float[Array, "T A inputs"],
+        mask: Bool[Array, "T A"],
+        reset: Bool[Array, " T"],
+        state: Float[Array, "L A kept"],
+        is_row: Bool[Array, " T"] | None = None,
+    ) -> tuple[Float[Array, "T A D"], Float[Array, "L A kept"]]:
+        """Return what is made of each row and those before it, `[T, A, D]`, and what is kept after the last one.
+
+        Args:
+            features: `[T, A, inputs]` rows in order of time; row t is known at close t.
+            mask: `[T, A]` whether an asset has a bar.
+            reset: `[T]` whether a row begins a path.
+            state: `[L, A, kept]` after the row before the first, zeros before any; not read where that begins a path.
+            is_row: `[T]` False for rows that fill up the end and leave the state as it is; None if there are none.
+        """
+        num_rows, num_assets = mask.shape
+        before, window = self.window - 1, self.window
+        past = state[..., :-1].reshape(self.layers, num_assets, before, self.width + 1).transpose(0, 2, 1, 3)
+        there = jnp.concatenate([past[0, ..., -1] > 0, mask])
+        seen = _rows_before(reset, state[0, 0, -1])
+        num_own = num_rows if is_row is None else is_row.sum()
+        visible = self._visible(seen, there, num_rows)
+        count = jnp.where(num_own > 0, seen[jnp.maximum(num_own - 1, 0)] + 1, state[0, 0, -1])
+        x, kept = _wide(self.entry(features)), []
+        for layer in range(self.layers):
+            tokens = jnp.concatenate([past[layer, ..., :-1], x])
+            kept.append(jax.lax.dynamic_slice_in_dim(tokens, num_own, before))
+            x = x + self._attend(layer, tokens, visible, num_rows)
+            x = x + self.narrow[layer](nn.gelu(self.wide[layer](self.middle_norms[layer](x))))
+        has_bar = jax.lax.dynamic_slice_in_dim(there, num_own, before)[None, ..., None]
+        last = jnp.concatenate([jnp.stack(kept), jnp.broadcast_to(has_bar, (self.layers, *has_bar.shape[1:]))], axis=-1)
+        last = last.transpose(0, 2, 1, 3).reshape(self.layers, num_assets, before * (self.width + 1))
+        count = jnp.minimum(count, window)
+        return x, jnp.concatenate([last, jnp.full((self.layers, num_assets, 1), count, last.dtype)], axis=-1)
+
+    def _attend(self, layer: int, tokens: Array, visible: Array, num_rows: int) -> Float[Array, "T A D"]:
+        size = self.width // HEADS
+        normed = self.norms[layer](tokens)
+        asked = _wide(self.asked[layer](normed[self.window - 1 :]))
+        keys, values = jnp.split(_wide(self.told[layer](normed)), 2, axis=-1)
+        asked = _blocks(asked.reshape(*asked.shape[:2], HEADS, size), self.window)
+        keys, values = (
+            _with_blocks_before(x.reshape(*x.shape[:2], HEADS, size), self.window, num_rows) for x in (keys, values)
+        )
+        # [blocks, A, heads, queries, keys]
+        logits = jnp.einsum("nqahd,nkahd->nahqk", asked, keys) / size**0.5 + self._slopes(num_rows)
+        weights = nn.softmax(jnp.where(visible[:, :, None], logits, _UNSEEN), axis=-1)
+        found = jnp.einsum("nahqk,nkahd->nqahd", weights, values)
+        found = found.reshape(-1, found.shape[2], self.width)[:num_rows]
+        return _wide(self.joined[layer](found))
+
+    def _distance(self, num_rows: int) -> np.ndarray:
+        """Return how many bars a key lies before a query of the same block, `[queries, keys]`."""
+        queries = min(self.window, num_rows)
+        num_keys = 2 * self.window if num_rows >= self.window else num_rows + self.window - 1
+        return np.arange(queries)[:, None] + self.window - 1 - np.arange(num_keys)
+
+    def _slopes(self, num_rows: int) -> Float[Array, "heads queries keys"]:
+        slopes = 2.0 ** (-8 * np.arange(1, HEADS + 1) / HEADS)
+        return jnp.asarray(-slopes[:, None, None] * np.maximum(self._distance(num_rows), 0), jnp.float32)
+
+    def _visible(self, seen: Array, there: Array, num_rows: int) -> Bool[Array, "blocks A queries keys"]:
+        distance = self._distance(num_rows)
+        reach = jnp.minimum(_blocks(seen, self.window), self.window - 1)[..., None]  # [blocks, queries, 1]
+        in_reach = (distance >= 0) & (distance <= reach)
+        has_bar = _with_blocks_before(there, self.window, num_rows).transpose(0, 2, 1)[:, :, None]
+        # A bar always sees itself: no row is without a weight.
+        return in_reach[:, None] & (has_bar | (distance == 0))
+
+
+def _wide(x: Array) -> Array:
+    """Return numbers in float32 at least: sums and softmax are not done in bfloat16."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _rows_before(reset: Bool[Array, " T"], count: Array) -> Array:
+    """Return how many rows of its path lie before each row, `[T]`, where `count` were seen before the first."""
+    place = jnp.arange(reset.shape[0])
+    begun = jax.lax.cummax(jnp.where(reset, place, -1))
+    return jnp.where(begun >= 0, place - begun, place + count.astype(jnp.int32))
+
+
+def _blocks(x: Array, window: int) -> Array:
+    """Return rows `[T, ...]` as `[blocks, W, ...]`, filled up with zeros; fewer rows than W are one block of them."""
+    num_rows = x.shape[0]
+    if num_rows < window:
+        return x[None]
+    padded = jnp.pad(x, [(0, -num_rows % window)] + [(0, 0)] * (x.ndim - 1))
+    return padded.reshape(-1, window, *x.shape[1:])
+
+
+def _with_blocks_before(x: Array, window: int, num_rows: int) -> Array:
+    """Return rows `[W − 1 + T, ...]` as those that each block of `_blocks` may see, `[blocks, 2 W, ...]`."""
+    if num_rows < window:
+        return x[None]
+    more = -num_rows % window + 1
+    padded = jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, window, *x.shape[1:])
+    return jnp.concatenate([padded[:-1], padded[1:]], axis=1)
+
+
+class AcrossAssets(nn.Module):
+    """Attention among the assets of a bar by way of a few learnt queries: they look at the assets, the assets at them.
+
+    Its cost grows with the number of assets and not with its square; what an asset gets does not depend on their order.
+
+    Attributes:
+        width: numbers that each asset is given.
+        size: D, numbers that are compared.
+        queries: m, learnt queries.
+        precision: of the matrix products.
+    """
+
+    width: int
+    size: int = 32
+    queries: int = 8
+    precision: Precision = "float32"
+
+    def setup(self) -> None:
+        layer = partial(dense, bias=False, precision=self.precision)
+        size = self.size
+        self.asking = self.param("asking", nn.initializers.orthogonal(), (self.queries, size))
+        self.of_assets = layer(3 * size, scale=1.0)
+        self.of_queries = layer(2 * size, scale=1.0)
+        self.back = layer(self.width, scale=0.5)
+
+    def __call__(self, x: Float[Array, "*batch A D"], mask: Bool[Array, "*batch A"]) -> Float[Array, "*batch A width"]:
+        """Return what each asset learns of the others, `[..., A, width]`; `mask [..., A]` says which ones trade."""
+        scale = self.size**-0.5
+        keys, values, asked = jnp.split(_wide(self.of_assets(x)), 3, axis=-1)
+        logits = jnp.einsum("md,...ad->...ma", self.asking, keys) * scale
+        weights = nn.softmax(jnp.where(mask[..., None, :], logits, _UNSEEN), axis=-1)
+        summary = jnp.einsum("...ma,...ad->...md", weights, values)
+        keys, values = jnp.split(self.of_queries(summary), 2, axis=-1)
+        weights = nn.softmax(jnp.einsum("...ad,...md->...am", asked, keys) * scale, axis=-1)
+        return self.back(jnp.einsum("...am,...md->...ad", weights, values))
