@@ -172,6 +172,8 @@ class _Listener:
         while loop is None and self._thread.is_alive() and time.monotonic() < until:
             time.sleep(0.01)
             loop = self._stream._loop
+        if loop is None:
+            return
         with contextlib.suppress(Exception):
             self._stream.stop()
             # It looks up every five seconds unless its socket is closed.

@@ -86,7 +86,7 @@ def _table(rows: dict[Any, dict[str, Any]]) -> pd.DataFrame:
     sign = np.where(table["side"] == "buy", 1.0, -1.0)
     table["worse_bps"] = sign * 1e4 * (table["price_broker"] / table["price_simulated"] - 1)
     table["cash_apart"] = table["cash_broker"] - table["cash_simulated"]
-    return table[list(COLUMNS)]
+    return pd.DataFrame({name: table[name] for name in COLUMNS})
 
 
 def describe(found: Reconciled) -> str:

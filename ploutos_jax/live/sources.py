@@ -54,7 +54,10 @@ def open_source(
         if not symbols or interval is None:
             raise ValueError("A stream needs an --interval, such as 1h, and --tickers where the agent knows none.")
         symbols = agent.known_tickers(symbols)
-        where = {"base_url": base_url, "socket_url": None if base_url is None else base_url.replace("http", "ws", 1)}
-        venue = CoinFeed(place, interval, **where) if place else AlpacaFeed(symbols, interval, feed=feed, **where)
+        socket = None if base_url is None else base_url.replace("http", "ws", 1)
+        if place:
+            venue = CoinFeed(place, interval, base_url=base_url, socket_url=socket)
+        else:
+            venue = AlpacaFeed(symbols, interval, feed=feed, base_url=base_url, socket_url=socket)
         return Stream(venue, venue.labels(symbols), say=say)
     raise ValueError(f"source={text!r} is unknown; use {KINDS}.")

@@ -237,12 +237,12 @@ class Stream:
         self._wait = _PATIENCE_SECONDS
         return True
 
-    def _went_ex(self, session: int) -> dict[str, np.ndarray]:
-        """Return dividends and splits `[A]` of a row, which is the first of its session or has none; {} if never."""
+    def _went_ex(self, session: int) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Return dividends and splits `[A]` of a row, which is the first of its session or has none; None if never."""
         events, last = self._events, self._session
         self._session = session
         if events is None:
-            return {}
+            return None, None
         cash, shares = np.zeros(len(self.labels.symbols)), np.ones(len(self.labels.symbols))
         if last is not None and session > last:
             for a, symbol in enumerate(self.labels.symbols):
@@ -250,11 +250,12 @@ class Stream:
                 for day in sorted(day for day in own if last < day <= session):
                     cash[a] = cash[a] / own[day][1] + own[day][0]
                     shares[a] *= own[day][1]
-        return {"dividend": cash, "split": shares}
+        return cash, shares
 
     def _row(self, found: dict[str, Candle | None], start: int) -> ClosedBar:
         values = np.array([candle[1:] if candle else [np.nan] * 4 + [0.0] for candle in found.values()], float)
         volume, session = values[:, 4], self._feed.session_of(start)
+        cash, shares = self._went_ex(session)
         return ClosedBar(
             np.datetime64(start, "ms").astype("datetime64[ns]"),
             session,
@@ -265,7 +266,8 @@ class Stream:
             volume=volume,
             tradable=np.isfinite(values[:, 3]) & (volume > 0),
             next_session=self._feed.next_session(start),
-            **self._went_ex(session),
+            dividend=cash,
+            split=shares,
         )
 
 

@@ -113,8 +113,16 @@ def bound(client: Any, seconds: float = _TIMEOUT_SECONDS) -> Any:
     from requests.adapters import HTTPAdapter
 
     class Bounded(HTTPAdapter):
-        def send(self, request: Any, **how: Any) -> Any:
-            return super().send(request, **{**how, "timeout": how.get("timeout") or seconds})
+        def send(
+            self,
+            request: Any,
+            stream: bool = False,
+            timeout: Any = None,
+            verify: Any = True,
+            cert: Any = None,
+            proxies: Any = None,
+        ) -> Any:
+            return super().send(request, stream, timeout or seconds, verify, cert, proxies)
 
     for scheme in ("https://", "http://"):
         client._session.mount(scheme, Bounded())
