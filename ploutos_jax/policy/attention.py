@@ -26,21 +26,24 @@ class WindowedAttention(nn.Module):
     A bar attends to itself and to the W − 1 bars before it on its path, of those where the asset has one. Every head
     takes off a slope times the distance, which is all that tells where a bar lies. Weights are shared by all assets.
 
-    Bars are worked through in blocks of W, each with the block before it, so that no array grows with the square of the
-    history. What is kept of the bars before is the input of each block: `[L, A, (W − 1)(D + 1) + 1]`, of each of the
-    last W − 1 bars its D numbers and whether the asset had one, and how many bars of the path there were.
+    Bars are worked through in blocks of 32, each with the W bars before it, so that no array grows with the square of
+    the history. What is kept of the bars before is the input of each block: `[L, A, (W − 1)(D + 1) + 1]`, of each of
+    the last W − 1 bars its D numbers and whether the asset had one, and how many bars of the path there were.
 
     Attributes:
         width: D, numbers of an asset; a multiple of 4, the heads.
         layers: L, blocks.
         window: W, bars seen by a block, its own among them.
         precision: of the matrix products.
+        most: bars in a block, at most; a part of W. Fewer are a smaller share of keys that no query may see, more are
+            larger products.
     """
 
     width: int = 32
     layers: int = 2
     window: int = 64
     precision: Precision = "float32"
+    most: int = 32
 
     @nn.nowrap
     def kept(self) -> int:
@@ -100,10 +103,8 @@ class WindowedAttention(nn.Module):
         normed = self.norms[layer](tokens)
         asked = _wide(self.asked[layer](normed[self.window - 1 :]))
         keys, values = jnp.split(_wide(self.told[layer](normed)), 2, axis=-1)
-        asked = _blocks(asked.reshape(*asked.shape[:2], HEADS, size), self.window)
-        keys, values = (
-            _with_blocks_before(x.reshape(*x.shape[:2], HEADS, size), self.window, num_rows) for x in (keys, values)
-        )
+        asked = _blocks(asked.reshape(*asked.shape[:2], HEADS, size), self._block)
+        keys, values = (self._with_bars_before(x.reshape(*x.shape[:2], HEADS, size), num_rows) for x in (keys, values))
         # [blocks, A, heads, queries, keys]
         logits = jnp.einsum("nqahd,nkahd->nahqk", asked, keys) / size**0.5 + self._slopes(num_rows)
         weights = nn.softmax(jnp.where(visible[:, :, None], logits, _UNSEEN), axis=-1)
@@ -111,10 +112,26 @@ class WindowedAttention(nn.Module):
         found = found.reshape(-1, found.shape[2], self.width)[:num_rows]
         return _wide(self.joined[layer](found))
 
+    @property
+    def _block(self) -> int:
+        """Rows of a block: a part of the window, or all of it where no part has the size."""
+        parts = [size for size in range(1, min(self.most, self.window) + 1) if self.window % size == 0]
+        return parts[-1] if 4 * parts[-1] >= min(self.most, self.window) else self.window
+
+    def _with_bars_before(self, x: Array, num_rows: int) -> Array:
+        """Return rows `[W − 1 + T, ...]` as those that each block of `_blocks` may see, `[blocks, W + block, ...]`."""
+        block = self._block
+        if num_rows < block:
+            return x[None]
+        padded = jnp.pad(x, [(0, -num_rows % block + 1)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, block, *x.shape[1:])
+        before = self.window // block
+        num_blocks = padded.shape[0] - before
+        return jnp.concatenate([padded[place : place + num_blocks] for place in range(before + 1)], axis=1)
+
     def _distance(self, num_rows: int) -> np.ndarray:
         """Return how many bars a key lies before a query of the same block, `[queries, keys]`."""
-        queries = min(self.window, num_rows)
-        num_keys = 2 * self.window if num_rows >= self.window else num_rows + self.window - 1
+        queries = min(self._block, num_rows)
+        num_keys = self.window + self._block if num_rows >= self._block else num_rows + self.window - 1
         return np.arange(queries)[:, None] + self.window - 1 - np.arange(num_keys)
 
     def _slopes(self, num_rows: int) -> Float[Array, "heads queries keys"]:
@@ -123,9 +140,9 @@ class WindowedAttention(nn.Module):
 
     def _visible(self, seen: Array, there: Array, num_rows: int) -> Bool[Array, "blocks A queries keys"]:
         distance = self._distance(num_rows)
-        reach = jnp.minimum(_blocks(seen, self.window), self.window - 1)[..., None]  # [blocks, queries, 1]
+        reach = jnp.minimum(_blocks(seen, self._block), self.window - 1)[..., None]  # [blocks, queries, 1]
         in_reach = (distance >= 0) & (distance <= reach)
-        has_bar = _with_blocks_before(there, self.window, num_rows).transpose(0, 2, 1)[:, :, None]
+        has_bar = self._with_bars_before(there, num_rows).transpose(0, 2, 1)[:, :, None]
         # A bar always sees itself: no row is without a weight.
         return in_reach[:, None] & (has_bar | (distance == 0))
 
@@ -142,22 +159,13 @@ def _rows_before(reset: Bool[Array, " T"], count: Array) -> Array:
     return jnp.where(begun >= 0, place - begun, place + count.astype(jnp.int32))
 
 
-def _blocks(x: Array, window: int) -> Array:
-    """Return rows `[T, ...]` as `[blocks, W, ...]`, filled up with zeros; fewer rows than W are one block of them."""
+def _blocks(x: Array, size: int) -> Array:
+    """Return rows `[T, ...]` as `[blocks, size, ...]`, filled up with zeros; fewer rows are one block of them."""
     num_rows = x.shape[0]
-    if num_rows < window:
+    if num_rows < size:
         return x[None]
-    padded = jnp.pad(x, [(0, -num_rows % window)] + [(0, 0)] * (x.ndim - 1))
-    return padded.reshape(-1, window, *x.shape[1:])
-
-
-def _with_blocks_before(x: Array, window: int, num_rows: int) -> Array:
-    """Return rows `[W − 1 + T, ...]` as those that each block of `_blocks` may see, `[blocks, 2 W, ...]`."""
-    if num_rows < window:
-        return x[None]
-    more = -num_rows % window + 1
-    padded = jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, window, *x.shape[1:])
-    return jnp.concatenate([padded[:-1], padded[1:]], axis=1)
+    padded = jnp.pad(x, [(0, -num_rows % size)] + [(0, 0)] * (x.ndim - 1))
+    return padded.reshape(-1, size, *x.shape[1:])
 
 
 class AcrossAssets(nn.Module):

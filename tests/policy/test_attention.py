@@ -74,6 +74,16 @@ def test_it_is_what_its_formula_says(world, num_rows):
     np.testing.assert_allclose(run(params, *rows, blank())[0], by_hand(params, *rows), rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize(("window", "most", "block"), [(6, 2, 2), (6, 3, 3), (6, 4, 3), (7, 6, 7), (64, 32, 32)])
+def test_blocks_of_any_size_are_the_same(world, window, most, block):
+    params, *rows = world
+    one, other = (WindowedAttention(width=D, layers=L, window=window, most=x) for x in (most, 1000))
+    assert one._block == block and other._block == window
+    state = np.zeros((L, A, one.kept()), np.float32)
+    first, second = (with_jax_arrays(model.apply)(params, *rows, state) for model in (one, other))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), first, second)
+
+
 @pytest.mark.parametrize("cut", [1, 4, W - 1, W, 20, 33])
 def test_in_two_parts_it_is_the_whole(world, cut):
     params, *rows = world
