@@ -4,6 +4,7 @@ python scripts/download.py --tickers SP500 --period 5y --output data/sp500.parqu
 python scripts/download.py --tickers AAPL,MSFT,SPY --period max --output data/few.parquet
 python scripts/download.py --tickers SPY --period 7d --interval 1m --output data/spy_1m.parquet
 python scripts/download.py --vendor ccxt --tickers BTC/USDT --interval 1h --start 2021-01-01 --output data/btc.parquet
+python scripts/download.py --vendor alpaca --tickers AAPL,SPY --interval 1m --period 1mo --output data/minutes.parquet
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 python scripts/paper.py checkpoints/run-1 --source replay:data/btc.parquet --start 2021-01-01 --journal btc.journal
 python scripts/paper.py checkpoints/run-1 --source ccxt:binance --tickers BTC/USDT --interval 1h --journal live.journal
+python scripts/paper.py checkpoints/run-1 --source alpaca --interval 1m --broker alpaca-paper --journal stocks.journal
 python scripts/paper.py checkpoints/run-1 --journal btc.journal --report paper_report
 python scripts/paper.py --journal btc.journal --strip shared.journal
 """

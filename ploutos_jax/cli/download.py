@@ -4,6 +4,7 @@ ploutos download --tickers SP500 --period 5y --output data/sp500.parquet
 ploutos download --tickers AAPL,MSFT,SPY --period max --output data/few.parquet
 ploutos download --tickers SPY --period 7d --interval 1m --output data/spy_1m.parquet
 ploutos download --vendor ccxt --tickers BTC/USDT --interval 1h --start 2021-01-01 --output data/btc.parquet
+ploutos download --vendor alpaca --tickers AAPL,SPY --interval 1m --period 1mo --output data/minutes.parquet
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from ploutos_jax.cli.signals import Interruption
 from ploutos_jax.cli.terminal import writing
 from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
+from ploutos_jax.market.io.alpaca import Alpaca
 from ploutos_jax.market.io.download import Outcome, Request, download, split_tickers
 from ploutos_jax.market.io.exchange import Ccxt, write_facts
 from ploutos_jax.market.io.vendors import SP500_LIST, Yahoo, read_sp500
@@ -38,8 +40,10 @@ class DownloadSettings:
         interval: of a bar; the vendor serves intraday bars of the last days only (1m of about a week).
         retries: further attempts for a ticker that fails. In [0, 1,000].
         wait: seconds before the first of them, twice as long before each next one. In [0, 86,400].
-        vendor: yahoo, or ccxt for a coin exchange (extra `live`); beside its bars lie rules and fees of its markets.
+        vendor: yahoo; ccxt for a coin exchange (extra `live`), beside whose bars lie rules and fees of its markets; or
+            alpaca (extra `live`), with keys in APCA_API_KEY_ID and APCA_API_SECRET_KEY.
         exchange: of ccxt, as that writes it.
+        feed: of Alpaca's stocks: iex or sip; the best that the account may ask for without it.
         start: first date of new tickers, instead of a period.
         list_url: CSV of the members of the S&P 500 with the columns Symbol and GICS Sector.
         base_url: address of a mirror of the vendor.
@@ -52,8 +56,9 @@ class DownloadSettings:
     interval: str = "1d"
     retries: int = 4
     wait: float = 1.0
-    vendor: Literal["yahoo", "ccxt"] = "yahoo"
+    vendor: Literal["yahoo", "ccxt", "alpaca"] = "yahoo"
     exchange: str = "binance"
+    feed: Literal["iex", "sip"] | None = None
     start: str | None = None
     list_url: str = SP500_LIST
     base_url: str | None = None
@@ -79,7 +84,11 @@ def main(args: list[str]) -> int:
         wait=settings.wait,
     )
     coins = Ccxt(settings.exchange, settings.base_url) if settings.vendor == "ccxt" else None
-    vendor = Yahoo(settings.base_url) if coins is None else coins
+    if coins is None:
+        alpaca = settings.vendor == "alpaca"
+        vendor = Alpaca(settings.feed, settings.base_url) if alpaca else Yahoo(settings.base_url)
+    else:
+        vendor = coins
     console = Console(soft_wrap=True, markup=False, highlight=False)
     if request.tickers == ("SP500",):
         sectors = read_sp500(settings.list_url)

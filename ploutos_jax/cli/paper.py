@@ -2,6 +2,7 @@
 
 ploutos paper checkpoints/run-1 --source replay:data/btc.parquet --start 2021-01-01 --journal btc.journal
 ploutos paper checkpoints/run-1 --source ccxt:binance --tickers BTC/USDT --interval 1h --journal live.journal
+ploutos paper checkpoints/run-1 --source alpaca --interval 1m --broker alpaca-paper --journal stocks.journal
 ploutos paper checkpoints/run-1 --journal btc.journal --report paper_report
 ploutos paper --journal btc.journal --strip shared.journal
 """
@@ -9,17 +10,21 @@ ploutos paper --journal btc.journal --strip shared.journal
 import dataclasses
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.terminal import result_console
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
 from ploutos_jax.evaluate.backtest.run import backtest
-from ploutos_jax.live.drift import DriftMonitor, Reference
+from ploutos_jax.evaluate.reference import Reference
+from ploutos_jax.live.alpaca_broker import AlpacaPaper
+from ploutos_jax.live.drift import DriftMonitor
 from ploutos_jax.live.guards import Guards
 from ploutos_jax.live.journal import Journal, strip
 from ploutos_jax.live.notify import Say, to_all, to_command, to_log, to_webhook
+from ploutos_jax.live.reconcile import describe, reconcile
 from ploutos_jax.live.report import NOTICE, write_paper_report
+from ploutos_jax.live.routing import Router, check_rules
 from ploutos_jax.live.sources import open_source
 from ploutos_jax.live.trader import Followed, Trader
 from ploutos_jax.market.features.build import build_market
@@ -39,14 +44,18 @@ PAPER_BOUNDS = {
 class Paper:
     """Trade a paper account on bars as they close, and keep a journal of it.
 
-    A dry run: orders go to the simulated broker of training, and nowhere else. The same command goes on where the
-    journal ends. Nothing here is investment advice.
+    A dry run: orders go to the simulated broker of training, and with --broker alpaca-paper also to Alpaca's paper
+    account. There is no flag for live money. The same command goes on where the journal ends. Nothing here is
+    investment advice.
 
     Attributes:
         journal: SQLite file of the account, made if it is missing; it grows by every bar and is kept until you delete
             it.
         checkpoint: run folder, or folder of an exported policy; also without the flag, before all others.
-        source: replay:FILE, or ccxt:EXCHANGE such as ccxt:binance for its stream (extra `live`).
+        source: replay:FILE, ccxt:EXCHANGE such as ccxt:binance for its stream, or alpaca (extra `live`; Alpaca's keys
+            are read from APCA_API_KEY_ID and APCA_API_SECRET_KEY).
+        broker: simulated, or alpaca-paper for Alpaca's paper account beside it; the report tells how fills differ.
+        feed: of Alpaca's stocks: iex, or sip where the account may ask for it.
         tickers: to trade, with commas; those of the agent without it.
         interval: of a stream's bars, such as 1h.
         base_url: address that the requests and streams of an exchange go to instead.
@@ -75,6 +84,8 @@ class Paper:
     journal: str
     checkpoint: str | None = None
     source: str | None = None
+    broker: Literal["simulated", "alpaca-paper"] = "simulated"
+    feed: Literal["iex", "sip"] = "iex"
     tickers: str | None = None
     interval: str | None = None
     base_url: str | None = None
@@ -105,6 +116,10 @@ class Paper:
             raise ValueError("Name the agent: ploutos paper RUN --journal FILE ...; --strip alone needs none.")
         if self.strip is None and self.source is None and self.report is None:
             raise ValueError("Give --source to trade, --report for the pages of a journal, or --strip to share one.")
+        if self.broker != "simulated" and self.source not in (None, "alpaca"):
+            raise ValueError(
+                "Alpaca's paper account trades at today's prices: --broker alpaca-paper needs --source alpaca."
+            )
 
     def guards(self) -> Guards:
         """Return the limits."""
@@ -152,35 +167,67 @@ def trade(wanted: Paper, agent: Any) -> None:
         end=wanted.end,
         bars_per_second=wanted.speed,
         base_url=wanted.base_url,
+        feed=wanted.feed,
         say=say,
     )
+    broker = None
+    if wanted.broker != "simulated":
+        check_rules(agent.env_config)
+        broker = AlpacaPaper(source.labels.symbols, wanted.base_url)
     with Journal(wanted.journal) as journal:
         known = journal.last_bar()
+        router = None if broker is None else _router(broker, wanted, agent, journal, source, say)
         trader = Trader(
             agent,
             source,
             journal,
             guards=wanted.guards(),
-            monitor=DriftMonitor(agent, reference_of(agent, source)),
+            monitor=DriftMonitor(agent, reference_of(wanted.checkpoint, agent, source)),
+            router=router,
             say=say,
         )
+        journal.write_facts({"checkpoint": wanted.checkpoint})
         if hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, lambda *_: trader.kill())
         if not wanted.quiet:
             goes_on = "" if known is None else f", on from bar {known + 1}"
             console.print(f"Paper account of {len(trader.symbols)} tickers in {wanted.journal}{goes_on}. {NOTICE}")
+            if broker is not None:
+                console.print(
+                    f"Orders also go to Alpaca's paper account, of ${broker.equity:,.2f}; the simulated one began with"
+                    f" ${agent.env_config.initial_cash:,.2f}."
+                )
         try:
             count = trader.run(on_bar=(lambda one: None) if wanted.quiet else _Progress())
         except KeyboardInterrupt:
             console.print("Stopped; the same command goes on.")
             raise
         accounts = journal.accounts()
+        if router is not None and not wanted.quiet:
+            console.print(describe(reconcile(journal, trader.symbols)))
     if not wanted.quiet and len(accounts):
         console.print(f"{count:,} bars; equity ${accounts['equity'].iloc[-1]:,.2f} after {len(accounts):,} in all.")
 
 
-def reference_of(agent: Any, source: Any) -> Reference:
-    """Return what the history before an account was like, and the agent in it, to tell what changes."""
+def _router(broker: AlpacaPaper, wanted: Paper, agent: Any, journal: Journal, source: Any, say: Say) -> Router:
+    return Router(
+        broker,
+        journal,
+        source.labels.symbols,
+        min_order_cash=agent.env_config.min_order_cash,
+        max_order_cash=wanted.max_order_cash,
+        say=say,
+    )
+
+
+def reference_of(run: str | None, agent: Any, source: Any) -> Reference:
+    """Return what training was like, as the run folder says, to tell what changes.
+
+    Of an exported agent, and of a run of an older version, it is the history before the account, and the agent in it.
+    """
+    known = None if run is None else Reference.read(run)
+    if known is not None:
+        return known
     history = source.history(2 * 512)
     if history is None or history.num_bars < 3:
         return Reference(0.0)

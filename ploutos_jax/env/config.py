@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ploutos_jax.env.bounds import ENV_BOUNDS, check_bounds, check_kinds, shown
-from ploutos_jax.env.broker.fees import FeeSchedule, resolve_schedule
+from ploutos_jax.env.broker.fees import EXCHANGE, FeeSchedule, resolve_schedule
 from ploutos_jax.env.cards import card_of
 from ploutos_jax.env.rewards import RewardFunction, Terms, resolve_reward
 from ploutos_jax.market.display import Card, Shown
@@ -83,7 +83,9 @@ class EnvConfig(Shown):
         impact: factor of the square-root law of market impact, about 1. In [0, 1,000].
         fees: fee schedule of broker and regulators: `auto` is `alpaca` for US equities, and for other instruments a
             usual fee in basis points, unless a commission is set; `none`, `alpaca` (by date), `alpaca@2024-05-22`
-            (that day's, at all times), `conservative`, `doc_compat`, `percent`, or a `FeeSchedule`.
+            (that day's, at all times), `conservative`, `doc_compat`, `percent`, or a `FeeSchedule`; `exchange` is what
+            the exchange of each ticker says of itself, in the file beside the bars of `download --vendor ccxt`: taker
+            fee (maker fee of limit orders), lot, least order, and tick unless it is set.
         fee_rounding: `none`, `fill` or `day` (up to the cent); None for the schedule's own.
         commission_bps: commission in proportion to the traded value, per side. In [0, 10,000).
         commission_per_share: dollars per share traded, per side. In [0, 1e6].
@@ -234,6 +236,16 @@ class EnvConfig(Shown):
     def is_choice(self) -> bool:
         """Whether an action is one of a few, numbered from 0, which leaves a position alone; else it is numbers."""
         return self.action in ("discrete", "levels")
+
+    @property
+    def is_by_exchange(self) -> bool:
+        """Whether fees, lots and least orders are those of each ticker's exchange."""
+        return self.fees == EXCHANGE
+
+    @property
+    def has_lots(self) -> bool:
+        """Whether orders are rounded to lots."""
+        return self.lot_size is not None or self.is_by_exchange
 
     @property
     def masks_actions(self) -> bool:

@@ -86,5 +86,7 @@ def _cannot_buy(config: EnvConfig, params: EnvParams, state: EnvState) -> Bool[A
         return refused
     precision = jax.lax.Precision.HIGHEST
     left = params.max_sector_pct * state.equity - jnp.matmul(members, value, precision=precision)
-    is_full = (left < least) | (left <= 0)
+    # Assets of a sector may differ in their least order: a sector is full for all of them.
+    smallest = least.min() if least.ndim else least
+    is_full = (left < smallest) | (left <= 0)
     return refused | (jnp.matmul(is_full.astype(close.dtype), members, precision=precision) > 0)

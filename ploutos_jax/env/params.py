@@ -46,6 +46,9 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
         "fee_applies": None if costs.fee_applies is None else jnp.asarray(costs.fee_applies, dtype),
         "tick_size": jnp.asarray(costs.tick_size, dtype),
         "commission": jnp.asarray(costs.commission, dtype),
+        "maker": None if costs.maker is None else jnp.asarray(costs.maker, dtype),
+        "lot_size": jnp.asarray(costs.lot_size, dtype),
+        "min_order_cash": jnp.asarray(costs.min_order_cash, dtype),
         "reward_weights": jnp.asarray([weight for _, weight in config.reward_terms], dtype),
         "day_trade_end": jnp.int32(
             day_trades.RULE_ENDS if config.day_trade_rule == "by_date" else np.iinfo(np.int32).max

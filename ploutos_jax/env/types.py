@@ -54,7 +54,8 @@ class EnvParams(struct.PyTreeNode):
         reward_weights: `[rewards]` weights of the rewards that are added up.
         day_trade_end: int32, the first session without the day-trade rule.
         limit_offset, spread, slippage, commission: fractions of price (`spread` is the full quoted one).
-        tick_size, commission: `[A]` where assets are different instruments, else one number.
+        tick_size, commission, lot_size, min_order_cash: `[A]` where assets differ in it, else one number.
+        maker: what the agent's limit orders pay in the place of `commission`; None where it is the same.
         commission_per_share_cash, commission_per_order_cash, commission_min_cash, day_trade_equity_cash: dollars.
     """
 
@@ -79,8 +80,8 @@ class EnvParams(struct.PyTreeNode):
     bars_per_year: Float[Array, ""]
     drawdown_scaling: Float[Array, ""]
     no_trade_band: Float[Array, ""]
-    min_order_cash: Float[Array, ""]
-    lot_size: Float[Array, ""]
+    min_order_cash: Float[Array, " *A"]
+    lot_size: Float[Array, " *A"]
     max_participation: Float[Array, ""]
     min_holding_bars: Int[Array, ""]
     spread: Float[Array, ""]
@@ -91,6 +92,7 @@ class EnvParams(struct.PyTreeNode):
     slippage_noise: Float[Array, ""]
     impact: Float[Array, ""]
     commission: Float[Array, " *A"]
+    maker: Float[Array, " *A"] | None
     commission_per_share_cash: Float[Array, ""]
     commission_per_order_cash: Float[Array, ""]
     commission_min_cash: Float[Array, ""]

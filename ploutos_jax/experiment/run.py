@@ -20,6 +20,7 @@ from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.run import RANDOM, backtest, baselines
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.evaluate.metrics.summary import summarize
+from ploutos_jax.evaluate.reference import KEY, Reference
 from ploutos_jax.experiment.measured import with_measured_sizes
 from ploutos_jax.experiment.tracked import tracked
 from ploutos_jax.market.calendar import Calendar
@@ -218,6 +219,7 @@ def score_agents(settings: RunSettings, data: TrainingData, trained: Trained, ou
     first, last = day(span, 0), day(span, -1)
     content: dict[str, Any] = {"final_score": score, "final_score_bars": {"first": first, "last": last}}
     content |= {} if trained.reason is None else {"ended_early": trained.reason}
+    content |= {KEY: Reference.of(data.market, played[0]).to_plain()}
     together, shown = {}, played[0]
     if len(by_seed) > 1:
         joint = ensemble(trained.agents)

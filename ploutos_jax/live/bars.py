@@ -4,14 +4,14 @@ Letters: W bars of history, A assets.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from ploutos_jax.market.calendar import Calendar
-from ploutos_jax.market.instrument import Instrument
+from ploutos_jax.market.instrument import Instrument, Venue
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Panel
 
@@ -94,6 +94,10 @@ class Source(Protocol):
         """
         ...
 
+    def has_missed(self, last: np.datetime64) -> bool:
+        """Return whether a bar after that of a time has closed by now, so that what was decided on it is too old."""
+        ...
+
 
 def plain_labels(labels: Labels) -> dict[str, Any]:
     """Return what holds for the columns of a source's bars, as JSON keeps it."""
@@ -106,6 +110,10 @@ def plain_labels(labels: Labels) -> dict[str, Any]:
     }
 
 
+def _instrument(name: str, why: str = "", venue: Sequence[float | None] | None = None) -> Instrument:
+    return Instrument(name, why, None if venue is None else Venue(*venue))
+
+
 def labels_from(plain: Mapping[str, Any]) -> Labels:
     """Return the labels of `plain_labels`, without times."""
     kinds = plain["instruments"]
@@ -114,6 +122,6 @@ def labels_from(plain: Mapping[str, Any]) -> Labels:
         sectors=tuple(plain["sectors"]),
         times=np.zeros(0, "datetime64[ns]"),
         calendar=Calendar(**plain["calendar"]),
-        instruments=None if kinds is None else tuple(Instrument(*one) for one in kinds),
+        instruments=None if kinds is None else tuple(_instrument(*one) for one in kinds),
         adjusted=tuple(plain["adjusted"]),
     )

@@ -9,13 +9,12 @@ from typing import Any
 
 from ploutos_jax.live.stream import Heard
 from ploutos_jax.market.calendar import YEAR_DAYS, Calendar
-from ploutos_jax.market.instrument import Instrument
-from ploutos_jax.market.io.exchange import Candle, fetch_candles, open_exchange, seconds_of
+from ploutos_jax.market.instrument import Instrument, Venue
+from ploutos_jax.market.io.exchange import Candle, fetch_candles, market_facts, open_exchange, seconds_of
+from ploutos_jax.market.io.venue_clock import VenueClock
 from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
 
 _DAY_SECONDS = 86_400
-_SKEW_AFTER_SECONDS = 600.0
-"""How long a comparison of the two clocks holds."""
 _LONGEST_WAIT_SECONDS = 30.0
 
 
@@ -46,10 +45,10 @@ class CoinFeed:
         self._patience = reconnect_seconds
         self.name = f"ccxt:{exchange}"
         self._names = exchange, base_url, socket_url
-        self._interval, self._clock = interval, clock
+        self._interval, self._own_clock = interval, clock
+        self._clock = VenueClock(lambda: float(self._exchange.fetch_time()) / 1000, clock)
         self._exchange = open_exchange(exchange, base_url)
         self.seconds = float(seconds_of(self._exchange, interval))
-        self._skew, self._compared = 0.0, float("-inf")
 
     def labels(self, symbols: Sequence[str]) -> Labels:
         """Return the labels of a stream's bars.
@@ -69,24 +68,26 @@ class CoinFeed:
             (UNKNOWN_SECTOR,) * len(symbols),
             np.zeros(0, "datetime64[ns]"),
             calendar=Calendar(YEAR_DAYS, per_session, YEAR_DAYS),
-            instruments=(Instrument("crypto", "traded on a coin exchange"),) * len(symbols),
+            instruments=tuple(
+                Instrument(
+                    "crypto", "traded on a coin exchange", Venue.read(market_facts(self._exchange, symbol), symbol)
+                )
+                for symbol in symbols
+            ),
         )
 
     def now(self) -> float:
-        """Return the exchange's clock: this machine's, put right by what the exchange says now and then."""
-        own = self._clock()
-        if own - self._compared > _SKEW_AFTER_SECONDS and self._exchange.has.get("fetchTime"):
-            self._compared = own
-            try:
-                told = float(self._exchange.fetch_time()) / 1000
-            except Exception:  # an exchange that is away tells no time; the old comparison holds
-                return own + self._skew
-            self._skew = told - (own + self._clock()) / 2
-        return own + self._skew
+        """Return the exchange's clock, or this machine's where it tells none."""
+        return self._clock.now() if self._exchange.has.get("fetchTime") else self._own_clock()
 
     def fetch(self, symbol: str, first: int, end: int) -> list[Candle]:
         """Return bars from REST; see `Feed.fetch`."""
         return fetch_candles(self._exchange, symbol, self._interval, first, end)
+
+    def first_from(self, moment: int) -> int:
+        """Return the first multiple of the bar's length: the market never closes."""
+        step = int(1000 * self.seconds)
+        return -(-moment // step) * step
 
     def session_of(self, start: int) -> int:
         """Return the day in UTC."""
@@ -95,6 +96,9 @@ class CoinFeed:
     def next_session(self, start: int) -> int | None:
         """Return the day of the bar that follows: the market never closes."""
         return self.session_of(start + int(1000 * self.seconds))
+
+    def events(self, symbols: Sequence[str], first_day: int, last_day: int) -> None:
+        """Return None: coins pay no dividends and are not split."""
 
     def listen(self, symbols: Sequence[str], heard: "queue.Queue[Heard]") -> Callable[[], None]:
         """Follow the stream in a thread; without one all bars are asked for. See `Feed.listen`."""

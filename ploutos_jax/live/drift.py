@@ -3,17 +3,14 @@
 Letters: A assets, F features.
 """
 
-import dataclasses
 from collections import deque
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from ploutos_jax.agents.agent import Agent
-from ploutos_jax.evaluate.ledger import Ledger
-from ploutos_jax.market.panel import Market
+from ploutos_jax.evaluate.reference import Reference, shares_of
 
 WINDOW = 250
 """Bars that are compared."""
@@ -39,45 +36,6 @@ class Drift(NamedTuple):
     name: str
     now: float
     before: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """What training was like.
-
-    Attributes:
-        deviation: of the log return of a bar.
-        actions: share of each choice among all; {} where actions are numbers, or nobody knows.
-        cost_bps: what trading cost, basis points of the value traded; None where nothing was traded.
-    """
-
-    deviation: float
-    actions: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    cost_bps: float | None = None
-
-    @classmethod
-    def of(cls, market: Market, ledger: Ledger | None = None, actions: np.ndarray | None = None) -> "Reference":
-        """Return what bars were like, and an account that traded them.
-
-        Args:
-            market: of training, or the history before an account where that is not at hand.
-            ledger: of the agent over it.
-            actions: `[N, A]` of the agent over it, if they are choices.
-        """
-        close, there = np.asarray(market.close, np.float64), np.asarray(market.tradable)
-        moves = np.log(close[1:] / np.where(close[:-1] > 0, close[:-1], np.nan))[there[1:] & there[:-1]]
-        deviation = float(np.nanstd(moves)) if moves.size else 0.0
-        cost = None
-        if ledger is not None:
-            traded = float(ledger.fills["shares"].to_numpy() @ ledger.fills["price"].to_numpy())
-            cost = 1e4 * float(ledger.cost.sum()) / traded if traded > 0 else None
-        return cls(deviation, {} if actions is None else shares_of(actions), cost)
-
-
-def shares_of(actions: np.ndarray) -> dict[str, float]:
-    """Return how often each choice is taken, by its number."""
-    values, counts = np.unique(np.asarray(actions), return_counts=True)
-    return {str(int(value)): float(count / counts.sum()) for value, count in zip(values, counts, strict=True)}
 
 
 class DriftMonitor:

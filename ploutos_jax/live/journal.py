@@ -95,6 +95,11 @@ class Journal:
             if one is not None:
                 one.close()
 
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, for tables of others."""
+        return self._db
+
     def transaction(self) -> "_Transaction":
         """Return a context in which all that is written is kept, or on an error none of it."""
         return _Transaction(self._db)
@@ -273,6 +278,8 @@ def strip(path: str | Path, output: str | Path) -> None:
             copy.execute("DELETE FROM state")
             copy.execute("DELETE FROM facts WHERE name NOT IN ('symbols', 'agent', 'begun', 'interval_seconds')")
             copy.execute("UPDATE orders SET client_id = 'order-' || rowid")
+            if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'broker_orders'").fetchone():
+                copy.execute("UPDATE broker_orders SET client_id = 'broker-order-' || rowid, broker_id = NULL")
             copy.execute("UPDATE events SET text = ''")
             copy.execute("VACUUM")
         finally:

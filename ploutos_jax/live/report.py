@@ -9,18 +9,22 @@ from ploutos_jax.agents.agent import Agent
 from ploutos_jax.evaluate.backtest.run import baselines
 from ploutos_jax.evaluate.report.write import write_report
 from ploutos_jax.live.bars import labels_from
+from ploutos_jax.live.differences import DIFFERENCES_FILE
 from ploutos_jax.live.journal import Journal
 from ploutos_jax.live.ledger import Comparison, Flip, bars_of, compare, market_of
+from ploutos_jax.live.reconcile import BROKER_FILE, describe, reconcile
+from ploutos_jax.live.routing import broker_orders
 
 NOTICE = "Nothing here is investment advice; a paper account shows what would have been, at fills that are simulated."
-DIFFERENCES_FILE, FLIPS_FILE = "paper_against_backtest.parquet", "flips.parquet"
+FLIPS_FILE = "flips.parquet"
 
 
 def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, overwrite: bool = False) -> Comparison:
     """Write the report of a paper account, with the backtest of its bars beside it, and return both.
 
     Besides the files of `write_report` the folder gets `paper_against_backtest.parquet`, the differences bar by bar,
-    and `flips.parquet`, choices that the agent makes otherwise in the backtest.
+    and `flips.parquet`, choices that the agent makes otherwise in the backtest. Where orders went to a broker,
+    `broker_against_simulated.parquet` holds its fills beside the simulated ones.
 
     Args:
         folder: of the report.
@@ -48,6 +52,10 @@ def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, ov
         "fills": "simulated",
         "notice": NOTICE,
     }
+    sent = len(broker_orders(journal)) > 0
+    found = reconcile(journal, labels.symbols)
+    if sent:
+        told["broker"] = describe(found)
     folder = Path(folder)
     write_report(
         folder,
@@ -58,6 +66,8 @@ def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, ov
         facts=told,
         overwrite=overwrite,
     )
+    if sent:
+        found.table.to_parquet(folder / BROKER_FILE, index=False)
     compared.bars.to_parquet(folder / DIFFERENCES_FILE, index=False)
     pd.DataFrame(compared.flips, columns=list(Flip._fields)).to_parquet(folder / FLIPS_FILE, index=False)
     return compared

@@ -1,9 +1,10 @@
-"""Where bars come from, by the text of a command line: `replay:FILE`, `ccxt:EXCHANGE`."""
+"""Where bars come from, by the text of a command line: `replay:FILE`, `ccxt:EXCHANGE`, `alpaca`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from ploutos_jax.agents.agent import Agent
+from ploutos_jax.live.alpaca_feed import AlpacaFeed
 from ploutos_jax.live.bars import Source
 from ploutos_jax.live.coins import CoinFeed
 from ploutos_jax.live.notify import Say, to_log
@@ -11,7 +12,7 @@ from ploutos_jax.live.replay import Replay
 from ploutos_jax.live.stream import Stream
 from ploutos_jax.market.io.load import load_panel
 
-KINDS = "replay:FILE or ccxt:EXCHANGE"
+KINDS = "replay:FILE, ccxt:EXCHANGE or alpaca"
 
 
 def open_source(
@@ -24,6 +25,7 @@ def open_source(
     end: Any = None,
     bars_per_second: float = 0.0,
     base_url: str | None = None,
+    feed: str = "iex",
     say: Say = to_log,
 ) -> Source:
     """Return a source of bars of the tickers that an agent trades.
@@ -36,6 +38,7 @@ def open_source(
         start, end: first and last date that a replay plays; bars before are history.
         bars_per_second: of a replay, 0 for as fast as possible.
         base_url: address that the requests and streams of an exchange go to instead.
+        feed: `iex` or `sip` of Alpaca's stocks.
         say: told of an exchange that does not answer.
 
     Raises:
@@ -46,11 +49,15 @@ def open_source(
         panel = load_panel(place, tickers=tuple(tickers) or None)
         panel = panel.select(agent.known_tickers(panel.symbols))
         return Replay(panel, start, end, bars_per_second=bars_per_second, name=text)
-    if kind == "ccxt" and place:
+    if (kind == "ccxt" and place) or text == "alpaca":
         symbols = tuple(tickers) or agent.symbols
         if not symbols or interval is None:
             raise ValueError("A stream needs an --interval, such as 1h, and --tickers where the agent knows none.")
-        socket_url = None if base_url is None else base_url.replace("http", "ws", 1)
-        feed = CoinFeed(place, interval, base_url=base_url, socket_url=socket_url)
-        return Stream(feed, feed.labels(agent.known_tickers(symbols)), say=say)
+        symbols = agent.known_tickers(symbols)
+        socket = None if base_url is None else base_url.replace("http", "ws", 1)
+        if place:
+            venue = CoinFeed(place, interval, base_url=base_url, socket_url=socket)
+        else:
+            venue = AlpacaFeed(symbols, interval, feed=feed, base_url=base_url, socket_url=socket)
+        return Stream(venue, venue.labels(symbols), say=say)
     raise ValueError(f"source={text!r} is unknown; use {KINDS}.")

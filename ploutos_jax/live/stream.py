@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -61,12 +61,25 @@ class Feed(Protocol):
         """Put closed bars that the socket tells of into a queue until the function returned is called; or none."""
         ...
 
+    def first_from(self, moment: int) -> int:
+        """Return when the first bar begins that does so at a moment or later, milliseconds since 1970."""
+        ...
+
     def session_of(self, start: int) -> int:
         """Return the trading day of a bar, days since 1970-01-01."""
         ...
 
     def next_session(self, start: int) -> int | None:
         """Return the trading day of the bar after one; None where the times of the bars tell."""
+        ...
+
+    def events(
+        self, symbols: Sequence[str], first_day: int, last_day: int
+    ) -> Mapping[str, Mapping[int, tuple[float, float]]] | None:
+        """Return what went ex on trading days: dollars per share and new shares per old one, by symbol and day.
+
+        None where there is no such thing.
+        """
         ...
 
 
@@ -98,11 +111,13 @@ class Stream:
         self._known_until: dict[str, int] = {}
         self._wait = _PATIENCE_SECONDS
         self._first: int | None = None
+        self._session: int | None = None
+        self._events: Mapping[str, Mapping[int, tuple[float, float]]] | None = None
 
     def history(self, num_bars: int) -> Panel | None:
         """Return closed bars before now, from REST; see `Source.history`. The bar under way comes next."""
         end = int(1000 * self._feed.now()) // self._step * self._step
-        self._first = end
+        self._first = self._feed.first_from(end)
         # A market that closes needs a longer span for as many bars.
         share = min(
             1.0, (self.labels.calendar.bars_per_year if self.labels.calendar else 1e9) * self.seconds / 31_557_600
@@ -114,14 +129,20 @@ class Stream:
         if not times:
             return None
         rows = {symbol: {candle.time: candle for candle in candles} for symbol, candles in by_symbol.items()}
+        # The first row of a history lies after what went ex on its day.
+        self._session = self._feed.session_of(times[0])
+        self._events = self._feed.events(self.labels.symbols, self._session, self._feed.session_of(times[-1]))
         return _panel([self._row({s: rows[s].get(t) for s in self.labels.symbols}, t) for t in times], self.labels)
 
     def bars(self, after: np.datetime64 | None) -> Iterator[ClosedBar | None]:
         """Yield closed bars as they come, None once a second without one; see `Source.bars`. It has no end."""
         if after is not None:
-            start = int(after.astype("datetime64[ms]").astype(np.int64)) + self._step
+            last = _milliseconds(after)
+            start, self._session = self._feed.first_from(last + self._step), self._feed.session_of(last)
+        elif self._first is not None:
+            start = self._first
         else:
-            start = self._first if self._first is not None else int(1000 * self._feed.now()) // self._step * self._step
+            start = self._feed.first_from(int(1000 * self._feed.now()) // self._step * self._step)
         self._known_until = dict.fromkeys(self.labels.symbols, start)
         heard: queue.Queue[Heard] = queue.Queue()
         stop = self._feed.listen(self.labels.symbols, heard)
@@ -140,11 +161,18 @@ class Stream:
                     continue
                 found = {symbol: self._candles[symbol].pop(start, None) for symbol in self.labels.symbols}
                 if any(candle is not None for candle in found.values()):
+                    while not self._know_events(self._feed.session_of(start)):
+                        yield None
                     self._given, self._given_at = found, start
                     yield self._row(found, start)
-                start += self._step
+                start = self._feed.first_from(start + self._step)
         finally:
             stop()
+
+    def has_missed(self, last: np.datetime64) -> bool:
+        """Return whether a bar after one has closed by now; see `Source.has_missed`."""
+        following = self._feed.first_from(_milliseconds(last) + self._step)
+        return 1000 * self._feed.now() >= following + self._step
 
     def _hear(self, heard: "queue.Queue[Heard]", seconds: float) -> None:
         with contextlib.suppress(queue.Empty):
@@ -165,7 +193,7 @@ class Stream:
         else:
             self._candles[symbol][candle.time] = candle
             while known in self._candles[symbol]:
-                known += self._step
+                known = self._feed.first_from(known + self._step)
             self._known_until[symbol] = known
 
     def _tell_revision(self, symbol: str, candle: Candle) -> None:
@@ -179,25 +207,58 @@ class Stream:
                 continue
             try:
                 candles = self._feed.fetch(symbol, start, closed)
-            except Exception as error:  # whatever a vendor's library raises: it may contain addresses, so only its kind
-                self._say("feed", f"{symbol}: no answer ({type(error).__name__}); asked again in {self._wait:.0f} s")
-                self._sleep(self._wait)
-                self._wait = min(2 * self._wait, _LONGEST_WAIT_SECONDS)
+            except Exception as error:
+                self._wait_after(symbol, error)
                 return False
             self._wait = _PATIENCE_SECONDS
             own = self._candles[symbol]
             for moment in [moment for moment in own if moment < closed]:
                 del own[moment]
             own |= {candle.time: candle for candle in candles if start <= candle.time < closed}
-            self._known_until[symbol] = closed
+            self._known_until[symbol] = self._feed.first_from(closed)
         return True
+
+    def _wait_after(self, whose: str, error: Exception) -> None:
+        """Tell of an answer that did not come, by its kind alone: the text of an error may hold addresses."""
+        self._say("feed", f"{whose}: no answer ({type(error).__name__}); asked again in {self._wait:.0f} s")
+        self._sleep(self._wait)
+        self._wait = min(2 * self._wait, _LONGEST_WAIT_SECONDS)
+
+    def _know_events(self, session: int) -> bool:
+        """Return whether it is known what went ex on a trading day and since the one before, having asked."""
+        if session == self._session:
+            return True
+        first = session if self._session is None else self._session + 1
+        try:
+            self._events = self._feed.events(self.labels.symbols, first, session)
+        except Exception as error:
+            self._wait_after("dividends and splits", error)
+            return False
+        self._wait = _PATIENCE_SECONDS
+        return True
+
+    def _went_ex(self, session: int) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Return dividends and splits `[A]` of a row, which is the first of its session or has none; None if never."""
+        events, last = self._events, self._session
+        self._session = session
+        if events is None:
+            return None, None
+        cash, shares = np.zeros(len(self.labels.symbols)), np.ones(len(self.labels.symbols))
+        if last is not None and session > last:
+            for a, symbol in enumerate(self.labels.symbols):
+                own = events.get(symbol, {})
+                for day in sorted(day for day in own if last < day <= session):
+                    cash[a] = cash[a] / own[day][1] + own[day][0]
+                    shares[a] *= own[day][1]
+        return cash, shares
 
     def _row(self, found: dict[str, Candle | None], start: int) -> ClosedBar:
         values = np.array([candle[1:] if candle else [np.nan] * 4 + [0.0] for candle in found.values()], float)
-        volume = values[:, 4]
+        volume, session = values[:, 4], self._feed.session_of(start)
+        cash, shares = self._went_ex(session)
         return ClosedBar(
             np.datetime64(start, "ms").astype("datetime64[ns]"),
-            self._feed.session_of(start),
+            session,
             open=values[:, 0],
             high=values[:, 1],
             low=values[:, 2],
@@ -205,19 +266,26 @@ class Stream:
             volume=volume,
             tradable=np.isfinite(values[:, 3]) & (volume > 0),
             next_session=self._feed.next_session(start),
+            dividend=cash,
+            split=shares,
         )
 
 
 def _panel(rows: list[ClosedBar], labels: Labels) -> Panel:
     fields: dict[str, Any] = {
         name: np.stack([getattr(row, name) for row in rows])
-        for name in ("open", "high", "low", "close", "volume", "tradable")
+        for name in ("open", "high", "low", "close", "volume", "tradable", "dividend", "split")
+        if getattr(rows[0], name) is not None
     }
     return Panel(
         **fields,
         sessions=np.array([row.session for row in rows], np.int32),
         labels=dataclasses.replace(labels, times=np.array([row.time for row in rows])),
     )
+
+
+def _milliseconds(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[ms]").astype(np.int64))
 
 
 def _moment(time: int) -> str:

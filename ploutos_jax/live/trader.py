@@ -23,6 +23,7 @@ from ploutos_jax.live.bars import ClosedBar, Source, plain_labels
 from ploutos_jax.live.drift import DriftMonitor, describe_drift
 from ploutos_jax.live.guards import Estimate, Guard, Guards, Judged, hold_all, judge_action, sell_all
 from ploutos_jax.live.journal import Journal
+from ploutos_jax.live.routing import Router
 from ploutos_jax.live.window import Adjustment, BarWindow
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.labels import name_moment
@@ -56,6 +57,7 @@ class Trader:
         journal: new, or of the same agent and tickers.
         guards: limits.
         monitor: of drift; None for none.
+        router: of orders that also go to a broker; None for the simulated one alone.
         say: told of guards and drift.
         now: seconds since 1970.
 
@@ -71,16 +73,18 @@ class Trader:
         *,
         guards: Guards | None = None,
         monitor: DriftMonitor | None = None,
+        router: Router | None = None,
         say: Callable[[str, str], None] = lambda kind, text: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.agent, self.source, self.journal = agent, source, journal
         self.guards = Guards() if guards is None else guards
-        self.monitor, self._say, self._now = monitor, say, now
+        self.monitor, self.router, self._say, self._now = monitor, router, say, now
         self.symbols = source.labels.symbols
         self.version = f"{digest_of(agent.params)[:16]}, update {agent.step}"
         self.killed = False
         self._kill = False
+        self._sells_after: int | None = None
         self._silent = False
         self._told: set[str] = set()
         self._account: PaperAccount | None = None
@@ -95,6 +99,8 @@ class Trader:
         else:
             self._begin()
         self.facts = journal.facts()
+        if router is not None:
+            router.know_splits(self._window.adjustment.shares)
 
     def _check(self, facts: dict[str, Any]) -> None:
         for name, now in (("agent", self.version), ("symbols", list(self.symbols))):
@@ -192,6 +198,8 @@ class Trader:
         factors = self._window.adjustment.follow(bar)
         self._window.add(bar, factors)
         market = self._window.market()
+        if self.router is not None:
+            self.router.settle(number, self._window.adjustment.shares)
         fills: list[dict[str, Any]] = []
         if self._account is None:
             self.agent.check_market(market)
@@ -212,7 +220,13 @@ class Trader:
                 self.journal.write_order({**order, "bar": number, "client_id": self._client_id(number, order)})
             self.journal.write_account(number, figures, self._to_bytes(judged.action))
             self._tell_guards(number, judged, bar)
+            if self.router is not None and Guard.STALE not in {guard for guard, _ in judged.tripped}:
+                close = np.asarray(market.close[1], np.float64)
+                shares = np.asarray(self._account.state.shares, np.float64)
+                self.router.write(number, self.facts["account"], planned, shares, close, figures["equity"])
         self._number, self._pending, self._silent = number, judged.action, False
+        if self.router is not None:
+            self.router.send()
         seconds = time.perf_counter() - began
         self._watch_drift(number, market, judged.action, figures, fills)
         return Followed(number, market, judged.action, seconds)
@@ -266,9 +280,11 @@ class Trader:
         return self._kill or self.guards.is_killed()
 
     def _watch(self) -> None:
-        """Look at the kill switch and at the clock, between bars."""
+        """Look at the kill switch, at orders that are not sent yet and at the clock, between bars."""
         if self._is_killed() and self._number >= 0 and not self.killed:
             self._stop_now()
+        if self.router is not None and self._number >= 0 and not self.source.has_missed(self._window.last_time):
+            self.router.send()
         seconds, limit = self.source.seconds, self.guards.stale_bars
         if seconds is None or limit is None or self._number < 0 or self._silent:
             return
@@ -279,15 +295,28 @@ class Trader:
             self._tell(self._number, Guard.STALE, f"no bar since {name_moment(self._window.last_time)}")
 
     def _stop_now(self) -> None:
-        """Put what the kill switch asks for in the place of the decision that has not been traded yet."""
+        """Put what the kill switch asks for in the place of the decision that has not been traded yet.
+
+        What is to be sold is sold in the bar that follows; the account ends after it.
+        """
         assert self._account is not None
-        self.killed = True
-        action = (sell_all if self.guards.flatten else hold_all)(self.agent.env_config, len(self.symbols))
+        if self._sells_after is not None:
+            self.killed = self._number > self._sells_after
+            return
+        flatten, shares = self.guards.flatten, np.asarray(self._account.state.shares)
+        action = (sell_all if flatten else hold_all)(self.agent.env_config, len(self.symbols))
         with self.journal.transaction():
             self.journal.amend_decision(self._number, action, self._to_bytes(action))
             self.journal.write_event(self._number, self._now(), Guard.KILL, "stopped")
         self._pending = action
-        self._say(Guard.KILL, f"stopped after the bar of {name_moment(self._window.last_time)}")
+        if flatten and shares.any():
+            self._sells_after = self._number
+        self.killed = self._sells_after is None
+        if self.router is not None:
+            close = np.asarray(self._window.market().close[1], np.float64)
+            self.router.stop(self._number, self.facts["account"], close, flatten=flatten)
+        then = "" if self.killed else "; the next one sells all positions, and the account ends"
+        self._say(Guard.KILL, f"stopped after the bar of {name_moment(self._window.last_time)}{then}")
 
     def _tell_guards(self, number: int, judged: Judged, bar: ClosedBar) -> None:
         tripped = {guard.value for guard, _ in judged.tripped}

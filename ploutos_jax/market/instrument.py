@@ -5,8 +5,8 @@ a thousand times the price of some coins. What a ticker is taken for is a fact n
 """
 
 import re
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -41,11 +41,53 @@ _FOREIGN_SUFFIXES = _words(
 _NEUTRAL_ZONES = ("America/", "US/", "Etc/", "UTC", "GMT", "EST")
 
 
+class Venue(NamedTuple):
+    """What an exchange says of its market of a ticker; None where it does not tell.
+
+    Attributes:
+        tick_size: smallest step of a price, dollars.
+        lot_size: smallest step of an amount, units.
+        min_notional: least dollars of an order.
+        maker, taker: fees, fractions of the value traded.
+    """
+
+    tick_size: float | None = None
+    lot_size: float | None = None
+    min_notional: float | None = None
+    maker: float | None = None
+    taker: float | None = None
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any], what: str) -> "Venue":
+        """Return what a file says of a market.
+
+        Args:
+            facts: by the names of the attributes; others are left out.
+            what: names the file and the market in messages.
+
+        Raises:
+            ValueError: if one is no number, or below 0; rebates, which a maker may get, count as 0.
+        """
+        known: dict[str, float | None] = {}
+        for name in cls._fields:
+            value = facts.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise ValueError(f"{what}: {name} is {value!r}, which is no number.")
+            if value is not None and not (np.isfinite(value) and (value >= 0 or name == "maker")):
+                raise ValueError(f"{what}: {name} is {value}; it must be a number of 0 or more.")
+            known[name] = None if value is None else max(float(value), 0.0)
+        return cls(**known)
+
+
 class Instrument(NamedTuple):
-    """What a ticker is taken for, one of `INSTRUMENTS`, and why; the reason of `us-equity` is empty."""
+    """What a ticker is taken for, one of `INSTRUMENTS`, and why; the reason of `us-equity` is empty.
+
+    `venue` is what the exchange says of its market, where that is known.
+    """
 
     name: str
     why: str = ""
+    venue: Venue | None = None
 
 
 class _Grid(NamedTuple):
@@ -96,7 +138,7 @@ def describe_instruments(symbols: Sequence[str], instruments: Sequence[Instrumen
     groups: dict[Instrument, list[str]] = {}
     for symbol, instrument in zip(symbols, instruments, strict=True):
         if instrument.name != US_EQUITY:
-            groups.setdefault(instrument, []).append(symbol)
+            groups.setdefault(instrument._replace(venue=None), []).append(symbol)
     told: dict[str, list[str]] = {}
     for instrument, names in groups.items():
         shown = ", ".join(names[:few]) + (f", … ({len(names)} in all)" if len(names) > few else "")

@@ -1,5 +1,7 @@
 """The front end as an ASGI application: Streamlit's, in the colours of the reports, under one known address."""
 
+import contextlib
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,23 @@ from starlette.types import Receive, Scope, Send
 from streamlit import config
 from streamlit.starlette import App
 
-PAGES = ("data", "train", "watch", "models", "evaluate", "compare", "jobs")
+PAGES = ("data", "train", "watch", "models", "evaluate", "compare", "paper", "jobs")
 """Paths of the pages besides `/`."""
 _SCRIPT = Path(__file__).parent / "pages" / "app.py"
 _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"
 _ADDRESS = "<script>window.__streamlit = { BACKEND_BASE_URL: location.origin }</script>"
 """Without it a page opened by its own path first asks below that path, in vain."""
+_CHUNKS = Path(streamlit.__file__).parent / "static" / "static" / "js"
+_TABLE, _CHART = "DataFrame.*.js", "PlotlyChart.*.js"
+_DRAWN: dict[str, tuple[str, ...]] = {"/compare": (_TABLE, _CHART), "/paper": (_TABLE, _CHART), "/data": (_TABLE,)}
+"""Parts of Streamlit's own script that a page will need, by its path; a browser asks for them at once then."""
+_WHEN_IDLE = '<script>addEventListener("load",()=>setTimeout(()=>import("ADDRESS").catch(()=>{}),1500))</script>'
+_USED = (
+    *("pandas", "pyarrow", "plotly.graph_objects", "plotly.io", "streamlit.elements.arrow"),
+    "streamlit.elements.plotly_chart",
+    *(f"ploutos_jax.ui.pages.{page}" for page in ("start", *PAGES)),
+)
+"""What the first viewer of a page would have to wait for."""
 _OPTIONS = {
     "browser.gatherUsageStats": False,
     "client.toolbarMode": "minimal",
@@ -71,12 +84,40 @@ class Front:
             config.set_option(name, value)
         self._app = App(_SCRIPT, secrets={"api": {"address": address, "key": key}})
         self.lifespan: Any = self._app.lifespan()
-        self._index = _INDEX.read_text(encoding="utf-8").replace("<head>", f"<head>{_ADDRESS}", 1)
-        self._paths = frozenset({"/", *(f"/{page}" for page in PAGES)})
+        index = _INDEX.read_text(encoding="utf-8").replace("<head>", f"<head>{_ADDRESS}", 1)
+        self._pages = {path: index.replace("</head>", f"{_hints(path)}</head>", 1) for path in _paths()}
+
+    def load(self) -> None:
+        """Import what pages use, so that the first viewer of one does not wait for it."""
+        for name in _USED:
+            with contextlib.suppress(ImportError):  # another Streamlit may have it elsewhere
+                importlib.import_module(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["type"] == "http" and scope["path"] in self._paths and scope["method"] in ("GET", "HEAD"):
-            await HTMLResponse(self._index, headers={"cache-control": "no-cache"})(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] in self._pages and scope["method"] in ("GET", "HEAD"):
+            page = self._pages[scope["path"]]
+            await HTMLResponse(page, headers={"cache-control": "no-cache"})(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _paths() -> tuple[str, ...]:
+    return "/", *(f"/{page}" for page in PAGES)
+
+
+def _hints(path: str) -> str:
+    """Return what tells a browser which scripts the page needs at once, and has it read the others when it is idle.
+
+    Plotly's takes most of the time until a chart is drawn; who comes from another page need not wait for it.
+    """
+    now = _DRAWN.get(path, ())
+    found = []
+    for pattern in (_TABLE, _CHART):
+        for file in sorted(_CHUNKS.glob(pattern)):
+            address = f"/static/js/{file.name}"
+            if pattern in now:
+                found.append(f'<link rel="modulepreload" href="{address}">')
+            else:
+                found.append(_WHEN_IDLE.replace("ADDRESS", address))
+    return "".join(found)

@@ -191,7 +191,7 @@ class CoinExchange:
         await socket.send_json(said)
         if number in self.repeated:
             await socket.send_json(said)
-            if number:
+            if number and (market, number - 1) not in self.absent:
                 await socket.send_json(self.kline(market, number - 1))
         if number in self.revised:
             other = json.loads(json.dumps(said))
@@ -207,13 +207,13 @@ async def _send(socket, said):
 
 
 @contextlib.contextmanager
-def serve(exchange):
-    """Yield the addresses of REST and streams."""
+def serve(exchange, streams="/ws{rest:.*}"):
+    """Yield the addresses of REST and streams, the latter below a path."""
     loop, ready, place = asyncio.new_event_loop(), threading.Event(), []
 
     async def start():
         app = web.Application()
-        app.router.add_get("/ws{rest:.*}", exchange._stream)
+        app.router.add_get(streams, exchange._stream)
         app.router.add_route("*", "/{rest:.*}", exchange._answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()

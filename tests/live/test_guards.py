@@ -8,7 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from ploutos_jax.live.drift import WINDOW, DriftMonitor, Reference, describe_drift
+from ploutos_jax.evaluate.reference import Reference
+from ploutos_jax.live.drift import WINDOW, DriftMonitor, describe_drift
 from ploutos_jax.live.guards import Guards
 from ploutos_jax.live.journal import Journal
 from ploutos_jax.live.notify import to_all, to_command, to_webhook
@@ -112,21 +113,25 @@ def test_the_kill_switch_stops_and_flattens(tmp_path, flatten, by_file):
         if one.number == 20:
             (tmp_path / "stop").touch() if by_file else trader.kill()
 
-    events, accounts, decisions, _, said = trade(tmp_path / "j", make_panel(), guards=guards, on_bar=on_bar)
-    assert len(accounts) == 21 and events["kind"].iloc[-1] == "kill switch" and said[-1][0] == "kill switch"
-    last = decisions["action"].iloc[-1]
-    assert (last == 0).all() if flatten else np.isnan(last).all()
-    assert accounts["gross_exposure"].iloc[-1] > 0
+    events, accounts, decisions, fills, said = trade(tmp_path / "j", make_panel(), guards=guards, on_bar=on_bar)
+    assert (events["kind"] == "kill switch").any() and said[-1][0] == "kill switch"
+    assert accounts["gross_exposure"][20] > 0
     with Journal(tmp_path / "j", read_only=True) as journal:
         orders = journal.orders()
-        assert (orders[orders["bar"] == 20]["status"] == "cancelled").all()
-    # The bar that follows sells all, or nothing.
+    assert (orders[orders["bar"] == 20]["status"] == "cancelled").all()
+    if flatten:  # the bar that follows sells all, and the account ends
+        sold = [fill["side"] for fill in fills if fill["bar"] == 21]
+        assert len(accounts) == 22 and (decisions["action"][20] == 0).all() and set(sold) == {"sell"}
+        assert accounts["gross_exposure"][21] == 0
+        assert any("the next one sells all positions" in text for _, text in said)
+        return
+    assert len(accounts) == 21 and np.isnan(decisions["action"][20]).all()
+    # Called again, the bar that follows orders nothing.
     (tmp_path / "stop").unlink(missing_ok=True)
     _, accounts, _, fills, _ = trade(
         tmp_path / "j", make_panel(), guards=guards, on_bar=lambda trader, one: trader.kill()
     )
-    ordered = [fill for fill in fills if fill["bar"] == 21 and fill["reason"] == "order"]
-    assert len(accounts) == 22 and (accounts["gross_exposure"].iloc[-1] == 0 if flatten else ordered == [])
+    assert len(accounts) == 22 and not [fill for fill in fills if fill["bar"] == 21 and fill["reason"] == "order"]
 
 
 def test_limits_out_of_bounds_are_refused():
@@ -203,3 +208,26 @@ def test_notices_go_by_webhook_and_command_and_one_that_fails_stops_nothing(tmp_
     assert (tmp_path / "mail").read_text() == "A: not bought"
     said = capsys.readouterr().err
     assert "could not be sent" in said and "secret-token" not in said
+
+
+def test_paths_that_lie_end_to_end_have_no_return_between_them():
+    from ploutos_jax.market.features.build import build_market
+
+    one, other = (build_market(make_panel(seed), "minimal") for seed in (0, 1))
+    ends = np.concatenate([np.full(90, 89), np.full(90, 179)]).astype(np.int32)
+    both = one.replace(
+        close=np.concatenate([one.close, 50 * other.close]),
+        tradable=np.concatenate([one.tradable, other.tradable]),
+        path_end=ends,
+    )
+    moves = np.concatenate([np.diff(np.log(np.asarray(market.close)), axis=0) for market in (one, other)])
+    assert Reference.of(both).deviation == pytest.approx(moves.std(), rel=1e-4)
+
+
+def test_a_reference_is_read_from_a_run(tmp_path):
+    assert Reference.read(tmp_path) is None
+    known = Reference(0.02, {"1": 1.0}, 3.5)
+    (tmp_path / "summary.json").write_text(json.dumps({"reference": known.to_plain()}))
+    assert Reference.read(tmp_path) == known
+    (tmp_path / "summary.json").write_text('{"reference": {"deviation": "x"}}')
+    assert Reference.read(tmp_path) is None

@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import ploutos_jax as pj
-from tests.scripts.command_line import call
+from ploutos_jax.evaluate.reference import Reference
+from tests.scripts.command_line import NUM_HELD_OUT, call
 
 
 def paper(folder, *args):
@@ -36,6 +38,14 @@ def test_a_journal_is_gone_on_with(traded):
     _, _, first, second = traded
     assert "Nothing here is investment advice" in first.out and "bars; equity $" in first.out
     assert second.code == 0 and "on from bar 22." in second.out, second.err
+
+
+def test_the_run_says_what_training_was_like(finished):
+    known = Reference.read(finished.folder)
+    panel = pj.load_panel(finished.data)
+    rows = panel.num_bars - NUM_HELD_OUT
+    moves = np.diff(np.log(np.asarray(panel.close)[:rows]), axis=0)
+    assert known.deviation == pytest.approx(moves.std(), rel=0.01)
 
 
 @pytest.mark.thorough
@@ -68,7 +78,7 @@ def test_a_copy_for_sharing_has_no_report(finished, traded):
     ("more", "message"),
     [
         ((), "Give --source to trade, --report for the pages of a journal, or --strip to share one."),
-        (("--source", "nowhere:x"), "source='nowhere:x' is unknown; use replay:FILE or ccxt:EXCHANGE."),
+        (("--source", "nowhere:x"), "source='nowhere:x' is unknown; use replay:FILE, ccxt:EXCHANGE or alpaca."),
         (("--source", "ccxt:binance"), "A stream needs an --interval, such as 1h"),
         (("--report", "out"), "No such journal: new.sqlite"),
         (("--source", "replay:none.csv"), "No such file or folder: none.csv"),

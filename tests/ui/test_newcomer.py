@@ -8,7 +8,7 @@ from tests.ui.projects import control_room, wait_for, write_run
 playwright = pytest.importorskip("playwright.sync_api", reason="the control room's pages are driven by playwright")
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
 
-TITLES = ("Start", "Data", "Train", "Watch", "Models", "Evaluate", "Compare", "Jobs")
+TITLES = ("Start", "Data", "Train", "Watch", "Models", "Evaluate", "Compare", "Paper", "Jobs")
 SMALL = {"total timesteps": "1024", "num envs": "8", "features": "minimal"}
 SECONDS = 300
 

@@ -148,7 +148,7 @@ def test_a_project_without_anything_is_shown_too(tmp_path, described, monkeypatc
     (tmp_path / ".ploutos").mkdir()
     (tmp_path / ".ploutos" / "settings.json").write_bytes(described.read_bytes())
     with served(make_app(Project(tmp_path))) as client:
-        for name in ("start", "data", "train", "watch", "models", "evaluate", "compare", "jobs"):
+        for name in ("start", "data", "train", "watch", "models", "evaluate", "compare", "paper", "jobs"):
             test = AppTest.from_function(show_page, default_timeout=SECONDS)
             test.secrets["api"] = {"address": str(client.base_url), "key": "k"}
             test.secrets["page"] = name

@@ -47,8 +47,7 @@ def adverse_move(
     if bar.spread_scale is not None:
         half_spread = half_spread * bar.spread_scale
     if config.tick_size is not None:
-        tick = jnp.where(reference >= 1, params.tick_size, params.tick_size / 100)
-        half_spread = jnp.maximum(half_spread, tick / (2 * _safe(reference)))
+        half_spread = jnp.maximum(half_spread, tick_of(config, params, reference) / (2 * _safe(reference)))
     if config.impact is None or bar.volatility is None:
         return Move(half_spread, bar.slippage, None)
     # The root's slope is infinite at 0: keep it away from there, for gradients.
@@ -56,6 +55,13 @@ def adverse_move(
     grown = jnp.where(participation >= SMALL_ORDER, root, participation / SMALL_ORDER**0.5)
     impact = params.impact if bar.impact_scale is None else params.impact * bar.impact_scale
     return Move(half_spread, bar.slippage, impact * bar.volatility * grown)
+
+
+def tick_of(config: EnvConfig, params: EnvParams, price: Float[Array, " A"]) -> Float[Array, " *A"]:
+    """Return the smallest step of `[A]` prices: below $1 a hundredth, but an exchange's own is what it is."""
+    if config.is_by_exchange:
+        return params.tick_size
+    return jnp.where(price >= 1, params.tick_size, params.tick_size / 100)
 
 
 def participation_of(config: EnvConfig, bar: Bar, value: Float[Array, " A"]) -> Float[Array, " A"]:
@@ -77,7 +83,7 @@ def sell(
     """Fill sales of `[A]` shares at `reference` less spread, slippage and impact; exactly at it where `at_limit`."""
     move = adverse_move(config, params, bar, reference, participation_of(config, bar, shares * reference))
     price = jnp.where(at_limit, reference, reference * jnp.maximum(1 - move.total, 0))
-    fee_cash, by_kind = _fees(config, params, bar, shares, shares * price, is_sale=True)
+    fee_cash, by_kind = _fees(config, _as_maker(params, reason == ORDER), bar, shares, shares * price, is_sale=True)
     if bar.delisted is not None:  # an asset's end pays out: that is no trade
         free = reason == DELISTED
         fee_cash, by_kind = jnp.where(free, 0, fee_cash), tuple(jnp.where(free, 0, x) for x in by_kind)
@@ -103,7 +109,7 @@ def sale_within_limits(
 ) -> Float[Array, " A"]:
     """Return how many of the `[A]` shares that orders want to sell can be sold: volume, lots, smallest order."""
     shares = within_volume(wanted, volume_left)
-    if config.lot_size is not None:
+    if config.has_lots:
         shares = jnp.where(shares == held, shares, whole_lots(shares, params))
     is_dust = (shares != held) & (shares * price < params.min_order_cash)
     return jnp.where(is_dust, 0, shares)
@@ -117,6 +123,8 @@ def within_volume(shares: Float[Array, " A"], volume_left: Float[Array, " A"] | 
 def whole_lots(shares: Float[Array, " A"], params: EnvParams) -> Float[Array, " A"]:
     """Round `[A]` shares down to whole lots; a hair below one is rounding error."""
     lots = shares / params.lot_size * (1 + 4 * jnp.finfo(shares.dtype).eps)
+    if params.lot_size.ndim:  # some assets may have none
+        return jnp.where(params.lot_size > 0, jnp.floor(lots) * params.lot_size, shares)
     return jnp.floor(lots) * params.lot_size
 
 
@@ -151,7 +159,7 @@ def buy_within_cash(
     shares = within_volume(ordered, volume_left)
     unfilled = ordered - shares
     shares = shares * _affordable_share(config, params, bar, shares, price, available)
-    if config.lot_size is not None:
+    if config.has_lots:
         shares = whole_lots(shares, params)
     shares = jnp.where(shares * price >= params.min_order_cash, shares, 0)
     if config.impact is not None:  # sized with the impact of the whole order, filled with that of what was bought
@@ -175,7 +183,9 @@ def buy_at_limit(
 ) -> Fill:
     """Fill limit buys of `[A]` shares at exactly `price`."""
     move = adverse_move(config, params, bar, price, jnp.zeros_like(price))
-    fee_cash, by_kind = _fees(config, params, bar, shares, shares * price, is_sale=False)
+    fee_cash, by_kind = _fees(
+        config, _as_maker(params, jnp.ones(price.shape, bool)), bar, shares, shares * price, is_sale=False
+    )
     return Fill(
         shares=shares,
         price=price,
@@ -208,7 +218,7 @@ def affordable_at_limit(
     """
     shares = within_volume(value / _safe(limit), volume_left)
     shares = shares * _affordable_share(config, params, bar, shares, limit, available)
-    if config.lot_size is not None:
+    if config.has_lots:
         shares = whole_lots(shares, params)
     return jnp.where(shares * limit >= params.min_order_cash, shares, 0)
 
@@ -226,7 +236,8 @@ def itemise(
         is_sale: the side of the fills.
     """
     shares = jnp.abs(fill.shares)
-    commission, charged = _charges(config, params, bar, shares, shares * fill.price, is_sale=is_sale)
+    own = _as_maker(params, fill.reason == ORDER)
+    commission, charged = _charges(config, own, bar, shares, shares * fill.price, is_sale=is_sale)
     is_trade = fill.reason != DELISTED
 
     def paid(charge: Array | None) -> Array:
@@ -284,6 +295,13 @@ def _charges(
     bases = _charged_on(params, notional, shares)
     charged = fees.schedule_cash(*bases, bar.fee_rates, bar.fee_caps, config.schedule, is_sale=is_sale)
     return fees.commission_cash(notional, shares, params), charged
+
+
+def _as_maker(params: EnvParams, is_order: Bool[Array, " A"]) -> EnvParams:
+    """Return the numbers by which the agent's limit orders are charged, `is_order`, and exits are."""
+    if params.maker is None:
+        return params
+    return params.replace(commission=jnp.where(is_order, params.maker, params.commission))
 
 
 def _charged_on(params: EnvParams, notional: Array, shares: Array) -> tuple[Array, Array]:

@@ -14,6 +14,8 @@ from ploutos_jax.env.types import EnvParams
 from ploutos_jax.market.labels import read_date
 
 CENT = 0.01
+EXCHANGE = "exchange"
+"""Fees that each exchange says it charges, which are commissions; see `broker.instruments`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +188,13 @@ def resolve_schedule(fees: str | FeeSchedule) -> FeeSchedule:
     if isinstance(fees, FeeSchedule):
         return fees
     name, _, day = str(fees).partition("@")
+    if fees == EXCHANGE:
+        return FeeSchedule()
     if fees == "auto":  # rates and kinds as of US equities; whom they are charged is for the instrument to say
         return ALPACA
     if name not in PRESETS:
         raise ValueError(
-            f"fees={shown(fees)} is unknown; use auto, {', '.join(PRESETS)}, one with a day such as"
+            f"fees={shown(fees)} is unknown; use auto, {', '.join(PRESETS)}, exchange, one with a day such as"
             " 'alpaca@2024-05-22', or a FeeSchedule."
         )
     if not _:

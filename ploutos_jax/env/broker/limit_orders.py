@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.env.broker.bar import Bar
+from ploutos_jax.env.broker.execution import tick_of
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.types import EnvParams
 
@@ -48,8 +49,8 @@ def rest(config: EnvConfig, params: EnvParams, bar: Bar, price: Float[Array, " A
     below, above = buy, sell
     if config.tick_size is not None:
         hair = 4 * float(jnp.finfo(price.dtype).eps)
-        buy, buy_tick = _to_tick(params, buy, jnp.floor, 1 + hair)
-        sell, sell_tick = _to_tick(params, sell, jnp.ceil, 1 - hair)
+        buy, buy_tick = _to_tick(config, params, buy, jnp.floor, 1 + hair)
+        sell, sell_tick = _to_tick(config, params, sell, jnp.ceil, 1 - hair)
         # A hair beyond is rounding error; the limit itself never is.
         below, above = (buy - buy_tick) * (1 + hair), (sell + sell_tick) * (1 - hair)
     return Resting(
@@ -83,8 +84,10 @@ def comes_after(resting: Resting, exit_price: Float[Array, " A"]) -> Bool[Array,
     return sold_before | (resting.buys & (resting.buy_price > exit_price))
 
 
-def _to_tick(params: EnvParams, price: Array, whole: Callable[[Array], Array], hair: float) -> tuple[Array, Array]:
+def _to_tick(
+    config: EnvConfig, params: EnvParams, price: Array, whole: Callable[[Array], Array], hair: float
+) -> tuple[Array, Array]:
     """Return prices at whole ticks, and the tick of each; where the tick is 0 they stay as they are."""
-    tick = jnp.where(price >= 1, params.tick_size, params.tick_size / 100)
+    tick = tick_of(config, params, price)
     has_tick = tick > 0
     return jnp.where(has_tick, whole(price / jnp.where(has_tick, tick, 1) * hair) * tick, price), tick

@@ -173,6 +173,8 @@ def _play(env: TradingEnv, num_steps: int, policy: Policy, params: EnvParams, ru
 
 def _at_cost(params: EnvParams, level: jax.Array) -> EnvParams:
     scaled = {name: getattr(params, name) * level for name in COSTS}
+    if params.maker is not None:
+        scaled["maker"] = params.maker * level
     caps = jnp.where(jnp.isfinite(params.fee_caps), params.fee_caps * level, params.fee_caps)
     return params.replace(**scaled, fee_caps=caps)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ploutos_jax.market.io.markets_file import facts_file
 from ploutos_jax.market.io.vendors import COLUMNS, NoBarsError
 
 _PAGE = 1000
@@ -140,7 +141,7 @@ class Ccxt:
             raise NoBarsError(f"{self._exchange.id} has no market {ticker}")
         seconds = seconds_of(self._exchange, interval)
         now = self.now()
-        first = _first_of(period, now) if start is None else int(pd.Timestamp(start).value // 1_000_000)
+        first = first_of(period, now) if start is None else int(pd.Timestamp(start).value // 1_000_000)
         candles = fetch_candles(self._exchange, ticker, interval, first, now - 1000 * seconds + 1)
         if not candles:
             raise NoBarsError("no closed bars in this span")
@@ -194,13 +195,18 @@ def market_facts(exchange: Any, symbol: str) -> dict[str, float | None]:
 
 def write_facts(path: Path, facts: Mapping[str, Mapping[str, Any]]) -> Path:
     """Write the facts of markets beside the file of their bars, as `FILE.markets.json`; those of others stay."""
-    file = path.with_name(f"{path.name}.markets.json")
+    file = facts_file(path)
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     file.write_text(json.dumps({**known, **facts}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return file
 
 
-def _first_of(period: str | None, now: int) -> int:
+def first_of(period: str | None, now: int) -> int:
+    """Return when a span up to now begins, milliseconds since 1970: `60d`, `18mo`, `5y`, `ytd`; None and `max` are all.
+
+    Raises:
+        ValueError: if it is none.
+    """
     if period in (None, "max"):
         return _FIRST_DAY_MS
     if period == "ytd":

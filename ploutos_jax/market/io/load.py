@@ -13,6 +13,7 @@ import numpy as np
 from ploutos_jax.market.instrument import describe_instruments, find_instruments
 from ploutos_jax.market.io.align import Table, lay_out, name_few, relabel
 from ploutos_jax.market.io.columns import read_mapping
+from ploutos_jax.market.io.markets_file import read_venues
 from ploutos_jax.market.io.read import SUFFIXES, find_suffix, read_rows
 from ploutos_jax.market.io.sizes import check_grid
 from ploutos_jax.market.io.tables import understand
@@ -82,8 +83,9 @@ def load_panel(
             ticker, an empty span, a universe that shares no ticker with the data, or the memory that is missing.
     """
     place, given = Exchange.find(exchange_timezone, exchange), read_mapping(columns)
-    tables = [_read_table(file, place, given) for file in _find_files(Path(path))]
-    return assemble(
+    files = _find_files(Path(path))
+    tables = [_read_table(file, place, given) for file in files]
+    panel = assemble(
         tables,
         place,
         tickers=tickers,
@@ -93,6 +95,11 @@ def load_panel(
         sectors=sectors,
         periods_per_year=periods_per_year,
     )
+    venues = read_venues(files)
+    if not venues:
+        return panel
+    kinds = (kind._replace(venue=venues.get(s)) for s, kind in zip(panel.symbols, panel.instruments, strict=True))
+    return relabel(panel, instruments=tuple(kinds))
 
 
 def assemble(

@@ -23,10 +23,11 @@ def check_smooth(config: EnvConfig, *, path_alone: bool) -> None:
             f"action={config.action!r} chooses among a few: what an account earns has no derivative by a choice."
             " Use action='bands' or 'weights', or algorithm='ppo'."
         )
-    if config.lot_size is not None:
+    if config.has_lots:
+        given = "fees='exchange'" if config.lot_size is None else f"lot_size={config.lot_size:g}"
         raise ValueError(
-            f"lot_size={config.lot_size:g} rounds every order to whole lots: the derivative by an action is 0"
-            " everywhere, and nothing can be learnt by it. Allow fractions (lot_size=None), or use algorithm='ppo'."
+            f"{given} rounds every order to whole lots: the derivative by an action is 0 everywhere, and nothing can be"
+            " learnt by it. Allow fractions (lot_size=None and other fees), or use algorithm='ppo'."
         )
     exits = exits_of(config)
     if exits and path_alone:

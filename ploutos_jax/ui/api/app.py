@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from ploutos_jax.ui.api import jobs, runs
+from ploutos_jax.ui.api import jobs, papers, runs
 from ploutos_jax.ui.api.access import Access
 from ploutos_jax.ui.api.context import Context, answer_errors
 from ploutos_jax.ui.project import Project
@@ -39,6 +39,10 @@ class Front(Protocol):
     """What serves the pages."""
 
     lifespan: Any
+
+    def load(self) -> None:
+        """Import what pages use."""
+        ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -69,7 +73,7 @@ def make_app(
         # The first look at many runs takes longest; nobody should have to wait for it.
         await run_in_threadpool(here.runs.all)
         if front is not None:
-            threading.Thread(target=_read_settings, args=(here,), daemon=True).start()
+            threading.Thread(target=_prepare, args=(here, front), daemon=True).start()
         async with contextlib.nullcontext() if front is None else front.lifespan(app):
             yield
 
@@ -86,6 +90,7 @@ def make_app(
     answer_errors(app)
     app.include_router(runs.router)
     app.include_router(jobs.router)
+    app.include_router(papers.router)
     for address, (name, kind) in _FILES.items():
         _serve(app, address, _PAGES / name, kind)
     _serve(app, "/plotly.js", _PLOTLY, "text/javascript", seconds=86_400)
@@ -102,8 +107,9 @@ def make_app(
     return Access(app, token=token, key=here.key, uploads=uploads)
 
 
-def _read_settings(here: Context) -> None:
-    """Have the settings at hand before somebody opens a form; whoever asks for them hears of an error."""
+def _prepare(here: Context, front: Front) -> None:
+    """Have libraries and settings at hand before somebody opens a page; whoever asks for them hears of an error."""
+    front.load()
     with contextlib.suppress(RuntimeError):
         here.forms.describe()
 

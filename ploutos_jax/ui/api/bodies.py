@@ -56,6 +56,19 @@ class Compare(Start):
     runs: Annotated[list[Path], Field(min_length=2, max_length=20)]
 
 
+class OneJournal(Body):
+    """A paper account, by its journal."""
+
+    journal: Path
+
+
+class PaperReport(Room):
+    """A paper account, and the run of its agent."""
+
+    journal: Path
+    run: Path
+
+
 class Check(Body):
     """A command and settings of it, to be read by its own parser."""
 

@@ -16,7 +16,7 @@ from ploutos_jax.ui.project import OutsideError, Project
 from ploutos_jax.ui.results import BusyError
 from ploutos_jax.ui.run_list import RunList
 
-NEEDS = {"train": (1, 2000), "validate": (1, 2500), "evaluate": (1, 1500), "download": (0, 500)}
+NEEDS = {"train": (1, 2000), "validate": (1, 2500), "evaluate": (1, 1500), "download": (0, 500), "paper": (1, 1500)}
 """Cores and MB that a job of each command is taken to need."""
 
 _STATUS: dict[type[Exception], int] = {

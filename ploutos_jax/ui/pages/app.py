@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ploutos_jax.ui.pages import compare, data, evaluate, jobs, models, start, train, watch
+from ploutos_jax.ui.pages import compare, data, evaluate, jobs, models, paper, start, train, watch
 
 PAGES = (
     ("Start", start.show),
@@ -12,6 +12,7 @@ PAGES = (
     ("Models", models.show),
     ("Evaluate", evaluate.show),
     ("Compare", compare.show),
+    ("Paper", paper.show),
     ("Jobs", jobs.show),
 )
 

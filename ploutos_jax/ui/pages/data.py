@@ -1,5 +1,6 @@
 """Data: files of bars, what they cover, and how to get more of them."""
 
+from contextlib import suppress
 from typing import Any
 
 import plotly.graph_objects as go
@@ -7,7 +8,7 @@ import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
 from ploutos_jax.ui.pages.form import ask, settings_of, start_checked
-from ploutos_jax.ui.pages.shown import choose, draw, remember_job, show_job_of, size, when
+from ploutos_jax.ui.pages.shown import choose, draw, moment, remember_job, show_job_of, size, when
 
 _PLACE = "download"
 
@@ -21,6 +22,9 @@ def show() -> None:
         path = choose("Coverage and quality of", [file["path"] for file in files])
         if st.button("Read this file"):
             st.session_state["read file"] = path
+            with st.spinner("Reading it as training would …"), suppress(RefusedError):  # told below
+                api().get("/api/data/facts", path=path)
+            st.rerun()  # the table above knows it now
         if st.session_state.get("read file") == path:
             _show_facts(path)
     else:
@@ -39,8 +43,8 @@ def _row(file: dict[str, Any]) -> dict[str, Any]:
         "File": file["path"],
         "Size": size(file["bytes"]),
         "Changed": when(file["changed"]),
-        "Tickers": facts.get("num_assets"),
-        "Bars": facts.get("num_bars"),
+        "Tickers": f"{facts['num_assets']:,}" if facts else "",
+        "Bars": f"{facts['num_bars']:,}" if facts else "",
         "Span": span,
     }
 
@@ -53,8 +57,8 @@ def _show_facts(path: str) -> None:
         st.error(str(error))
         return
     st.markdown(
-        f"**{facts['num_assets']} tickers, {facts['num_bars']:,} bars**, {facts['bars']}, {facts['first']} to"
-        f" {facts['last']}."
+        f"**{facts['num_assets']} tickers, {facts['num_bars']:,} bars**, {facts['bars']}, {moment(facts['first'])}"
+        f" to {moment(facts['last'])}."
     )
     for note in facts["notes"]:
         st.caption(note)
@@ -65,6 +69,7 @@ def _show_facts(path: str) -> None:
     draw(chart, "trading")
     rows = sorted(facts["tickers"], key=lambda ticker: ticker["coverage"])
     names = {"ticker": "Ticker", "first": "First", "last": "Last", "num_bars": "Bars", "coverage": "Coverage"}
+    rows = [{**row, "first": moment(row["first"]), "last": moment(row["last"])} for row in rows]
     table = [{words: row[name] for name, words in names.items()} for row in rows]
     st.dataframe(
         table,

@@ -1,7 +1,7 @@
 """What several pages show: a job under way, a table of runs, charts, pages of this server."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -22,6 +22,7 @@ FOR_PEOPLE = {
 }
 _SHARES = frozenset({"total_return", "annual_return", "max_drawdown"})
 _LAST_LINES = 40
+_MARGIN = {"l": 10, "r": 10, "t": 50, "b": 10}
 _REPORT_HEIGHT, _LIVE_HEIGHT = 1600, 1500
 
 
@@ -31,8 +32,13 @@ def when(seconds: float) -> str:
 
 
 def size(num_bytes: int) -> str:
-    """Return a size in MB."""
-    return f"{num_bytes / 1e6:,.1f} MB"
+    """Return a size in MB, of small files in KB."""
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.1f} KB"
+
+
+def moment(text: str) -> str:
+    """Return a moment of a bar as people write it: a day without hours where it begins at midnight."""
+    return text.removesuffix("T00:00").replace("T", " ")
 
 
 def choose(label: str, options: Sequence[str], names: Mapping[str, str] | None = None, help: str | None = None) -> str:
@@ -110,11 +116,27 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], name: str, title: st
     chart.update_layout(
         title=title,
         height=340,
-        margin={"l": 10, "r": 10, "t": 50, "b": 10},
+        margin=_MARGIN,
         hovermode="x unified",
         legend={"orientation": "h", "y": -0.2},
         xaxis_title="steps",
     )
+    return chart
+
+
+def lines(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> go.Figure:
+    """Return a chart of curves over time.
+
+    Args:
+        curves: points of seconds since 1970 and a value, by name.
+        title: of the chart.
+    """
+    chart = go.Figure()
+    for name, points in curves.items():
+        times = [datetime.fromtimestamp(point[0], UTC).replace(tzinfo=None) for point in points]
+        chart.add_trace(go.Scatter(x=times, y=[point[1] for point in points], name=name, mode="lines"))
+    chart.update_layout(title=title, height=300, margin=_MARGIN, hovermode="x unified")
+    chart.update_layout(showlegend=len(curves) > 1, legend={"orientation": "h", "y": -0.2})
     return chart
 
 
