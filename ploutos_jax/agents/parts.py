@@ -20,9 +20,11 @@ class Parts:
 
     Attributes:
         number: parts, one for each device.
+        seeds_on: devices that have seeds of their own instead, each with all environments of these.
     """
 
     number: int = 1
+    seeds_on: int = 1
 
     @property
     def is_one(self) -> bool:
@@ -52,6 +54,10 @@ class Parts:
     def all_true(self, x: Bool[Array, "..."]) -> Bool[Array, "..."]:
         """Return whether something holds in every part."""
         return x if self.is_one else jax.lax.pmin(x.astype(jnp.int32), AXIS) > 0
+
+    def agreed(self, x: Bool[Array, ""]) -> Bool[Array, ""]:
+        """Return whether something holds on every device, those with other seeds included."""
+        return x if self.number * self.seeds_on == 1 else jax.lax.pmin(x.astype(jnp.int32), AXIS) > 0
 
 
 WHOLE = Parts()
