@@ -29,6 +29,7 @@ from ploutos_jax.runs.settings import RunSettings, differences, naming_source, s
 from ploutos_jax.train.checkpoints.export import write_named
 from ploutos_jax.train.early_stopping import StoppingRules
 from ploutos_jax.train.held_out import HeldOut
+from ploutos_jax.train.hosts import Hosts
 from ploutos_jax.train.learning.rollout_metrics import projected_month, recent_growth
 from ploutos_jax.train.loop import train_seeds
 from ploutos_jax.train.outlook import MONTHS, Outlook
@@ -167,7 +168,7 @@ def train_agents(
         notes: lines that the text log of the run folder begins with.
     """
     env = TradingEnv(settings.env)
-    earlier = read_figures(output) if settings.resume else []
+    earlier = read_figures(output) if settings.resume and Hosts.here().is_first else []
     rules = StoppingRules(
         settings.episodes, minutes=settings.minutes, until_converged=settings.until_converged, rows=earlier
     )
@@ -185,6 +186,7 @@ def train_agents(
         held_out=None if data.to_score is None else _held_out(data, data.to_score, settings.until_converged),
         notes=notes,
         max_updates_per_call=rules.max_updates_per_call,
+        devices=settings.devices_wanted,
     )
     return Trained(agents, rules.reason)
 
