@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+_COMPILED_SOON = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 SIZES = {"num_envs": 64, "rollout_length": 16, "num_minibatches": 2, "num_epochs": 2}
 
 
 def start(devices_here: int = 1, **asked: Any) -> "subprocess.Popen[str]":
     """Start a run in a process that sees so many devices."""
-    flags = f"--xla_force_host_platform_device_count={devices_here} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={devices_here} {_COMPILED_SOON}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.train.several", json.dumps(asked)],
