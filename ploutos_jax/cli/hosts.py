@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 
 from ploutos_jax.cli.device import configure
@@ -36,6 +37,9 @@ def ending_together(settings: RunSettings) -> Iterator[int]:
         _leave(f"Host {hosts.place}: {error}", LOST)
     except (ValueError, OSError) as error:
         _leave(f"Error: host {hosts.place}: {error}", _BAD_INPUT)
+    except Exception:
+        # Whatever it is: JAX's farewell would wait for hosts that wait for this one.
+        _leave(traceback.format_exc(), 1)
 
 
 def _join(settings: RunSettings) -> None:

@@ -6,12 +6,13 @@ goes, so that clocks of others count for nothing. A run of one process does noth
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -22,8 +23,13 @@ _SECONDS_TO_MEET = 300
 _SECONDS_TO_END = 3600
 """A host that has nothing more to do waits as long for the first one to score and to write."""
 
+_SECONDS_TO_ASK = 5
+_ENDED = "ploutos/ended"
 _ADDRESS, _NUMBER, _PLACE = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 _MEETINGS = itertools.count()
 """Numbers those of this process."""
@@ -133,10 +139,7 @@ class Hosts:
         meeting = next(_MEETINGS)
         with losing():
             client.key_value_set(f"ploutos/{meeting}/{self.place}", json.dumps(own))
-            found = [
-                json.loads(client.blocking_key_value_get(f"ploutos/{meeting}/{host}", 1000 * _SECONDS_TO_END))
-                for host in range(self.number)
-            ]
+            found = [json.loads(_wait_for(client, f"ploutos/{meeting}/{host}")) for host in range(self.number)]
             if meeting > 1:  # all have read what was said two meetings ago
                 client.key_value_delete(f"ploutos/{meeting - 2}/{self.place}")
         return np.asarray(found)
@@ -181,6 +184,42 @@ class Hosts:
                 f"Host {', '.join(map(str, other))} has other data or settings than host 0: give all of them the same"
                 " files and the same flags."
             )
+
+
+def telling(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Return a function that, ending with an error, tells it to the other hosts, which may wait for this one."""
+
+    @functools.wraps(function)
+    def told(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            if Hosts.here().number > 1 and not isinstance(error, HostLostError):
+                from jax._src import distributed
+
+                client: Any = distributed.global_state.client
+                text = " ".join(str(error).split())[:300] or type(error).__name__
+                with contextlib.suppress(jax.errors.JaxRuntimeError):
+                    client.key_value_set(_ENDED, f"Host {Hosts.here().place} has ended: {text}", allow_overwrite=True)
+            raise
+
+    return told
+
+
+def _wait_for(client: Any, key: str) -> str:
+    """Return what a host says, as late as it may be, unless one has ended meanwhile.
+
+    Raises:
+        HostLostError: if one has.
+    """
+    while True:
+        try:
+            return client.blocking_key_value_get(key, 1000 * _SECONDS_TO_ASK)
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            raise HostLostError(client.key_value_try_get(_ENDED))
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from ploutos_jax.train.checkpoints.resume import check_features, check_resumable
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.devices import DevicesOf, layout_of
 from ploutos_jax.train.held_out import HeldOut
-from ploutos_jax.train.hosts import Hosts
+from ploutos_jax.train.hosts import Hosts, telling
 from ploutos_jax.train.learners import learner_of
 from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.memory import device_bytes, fit_to_device
@@ -117,6 +117,7 @@ def train(
     )[0]
 
 
+@telling
 def train_seeds(
     config: TrainConfig,
     market: Market,

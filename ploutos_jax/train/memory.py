@@ -183,7 +183,7 @@ def _advice(config: TrainConfig, market: Market, action: str, limit: int) -> str
 
 def device_bytes() -> int | None:
     """Return the memory of the default device: the limit of JAX's allocator, or RAM on a CPU; None if not known."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:

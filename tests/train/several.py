@@ -74,9 +74,10 @@ def main(asked: dict[str, Any]) -> None:
     most = {"max_updates_per_call": 1} if pause else {}
     try:
         agents = train_seeds(config, random_market(), env, observers=[watch], **arguments, **most)
-    except HostLostError as error:
-        print(error, file=sys.stderr, flush=True)
-        os._exit(75)
+    except Exception as error:
+        # Without the farewell that JAX would wait for.
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(75 if isinstance(error, HostLostError) else 1)
     weights = [[float(x) for x in leaf.ravel()] for each in agents for leaf in leaves(each.params.network)]
     print(json.dumps({"rows": rows, "digest": digest_of([a.params for a in agents]), "weights": weights}), flush=True)
 

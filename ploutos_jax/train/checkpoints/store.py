@@ -336,7 +336,7 @@ def _here(tree: Any) -> Any:
         if any(_is_key(leaf) for leaf in jax.tree.leaves(tree)):
             raise DamagedError("an older version saved it, for one host alone: resume it with one host first")
         return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
 
 

@@ -41,4 +41,4 @@ def host_memory_bytes() -> int | None:
 
 def device_memory_bytes() -> int | None:
     """Return the most memory that was in use at once on the default device; None on a CPU, which shares the host's."""
-    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
