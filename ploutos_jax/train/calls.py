@@ -161,7 +161,10 @@ class Calls:
 
     def _collected(self, state: TrainState) -> TrainState:
         """Return a state on one device of this host."""
-        return state if self.layout is None else self.layout.collected(state)
+        if self.layout is None:
+            return state
+        with losing():
+            return jax.block_until_ready(self.layout.collected(state))
 
     def _figures_of(self, buffers: Metrics) -> Metrics:
         return jax.device_get(buffers if self.layout is None else self.layout.collected(buffers))
