@@ -11,6 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from ploutos_jax.agents.forecast import Forecast
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.env.types import Observation
 from ploutos_jax.policy.actor_critic import NUM_REGIMES
@@ -122,7 +123,11 @@ class ReturnScaling(struct.PyTreeNode):
         return jnp.sqrt(self.moments.square[0] / self.moments.count + 1e-8)
 
     def observe(
-        self, rewards: Float[Array, "S E K"], done: Bool[Array, "S E"], gamma: Float[Array, ""] | float
+        self,
+        rewards: Float[Array, "S E K"],
+        done: Bool[Array, "S E"],
+        gamma: Float[Array, ""] | float,
+        parts: Parts = WHOLE,
     ) -> "ReturnScaling":
         """Return the statistics after a rollout of `rewards [S, E, K]` with episode ends `done [S, E]`.
 
@@ -136,7 +141,8 @@ class ReturnScaling(struct.PyTreeNode):
             return jnp.where(end[:, None], 0, total), total
 
         running, sums = jax.lax.scan(step, self.running, (rewards, done), unroll=_STEPS_AT_ONCE)
-        moments = self.moments.merge(float(sums.size), sums.mean()[None], sums.var()[None])
+        number, mean = float(sums.size * parts.number), parts.mean(sums.mean())[None]
+        moments = self.moments.merge(number, mean, variance_of(sums, parts)[None])
         return ReturnScaling(moments=moments, running=running)
 
 
@@ -185,21 +191,29 @@ class ObservationScaling(struct.PyTreeNode):
             else jnp.concatenate([self.features(own), told[..., None]], axis=-1)
         )
 
-    def observe(self, observations: Observation, most_bytes: int = 2**22) -> "ObservationScaling":
+    def observe(self, observations: Observation, most_bytes: int = 2**22, parts: Parts = WHOLE) -> "ObservationScaling":
         """Return the scaling with the account observations `[S, ...]` of a rollout joined.
 
         Args:
             observations: of the rollout.
             most_bytes: budget of one intermediate array; the result is the same.
+            parts: of the environments; those of the others are joined, too.
         """
-        count = float(np.prod(observations.t.shape))
+        count = float(np.prod(observations.t.shape)) * parts.number
         num_assets = observations.positions.shape[-2]
         return self.replace(
-            assets=_merge_batch(self.assets, observations, lambda x: x.assets, count * num_assets, most_bytes),
+            assets=_merge_batch(self.assets, observations, lambda x: x.assets, count * num_assets, most_bytes, parts),
             account=_merge_batch(
-                self.account, observations, lambda x: x.account.astype(jnp.float32), count, most_bytes
+                self.account, observations, lambda x: x.account.astype(jnp.float32), count, most_bytes, parts
             ),
         )
+
+
+def variance_of(x: Float[Array, "..."], parts: Parts) -> Float[Array, ""]:
+    """Return the variance of the numbers of all parts, each of which holds as many."""
+    if parts.is_one:
+        return x.var()
+    return parts.mean(jnp.square(x - parts.mean(x.mean())).mean())
 
 
 def _merge_batch(
@@ -208,6 +222,7 @@ def _merge_batch(
     read: Callable[[Observation], Array],
     count: float,
     most_bytes: int,
+    parts: Parts,
 ) -> RunningMoments:
     # A few steps at once: all of them would hold a float32 copy of a whole rollout, and each alone would cost a GPU
     # more to start than to do.
@@ -215,7 +230,8 @@ def _merge_batch(
     at_once = max(1, most_bytes // (4 * size))
 
     def mean_of(number: Callable[[Array], Array]) -> Array:
-        return jax.lax.map(lambda x: _mean_by_axis(number(read(x))), observations, batch_size=at_once).mean(axis=0)
+        own = jax.lax.map(lambda x: _mean_by_axis(number(read(x))), observations, batch_size=at_once).mean(axis=0)
+        return parts.mean(own)
 
     mean = mean_of(lambda x: x)
     return moments.merge(count, mean, mean_of(lambda x: jnp.square(x - mean)))

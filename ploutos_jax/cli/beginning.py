@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 def describe_start(settings: RunSettings, output: Path) -> str:
     """Return the first line: where the run computes and writes, and what it is on."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     kind = "" if device.platform == "cpu" else f" ({device.device_kind})"
     data = settings.data
     made = data.is_synthetic or data.is_planted

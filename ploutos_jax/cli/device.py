@@ -3,6 +3,7 @@
 import contextlib
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ _CACHED_FROM_SECONDS = 0.1
 _DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
-def configure(device: str = "auto", *, deterministic: bool = False) -> None:
+def configure(device: str = "auto", *, deterministic: bool = False, join: Callable[[], None] = lambda: None) -> None:
     """Choose the device and switch on the persistent cache of compiled programs.
 
     The cache lies in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`); `JAX_COMPILATION_CACHE_DIR` overrides
@@ -23,6 +24,7 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
     Args:
         device: `auto` takes what JAX finds, `cpu` or `gpu` insist.
         deterministic: ask XLA for GPU kernels whose results repeat bit for bit.
+        join: makes this process one of several hosts, after that and before JAX looks for devices.
 
     Raises:
         ValueError: if a GPU is asked for and JAX finds none.
@@ -39,6 +41,7 @@ def configure(device: str = "auto", *, deterministic: bool = False) -> None:
             jax.config.update("jax_compilation_cache_dir", str(home / "ploutos_jax" / "programs"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _CACHED_FROM_SECONDS)
+    join()
     if device == "gpu" and not _finds_gpu():
         raise ValueError(
             "--device gpu, but JAX finds no GPU. Install the CUDA build (pip install 'ploutos_jax[cuda12]' or [cuda13])"

@@ -6,6 +6,7 @@ ploutos train --detach                        in the background, as a job that `
 ploutos train --help                          the settings that matter first; --help-all lists every one
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from ploutos_jax.cli.beginning import describe_bars, describe_machine, describe_start, next_command, warn
 from ploutos_jax.cli.closing import answers, pictures
 from ploutos_jax.cli.detach import FLAG, start_job, without_flag
-from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.hosts import ending_together
 from ploutos_jax.cli.short_help import help_of_train, wants_short
 from ploutos_jax.cli.signals import Interruption
 from ploutos_jax.cli.terminal import result_console, resumable, writing
@@ -51,13 +52,15 @@ def main(args: list[str]) -> int:
     settings = parse_settings(without_flag(args))
     if FLAG in args:
         return start_job(["train", *without_flag(args)], settings.output, memory_mb=_MEGABYTES)
-    with prepared_output(settings) as output:
-        return _run(settings, output)
+    with ending_together(settings) as place:
+        if place > 0:
+            return _help(settings)
+        with prepared_output(settings) as output:
+            return _run(settings, output)
 
 
 def _run(settings: RunSettings, output: Path) -> int:
     """Train and score, telling both; return the exit code."""
-    configure(settings.device, deterministic=settings.deterministic)
     said: list[str] = []
     console = Console(quiet=settings.quiet, soft_wrap=True, markup=False, highlight=False)
 
@@ -124,6 +127,15 @@ def _show(settings: RunSettings, result: ExperimentResult, page: Path | None, ou
         final.print(f"Curves of the training: {(output / PICTURE).absolute()}")
     final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
     final.print(f"Next: {next_command(settings, output)}")
+
+
+def _help(settings: RunSettings) -> int:
+    """Compute a part of a run that another host writes down; return the exit code."""
+    output = Path(settings.output or ".")
+    data = read_data(dataclasses.replace(settings, resume=False), output)
+    with Interruption() as interruption:
+        train_agents(settings, data, output, should_stop=interruption.should_stop)
+    return 130 if interruption.interrupted else 0
 
 
 def _describe(data: TrainingData) -> str:

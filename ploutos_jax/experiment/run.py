@@ -33,6 +33,7 @@ from ploutos_jax.train.checkpoints.export import write_named
 from ploutos_jax.train.early_stopping import StoppingRules
 from ploutos_jax.train.evolving import best_member
 from ploutos_jax.train.held_out import HeldOut
+from ploutos_jax.train.hosts import Hosts
 from ploutos_jax.train.learning.rollout_metrics import projected_month, recent_growth
 from ploutos_jax.train.loop import train_seeds
 from ploutos_jax.train.outlook import MONTHS, Outlook
@@ -180,7 +181,7 @@ def train_agents(
         loggers: further receivers of the figures.
     """
     env = TradingEnv(settings.env)
-    earlier = read_figures(output) if settings.resume else []
+    earlier = read_figures(output) if settings.resume and Hosts.here().is_first else []
     rules = StoppingRules(
         settings.episodes, minutes=settings.minutes, until_converged=settings.until_converged, rows=earlier
     )
@@ -199,6 +200,7 @@ def train_agents(
         notes=notes,
         max_updates_per_call=rules.max_updates_per_call,
         loggers=loggers,
+        devices=settings.devices_wanted,
     )
     return Trained(agents, rules.reason)
 

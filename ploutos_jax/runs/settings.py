@@ -24,8 +24,9 @@ from ploutos_jax.train.run.folder import CONFIG_FILE
 
 _STOPPING = {"minutes", "episodes", "until_converged"}
 _SHOWING = {"quiet", "report", "monthly_target", "model_name"}
+_MACHINES = {"device", "devices", "coordinator", "num_hosts", "host"}
 _RUN_ONLY = (
-    MAY_CHANGE | _STOPPING | _SHOWING | {"config", "resume", "device", "output", "feature_cache", "log", "measure"}
+    MAY_CHANGE | _STOPPING | _SHOWING | _MACHINES | {"config", "resume", "output", "feature_cache", "log", "measure"}
 )
 """Settings of one call that may differ when a run is continued."""
 
@@ -37,6 +38,8 @@ RUN_BOUNDS = {
     "minutes": Bound(0, 1e7, above=True),
     "episodes": whole(1, 10**15),
     "monthly_target": Bound(0, 100, above=True),
+    "num_hosts": whole(1, 100_000),
+    "host": whole(0, 100_000),
 }
 """Numbers of `RunSettings` itself."""
 
@@ -63,6 +66,12 @@ class RunSettings:
         model_name: also write the agent as NAME.pth and NAME_metadata.json: its arrays, and settings and scores. The
             first is an archive of NumPy, whatever its ending; pj.load_policy reads it.
         device: where to run; auto takes a GPU if there is one.
+        devices: how many devices of each host, or `all`: environments are laid over them, or seeds where there are as
+            many; the same agent up to rounding. docs/scale.md
+        coordinator: HOST:PORT of the first of several hosts, or `auto` where Slurm, Open MPI or Kubernetes tells;
+            $JAX_COORDINATOR_ADDRESS without it, and one host without either.
+        num_hosts: how many hosts; $JAX_NUM_PROCESSES without it. In [1, 100,000].
+        host: which of them this is, from 0; $JAX_PROCESS_ID without it. The first writes. In [0, 100,000].
         deterministic: make GPU results repeatable bit for bit (slower; the CPU always is).
         quiet: print the final table only.
         report: write the report of the final score and the picture of the training into the run folder.
@@ -85,6 +94,10 @@ class RunSettings:
     monthly_target: float | None = None
     model_name: str | None = None
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: str = "1"
+    coordinator: str | None = None
+    num_hosts: int | None = None
+    host: int | None = None
     deterministic: bool = False
     quiet: bool = False
     report: bool = True
@@ -101,6 +114,13 @@ class RunSettings:
         if self.episodes is not None and self.episodes < 1:
             raise ValueError(f"episodes={self.episodes} must be at least 1, or None.")
         check_bounds(self, RUN_BOUNDS)
+        if self.devices != "all" and not (self.devices.isdigit() and int(self.devices) > 0):
+            raise ValueError(f"devices={shown(self.devices)} must be a number from 1, or all.")
+
+    @property
+    def devices_wanted(self) -> int | Literal["all"]:
+        """`devices` as `train` takes it."""
+        return "all" if self.devices == "all" else int(self.devices)
 
 
 def parse_settings(args: Sequence[str]) -> RunSettings:

@@ -102,18 +102,26 @@ def _estimate(
     )
 
 
-def fit_to_device(config: TrainConfig, market: Market, action: str, limit: int | None) -> TrainConfig:
+def fit_to_device(
+    config: TrainConfig, market: Market, action: str, limit: int | None, num_devices: int = 1
+) -> TrainConfig:
     """Return the configuration with `chunk_megabytes` lowered until the estimate fits; results stay the same.
 
     Args:
         config, market, action: as for `estimate_memory`.
-        limit: bytes of the device, or None where they are not known, and nothing is changed.
+        limit: bytes of a device, or None where they are not known, and nothing is changed.
+        num_devices: over which the environments, or seeds, are laid.
 
     Raises:
         ValueError: if it does not fit even so; the message says what to lower, and to what.
     """
     if limit is None:
         return config
+    if num_devices > 1:
+        share = _share(config, num_devices)
+        fitted = fit_to_device(share, market, action, limit)
+        ratio = fitted.chunk_megabytes / share.chunk_megabytes
+        return config if ratio == 1 else dataclasses.replace(config, chunk_megabytes=config.chunk_megabytes * ratio)
     fitting = config
     while (estimate := estimate_memory(fitting, market, action)).total > limit:
         smaller = fitting.chunk_limit / 2
@@ -124,6 +132,23 @@ def fit_to_device(config: TrainConfig, market: Market, action: str, limit: int |
             )
         fitting = dataclasses.replace(fitting, chunk_megabytes=smaller)
     return fitting
+
+
+def _share(config: TrainConfig, num_devices: int) -> TrainConfig:
+    """Return the settings of a run as large as what one of several devices holds."""
+    if config.num_seeds > 1 and config.num_seeds % num_devices == 0:
+        seeds = config.num_seeds // num_devices
+        # The budget of a seed's arrays does not change.
+        megabytes = config.chunk_megabytes * seeds / config.num_seeds
+        return dataclasses.replace(config, num_seeds=seeds, chunk_megabytes=megabytes)
+    # One minibatch of so many pairs: what is divided among devices is its size, not the number of them.
+    num_envs = max(1, config.num_envs // num_devices)
+    pairs = num_envs * (config.steps_per_rollout // config.steps_per_chunk)
+    number = max(n for n in range(1, min(config.num_minibatches, pairs) + 1) if pairs % n == 0)
+    length = config.steps_per_rollout
+    return dataclasses.replace(
+        config, num_envs=num_envs, num_minibatches=number, batch_size=None, rollout_length=length
+    )
 
 
 def _advice(config: TrainConfig, market: Market, action: str, limit: int) -> str:
@@ -158,7 +183,7 @@ def _advice(config: TrainConfig, market: Market, action: str, limit: int) -> str
 
 def device_bytes() -> int | None:
     """Return the memory of the default device: the limit of JAX's allocator, or RAM on a CPU; None if not known."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Int
 
 from ploutos_jax.env.rollout import restart_runner
@@ -21,8 +23,9 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
+from ploutos_jax.train.devices import Layout
 from ploutos_jax.train.learning.state import TrainState
-from ploutos_jax.train.updates import States, compile_once, has_failed, repeat, run_updates, update_all
+from ploutos_jax.train.updates import States, compile_once, has_failed, parts_of, repeat, run_updates, update_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,13 @@ def restart(learner: Algorithm, state: TrainState, params: EnvParams) -> TrainSt
 
 
 def compile_refreshed(
-    num_rows: int, learner: Algorithm, refresh: Refresh, states: States, params: EnvParams, hyper: Hyper
+    num_rows: int,
+    learner: Algorithm,
+    refresh: Refresh,
+    states: States,
+    params: EnvParams,
+    hyper: Hyper,
+    layout: Layout | None = None,
 ) -> Callable[[States, EnvParams, Hyper, Int[Array, ""]], tuple[States, Metrics]]:
     """Compile `run_updates` with draws of markets between its updates; return a function called as its program is.
 
@@ -88,6 +97,7 @@ def compile_refreshed(
         states: the states that it runs on.
         params: numbers of the environment; the market in them is not read.
         hyper: numbers of PPO.
+        layout: of devices, on which the arrays are laid out already; None for one device.
 
     Returns:
         `(states, params, hyper, count) -> (states, figures)`. It holds the one market that is alive between calls.
@@ -100,20 +110,41 @@ def compile_refreshed(
     rest = params.replace(market=None)
     source, function = refresh.draw.source, refresh.draw.function
     static = (num_rows, learner, function, refresh.every)
-    arguments = (states, market, rest, source, kept, hyper, jnp.int32(1), jnp.asarray(True))
-    program = compile_once(_run_refreshed, static, *arguments)
+    one, is_missing, program_of = jnp.int32(1), jnp.asarray(True), _run_refreshed
+    if layout is not None:
+        market, source, kept = layout.placed((market, source, kept))
+        one, is_missing, program_of, static = np.int32(1), np.asarray(True), _run_refreshed_over, (layout, *static)
+    arguments = (states, market, rest, source, kept, hyper, one, is_missing)
+    program = compile_once(program_of, static, *arguments)
     held = {"market": market, "is_missing": True}
     del market, arguments
 
     def call(states: States, params: EnvParams, hyper: Hyper, count: Array) -> tuple[States, Metrics]:
         rest = params.replace(market=None)
         states, made, figures = program(
-            states, held.pop("market"), rest, source, kept, hyper, count, jnp.asarray(held["is_missing"])
+            states, held.pop("market"), rest, source, kept, hyper, count, np.asarray(held["is_missing"])
         )
         held.update(market=made, is_missing=False)
         return states, figures
 
     return call
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4), donate_argnums=(5, 6))
+def _run_refreshed_over(
+    layout: Layout,
+    num_rows: int,
+    learner: Algorithm,
+    function: Callable[[Array, Any], Market],
+    every: int,
+    states: States,
+    *arrays: Any,
+) -> tuple[States, Market, Metrics]:
+    """Do what `_run_refreshed` does on every device of a layout; each draws the market for itself."""
+    specs, everywhere = layout.specs(states), PartitionSpec()
+    run = partial(_run_refreshed, num_rows, layout.on_each(learner), function, every)
+    arguments = (specs, *[everywhere] * 4, layout.spec_of_hyper, everywhere, everywhere)
+    return layout.over(run, arguments, (specs, everywhere, layout.spec_of_figures))(states, *arrays)
 
 
 _Place = tuple[States, Market, Array]
@@ -176,7 +207,7 @@ def _run_refreshed(
         states, figures = run(states.replace(now=now), on(market), hyper, asked)
         made = jnp.max(states.now.update) - before
         buffers = jax.tree.map(partial(_put_rows, done=done, made=made), buffers, figures)
-        failed = has_failed(jax.tree.map(lambda x: x[made - 1], figures))
+        failed = has_failed(jax.tree.map(lambda x: x[made - 1], figures), parts_of(learner))
         return made, (states, market, jnp.asarray(False)), buffers, failed
 
     (states, market, _), buffers = repeat(stretch, (states, market, is_missing), buffers, count)

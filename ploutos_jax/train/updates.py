@@ -13,11 +13,14 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import PartitionSpec
 from jaxtyping import Bool, Int
 
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.env.types import Array, EnvParams
 from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
+from ploutos_jax.train.devices import Layout
 from ploutos_jax.train.evolving import update_members
 from ploutos_jax.train.learning.divergence import MAX_SKIPPED_IN_ROW
 from ploutos_jax.train.learning.state import TrainState
@@ -86,13 +89,36 @@ def run_updates(
         now, metrics = update(learner, states.now, params, hyper)
         good = states.good
         if good is not None:
-            is_good = (now.skipped_in_row == 0).all()
+            is_good = parts_of(learner).agreed((now.skipped_in_row == 0).all())
             good = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), now, good)
         row = jnp.minimum(done, num_rows - 1)
         rows = jax.tree.map(lambda b, m: b.at[row].set(m), rows, metrics)
-        return jnp.int32(1), States(now=now, good=good), rows, has_failed(metrics)
+        return jnp.int32(1), States(now=now, good=good), rows, has_failed(metrics, parts_of(learner))
 
     return repeat(one, states, rows, count)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+def run_updates_over(
+    layout: Layout,
+    update: Update,
+    num_rows: int,
+    learner: Algorithm,
+    states: States,
+    params: EnvParams,
+    hyper: Hyper,
+    count: Int[Array, ""],
+) -> tuple[States, Metrics]:
+    """Do what `run_updates` does on every device of a layout; `learner` is that of the whole run."""
+    specs = layout.specs(states)
+    run = partial(run_updates, update, num_rows, layout.on_each(learner))
+    arguments = specs, PartitionSpec(), layout.spec_of_hyper, PartitionSpec()
+    return layout.over(run, arguments, (specs, layout.spec_of_figures))(states, params, hyper, count)
+
+
+def parts_of(learner: Algorithm) -> Parts:
+    """Return the parts that a learner sees one of; a learner of a user's own has all."""
+    return getattr(learner, "parts", WHOLE)
 
 
 _Key = tuple[Any, ...]
@@ -115,7 +141,7 @@ def compile_once(function: Any, static: tuple[Any, ...], *arguments: Any) -> Any
     """
     leaves, tree = jax.tree.flatten(arguments)
     config = tuple(getattr(jax.config, name) for name in _OTHER_PROGRAM)
-    key = (function, static, tree, tuple((jax.typeof(x), x.sharding) for x in leaves), config)
+    key = (function, static, tree, tuple((jax.typeof(x), getattr(x, "sharding", None)) for x in leaves), config)
     if key not in _PROGRAMS:
         _PROGRAMS[key] = function.lower(*static, *arguments).compile()
     _PROGRAMS.move_to_end(key)
@@ -150,6 +176,7 @@ def repeat(
     return state, rows
 
 
-def has_failed(metrics: Metrics) -> Bool[Array, ""]:
-    """Return whether an update, of any seed or fold, has skipped too many gradient steps in a row."""
-    return (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
+def has_failed(metrics: Metrics, parts: Parts = WHOLE) -> Bool[Array, ""]:
+    """Return whether an update, of any seed or fold on any device, has skipped too many gradient steps in a row."""
+    failed = (metrics["skipped_in_row"] >= MAX_SKIPPED_IN_ROW).any()
+    return failed if parts.seeds_on == 1 else ~parts.agreed(~failed)

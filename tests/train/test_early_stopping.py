@@ -11,7 +11,7 @@ from ploutos_jax.train.early_stopping import (
     describe_settled,
     fit_rise,
 )
-from ploutos_jax.train.loop import Progress
+from ploutos_jax.train.progress import Progress
 
 NUM_CURVES = 200
 

@@ -10,7 +10,7 @@ import pytest
 
 from ploutos_jax.env.rewards import log_return
 from ploutos_jax.env.trading import TradingEnv
-from ploutos_jax.train import loop
+from ploutos_jax.train import calls as host_side
 from ploutos_jax.train.loop import train
 from ploutos_jax.train.ppo.learner import Learner
 from ploutos_jax.train.run.folder import read_figures
@@ -63,7 +63,7 @@ def test_learning_rate_falls_to_zero_over_the_run(finished_run):
 @pytest.mark.slow
 def test_same_seed_gives_the_same_bits_whatever_a_call_holds(finished_run, monkeypatch):
     for size in (1, 1000):
-        monkeypatch.setattr(loop, "_calls_for", lambda count, seconds, size=size: size)
+        monkeypatch.setattr(host_side, "_calls_for", lambda count, seconds, size=size: size)
         agent, calls = run()
         most = max(len(rows) for rows in calls)
         assert most == 1 if size == 1 else most == NUM_UPDATES // 10, "a call ends at each checkpoint"
@@ -102,8 +102,8 @@ class Watched:
 
 def test_one_compilation_and_donated_buffers(monkeypatch):
     traces, updates, seen = [], [], []
-    watched = Watched(loop.run_updates)
-    monkeypatch.setattr(loop, "run_updates", watched)
+    watched = Watched(host_side.run_updates)
+    monkeypatch.setattr(host_side, "run_updates", watched)
     update = Learner.update
     monkeypatch.setattr(Learner, "update", lambda *arguments: (updates.append(1), update(*arguments))[1])
 
@@ -200,4 +200,4 @@ def test_numbers_of_the_environment_can_be_given(finished_run):
     ("seconds", "count", "expected"), [(1.0, 1, 2), (0.5, 4, 16), (100.0, 3, 1), (1e-9, 1, 64), (0.0, 1, 64)]
 )
 def test_calls_take_about_two_seconds(seconds, count, expected):
-    assert loop._calls_for(count, seconds) == expected
+    assert host_side._calls_for(count, seconds) == expected

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ploutos_jax.agents.network import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.market.synthetic.planted import PlantedDraw
-from ploutos_jax.train import loop, resampling
+from ploutos_jax.train import calls, resampling
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train, train_seeds
 from ploutos_jax.train.memory import estimate_memory
@@ -65,7 +66,7 @@ def run(first, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         watched = Watched(resampling._run_refreshed)
         patch.setattr(resampling, "_run_refreshed", watched)
-        patch.setattr(loop, "_calls_for", lambda count, seconds: 1)
+        patch.setattr(calls, "_calls_for", lambda count, seconds: 1)
         folder, told = tmp_path_factory.mktemp("refresh") / "run", []
         agent = train(CONFIG, first, ENV, draw=DRAW, output=folder, observers=[told.append])
     rows = [row for progress in told for row in progress.rows]
@@ -84,10 +85,10 @@ def test_markets_change_when_they_should_within_one_program(run):
 def test_a_run_resumed_on_either_side_of_a_draw_has_the_same_bits(run, first, tmp_path, monkeypatch):
     for stop_after in (3, 4):
         folder, told = tmp_path / f"stopped-{stop_after}", []
-        monkeypatch.setattr(loop, "_calls_for", lambda count, seconds: 1)
+        monkeypatch.setattr(calls, "_calls_for", lambda count, seconds: 1)
         stopping = {"observers": [told.append], "should_stop": lambda n=stop_after, told=told: len(told) == n}
         train(CONFIG, first, ENV, draw=DRAW, output=folder, **stopping)
-        monkeypatch.setattr(loop, "_calls_for", lambda count, seconds: 64)
+        monkeypatch.setattr(calls, "_calls_for", lambda count, seconds: 64)
         resumed = []
         agent = train(CONFIG, first, ENV, draw=DRAW, output=folder, resume=True, observers=[resumed.append])
         assert [row["update"] for progress in resumed for row in progress.rows] == list(range(stop_after + 1, 7))
@@ -95,7 +96,7 @@ def test_a_run_resumed_on_either_side_of_a_draw_has_the_same_bits(run, first, tm
 
 
 def test_figures_do_not_depend_on_how_updates_are_dealt_out(run, first, monkeypatch):
-    monkeypatch.setattr(loop, "_calls_for", lambda count, seconds: 64)
+    monkeypatch.setattr(calls, "_calls_for", lambda count, seconds: 64)
     config = dataclasses.replace(CONFIG, checkpoint_every=CONFIG.total_timesteps)
     told = []
     agent = train(config, first, ENV, draw=DRAW, observers=[told.append])
@@ -119,7 +120,7 @@ def test_without_a_draw_between_them_updates_are_those_of_an_unrefreshed_run(run
 
 
 def test_a_draw_ends_every_episode_and_forgets_running_sums_alone(first):
-    learner = Learner(config=CONFIG, env=ENV, network=loop.Network.create(SHARED, "discrete", 2, CONFIG.chunk_bytes))
+    learner = Learner(config=CONFIG, env=ENV, network=Network.create(SHARED, "discrete", 2, CONFIG.chunk_bytes))
     params = ENV.default_params(first)
     state = learner.init(jax.random.key(0), params)
     # As if in the middle of a rollout.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from ploutos_jax.agents.checksum import digest_of
 from ploutos_jax.train.checkpoints.integrity import (
@@ -37,6 +38,8 @@ from ploutos_jax.train.run.folder import IDENTITY_FILE
 
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _SET_ASIDE = "damaged-"
+_KEYS, _RAW = "keys", "data"
+"""Keys of random numbers are saved as the numbers that they are, which any number of hosts can write and read."""
 _ROOM, _ROOM_FACTOR, _ROOM_BYTES = "room", 2, 2**19
 """A file that tries how much room there is: twice the arrays, as two steps may be under way, and blocks half filled."""
 
@@ -70,8 +73,14 @@ class Steps:
         with _in_words_of_ours(f"The folder {self.path} cannot be used for checkpoints"):
             options_of_saving = ocp.AsyncOptions(post_finalization_callback=self._list_files)
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=keep, read_only=not write, create=write, async_options=options_of_saving
+                max_to_keep=keep,
+                read_only=not write,
+                create=write and jax.process_count() == 1,
+                async_options=options_of_saving,
+                multiprocessing_options=_alone(),
             )
+            if write:
+                self.path.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.path, options=options)
 
     def __enter__(self) -> "Steps":
@@ -104,8 +113,8 @@ class Steps:
 
         self.wait()
         digests = {name: digest_of(tree) for name, tree in items.items()}
-        content = sealed({**meta, "step": step, "run": self._run, "digests": digests})
-        arrays = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        content = sealed({**meta, "step": step, "run": self._run, "digests": digests, _KEYS: _RAW})
+        arrays = {name: ocp.args.StandardSave(_raw(tree)) for name, tree in items.items()}
         self._saving = step
         with self._telling_what_failed():
             _make_sure_of_room(self.path, sum(leaf.nbytes for leaf in jax.tree.leaves(dict(items))))
@@ -158,21 +167,23 @@ class Steps:
             digests = meta.get("digests", {})
             trees = {}
             for name, template in templates.items():
-                tree, added = self._read_tree(step, name, template)
+                tree, added = self._read_tree(step, name, template, meta.get(_KEYS) == _RAW)
                 if digests and digest_of(tree, added) != digests.get(name):
                     raise DamagedError(f"the numbers of its {name} part were changed")
                 trees[name] = tree
             check_list(self.path / str(step), meta)
             return trees
 
-    def _read_tree(self, step: int, name: str, template: Any) -> tuple[Any, tuple[str, ...]]:
+    def _read_tree(self, step: int, name: str, template: Any, raw: bool) -> tuple[Any, tuple[str, ...]]:
         """Return a tree of a step, and which of its fields are not from the disk, as it was saved without them."""
 
         def restored(tree: Any) -> Any:
             import orbax.checkpoint as ocp
 
-            arguments = ocp.args.Composite(**{name: ocp.args.StandardRestore(_here(tree))})
-            return self._manager.restore(step, args=arguments)[name]
+            wanted = jax.eval_shape(_key_data, tree) if raw else tree
+            arguments = ocp.args.Composite(**{name: ocp.args.StandardRestore(_here(wanted))})
+            found = self._manager.restore(step, args=arguments)[name]
+            return jax.tree.map(_as_keys, found, tree) if raw else found
 
         try:
             return restored(template), ()
@@ -285,9 +296,47 @@ def _identity(file: Path) -> str | None:
         return None
 
 
+def _alone() -> Any:
+    """Return what makes Orbax wait for nobody: of several hosts the first alone writes and reads."""
+    from orbax.checkpoint.options import MultiprocessingOptions
+
+    if jax.process_count() == 1:
+        return MultiprocessingOptions()
+    return MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_data(tree: Any) -> Any:
+    """Return a tree with keys of random numbers as the numbers that they are."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def _as_keys(leaf: Any, template: Any) -> Any:
+    """Return an array as the template has it: keys of numbers that are those, on this host's device."""
+    array = jax.numpy.asarray(leaf)
+    return jax.random.wrap_key_data(array) if _is_key(template) else array
+
+
+def _raw(tree: Any) -> Any:
+    """Return a tree as Orbax writes it: where there are several hosts, NumPy's arrays, as it takes no others of one."""
+    tree = _key_data(tree)
+    return tree if jax.process_count() == 1 else jax.tree.map(np.asarray, tree)
+
+
 def _here(tree: Any) -> Any:
-    """Return shapes, dtypes and the default device for every leaf, so that any saved topology can be read."""
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    """Return shapes, dtypes and the default device for every leaf, so that any saved topology can be read.
+
+    Raises:
+        DamagedError: if several hosts are to read keys that an older version has saved.
+    """
+    if jax.process_count() > 1:
+        if any(_is_key(leaf) for leaf in jax.tree.leaves(tree)):
+            raise DamagedError("an older version saved it, for one host alone: resume it with one host first")
+        return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), tree)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ploutos_jax.agents.parts import WHOLE, Parts
+
 MAX_SKIPPED_IN_ROW = 5
 """A run stops after so many skipped gradient steps in a row."""
 
@@ -28,10 +30,10 @@ class DivergedError(ValueError):
 
 
 def rollout_fault(
-    rewards: Float[Array, "..."], values: Float[Array, "..."], advantages: Float[Array, "..."]
+    rewards: Float[Array, "..."], values: Float[Array, "..."], advantages: Float[Array, "..."], parts: Parts = WHOLE
 ) -> Int[Array, ""]:
     """Return the int32 code of the first term of a rollout that is not finite; 0 if all are."""
-    return _first_fault([jnp.isfinite(x).all() for x in (rewards, values, advantages)], first_code=1)
+    return _first_fault([parts.all_true(jnp.isfinite(x).all()) for x in (rewards, values, advantages)], first_code=1)
 
 
 def step_fault(of_rollout: Int[Array, ""], losses: Any, norm: Float[Array, ""]) -> Int[Array, ""]:

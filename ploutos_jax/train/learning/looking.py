@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ploutos_jax.agents.acting import encode_market, look_up, respond
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
@@ -29,12 +30,13 @@ def table_of(
     agent: AgentParams,
     market: Market,
     drop_key: PRNGKeyArray | None = None,
+    parts: Parts = WHOLE,
 ) -> Table | None:
-    """Return the encoded market, or None where it has more rows than a rollout has samples.
+    """Return the encoded market, or None where it has more rows than a device's part of a rollout has samples.
 
     Of a network that remembers, whose rows do not stand alone, always the market.
     """
-    if market.num_bars > config.timesteps_per_update and not network.warm_up:
+    if market.num_bars > parts.of(config.timesteps_per_update) and not network.warm_up:
         return None
     return encode_market(network, agent, market, network.drop_keys(drop_key, jnp.arange(market.num_bars)))
 

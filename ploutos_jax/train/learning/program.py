@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 from ploutos_jax.agents.network import Network
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.train.config import TrainConfig
 
@@ -19,11 +20,13 @@ class LearnerOfProgram:
         config: sizes and kinds (numbers are in `Hyper`).
         env: the environment.
         network: the two-stage network.
+        parts: of the environments, one on each device; its methods see those of one part.
     """
 
     config: TrainConfig
     env: TradingEnv
     network: Network
+    parts: Parts = WHOLE
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._program == other._program
@@ -32,6 +35,6 @@ class LearnerOfProgram:
         return hash(self._program)
 
     @functools.cached_property
-    def _program(self) -> tuple[TrainConfig, TradingEnv, Network]:
+    def _program(self) -> tuple[TrainConfig, TradingEnv, Network, Parts]:
         """What a compiled update depends on."""
-        return self.config.of_program(), self.env, self.network
+        return self.config.of_program(), self.env, self.network, self.parts

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.env.rollout import Runner, Step
 from ploutos_jax.env.trading import EXITS
 from ploutos_jax.env.types import EnvParams
@@ -65,7 +66,7 @@ def trading_numbers(step: Step, params: EnvParams) -> Metrics:
     return {name: number.astype(jnp.float32) for name, number in numbers.items()}
 
 
-def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvParams) -> Metrics:
+def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvParams, parts: Parts = WHOLE) -> Metrics:
     """Return the figures of a rollout.
 
     `total_return_mean` is that of the episodes that ended, like `episode_return_mean`; `equity`, `drawdown_mean` and
@@ -74,11 +75,12 @@ def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvPara
 
     Args:
         sums: `[E]` of `trading_numbers`, added up over the steps.
-        samples: number of steps, over all environments.
+        samples: number of steps, over all environments of all parts.
         runner: the environments after the rollout.
         params: numbers of the environment.
+        parts: of the environments.
     """
-    total = {name: value.sum() for name, value in sums.items()}
+    total = parts.total({name: value.sum() for name, value in sums.items()})
     names = ("reward", "cost", "turnover", "growth", *_COUNTS)
     mean = total["gain"] / samples
     variance = jnp.maximum(total["squared_gain"] / samples - mean**2, 0)
@@ -91,9 +93,9 @@ def trading_figures(sums: Metrics, samples: int, runner: Runner, params: EnvPara
         "total_return_mean": total["total_return"] / total["episodes"],
         "terminated_episodes": total["terminated"],
         "invested": total["invested"] / samples,
-        "equity": state.equity.mean(),
-        "drawdown_mean": drawdown.mean(),
-        "drawdown_max": drawdown.max(),
+        "equity": parts.mean(state.equity.mean()),
+        "drawdown_mean": parts.mean(drawdown.mean()),
+        "drawdown_max": parts.largest(drawdown.max()),
         "sharpe": jnp.where(variance > 0, ratio, 0).astype(jnp.float32),
         "trades": total["num_trades"],
         **{f"{name}_per_step": total[name] / samples for name in names},

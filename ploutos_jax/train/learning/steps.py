@@ -11,6 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ploutos_jax.agents.network import AgentParams
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import Hyper, TrainConfig
 from ploutos_jax.train.learning.divergence import step_fault
@@ -52,12 +53,15 @@ def num_pairs(config: TrainConfig) -> int:
     return config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
 
 
-def table_mode(config: TrainConfig, market: Market) -> TableMode:
+def table_mode(config: TrainConfig, market: Market, parts: Parts = WHOLE) -> TableMode:
     """Return how the rows of a market are encoded in gradient steps: all of them where a minibatch has as many.
 
-    A network that remembers encodes all of them, however many there are.
+    With several parts it is a device's part of the minibatch that counts, so that none encodes more than it must. A
+    network that remembers encodes all of them, however many there are; what is learnt of returns is a mean over all
+    rows or over those of samples, and so goes by the whole minibatch.
     """
     samples = config.timesteps_per_update // config.num_minibatches
+    samples = samples if config.policy.return_loss else parts.of(samples)
     return "table" if market.num_bars <= samples or config.policy.warm_up else "gather"
 
 

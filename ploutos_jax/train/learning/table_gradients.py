@@ -6,6 +6,7 @@ result is the gradient of the whole minibatch, up to the order of summation. Wha
 learner's.
 """
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ploutos_jax.agents.acting import encode_market, look_up
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.parts import Parts
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
 
@@ -47,6 +49,7 @@ def summed_gradients(
     mode: TableMode,
     drop_key: PRNGKeyArray | None = None,
     of_table: Callable[[Any, Table], tuple[Any, Table, Any]] | None = None,
+    num_chunks: Int[Array, ""] | None = None,
 ) -> tuple[Any, Any]:
     """Return gradients of a loss by the network's parameters, and its figures, summed over chunks.
 
@@ -55,11 +58,12 @@ def summed_gradients(
         market: features and masks.
         of: the loss.
         chunk: `(pairs [size], weights [size]) -> (samples, their weights)`; the samples have an `observation`.
-        chunks: of `split_pairs`.
+        chunks: of `split_pairs`, or of `split_own_pairs`.
         mode: how market rows are encoded; see `TableMode`.
         drop_key: of dropout, that of the rollout; None without it.
         of_table: `(parameters, table) -> (gradients by the one, by the other, figures)` of what the loss holds besides,
             of a whole table, in mode `table`; None for nothing.
+        num_chunks: how many of the chunks are worked through, all of them without it.
     """
     zeros = jax.tree.map(jnp.zeros_like, agent.network)
     if mode == "gather":
@@ -75,7 +79,7 @@ def summed_gradients(
             grads, sums = jax.grad(gathered, has_aux=True)(agent.network, batch, weight)
             return jax.tree.map(jnp.add, total, (grads, sums)), None
 
-        return jax.lax.scan(gather_step, (zeros, of.no_sums()), chunks)[0]
+        return _over_chunks(gather_step, (zeros, of.no_sums()), chunks, num_chunks)
 
     keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
     table, backward = jax.vjp(
@@ -92,13 +96,21 @@ def summed_gradients(
         return (jax.tree.map(jnp.add, grads, more), table_grads, jax.tree.map(jnp.add, sums, new)), None
 
     start = (zeros, jax.tree.map(jnp.zeros_like, table), of.no_sums())
-    (grads, table_grads, sums), _ = jax.lax.scan(table_step, start, chunks)
+    grads, table_grads, sums = _over_chunks(table_step, start, chunks, num_chunks)
     if of_table is not None:
         joined = of_table(agent.network, table)
         grads, table_grads, sums = (
             jax.tree.map(jnp.add, *pair) for pair in zip((grads, table_grads, sums), joined, strict=True)
         )
     return jax.tree.map(jnp.add, grads, backward(table_grads)[0]), sums
+
+
+def _over_chunks(step: Callable[[Any, Any], tuple[Any, None]], start: Any, chunks: Any, count: Array | None) -> Any:
+    """Return what steps over chunks, or over the first `count` of them, make of a start."""
+    if count is None:
+        return jax.lax.scan(step, start, chunks)[0]
+    one = lambda i, total: step(total, jax.tree.map(lambda x: x[i], chunks))[0]  # noqa: E731
+    return jax.lax.fori_loop(0, count, one, start)
 
 
 def add_to_rows(table: Float[Array, "T ..."], t: Int[Array, " n"], rows: Float[Array, "n ..."]) -> Array:
@@ -149,6 +161,44 @@ def split_pairs(pairs: Array, size: int) -> tuple[Array, Array]:
         jnp.pad(pairs, (0, padding)).reshape(num_chunks, size),
         jnp.pad(weight, (0, padding)).reshape(num_chunks, size),
     )
+
+
+def split_own_pairs(
+    pairs: Int[Array, " pairs"], size: int, num_envs: int, parts: Parts
+) -> tuple[tuple[Int[Array, "chunks size"], Float[Array, "chunks size"]], Int[Array, ""]]:
+    """Return the pairs of a minibatch that are of this device's environments, and how many chunks they fill.
+
+    A minibatch is drawn from all environments, so how many of its pairs a device has is chance. A chunk holds as many
+    as all but one in hundreds of minibatches have on a device, and is filled up with weight 0; what is beyond takes
+    another chunk. So a device computes about its part of the minibatch, and which samples a step learns from does not
+    depend on the number of devices.
+
+    Args:
+        pairs: of the minibatch, numbered chunk-major over the environments of all parts.
+        size: most pairs of a chunk, see `pairs_per_chunk`.
+        num_envs: environments of all parts.
+        parts: of these.
+
+    Returns:
+        Pairs, numbered chunk-major over the environments of this part, with their weights, and the number of chunks
+        that hold any.
+    """
+    drawn, own_envs = pairs.shape[0], parts.of(num_envs)
+    env = pairs % num_envs - parts.place * own_envs
+    is_own = (env >= 0) & (env < own_envs)
+    expected = drawn / parts.number
+    most = min(drawn, math.ceil(expected + _DEVIATIONS * math.sqrt(expected * (1 - 1 / parts.number))))
+    size = -(-most // -(-most // size))
+    places = -(-drawn // size) * size
+    chosen = jnp.nonzero(is_own, size=places, fill_value=0)[0]
+    found = is_own.sum()
+    weight = (jnp.arange(places) < found).astype(jnp.float32)
+    own = jnp.where(weight > 0, (pairs // num_envs * own_envs + env)[chosen], 0)
+    return (own.reshape(-1, size), weight.reshape(-1, size)), -(-found // size)
+
+
+_DEVIATIONS = 3.0
+"""By so many standard deviations a chunk may hold more than the mean number of a device's pairs."""
 
 
 def flatten_pairs(x: Array) -> Array:

@@ -11,6 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.env.rollout import Boundaries, Runner
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
@@ -32,6 +33,7 @@ def quantile_targets(
     ends: Boundaries,
     hyper: Hyper,
     keys: tuple[PRNGKeyArray, PRNGKeyArray | None],
+    parts: Parts = WHOLE,
 ) -> Float[Array, "S E N"]:
     """Return draws of the return to come from each state of a rollout, in deviations of returns.
 
@@ -40,6 +42,7 @@ def quantile_targets(
         stored, runner, ends: the rollout.
         hyper: γ and λ.
         keys: of the draws, and of dropout or None.
+        parts: of the environments.
     """
     key, drop_key = keys
     steps, num_envs = stored.terminated.shape
@@ -51,7 +54,8 @@ def quantile_targets(
     own, boundary = own.reshape(steps, num_envs, -1), boundary.reshape(num_envs, -1, own.shape[-1])
     following = next_values(own, last, stored.truncated, boundary)
     reward = stored.reward.astype(jnp.float32).sum(axis=-1)
-    return replaced_returns(key, reward, following, stored.terminated, stored.truncated, hyper.gamma, hyper.gae_lambda)
+    over = stored.terminated, stored.truncated
+    return replaced_returns(key, reward, following, *over, hyper.gamma, hyper.gae_lambda, parts)
 
 
 def replaced_returns(
@@ -62,6 +66,7 @@ def replaced_returns(
     truncated: Bool[Array, "S E"],
     gamma: Float[Array, ""] | float,
     trace: Float[Array, ""] | float,
+    parts: Parts = WHOLE,
 ) -> Float[Array, "S E N"]:
     """Return `Σ_{k<n} γᵏ r + γⁿ θ_j`, n steps on, for all N quantiles θ of the state that is reached.
 
@@ -72,14 +77,19 @@ def replaced_returns(
     Source: Nam, Kim and Park, "GMAC: A Distributional Perspective on Actor-Critic Framework" (2021).
 
     Args:
-        key: consumed.
+        key: consumed; draws are made for the environments of all parts, and each part takes its own.
         reward: of each step.
         following: quantiles of the state that each step truly led to, see `next_values`.
         terminated, truncated: ends; after the first kind nothing follows.
         gamma: discount.
         trace: λ.
+        parts: of the environments.
     """
-    goes_on = jax.random.bernoulli(key, trace, reward.shape) & ~(terminated | truncated)
+    steps, num_envs = reward.shape
+    drawn = jax.random.bernoulli(key, trace, (steps, parts.number * num_envs))
+    if not parts.is_one:
+        drawn = jax.lax.dynamic_slice_in_dim(drawn, parts.place * num_envs, num_envs, axis=1)
+    goes_on = drawn & ~(terminated | truncated)
 
     def step(later: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
         reward, following, terminated, goes_on = inputs
@@ -102,18 +112,24 @@ class Tail(struct.PyTreeNode):
     def create(cls) -> "Tail":
         return cls(quantile=jnp.zeros(()), distance=jnp.zeros(()))
 
-    def after(self, growth: Float[Array, "S E"], done: Bool[Array, "S E"], tail: Float[Array, ""] | float) -> "Tail":
+    def after(
+        self,
+        growth: Float[Array, "S E"],
+        done: Bool[Array, "S E"],
+        tail: Float[Array, ""] | float,
+        parts: Parts = WHOLE,
+    ) -> "Tail":
         """Return the numbers after the episodes that ended, in steps that lead to the `tail` quantile.
 
         Each episode moves it up by `tail` times a share of the distance, or, lying below it, down by the rest.
 
         Source: Robbins and Monro 1951, "A Stochastic Approximation Method".
         """
-        number = done.sum()
-        away = jnp.where(done, jnp.abs(growth - self.quantile), 0).sum() / jnp.maximum(number, 1)
+        number = parts.total(done.sum())
+        away = parts.total(jnp.where(done, jnp.abs(growth - self.quantile), 0).sum()) / jnp.maximum(number, 1)
         share = 1 - (1 - _PACE) ** number
         distance = self.distance + share * (away - self.distance)
-        below = jnp.where(done, growth < self.quantile, False).sum()
+        below = parts.total(jnp.where(done, growth < self.quantile, False).sum())
         step = distance * jnp.clip(_PACE * (tail * number - below), -1, 1)
         return Tail(quantile=self.quantile + step, distance=distance)
 

@@ -10,6 +10,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from ploutos_jax.agents.network import AgentParams, Network
+from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.env.types import Observation
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
@@ -19,6 +20,7 @@ from ploutos_jax.train.learning.table_gradients import (
     TableMode,
     flatten_pairs,
     pairs_per_chunk,
+    split_own_pairs,
     split_pairs,
     summed_gradients,
 )
@@ -65,28 +67,37 @@ def minibatch_gradients(
     mode: TableMode,
     drop_key: PRNGKeyArray | None = None,
     labels: Float[Array, "T A horizons"] | None = None,
+    parts: Parts = WHOLE,
+    moments: "PairMoments | None" = None,
 ) -> tuple[Any, LossSums]:
-    """Return gradients of the PPO loss and its parts, averaged over the minibatch.
+    """Return gradients of the PPO loss and its terms, averaged over the minibatch.
 
     Args:
         network, agent: what is differentiated.
         market: features and masks.
-        samples: the whole rollout.
+        samples: the whole rollout, or this part of it.
         pairs: `[pairs]` int32, the (time chunk, environment) pairs of the minibatch, numbered chunk-major.
         hyper, config: PPO settings.
         mode: how market rows are encoded; see `TableMode`.
         drop_key: of dropout, that of the rollout; None without it.
         labels: of the auxiliary loss, whose weighted mean is part of the loss then: over all rows of the market in mode
             `table`, over those of the samples in mode `gather`.
+        parts: of the environments; gradients are summed over all.
+        moments: of `pair_moments`, where there are several parts.
     """
-    length, num_envs = config.steps_per_chunk, config.num_envs
+    length, num_envs = config.steps_per_chunk, parts.of(config.num_envs)
     by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
-    centre, spread = _advantage_stats(by_pair, market, pairs // num_envs, pairs % num_envs)
     num_samples = pairs.shape[0] * length
-    order, weights = split_pairs(pairs, pairs_per_chunk(network, market, length, mode))
-    parts = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key)
+    size, num_chunks = pairs_per_chunk(network, market, length, mode), None
+    if moments is None:
+        centre, spread = _advantage_stats(by_pair, market, pairs // num_envs, pairs % num_envs)
+        chunks = split_pairs(pairs, size)
+    else:
+        chunks, num_chunks = split_own_pairs(pairs, size, config.num_envs, parts)
+        centre, spread = moments.of_pairs(*(x.reshape(-1) for x in chunks), parts)
+    loss = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key)
     if labels is not None:
-        parts = WithReturns(parts, labels, in_samples=mode == "gather")
+        loss = WithReturns(loss, labels, in_samples=mode == "gather", share=1 / parts.number)
 
     def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
         chosen, weight = inputs
@@ -94,8 +105,9 @@ def minibatch_gradients(
         scaled = (_at_least_float32(batch.advantage) - centre) / spread
         return batch.replace(advantage=scaled), jnp.repeat(weight, length)
 
-    besides = parts.of_table if isinstance(parts, WithReturns) and mode == "table" else None
-    grads, sums = summed_gradients(network, agent, market, parts, chunk, (order, weights), mode, drop_key, besides)
+    besides = loss.of_table if isinstance(loss, WithReturns) and mode == "table" else None
+    made = summed_gradients(network, agent, market, loss, chunk, chunks, mode, drop_key, besides, num_chunks)
+    grads, sums = parts.total(made)
     return grads, jax.tree.map(lambda x: x / num_samples, sums)
 
 
@@ -173,11 +185,13 @@ class WithReturns:
         ppo: the loss without it.
         labels: of every row of the market.
         in_samples: whether the rows of the samples are what it is a mean over; those of the whole table otherwise.
+        share: what this device adds of the latter, which all of them have.
     """
 
     ppo: ChunkLoss
     labels: Float[Array, "T A horizons"]
     in_samples: bool
+    share: float = 1.0
 
     def no_sums(self) -> LossSums:
         return self.ppo.no_sums().replace(returns=jnp.zeros(()))
@@ -197,7 +211,61 @@ class WithReturns:
     def of_table(self, params: Any, table: Table) -> tuple[Any, Table, LossSums]:
         """Return gradients of the auxiliary loss by parameters and table, and its sum as if of as many samples."""
         value, grads, table_grads = of_table(self.ppo.network, params, table, self.labels)
+        if self.share != 1:
+            value, grads, table_grads = jax.tree.map(lambda x: x * self.share, (value, grads, table_grads))
         return grads, table_grads, self.ppo.no_sums().replace(returns=value * self.ppo.num_samples)
+
+
+@typing.no_type_check
+class PairMoments(struct.PyTreeNode):
+    """Advantages of each pair of time chunk and environment, those of actions without a choice left out.
+
+    Attributes:
+        count: `[pairs]` how many there are.
+        mean: `[pairs]`.
+        square: `[pairs]` sums of squared distances from it.
+    """
+
+    count: Float[Array, " pairs"]
+    mean: Float[Array, " pairs"]
+    square: Float[Array, " pairs"]
+
+    def of_pairs(
+        self, pairs: Int[Array, " n"], weight: Float[Array, " n"], parts: Parts
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Return mean and deviation of the advantages of a minibatch over all parts.
+
+        Source: Chan, Golub, LeVeque 1979 (merging of means and sums of squares).
+
+        Args:
+            pairs: this part's of the minibatch.
+            weight: 0 for those that only fill up.
+            parts: of the environments.
+        """
+        count, mean = self.count[pairs] * weight, self.mean[pairs]
+        number, total = parts.total((count.sum(), (count * mean).sum()))
+        number = jnp.maximum(number, 1)
+        centre = total / number
+        square = parts.total((self.square[pairs] * weight + count * jnp.square(mean - centre)).sum())
+        return centre, jnp.sqrt(square / number) + 1e-8
+
+
+def pair_moments(samples: Samples, market: Market, length: int) -> PairMoments:
+    """Return the moments of the advantages of a part of a rollout, by pair; `length` is that of a time chunk."""
+    advantage, obs = _at_least_float32(samples.advantage), samples.observation
+    is_joint = advantage.shape[-1] == 1
+    chosen = choosing(market.tradable[obs.t], obs)
+    if is_joint:
+        chosen = chosen.any(axis=-1, keepdims=True) if obs.valid is not None else jnp.ones_like(advantage, bool)
+    weight = chosen.astype(advantage.dtype)
+
+    def by_pair(x: Array) -> Array:
+        return x.reshape(-1, length, *x.shape[1:]).sum(axis=(1, 3))
+
+    count = by_pair(weight)
+    mean = by_pair(advantage * weight) / jnp.maximum(count, 1)
+    spread = jnp.square(advantage - jnp.repeat(mean, length, axis=0)[..., None]) * weight
+    return PairMoments(*(x.reshape(-1) for x in (count, mean, by_pair(spread))))
 
 
 def _advantage_stats(by_pair: Samples, market: Market, chunk: Array, env: Array) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.network import AgentParams
 from ploutos_jax.agents.scaling import (
     FeatureScaling,
+    variance_of,
 )
 from ploutos_jax.env.rollout import Boundaries, Runner, Step, rollout
 from ploutos_jax.env.trading import TradingEnv
@@ -34,7 +35,7 @@ from ploutos_jax.train.learning.steps import StepFigures, table_mode, take_steps
 from ploutos_jax.train.ppo.advantages import gae, next_values
 from ploutos_jax.train.ppo.credit import credited, judged_positions, moved
 from ploutos_jax.train.ppo.distribution import Tail, penalised, quantile_targets
-from ploutos_jax.train.ppo.gradients import QUANTILE_COEF, Samples, minibatch_gradients
+from ploutos_jax.train.ppo.gradients import QUANTILE_COEF, Samples, minibatch_gradients, pair_moments
 from ploutos_jax.train.ppo.losses import LossSums, choosing, joined_log_prob
 from ploutos_jax.train.ppo.return_loss import return_labels
 from ploutos_jax.train.ppo.stored import Stored, Taken
@@ -80,21 +81,23 @@ class Learner(LearnerOfProgram):
         hyper = hyper_at(hyper, state.update)
         if state.rate is not None:
             hyper = hyper.replace(learning_rate=hyper.learning_rate * state.rate)
-        table = table_of(self.config, self.network, state.agent, params.market, drop_key_of(self.config, state))
+        table = table_of(
+            self.config, self.network, state.agent, params.market, drop_key_of(self.config, state), self.parts
+        )
         runner, ends, (stored, trading) = self._rollout(state, params, table)
         tail = state.tail
         if tail is not None and stored.growth is not None:
             done = stored.terminated | stored.truncated
             scale = state.returns.deviation
             stored = stored.replace(reward=penalised(stored.reward, stored.growth, done, tail, hyper, scale))
-            tail = tail.after(stored.growth, done, hyper.tail)
+            tail = tail.after(stored.growth, done, hyper.tail, self.parts)
         samples, explained = self.samples(state, params, hyper, table, runner, ends, stored)
         if self.config.policy.quantiles:
             keys = jax.random.fold_in(state.key, _QUANTILES), drop_key_of(self.config, state)
             made = self.network, state.agent, params.market, table, stored, runner, ends, hyper, keys
-            samples = samples.replace(quantile_target=quantile_targets(*made))
+            samples = samples.replace(quantile_target=quantile_targets(*made, self.parts))
         key, epoch_key = jax.random.split(state.key)
-        fault = rollout_fault(stored.reward, stored.value, samples.advantage)
+        fault = rollout_fault(stored.reward, stored.value, samples.advantage, self.parts)
         learned, figures = self._epochs(state, params, hyper, samples, fault, epoch_key)
         learned = learned.replace(runner=runner, key=key, tail=tail)
         if state.rate is not None:
@@ -114,9 +117,10 @@ class Learner(LearnerOfProgram):
         done = stored.terminated | stored.truncated
         agent = AgentParams(
             network=learned.agent.network,
-            scaling=state.agent.scaling.observe(stored.observation, self.network.chunk_bytes),
+            scaling=state.agent.scaling.observe(stored.observation, self.network.chunk_bytes, self.parts),
         )
-        returns = state.returns.observe(stored.reward.astype(jnp.float32) * state.returns.deviation, done, hyper.gamma)
+        reward = stored.reward.astype(jnp.float32) * state.returns.deviation
+        returns = state.returns.observe(reward, done, hyper.gamma, self.parts)
         return learned.replace(agent=agent, returns=returns, update=state.update + 1)
 
     @property
@@ -183,9 +187,9 @@ class Learner(LearnerOfProgram):
             state.runner,
             config.steps_per_rollout,
             lambda step: self._with_growth(self.kept(state, step, step.extra), step, params),
-            tally=(lambda step: trading_numbers(step, params), no_trading(config.num_envs)),
+            tally=(lambda step: trading_numbers(step, params), no_trading(self.parts.of(config.num_envs))),
         )
-        return runner, ends, (stored, trading_figures(sums, config.timesteps_per_update, runner, params))
+        return runner, ends, (stored, trading_figures(sums, config.timesteps_per_update, runner, params, self.parts))
 
     def _with_growth(self, kept: Stored, step: Step, params: EnvParams) -> Stored:
         if not self.config.cvar_weight:
@@ -203,7 +207,7 @@ class Learner(LearnerOfProgram):
         stored: Stored,
     ) -> tuple[Samples, Array]:
         """Return the rollout with advantages and value targets, and the explained variance of the values."""
-        num_envs = self.config.num_envs
+        num_envs = self.parts.of(self.config.num_envs)
         flat_ends = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ends.observation)
         last = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), runner.observation, flat_ends)
         _, values = act_in_chunks(
@@ -221,7 +225,7 @@ class Learner(LearnerOfProgram):
             over = stored.terminated, stored.truncated
             missed = advantage = gae(reward, value, following, *over, hyper.gamma, hyper.gae_lambda)
             target = advantage + value
-        explained = 1 - missed.var() / jnp.maximum(target.var(), 1e-12)
+        explained = 1 - variance_of(missed, self.parts) / jnp.maximum(variance_of(target, self.parts), 1e-12)
         samples = Samples(
             observation=stored.observation,
             action=stored.action,
@@ -236,16 +240,18 @@ class Learner(LearnerOfProgram):
         self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
     ) -> tuple[TrainState, StepFigures]:
         config, drop_key = self.config, drop_key_of(self.config, state)
-        mode = table_mode(config, params.market)
+        mode = table_mode(config, params.market, self.parts)
         market, scaling = params.market, state.agent.scaling
         labels = return_labels(market) if config.policy.return_loss else None
         if mode == "table":  # every gradient step encodes every row
             scaled, market = self.network.scale_once(state.agent, market)
             scaling = scaled.scaling
+        several = not self.parts.is_one
+        moments = pair_moments(samples, params.market, config.steps_per_chunk) if several else None
 
         def gradient(agent: AgentParams, pairs: Array) -> tuple[Any, LossSums]:
             agent = agent.replace(scaling=scaling)
-            minibatch = samples, pairs, hyper, config, mode, drop_key, labels
+            minibatch = samples, pairs, hyper, config, mode, drop_key, labels, self.parts, moments
             return minibatch_gradients(self.network, agent, market, *minibatch)
 
         return take_steps(

@@ -80,7 +80,7 @@ def host_memory_bytes() -> int | None:
 
 def device_memory_bytes() -> int | None:
     """Return the most memory that was in use at once on the default device; None on a CPU, which shares the host's."""
-    return _peak(jax.devices()[0])
+    return _peak(jax.local_devices()[0])
 
 
 def _peak(device: Any) -> int | None:

@@ -142,14 +142,14 @@ def test_a_run_that_ended_before_its_first_checkpoint_starts_anew(finished_run, 
 
 
 def test_a_checkpoint_is_there_before_the_first_update(tmp_path, monkeypatch):
-    from ploutos_jax.train import loop
+    from ploutos_jax.train import calls
 
     class Compiling:
         @staticmethod
         def lower(*_):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "run_updates", Compiling)
+    monkeypatch.setattr(calls, "run_updates", Compiling)
     with pytest.raises(KeyboardInterrupt):
         train(CONFIG, planted.seen(), planted.ENV, output=tmp_path / "run")
     agent = restore(tmp_path / "run")
