@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 
 from ploutos_jax.cli.device import configure
+from ploutos_jax.cli.orders import harmless
 from ploutos_jax.cli.short_help import HELP, describe_rest, settings_in_short
 from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.datasets.config import read_market
@@ -106,7 +107,7 @@ def _tried(
         number = math.prod(map(len, grid_of(space).values()))
         console.print(f"{number} points, {config.at_once or number} at once in one program.")
         table = sweep_grid(settings, space, market, bars, config.at_once)
-        table.to_csv(output / "points.csv", index=False)
+        harmless(table).to_csv(output / "points.csv", index=False)
         return point_rows(table, list(space)), trials_of(output, table, market.calendar.periods_per_year)
     names = ("scheduler", "grace", "reduction", "cores", "gpus", "at_once")
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
@@ -135,7 +136,7 @@ def _conclude(
 
     final = result_console()
     table = table.sort_values("score", ascending=False, kind="stable")
-    table.to_csv(output / TABLE, index=False)
+    harmless(table).to_csv(output / TABLE, index=False)
     best = best_of(table)
     final.print(_shown(table))
     if best is None:
@@ -188,7 +189,7 @@ def _sweep_agent(config: SweepConfig, settings: RunSettings, space: Space, conso
     table = sweep(agent, market, grid_of(space), span_from)
     output = Path(settings.output or default_output(resume=False))
     output.mkdir(parents=True, exist_ok=True)
-    table.to_csv(output / TABLE, index=False)
+    harmless(table).to_csv(output / TABLE, index=False)
     console.print(f"{len(table)} accounts from {span_from or 'the first bar'} on, in one program.")
     shown = table[[*space, "annual_return", "sharpe", "max_drawdown", "turnover", "total_cost"]]
     final = result_console()

@@ -196,11 +196,11 @@ class TrainConfig:
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
         check_bounds(self, TRAIN_BOUNDS)
         check_bounds(self.policy, POLICY_BOUNDS)
-        size = self.evolution.population
-        if size is not None and self.num_seeds not in (1, size):
-            raise ValueError(f"num_seeds={self.num_seeds} beside population={size}: each member is a seed; give one.")
-        if size is not None:
-            object.__setattr__(self, "num_seeds", size)
+        if not isinstance(self.evolution, EvolutionConfig):
+            raise ValueError(
+                f"evolution={shown(self.evolution)} must hold settings such as population, or be left out."
+            )
+        object.__setattr__(self, "num_seeds", self.evolution.members_of(self.num_seeds))
         if self.num_updates >= 2**31:
             raise ValueError(
                 f"total_timesteps={self.total_timesteps} makes {self.num_updates:,} updates of"

@@ -50,6 +50,20 @@ class EvolutionConfig:
         if not self.population_numbers:
             raise ValueError("population_numbers names nothing to search; give learning_rate, say.")
 
+    def members_of(self, num_seeds: int) -> int:
+        """Return how many seeds a run has: the members of its population, or as many as it says.
+
+        Raises:
+            ValueError: if it says another number than the population has members.
+        """
+        if self.population is None:
+            return num_seeds
+        if num_seeds not in (1, self.population):
+            raise ValueError(
+                f"num_seeds={num_seeds} beside population={self.population}: each member is a seed; give one."
+            )
+        return self.population
+
     @property
     def num_replaced(self) -> int:
         """How many agents are replaced at each selection."""

@@ -120,8 +120,8 @@ def fit_to_device(
     if num_devices > 1:
         share = _share(config, num_devices)
         fitted = fit_to_device(share, market, action, limit)
-        ratio = fitted.chunk_megabytes / share.chunk_megabytes
-        return config if ratio == 1 else dataclasses.replace(config, chunk_megabytes=config.chunk_megabytes * ratio)
+        ratio = fitted.chunk_limit / share.chunk_limit
+        return config if ratio == 1 else dataclasses.replace(config, chunk_megabytes=config.chunk_limit * ratio)
     fitting = config
     while (estimate := estimate_memory(fitting, market, action)).total > limit:
         smaller = fitting.chunk_limit / 2
@@ -139,7 +139,7 @@ def _share(config: TrainConfig, num_devices: int) -> TrainConfig:
     if config.num_seeds > 1 and config.num_seeds % num_devices == 0:
         seeds = config.num_seeds // num_devices
         # The budget of a seed's arrays does not change.
-        megabytes = config.chunk_megabytes * seeds / config.num_seeds
+        megabytes = config.chunk_limit * seeds / config.num_seeds
         return dataclasses.replace(config, num_seeds=seeds, chunk_megabytes=megabytes)
     # One minibatch of so many pairs: what is divided among devices is its size, not the number of them.
     num_envs = max(1, config.num_envs // num_devices)

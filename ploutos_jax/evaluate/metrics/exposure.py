@@ -87,6 +87,8 @@ def largest_weight(weight: Float[np.ndarray, "rows A"]) -> Float[np.ndarray, " r
 def effective_positions(weight: Float[np.ndarray, "rows A"]) -> Float[np.ndarray, " rows"]:
     """Return `[N+1]` number of equal positions that would be as concentrated, `(Σ|w|)² / Σw²`; 0 in cash."""
     gross = np.abs(weight)
+    largest = gross.max(axis=1, keepdims=True, initial=0.0)
+    gross = gross / np.where(largest > 0, largest, 1.0)  # squares of tiny weights would be rounded to nothing
     squares = (gross**2).sum(axis=1)
     return np.where(squares > 0, gross.sum(axis=1) ** 2 / np.where(squares > 0, squares, 1.0), 0.0)
 

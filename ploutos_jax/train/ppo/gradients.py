@@ -94,7 +94,7 @@ def minibatch_gradients(
         chunks = split_pairs(pairs, size)
     else:
         chunks, num_chunks = split_own_pairs(pairs, size, config.num_envs, parts)
-        centre, spread = moments.of_pairs(*(x.reshape(-1) for x in chunks), parts)
+        centre, spread = moments.of_pairs(chunks[0].reshape(-1), chunks[1].reshape(-1), parts)
     loss = ChunkLoss(network, market, agent, hyper, config.ratio, num_samples, drop_key)
     if labels is not None:
         loss = WithReturns(loss, labels, in_samples=mode == "gather", share=1 / parts.number)

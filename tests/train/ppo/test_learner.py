@@ -18,6 +18,7 @@ from ploutos_jax.env.types import Observation
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train import updates
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.evolution_config import EvolutionConfig
 from ploutos_jax.train.learning.divergence import FAULTS
 from ploutos_jax.train.learning.looking import table_of
 from ploutos_jax.train.loop import train
@@ -348,6 +349,7 @@ OTHER_PROGRAMS = {
     "average": 0.5,
     "chunk_megabytes": 1.0,
     "policy": PolicyConfig(hidden=(8,), width=8),
+    "evolution": EvolutionConfig(population=4),
 }
 
 
