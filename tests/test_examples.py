@@ -86,10 +86,9 @@ def check_rejax_ppo(made, folder):
 
 
 CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")}
-FAST = ("checkpoints",)
-THOROUGH = ("own_strategy", "sweep_costs", "read_report")
+THOROUGH = ("checkpoints", "own_strategy", "sweep_costs", "read_report")
 """All four share the compiled update of one market's shape; the others compile their own, and are slow."""
-MARKS = dict.fromkeys(FAST, ()) | dict.fromkeys(THOROUGH, pytest.mark.thorough)
+MARKS = dict.fromkeys(THOROUGH, pytest.mark.thorough)
 EXTRAS = {"stable_baselines": "stable_baselines3", "rejax_ppo": "rejax"}
 """What an example needs beside the extra `test`; it is skipped where that is not installed."""
 

@@ -176,6 +176,7 @@ def table(world: World) -> tuple[np.ndarray, dict[str, int]]:
     return bits, counts
 
 
+@pytest.mark.thorough
 def test_masks_are_those_of_the_table():
     met: dict[str, int] = {}
     for name in RULES:

@@ -155,6 +155,7 @@ def test_another_seed_gives_another_run(finished, tmp_path):
     assert without_clock(read_figures(tmp_path / "other")) != without_clock(read_figures(finished.folder))
 
 
+@pytest.mark.thorough
 def test_stored_configuration_gives_the_same_run(finished, tmp_path):
     outcome = call("train", ["--config", str(finished.folder / "config.yaml"), "--output", "again"], tmp_path)
     assert outcome.code == 0, outcome.err

@@ -168,6 +168,7 @@ def test_settings_are_read_by_the_command_s_own_parser(client):
     assert "'many' is no whole number" in bad["complaint"] and "In [1, 2e6]" in bad["complaint"]
 
 
+@pytest.mark.thorough
 def test_a_file_is_taken_in_if_it_can_be_read(client, project):
     kind = {"content-type": "application/octet-stream"}
     good = (project.root / "data" / "bars.csv").read_bytes()
@@ -184,6 +185,7 @@ def test_a_file_is_taken_in_if_it_can_be_read(client, project):
     assert list((project.own / "uploads").iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_coverage_of_a_file_is_what_it_holds(client, project):
     rows = [
         f"2020-01-{day:02d},{ticker},{day}.5,9" for day in range(1, 21) for ticker in "AB" if day % 4 or ticker == "A"
