@@ -91,10 +91,14 @@ def guard(measured: Sequence[Row], machine: Row) -> int:
 
 
 def draw(history: Sequence[Row], file: Path = PICTURE) -> None:
-    """Draw the recorded runs of full size: work done while the reference program runs once, over the commits."""
+    """Draw the recorded runs of full size, or of quick size if there are no others, over the commits.
+
+    What is drawn is work done while the reference program runs once.
+    """
     from matplotlib.figure import Figure
 
-    runs = [run for run in history if not run["quick"] and _kind(run) == "cpu"]
+    runs = [run for run in history if _kind(run) == "cpu"]
+    runs = [run for run in runs if not run["quick"]] or runs
     groups = {"simulator": "env", "training": "train"}
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     for axes, (title, begins) in zip(figure.subplots(1, 2), groups.items(), strict=True):

@@ -22,7 +22,8 @@ from ploutos_jax.market.sampler import MarketDraw
 from ploutos_jax.market.synthetic.multi_path import MarketSpec
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.loop import Progress, train
+from ploutos_jax.train.loop import train
+from ploutos_jax.train.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
