@@ -22,7 +22,7 @@ DRIVER = """
 import os, sys, time
 from ploutos_jax.cli import train as command
 from ploutos_jax.cli.terminal import exit_codes
-from ploutos_jax.train import loop
+from ploutos_jax.train import calls as host
 from ploutos_jax.train.checkpoints import store
 
 phase, number, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -55,8 +55,8 @@ def reading(*arguments, **options):
         send()
     return read_training(*arguments, **options)
 
-calls, compile_once, save, read_training = [], loop.compile_once, store.Steps.save, command.read_data
-loop.compile_once = compiling
+calls, compile_once, save, read_training = [], host.compile_once, store.Steps.save, command.read_data
+host.compile_once = compiling
 store.Steps.save, command.read_data = saving, reading
 with exit_codes():
     sys.exit(command.main(sys.argv[4:]))

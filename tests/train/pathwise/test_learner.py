@@ -16,6 +16,7 @@ from ploutos_jax.train.checkpoints.checkpoint import restore
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train, train_seeds
 from ploutos_jax.train.run.folder import read_figures
+from ploutos_jax.train.run.resources import MACHINE_FIGURES
 from tests.train import planted
 from tests.train.worlds import assert_identical
 
@@ -77,10 +78,8 @@ def test_a_run_goes_on_bit_for_bit(whole, tmp_path):
     assert told[-1] < CONFIG.total_timesteps
     resumed = train(CONFIG, planted.seen(), ENV, output=tmp_path / "run", resume=True)
     assert_identical(resumed.params, agent.params)
-    timeless = {"seconds", "steps_per_second", "update_seconds", "compile_seconds"}
-    timeless |= {"device_memory_bytes", "host_memory_bytes"}
     first, second = (
-        [{name: value for name, value in row.items() if name not in timeless} for row in each]
+        [{name: value for name, value in row.items() if name not in MACHINE_FIGURES} for row in each]
         for each in (rows, read_figures(tmp_path / "run"))
     )
     assert first == second
