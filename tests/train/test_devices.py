@@ -145,13 +145,16 @@ def test_a_lost_host_ends_the_run_which_goes_on_with_other_numbers_of_hosts(tmp_
     with contextlib.ExitStack() as ending:
         for process in (first, second):
             ending.callback(process.kill)
-        while json.loads(first.stdout.readline())["update"] < 2:
-            pass
+        # What carries sums between hosts prints lines of its own.
+        told = (json.loads(line) for line in first.stdout if line.startswith("{"))
+        assert any(line["update"] >= 2 for line in told), first.stderr.read()[-2000:]
         second.send_signal(signal.SIGKILL)
         began = time.monotonic()
         _, said = first.communicate(timeout=90)
         assert time.monotonic() - began < 60
-        assert first.returncode == 75 and "Another host of the run was lost" in said, said[-2000:]
+        # Met in a sum it is a message of ours; waiting for it, JAX's heartbeats end the process.
+        words = {75: "Another host of the run was lost", -signal.SIGABRT: "another task died"}
+        assert words.get(first.returncode, "another code") in said, (first.returncode, said[-2000:])
         second.communicate()
     several.run(output=folder, updates=6, resume=True, **constant)
     again = [several.result_of(process) for process in _hosts(2, output=folder, updates=8, resume=True, **constant)]
