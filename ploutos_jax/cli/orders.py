@@ -85,12 +85,17 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def harmless(orders: Any) -> Any:
-    """Return orders whose tickers no spreadsheet takes for a formula: one that begins as such has an apostrophe first.
+def harmless(table: Any) -> Any:
+    """Return a table whose words no spreadsheet takes for a formula: one that begins as such has an apostrophe first.
 
     Source: OWASP, "CSV Injection".
     """
-    return orders.assign(ticker=["'" + name if name[:1] in _FORMULA else name for name in orders["ticker"]])
+
+    def quoted(cell: Any) -> Any:
+        return "'" + cell if isinstance(cell, str) and cell[:1] in _FORMULA else cell
+
+    # By name would not do: it is words that matter, in whatever column.
+    return table.apply(lambda column: column if column.dtype.kind in "biufcmM" else column.map(quoted))
 
 
 def show(orders: Any, traded: str) -> None:

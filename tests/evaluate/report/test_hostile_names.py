@@ -67,4 +67,7 @@ def test_nothing_that_a_spreadsheet_opens_is_written():
     orders = pd.DataFrame({"ticker": ["=cmd()", "-A", "@B", "BRK-B", ""], "shares": [1, 2, 3, -4, 5]})
     written = harmless(orders)
     assert list(written["ticker"]) == ["'=cmd()", "'-A", "'@B", "BRK-B", ""]
+    mixed = harmless(pd.DataFrame({"rule": ["=x", 3, None, "+y"], "score": [0.5, -1.0, 2.0, 3.0]}))
+    assert list(mixed["rule"])[:2] == ["'=x", 3] and mixed["rule"].iloc[3] == "'+y"
+    assert mixed["score"].tolist() == [0.5, -1.0, 2.0, 3.0] and mixed["rule"].isna().tolist() == [0, 0, 1, 0]
     assert list(written["shares"]) == list(orders["shares"]) and orders["ticker"].iloc[0] == "=cmd()"
