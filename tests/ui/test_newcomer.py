@@ -54,6 +54,7 @@ def settled(page):
     page.wait_for_timeout(500)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
 def test_every_page_is_drawn_without_an_error(tmp_path, browser, width, theme):
     for number in (1, 2):
