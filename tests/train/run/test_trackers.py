@@ -107,7 +107,23 @@ def test_a_service_that_hangs_holds_nothing_up(tmp_path, monkeypatch):
     again = Service()
     with RunFolder(tmp_path, {}, resume=True, loggers=[Tracking(tmp_path, again)]) as folder:
         folder.cut_back(200)
-    assert set(again.told + service.told) == {10 * i for i in range(1, 201)}
+    assert again.told == [10 * i for i in range(1, 201)]
+
+
+def test_a_thread_left_behind_touches_the_folder_no_more(tmp_path, monkeypatch):
+    """Its service answers at last, when the folder may be another's."""
+    monkeypatch.setattr(tracking_module, "_PATIENCE", 0.05)
+    service = Service(hangs=True)
+    tracking = Tracking(tmp_path, service)
+    with RunFolder(tmp_path, {}, resume=False, loggers=[tracking]) as folder:
+        folder.write(rows_of(1, 3))
+        with pytest.warns(TrackerWarning, match="has not taken everything"):
+            tracking.close()
+    service.gate.set()
+    tracking._thread.join(10)
+    assert not tracking._thread.is_alive()
+    assert service.began == [{}] and service.told == [] and service.ended == []
+    assert not list(tmp_path.glob("tracker_*"))
 
 
 def test_what_came_of_a_run_is_handed_over_at_its_end(tmp_path):

@@ -128,7 +128,8 @@ class Tracking:
             if self._is_down:
                 until = min(until, time.monotonic() + _PATIENCE_WHEN_DOWN)
             thread.join(0.1)
-        self._is_done = True
+        with self._lock:
+            self._is_done = True  # the run's folder may be another's from now on: a thread left behind writes no more
         if self._todo and self._fault is None:
             self._fault = f"it has not taken everything within {_PATIENCE:g} s"
         self._warn_once()
@@ -182,19 +183,19 @@ class Tracking:
                 self._known = {**described, "sent": 0}
             self._remember()
             self._began = True
-        while rows := self._next_rows():
+        while not self._is_done and (rows := self._next_rows()):
             for place in range(0, len(rows), _ROWS_AT_ONCE):
                 some = rows[place : place + _ROWS_AT_ONCE]
                 self._tracker.log([(int(row["timesteps"]), scalars_of(row)) for row in some])
                 self._known["sent"] = int(some[-1]["update"])
                 self._remember()
-        while self._todo:
+        while self._todo and not self._is_done:
             name, arguments = self._todo[0]
             getattr(self._tracker, name)(*arguments)
             del self._todo[0]
             if name == "end":
                 return True
-        return False
+        return self._is_done
 
     def _next_rows(self) -> list[dict[str, Any]]:
         """Return rows that the service was not told of, up to about a mebibyte of them; what is read is read once."""
@@ -223,7 +224,9 @@ class Tracking:
         return known if isinstance(known, dict) and isinstance(known.get("sent"), int) else {}
 
     def _remember(self) -> None:
-        write_whole(self._memory, json.dumps(self._known, indent=2) + "\n")
+        with self._lock:
+            if not self._is_done:
+                write_whole(self._memory, json.dumps(self._known, indent=2) + "\n")
 
 
 def _in_a_line(error: Exception) -> str:
