@@ -71,6 +71,9 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
             " market_refresh too, or leave it out."
         )
     features = default_features(config)
+    if config.device_bars is not None:
+        market = read_market(config)
+        return TrainingData(split_market(market, config)[0], *_scored(market, config))
     key = jax.random.key(_STREAM_KEY)
     if config.is_bootstrap:
         panel = read_panel(config)

@@ -47,6 +47,10 @@ class Labels:
     are_places: bool = False
     device_bars: int | None = None
 
+    def lying_in_files(self, device_bars: int) -> "Labels":
+        """Return the labels of a market that lies in files, of which a device holds so many bars at a time."""
+        return dataclasses.replace(self, device_bars=device_bars)
+
     def rows(self, window: slice) -> "Labels":
         hint = None if self.hint is None else self.hint.rows(window)
         return dataclasses.replace(self, times=self.times[window], cut_off=self.cut_off + window.start, hint=hint)

@@ -3,7 +3,7 @@
 A piece is worked on together with the bars before it, the warm-up. Windows are then whole, and what an indicator that
 remembers without end has forgotten is below the rounding of its numbers: the slowest, Wilder's average of 14 bars,
 keeps exp(-2048 / 14) of what lies a warm-up back. What is carried from piece to piece beside the warm-up: the last
-known price of each asset, and what the broker knows of it.
+known price of each asset, what the broker knows of it, and the longest session so far.
 
 Letters: T bars, A assets, W bars of the warm-up.
 """
@@ -28,6 +28,7 @@ from ploutos_jax.market.io.sizes import free_memory
 from ploutos_jax.market.io.times import lay_out_sessions
 from ploutos_jax.market.io.universe import load_sectors
 from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
+from ploutos_jax.market.long.session import NAME, SessionClock
 from ploutos_jax.market.long.store import ACTIVITY, PRICES, Writer, bytes_per_row, place_of, read_store, writing
 from ploutos_jax.market.panel import Market, Panel
 
@@ -140,6 +141,7 @@ class _Carried:
     last_row: np.ndarray
     own_bars: np.ndarray
     has_traded: np.ndarray
+    clock: SessionClock
 
 
 @dataclasses.dataclass
@@ -186,6 +188,7 @@ class _Work:
             np.full(num_assets, -1),
             np.zeros(num_assets, np.int64),
             np.zeros(num_assets, bool),
+            SessionClock.begin(num_assets),
         )
         notes: dict[str, None] = dict.fromkeys(self.labels.notes)
         sectors: dict[str, str] = {}
@@ -260,6 +263,9 @@ class _Work:
         known = np.asarray(market.features[: rows.stop, :, -1]) > 0
         arrays["known"] = known[rows]
         seen = np.maximum.accumulate(known, axis=0)[rows]
+        if NAME in market.feature_names and not self.is_one_piece:
+            progress = carried.clock.progress(arrays["known"], self.sessions[first : first + num_bars])
+            arrays["features"][..., market.feature_names.index(NAME)] = progress
         if first:
             for name in PRICES[:4]:
                 arrays[name] = np.where(seen, arrays[name], carried.values["close"].astype(arrays[name].dtype))

@@ -8,7 +8,6 @@ Letters: T bars, A assets, F features.
 
 import dataclasses
 import json
-import mmap
 import os
 import shutil
 import tempfile
@@ -18,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.instrument import Instrument, Venue
 from ploutos_jax.market.labels import Labels
+from ploutos_jax.market.long.mapped import release
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.sectors import sector_columns
 
@@ -175,16 +174,6 @@ def read_store(place: Path, device_bars: int | None) -> Market | None:
         labels=labels,
         feature_names=tuple(about["feature_names"]),
     )
-
-
-def release(tree: Any) -> None:
-    """Let go of the memory of arrays that are mapped: it is read again where they are looked at again."""
-    for leaf in jax.tree.leaves(tree):
-        base = leaf
-        while isinstance(base, np.ndarray):
-            base = base.base
-        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            base.madvise(mmap.MADV_DONTNEED)
 
 
 def _make_room(folder: Path, size: int) -> None:
