@@ -18,7 +18,7 @@ from ploutos_jax.cli.detach import FLAG, start_job, without_flag
 from ploutos_jax.cli.hosts import ending_together
 from ploutos_jax.cli.short_help import help_of_train, wants_short
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import result_console, resumable, writing
+from ploutos_jax.cli.terminal import result_console, resumable, telling_of_files, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
@@ -70,7 +70,8 @@ def _run(settings: RunSettings, output: Path) -> int:
 
     tell(describe_start(settings, output))
     warn(describe_machine(settings), said)
-    data = read_data(settings, output)
+    with telling_of_files(quiet=settings.quiet):
+        data = read_data(settings, output)
     warn(describe_bars(settings, data.market), said)
     for note in data.market.notes:
         tell(f"Data: {note}", "dim")

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from ploutos_jax.market.io.dataset import ParquetBars
 from ploutos_jax.market.io.times import Exchange
 from ploutos_jax.market.long.length import slice_length
-from ploutos_jax.market.long.make import Source, open_long
+from ploutos_jax.market.long.make import Source, named_columns, open_long
 from ploutos_jax.market.long.store import bytes_per_row
 from ploutos_jax.market.panel import Market
 
@@ -100,8 +100,9 @@ def load_long_market(
             the disk or the memory has no room.
     """
     bars = ParquetBars(path, Exchange.find(exchange_timezone, exchange), columns, tickers)
-    chosen = features if isinstance(features, str) else tuple(features)
-    source = Source(bars, chosen, None if sectors is None else str(sectors), periods_per_year)
+    source = Source(
+        bars, named_columns(features, bars.signals), None if sectors is None else str(sectors), periods_per_year
+    )
     folder = _temporary() if cache is None else Path(cache).parent / _FOLDER
     market = open_long(source, folder, None, tell or _log.info)
     length = slice_length(device_bars, market.num_bars, bytes_per_row(market.num_assets, market.num_features))

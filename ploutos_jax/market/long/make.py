@@ -10,7 +10,7 @@ Letters: T bars, A assets, W bars of the warm-up.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -19,7 +19,8 @@ import numpy as np
 
 from ploutos_jax.market.features.build import build_market, feature_names
 from ploutos_jax.market.features.cache import code_version
-from ploutos_jax.market.features.catalog import FEATURE_SETS, FEATURES
+from ploutos_jax.market.features.catalog import FEATURES
+from ploutos_jax.market.features.compute import MASKS
 from ploutos_jax.market.instrument import find_instruments
 from ploutos_jax.market.io.align import Table, count, lay_out, name_few
 from ploutos_jax.market.io.dataset import ParquetBars, Survey
@@ -49,13 +50,13 @@ class Source:
 
     Attributes:
         bars: the data set.
-        features: a set's name, or names.
+        features: names, see `named_columns`.
         sectors: CSV with ticker and sector.
         periods_per_year: overrides the count found.
     """
 
     bars: ParquetBars
-    features: str | tuple[str, ...]
+    features: tuple[str, ...]
     sectors: str | None = None
     periods_per_year: float | None = None
 
@@ -169,7 +170,7 @@ class _Work:
         piece = max(warm_up, _PIECE_CELLS // len(symbols) - warm_up)
         # A history that is shorter is one piece; its own length, and no more, is then compiled for.
         piece = min(piece, len(times))
-        num_features = len(_columns(source, bars.signals))
+        num_features = len(source.features) + len(MASKS)
         return cls(source, survey, sessions, labels, warm_up, piece, num_features)
 
     @property
@@ -339,14 +340,14 @@ def _empty_table(bars: ParquetBars, survey: Survey) -> Table:
     )
 
 
-def _columns(source: Source, signals: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the columns of the table."""
+def named_columns(features: str | Sequence[str], signals: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of the columns that a choice of features makes with some signals, masks left out."""
     blank = np.zeros((1, 1))
     panel = Panel(*(blank,) * 5, blank > 0, np.zeros(1, np.int32), signals=dict.fromkeys(signals, blank))
-    return feature_names(source.features, panel)
+    return tuple(name for name in feature_names(features, panel) if name not in MASKS)
 
 
-def _settled_after(features: str | tuple[str, ...]) -> int:
+def _settled_after(features: tuple[str, ...]) -> int:
     """Return the own bars after which features know no longer how they began."""
-    names = set(FEATURE_SETS[features] if isinstance(features, str) else features)
+    names = set(features)
     return _SETTLED + max((feature.warm_up for feature in FEATURES if feature.name in names), default=0)
