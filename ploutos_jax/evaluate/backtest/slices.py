@@ -37,10 +37,20 @@ MakePolicy = Callable[[Any, EnvParams], Policy]
 """`(arrays, params) -> policy` of a slice; hashable, as it is part of a compiled program."""
 
 
+_RECORD_BYTES, _BYTES_OF_ASSET = 2**28, 256
+"""Most memory for the records of a slice, and for those of an asset in a step: five fills of a dozen figures."""
+
+
 def is_sliced(span: Market) -> bool:
-    """Return whether a span has more bars than the device holds at a time."""
+    """Return whether a span lies in files and has more bars than are played at a time."""
+    return span.labels is not None and span.labels.device_bars is not None and span.num_bars > _steps_of(span) + _AROUND
+
+
+def _steps_of(span: Market) -> int:
+    """Return the steps of a slice: what the device holds, and no more than what may be recorded of them."""
     most = None if span.labels is None else span.labels.device_bars
-    return most is not None and span.num_bars > most
+    recorded = max(1, _RECORD_BYTES // (_BYTES_OF_ASSET * span.num_assets))
+    return recorded if most is None else min(most - _AROUND, recorded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +172,9 @@ def _play(
 ) -> Iterator[tuple[slice, Market, Records]]:
     """Yield of each slice the rows that were played, those bars, and what was recorded of its steps."""
     num_steps = span.num_bars - 1
-    device_bars = span.labels.device_bars if span.labels is not None else None
-    length = (device_bars or span.num_bars) - _AROUND
+    length = _steps_of(span)
     if length < 1:
-        raise ValueError(f"device_bars={device_bars} is too short for a backtest: give at least {_AROUND + 1}.")
+        raise ValueError(f"device_bars={length + _AROUND} is too short for a backtest: give at least {_AROUND + 1}.")
     params, runner, begun = None, None, 0
     for first in range(0, num_steps, length):
         steps = min(length, num_steps - first)
