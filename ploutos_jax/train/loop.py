@@ -37,7 +37,7 @@ from ploutos_jax.train.resampling import Refresh
 from ploutos_jax.train.run.folder import RunFolder, check_output
 from ploutos_jax.train.run.loggers import Logger
 from ploutos_jax.train.run.provenance import describe_making
-from ploutos_jax.train.slices import Slices
+from ploutos_jax.train.slices import Slices, describe_slices
 
 
 def train(
@@ -176,7 +176,7 @@ def train_seeds(
     numbers = make_hyperparams(learner, hyper)
     meta = describe(network, env.config, market, params, config.num_seeds)
     meta |= describe_run(config, market, params, numbers)
-    meta["train"] |= {} if sliced is None else sliced.described()
+    meta["train"] |= describe_slices(sliced)
     hosts.check_same(meta)
     if layout is not None:
         layout.on_each(learner)

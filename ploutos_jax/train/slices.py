@@ -86,10 +86,6 @@ class Slices:
         every = UPDATES_PER_SLICE if config.market_refresh is None else config.market_refresh
         return cls(market, plan, every, config.seed, config.num_updates, env)
 
-    def described(self) -> dict[str, Any]:
-        """Return what has to be the same when the run goes on, beside its settings."""
-        return {"device_bars": self.plan.length, "updates_per_slice": self.every}
-
     def rows_at(self, turn: int) -> slice:
         """Return the rows of the slice of a turn, from 0."""
         first = self.plan.first[self.plan.turn(self.seed, turn)]
@@ -187,6 +183,12 @@ class Slices:
         copied = jax.tree.map(np.array, cut)
         release(self.market)
         return jax.block_until_ready(jax.device_put(copied))
+
+
+def describe_slices(slices: Slices | None) -> dict[str, Any]:
+    """Return what has to be the same when a run goes on, beside its settings; Nones where all is on the device."""
+    length, every = (None, None) if slices is None else (slices.plan.length, slices.every)
+    return {"device_bars": length, "updates_per_slice": every}
 
 
 @partial(jax.jit, static_argnums=0)

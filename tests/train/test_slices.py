@@ -64,7 +64,7 @@ def test_the_plan_leaves_the_bar_after_an_episode_in_its_slice():
     cut = Slices.create(MARKET, CONFIG, ENV, 0)
     assert cut is not None
     assert cut.plan.first == (0, 27, 54, 81, 90) and cut.every == EVERY
-    params = cut.first_params()
+    params = cut.params_for(None, 1)
     assert np.asarray(params.starts).tolist() == list(range(LENGTH - EPISODE - 1))
     assert params.has_gaps is not None
     rows = cut.rows_at(0)
