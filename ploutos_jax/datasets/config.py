@@ -336,10 +336,11 @@ def _check_warm_up(market: Market, stop: int) -> None:
     needed = warm_ups.get(slowest, 0) + 1
     if "known" not in market.feature_names:
         return
-    known = market.features[:stop, :, market.feature_names.index("known")] > 0
     if market.labels is not None and market.labels.device_bars is not None:
         # The column lies in a file, between all others; bars that trade are next to all that there are.
         known = market.tradable[:stop]
+    else:
+        known = market.features[:stop, :, market.feature_names.index("known")] > 0
     longest = int(np.asarray(known).sum(axis=0).max(initial=0))
     if longest >= needed:
         return

@@ -35,7 +35,9 @@ ENVS = {
         decide_every=3,
         settlement_days=1,
     ),
-    "close": EnvConfig(episode_length=20, fill="next_close", day_trade_rule="always", trailing_stop=0.05),
+    "close": EnvConfig(
+        episode_length=20, fill="next_close", day_trade_rule="pdt_2001", initial_cash=20_000.0, trailing_stop=0.05
+    ),
 }
 
 
