@@ -37,6 +37,7 @@ from ploutos_jax.experiment.run import (
 )
 from ploutos_jax.experiment.tracked import tracked
 from ploutos_jax.market.display import plural
+from ploutos_jax.market.long.store import bytes_per_row
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.progress import ProgressBar
 
@@ -145,7 +146,15 @@ def _describe(data: TrainingData) -> str:
     if data.num_paths > 1:
         span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
     bars = training.calendar.describe()
-    return f"Training on {plural(training.num_assets, 'asset')}, {span}, {bars}; {training.num_features} features."
+    told = f"Training on {plural(training.num_assets, 'asset')}, {span}, {bars}; {training.num_features} features."
+    most = None if training.labels is None else training.labels.device_bars
+    if most is None or most >= training.num_bars:
+        return told
+    size = most * bytes_per_row(training.num_assets, training.num_features) / 2**20
+    return (
+        f"{told} They lie in files: {most:,} bars, {size:,.0f} MiB, are on the device at a time, and as many are on"
+        " their way there."
+    )
 
 
 def _rows(result: ExperimentResult) -> dict[str, Any]:

@@ -140,12 +140,13 @@ class Slices:
         self.figures()
 
         def call(states: States, params: EnvParams, hyper: Hyper, count: Array) -> tuple[States, Metrics]:
-            done, wanted, rows = 0, int(count), {}
+            done, wanted, rows, placed = 0, int(count), {}, None
             while done < wanted:
                 before = _updates_of(states)
                 turn = before // self.every
                 if turn != held["turn"]:
-                    held["market"] = None
+                    # Let go of the old slice before the new one is there.
+                    held["market"] = placed = None
                     held.update(turn=turn, market=self._take(turn))
                 placed = self._placed(params, cast(Market, held["market"]))
                 if before and before % self.every == 0:
