@@ -176,9 +176,12 @@ def _play(
     if length < 1:
         raise ValueError(f"device_bars={length + _AROUND} is too short for a backtest: give at least {_AROUND + 1}.")
     params, runner, begun = None, None, 0
-    for first in range(0, num_steps, length):
-        steps = min(length, num_steps - first)
-        around = slice(max(first - 1, 0), min(first + steps + 2, span.num_bars))
+    # All slices have one length, and so one program: the last one plays on beyond the end, of which nothing is kept.
+    steps = -(-num_steps // -(-num_steps // length))
+    size = min(steps + _AROUND, span.num_bars)
+    for first in range(0, num_steps, steps):
+        begin = min(max(first - 1, 0), span.num_bars - size)
+        around = slice(begin, begin + size)
         if params is None:
             short = dataclasses.replace(env.config, episode_length=1)
             params = params_of_slice(short, span.replace(lead=None), around)
@@ -190,8 +193,10 @@ def _play(
             runner = _moved(runner, around.start - begun)
         begun = around.start
         runner, records = _go_on(env, make_policy, steps, arrays(around), params, runner)
-        played = slice(first, first + steps + 1)
-        yield played, span.window(played.start, played.stop), jax.device_get(records)
+        played = min(steps, num_steps - first)
+        kept = jax.tree.map(lambda x, n=played: np.asarray(x)[:n], records)
+        rows = slice(first, first + played + 1)
+        yield rows, span.window(rows.start, rows.stop), kept
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -2,18 +2,15 @@
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ploutos_jax.agents.agent import Agent
-from ploutos_jax.agents.network import Network
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.evaluate.backtest.baselines import buy_and_hold, cash, equal_weight
 from ploutos_jax.evaluate.backtest.run import RANDOM, backtest, baselines
-from ploutos_jax.evaluate.backtest.slices import is_sliced
+from ploutos_jax.evaluate.backtest.slices import _go_on, is_sliced
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
@@ -105,13 +102,8 @@ def test_rules_and_random_actions_are_played_in_slices_too():
     ]
 
 
-def test_one_program_plays_slices_of_one_length():
+def test_one_program_plays_all_slices():
     agent, market = an_agent(ENVS["default"]), in_files(world(), 53)
-    network: Network = agent.network
-    from ploutos_jax.evaluate.backtest.slices import _go_on
-
     before = _go_on._cache_size()
     backtest(agent, market.window(0, 151))
-    assert _go_on._cache_size() - before <= 3, "the first slice has no bar before it, the last none after it"
-    assert isinstance(jax.tree.leaves(agent.params)[0], jax.Array) and network.warm_up == 0
-    assert jnp.isfinite(jax.tree.leaves(agent.params.network)[0]).all()
+    assert _go_on._cache_size() == before + 1
