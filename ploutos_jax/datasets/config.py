@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from ploutos_jax.datasets.kinds import check_draws, check_edge_of, check_long, read_experts
-from ploutos_jax.datasets.long import long_market
 from ploutos_jax.datasets.planted import is_planted_name, read_planted
 from ploutos_jax.datasets.selection import expand_tickers, most_traded, read_spans, training_rows
 from ploutos_jax.datasets.splits import Window, cut
@@ -221,6 +220,11 @@ def read_panel(config: DataConfig) -> Panel:
     Raises:
         ValueError: naming what cannot be read; see `files.load_panel`.
     """
+    if config.device_bars is not None:
+        raise ValueError(
+            f"device_bars={config.device_bars}: this needs all bars at once. Bars that lie in files are trained on"
+            " (train) and played (evaluate); leave it out for anything else."
+        )
     if config.is_synthetic or config.is_planted:
         panel = _made_panel(config)
         panel = panel.select(config.tickers) if config.tickers else panel
@@ -246,8 +250,6 @@ def read_market(config: DataConfig, features: Any = None) -> Market:
         features: feature names instead of `config.features`, those of an agent say.
     """
     chosen = features if features is not None else default_features(config)
-    if config.device_bars is not None:
-        return long_market(config, chosen)
     return build_market(read_panel(config), chosen, cache=config.cache_folder)
 
 

@@ -206,7 +206,7 @@ def _updates_of(states: States) -> int:
 def _joined(rows: Metrics, more: Metrics, done: int, made: int) -> Metrics:
     """Return rows of figures with the first `made` of another table from row `done` on."""
     if not rows:
-        return {name: np.array(values) for name, values in more.items()}
+        return cast(Metrics, {name: np.array(values) for name, values in more.items()})
     for name, values in more.items():
         rows[name][done : done + made] = values[:made]
     return rows

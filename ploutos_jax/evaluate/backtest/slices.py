@@ -175,7 +175,9 @@ def _play(
     length = _steps_of(span)
     if length < 1:
         raise ValueError(f"device_bars={length + _AROUND} is too short for a backtest: give at least {_AROUND + 1}.")
-    params, runner, begun = None, None, 0
+    params: EnvParams | None = None
+    runner: Any = None
+    begun = 0
     # All slices have one length, and so one program: the last one plays on beyond the end, of which nothing is kept.
     steps = -(-num_steps // -(-num_steps // length))
     size = min(steps + _AROUND, span.num_bars)
@@ -213,7 +215,9 @@ def _go_on(
 def _start(env: TradingEnv, params: EnvParams, seed: int, last: int) -> Runner:
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), jnp.arange(1))
     observation, state = jax.vmap(lambda _: env.reset_at(0, last, params))(keys)
-    return Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
+    runner = Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
+    # Numbers of Python in it would make another program of the first slice.
+    return runner.replace(state=jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), runner.state))
 
 
 def _moved(runner: Runner, bars: int) -> Runner:

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
+import pyarrow.parquet
 
 from ploutos_jax.market.io.align import Table, name_few
 from ploutos_jax.market.io.arrow import take_table
@@ -77,14 +78,14 @@ class ParquetBars:
         self.files = find_parquet(self.path)
         self.tickers = None if not tickers else tuple(dict.fromkeys(tickers))
         base = str(self.path) if self.path.is_dir() else None
-        hive = pa.dataset.HivePartitioning.discover()
+        hive = pyarrow.dataset.HivePartitioning.discover()
         try:
-            self._data = pa.dataset.dataset(
+            self._data = pyarrow.dataset.dataset(
                 [str(file) for file in self.files], format="parquet", partitioning=hive, partition_base_dir=base
             )
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{self.path} cannot be read as .parquet: {' '.join(str(error).split())}") from None
-        own = set(self._data.files and pa.parquet.read_schema(self.files[0]).names)
+        own = set(self._data.files and pyarrow.parquet.read_schema(self.files[0]).names)
         roles = {ROLES.get(normalize(name)) for name in own}
         # What only names of folders say is a column where it names tickers, and else no more than where a file lies.
         self._names = [
@@ -159,7 +160,7 @@ class ParquetBars:
     def _tickers_of(self, column: Any) -> tuple[list[str], np.ndarray]:
         if column.null_count:
             raise ValueError(f"{self.path}, column {self.columns['ticker']!r} lacks a ticker in some rows.")
-        coded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+        coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         symbols = [str(value).strip() for value in coded.dictionary.to_pylist()]
         return symbols, coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 

@@ -342,8 +342,9 @@ def _empty_table(bars: ParquetBars, survey: Survey) -> Table:
 
 def named_columns(features: str | Sequence[str], signals: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names of the columns that a choice of features makes with some signals, masks left out."""
-    blank = np.zeros((1, 1))
-    panel = Panel(*(blank,) * 5, blank > 0, np.zeros(1, np.int32), signals=dict.fromkeys(signals, blank))
+    blank, one = np.zeros((1, 1)), np.zeros(1, np.int32)
+    prices = dict.fromkeys(PRICES, blank)
+    panel = Panel(**prices, tradable=blank > 0, sessions=one, signals=dict.fromkeys(signals, blank))
     return tuple(name for name in feature_names(features, panel) if name not in MASKS)
 
 

@@ -166,11 +166,10 @@ def read_store(place: Path, device_bars: int | None) -> Market | None:
         adjusted=tuple(named["adjusted"]),
         device_bars=device_bars,
     )
+    arrays = {_DELISTED: None, **arrays, "sessions": sessions}
+    arrays |= {"path_end": np.full(num_bars, num_bars - 1, np.int32), "sector": sector_columns(labels.sectors)}
     return Market(
-        **{_DELISTED: None, **arrays},
-        sessions=sessions,
-        path_end=np.full(num_bars, num_bars - 1, np.int32),
-        sector=sector_columns(labels.sectors),
+        **arrays,
         labels=labels,
         feature_names=tuple(about["feature_names"]),
     )
