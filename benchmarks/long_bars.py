@@ -54,7 +54,7 @@ def make(folder: Path, tickers: int, months: int) -> None:
     print(json.dumps({"rows": rows, "files_gib": round(size / GIB, 2), "peak_gib": round(_peak(), 2)}))
 
 
-def run(folder: Path, name: str, *words: str) -> None:
+def run(folder: Path, output: Path, name: str, *words: str) -> None:
     """Run a command of the package and print what it took."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     began = time.perf_counter()
@@ -68,7 +68,7 @@ def run(folder: Path, name: str, *words: str) -> None:
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "peak_gib": round(used.ru_maxrss * 1024 / GIB, 2),
     }
-    metrics = folder / "run" / "metrics.jsonl"
+    metrics = output / "metrics.jsonl"
     if name == "train" and metrics.exists():
         found |= _waited([json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()])
     print(json.dumps(found))
@@ -103,20 +103,22 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--timesteps", type=int, default=500_000)
     parser.add_argument("--device-bars", default="auto")
+    parser.add_argument("--run", default="run", help="name of the run folder in it")
     args, more = parser.parse_known_args()
     if args.what == "make":
         return make(args.folder, args.tickers, args.months)
+    output = args.folder / args.run
     if args.what == "evaluate":
-        return run(args.folder, "evaluate", str(args.folder / "run"), "--overwrite", *more)
+        return run(args.folder, output, "evaluate", str(output), "--overwrite", *more)
     words = [
         "--data",
         str(args.folder / "bars"),
         "--device-bars",
         args.device_bars,
         "--output",
-        str(args.folder / "run"),
+        str(output),
     ]
-    return run(args.folder, "train", *words, "--timesteps", str(args.timesteps), "--quiet", *more)
+    return run(args.folder, output, "train", *words, "--timesteps", str(args.timesteps), "--quiet", *more)
 
 
 if __name__ == "__main__":

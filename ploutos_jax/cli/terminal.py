@@ -35,15 +35,17 @@ def result_console() -> Console:
 def telling_of_files(*, quiet: bool = False) -> Iterator[None]:
     """Print what is being done where files of a long market are made, which may take long, to stderr."""
     log, handler = logging.getLogger(_MAKER), logging.StreamHandler()
-    before = log.level
+    before = log.level, log.propagate
     if not quiet:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
+        log.propagate = False
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.setLevel(before)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 @contextlib.contextmanager

@@ -127,7 +127,8 @@ def _show(settings: RunSettings, result: ExperimentResult, page: Path | None, ou
     if page is not None:
         final.print(f"\nReport, to be opened in a browser: {page.absolute()}")
         final.print(f"Curves of the training: {(output / PICTURE).absolute()}")
-    final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
+    if settings.data.device_bars is None:
+        final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
     final.print(f"Next: {next_command(settings, output)}")
 
 

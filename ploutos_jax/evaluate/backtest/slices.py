@@ -216,8 +216,9 @@ def _start(env: TradingEnv, params: EnvParams, seed: int, last: int) -> Runner:
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(seed), jnp.arange(1))
     observation, state = jax.vmap(lambda _: env.reset_at(0, last, params))(keys)
     runner = Runner(state=state, observation=observation, keys=keys, step=jnp.zeros((), jnp.uint32))
-    # Numbers of Python in it would make another program of the first slice.
-    return runner.replace(state=jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), runner.state))
+    # Numbers of Python in it, or arrays that are bound to no device, would make another program of the first slice.
+    runner = runner.replace(state=jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), runner.state))
+    return jax.device_put(runner, jax.local_devices()[0])
 
 
 def _moved(runner: Runner, bars: int) -> Runner:
