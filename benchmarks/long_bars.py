@@ -1,8 +1,8 @@
 """Bars that do not fit: a year of minutes of 500 made tickers, trained on and evaluated by the commands: what it takes.
 
-python benchmarks/long_bars.py make /tmp/long
-python benchmarks/long_bars.py train /tmp/long --timesteps 500000
-python benchmarks/long_bars.py evaluate /tmp/long
+python benchmarks/long_bars.py make long-bars
+python benchmarks/long_bars.py train long-bars --timesteps 500000
+python benchmarks/long_bars.py evaluate long-bars
 
 The folder is made month by month, as Parquet files under `month=01` to `month=12`, and never is in memory as a whole.
 Each month is a draw of `synthetic_panel(preset="sp500-1m")` of its own that goes on at the prices of the month before.

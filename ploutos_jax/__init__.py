@@ -32,7 +32,7 @@ An agent learns on a market, which is a panel with features, and is scored on ba
 
 The names, by what they are for; `help(pj.train)` tells of one:
 
-    bars        Panel, load_panel, synthetic_panel, planted_panel, stress
+    bars        Panel, load_panel, load_long_market, synthetic_panel, planted_panel, stress
     features    Market, build_market, raw_features, check_causal
     rules       EnvConfig, TradingEnv, EnvParams, EnvState, Observation, FeeSchedule, FeeKind
     seen        ACCOUNT_FIELDS, ASSET_FIELDS
