@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from streamlit import config
 from streamlit.starlette import App
 
-PAGES = ("data", "train", "watch", "models", "evaluate", "compare", "paper", "jobs")
+PAGES = ("data", "train", "watch", "models", "evaluate", "compare", "sweeps", "paper", "jobs")
 """Paths of the pages besides `/`."""
 _SCRIPT = Path(__file__).parent / "pages" / "app.py"
 _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"

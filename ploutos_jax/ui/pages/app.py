@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ploutos_jax.ui.pages import compare, data, evaluate, jobs, models, paper, start, train, watch
+from ploutos_jax.ui.pages import compare, data, evaluate, jobs, models, paper, start, sweeps, train, watch
 
 PAGES = (
     ("Start", start.show),
@@ -12,6 +12,7 @@ PAGES = (
     ("Models", models.show),
     ("Evaluate", evaluate.show),
     ("Compare", compare.show),
+    ("Sweeps", sweeps.show),
     ("Paper", paper.show),
     ("Jobs", jobs.show),
 )
