@@ -24,6 +24,7 @@ _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _FILES = {
     "/live": ("live.html", "text/html"),
     "/live.js": ("live.js", "text/javascript"),
+    "/curves.js": ("curves.js", "text/javascript"),
     "/live.css": ("live.css", "text/css"),
     "/api/docs": ("operations.html", "text/html"),
     "/operations.js": ("operations.js", "text/javascript"),

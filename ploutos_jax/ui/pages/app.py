@@ -18,6 +18,8 @@ PAGES = (
 )
 
 st.set_page_config(page_title="ploutos", layout="wide", initial_sidebar_state="auto")
+# Streamlit leaves room for a bar that is not there.
+st.html("<style>[data-testid=stMainBlockContainer]{padding-top:3.5rem;padding-bottom:3rem}</style>")
 pages = [
     st.Page(show, title=title, url_path="" if title == "Start" else title.lower(), default=title == "Start")
     for title, show in PAGES

@@ -4,9 +4,7 @@ import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
 from ploutos_jax.ui.pages.form import start_checked
-from ploutos_jax.ui.pages.shown import choose, curves, draw, remember_job, scores, show_job_of, show_report
-
-_CURVES = ("held_out_sharpe", "equity", "episode_return_mean", "loss")
+from ploutos_jax.ui.pages.shown import choose, remember_job, scores, show_job_of, show_live, show_report
 
 
 def show() -> None:
@@ -26,20 +24,13 @@ def show() -> None:
         hide_index=True,
     )
     st.caption("Each on the bars held out from its own training.")
-    found = api().get("/api/runs/figures", run=chosen)
-    there = {name for points in found["runs"].values() for point in points[-20:] for name in point}
-    names = [name for name in found["curves"] if name in there]
-    wanted = st.multiselect("Figures", names, default=[name for name in _CURVES if name in names])
-    columns = st.columns(2)
-    for place, name in enumerate(wanted):
-        with columns[place % 2]:
-            draw(curves(found["runs"], name, name.replace("_", " ")), f"curve {name}")
+    show_live(chosen, curves_alone=True)
     st.subheader("Over the same bars")
     if len(chosen) > 1 and st.button("Write the comparison", type="primary"):
         job = start_checked("evaluate", "/api/models/compare", {}, {"runs": chosen})
         if job is not None:
             remember_job(job, "compare")
     show_job_of("compare")
-    pages = [report["page"] for report in api().get("/api/evaluations") if report["page"].startswith("reports/")]
+    pages = [report["page"] for report in api().get("/api/evaluations") if report["page"].endswith("/comparison.html")]
     if pages:
         show_report(choose("Comparison", pages))

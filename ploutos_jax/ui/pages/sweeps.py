@@ -8,7 +8,17 @@ import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
 from ploutos_jax.ui.pages.form import ask, ask_preset_and_data, settings_of, start_checked
-from ploutos_jax.ui.pages.shown import SIGNS, choose, figure, remember_job, show_job_of, show_report, when
+from ploutos_jax.ui.pages.shown import (
+    SIGNS,
+    choose,
+    figure,
+    metrics,
+    remember_job,
+    show_job_of,
+    show_picture,
+    show_report,
+    when,
+)
 
 _PLACE = "sweeps"
 _TRAINED = "a trained agent, under other costs"
@@ -49,35 +59,35 @@ def _one(name: str) -> None:
     if sweep["problem"]:
         st.error(sweep["problem"])
     _metrics(sweep)
-    for over in sweep["over"]:
-        st.code(f"--over {over}", language=None)
+    if sweep["over"]:
+        st.code("\n".join(f"--over {over}" for over in sweep["over"]), language=None, wrap_lines=True)
     _actions(sweep)
     if sweep["rows"]:
-        st.dataframe([_row(row) for row in sweep["rows"]], hide_index=True)
+        floats = {name for row in sweep["rows"] for name, value in row.items() if isinstance(value, float)}
+        looks = {_title(name): st.column_config.NumberColumn(format="%.4g") for name in floats}
+        table = [{_title(name): value for name, value in row.items()} for row in sweep["rows"]]
+        st.dataframe(table, hide_index=True, column_config=looks)
         if sweep["num_rows"] > len(sweep["rows"]):
             st.caption(f"The best {len(sweep['rows']):,} of {sweep['num_rows']:,}.")
     elif sweep["state"] == "running":
         st.info("No trial has begun to write, or all of them are one program, which tells when it has ended.")
     if sweep["has_picture"]:
-        address = f"/api/sweeps/picture?sweep={quote(name)}"
-        st.markdown(
-            f'<img src="{address}" alt="Scores of the trials by what was tried" style="max-width:100%">',
-            unsafe_allow_html=True,
-        )
+        show_picture(f"/api/sweeps/picture?sweep={quote(name)}", "Scores of the trials by what was tried")
     if sweep["report"] and st.toggle("The report of the best, on the test", key=f"report of {name}"):
         show_report(sweep["report"])
 
 
 def _metrics(sweep: Mapping[str, Any]) -> None:
-    points = sweep["points"]
-    columns = st.columns(4)
-    columns[0].metric("State", f"{SIGNS[sweep['state']]} {sweep['state']}")
-    columns[1].metric("Points", f"{sweep['tried']:,}" + (f" of {points:,}" if points and not sweep["of_agent"] else ""))
-    columns[2].metric("Best score", figure("score", sweep["score"]), help="where it was chosen, not on the test")
-    test = sweep["test"] or {}
-    columns[3].metric("Sharpe on the test", figure("sharpe", test.get("sharpe")))
+    points, test = sweep["points"], sweep["test"] or {}
+    of = f" of {points:,}" if points and not sweep["of_agent"] else ""
+    metrics(
+        ("State", f"{SIGNS[sweep['state']]} {sweep['state']}"),
+        ("Points", f"{sweep['tried']:,}{of}"),
+        ("Best score, where it was chosen", figure("score", sweep["score"])),
+        ("Its Sharpe on the test", figure("sharpe", test.get("sharpe"))),
+    )
     if sweep["best"]:
-        said = ", ".join(f"{name} = {value}" for name, value in sweep["best"].items())
+        said = ", ".join(f"{name} = {_short(value)}" for name, value in sweep["best"].items())
         st.markdown(f"Best: **{said}**" + (f", its agent in `{sweep['best_run']}`." if sweep["best_run"] else "."))
     if sweep["trials"] is not None:
         luck = sweep["deflated_sharpe"]
@@ -109,8 +119,12 @@ def _asked(address: str, body: Mapping[str, Any], said: str) -> None:
         st.success(said)
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", " ").capitalize(): value for name, value in row.items()}
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _start() -> None:
