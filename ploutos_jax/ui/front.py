@@ -22,7 +22,7 @@ _ADDRESS = "<script>window.__streamlit = { BACKEND_BASE_URL: location.origin }</
 _CHUNKS = Path(streamlit.__file__).parent / "static" / "static" / "js"
 _TABLE, _CHART = "DataFrame.*.js", "PlotlyChart.*.js"
 _DRAWN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("/", "/data", "/models", "/compare", "/sweeps", "/jobs"), (_TABLE,)),
+    **dict.fromkeys(("/data", "/sweeps"), (_TABLE,)),
     "/paper": (_TABLE, _CHART),
 }
 """Parts of Streamlit's own script that a page will need, by its path; a browser asks for them at once then."""

@@ -169,6 +169,57 @@ def test_the_command_s_own_parser_reads_what_is_searched(client):
     assert "num_envs='many'" in said(["num_envs=many,8"]) or "'many'" in said(["num_envs=many,8"])
 
 
+def page_of(client):
+    from streamlit.testing.v1 import AppTest
+
+    from tests.ui.test_pages_of_the_front_end import SECONDS, show_page
+
+    test = AppTest.from_function(show_page, default_timeout=SECONDS)
+    test.secrets["api"] = {"address": str(client.base_url), "key": "none is asked for"}
+    test.secrets["page"] = "sweeps"
+    test.run()
+    assert not test.exception, test.exception
+    return test
+
+
+def test_the_page_shows_the_table_the_picture_and_the_number_of_trials(client, project):
+    pytest.importorskip("streamlit", reason="the control room needs the extra `ui`")
+    write_sweep(project.root / "checkpoints" / "sweep-1", rows=ROWS, best={"learning_rate": 1e-3})
+    shown = page_of(client)
+    assert [(each.label, each.value) for each in shown.metric] == [
+        ("State", "✓ finished"),
+        ("Points", "3 of 6"),
+        ("Best score, where it was chosen", "1.50"),
+        ("Its Sharpe on the test", "0.70"),
+    ]
+    assert "6 trials count" in shown.caption[0].value and "50.0%" in shown.caption[0].value
+    assert list(shown.dataframe[0].value["Trial"]) == ["point-2", "point-1", "point-3"]
+    assert any("/api/sweeps/picture?sweep=checkpoints/sweep-1" in each.value for each in shown.markdown)
+
+
+@pytest.mark.thorough
+def test_the_page_starts_a_sweep_and_says_what_the_command_refuses(client):
+    pytest.importorskip("streamlit", reason="the control room needs the extra `ui`")
+    client.post("/api/queue", json={"paused": True})
+    shown = page_of(client)
+
+    def fields():
+        return {field.label: field for field in shown.text_input}
+
+    assert fields()["learning rate: values or a range"].value.count(",") == 2
+    fields()["learning rate: values or a range"].set_value("1e-4:1e-2:log")
+    fields()["entropy coef: values or a range"].set_value("")
+    shown.button[0].click().run()
+    assert "whose points have no end" in shown.error[0].value and client.get("/api/jobs").json() == []
+    fields()["trials"].set_value("8")
+    shown.button[0].click().run()
+    [job] = client.get("/api/jobs").json()
+    assert job["command"].startswith("ploutos sweep ") and "--over=learning_rate=1e-4:1e-2:log" in job["command"]
+    assert "--trials=8" in job["command"] and "entropy" not in job["command"]
+    client.post(f"/api/jobs/{job['id']}/stop", json={})
+    wait_for(lambda: client.get(f"/api/jobs/{job['id']}").json()["state"] != "waiting")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("optuna") is None,

@@ -1,5 +1,7 @@
 """The front end: a script that Streamlit runs once for every look and every click of a viewer."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from ploutos_jax.ui.pages import compare, data, evaluate, jobs, models, paper, start, sweeps, train, watch
@@ -18,8 +20,7 @@ PAGES = (
 )
 
 st.set_page_config(page_title="ploutos", layout="wide", initial_sidebar_state="auto")
-# Streamlit leaves room for a bar that is not there.
-st.html("<style>[data-testid=stMainBlockContainer]{padding-top:3.5rem;padding-bottom:3rem}</style>")
+st.html(Path(__file__).with_name("pages.css"))
 pages = [
     st.Page(show, title=title, url_path="" if title == "Start" else title.lower(), default=title == "Start")
     for title, show in PAGES

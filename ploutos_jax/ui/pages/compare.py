@@ -1,10 +1,12 @@
 """Compare: scores and curves of runs side by side, and one page that scores them over the same bars."""
 
+from urllib.parse import quote
+
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
 from ploutos_jax.ui.pages.form import start_checked
-from ploutos_jax.ui.pages.shown import choose, remember_job, scores, show_job_of, show_live, show_report
+from ploutos_jax.ui.pages.shown import choose, remember_job, scores, show_job_of, show_live, show_report, show_table
 
 
 def show() -> None:
@@ -19,10 +21,8 @@ def show() -> None:
         return
     rows = [runs[name] for name in chosen]
     table = zip(chosen, rows, scores(rows), strict=True)
-    st.dataframe(
-        [{"Run": name, **score, "Preset": run["preset"], "Data": run["data"]} for name, run, score in table],
-        hide_index=True,
-    )
+    shown = [{"Run": n, **score, "Preset": run["preset"] or "–", "Data": run["data"] or "–"} for n, run, score in table]
+    show_table(shown, {"Run": [f"/watch?run={quote(name)}" for name in chosen]})
     st.caption("Each on the bars held out from its own training.")
     show_live(chosen, curves_alone=True)
     st.subheader("Over the same bars")

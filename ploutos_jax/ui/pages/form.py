@@ -33,8 +33,10 @@ def ask(
         texts: shorter help, by name.
     """
     changed: dict[str, Any] = {}
-    columns = st.columns(2)
+    columns = []
     for place, setting in enumerate(each for each in settings if each["name"] not in HIDDEN):
+        if place % 2 == 0:  # row by row, so that fields keep their order where a narrow screen stacks columns
+            columns = st.columns(2)
         name = setting["name"]
         default = defaults.get(name, setting["default"])
         text = (texts or {}).get(name) or setting["help"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -67,7 +68,7 @@ def figure(name: str, value: Any) -> str:
 
 def metrics(*figures: tuple[str, str] | tuple[str, str, str | None]) -> None:
     """Show figures in a row, which is broken where a screen is narrow: label, value, and what it gained."""
-    row = st.container(horizontal=True, gap="large")
+    row = st.container(horizontal=True, gap="medium")
     for label, value, *gain in figures:
         row.metric(label, value, *gain, width="content")
 
@@ -123,7 +124,8 @@ def lines(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> go.Fig
     for name, points in curves.items():
         times = [datetime.fromtimestamp(point[0], UTC).replace(tzinfo=None) for point in points]
         chart.add_trace(go.Scatter(x=times, y=[point[1] for point in points], name=name, mode="lines"))
-    chart.update_layout(title=title, height=300, margin=_MARGIN, hovermode="x unified")
+    room = {"t": 80} if len(curves) > 1 else {}
+    chart.update_layout(title=title, height=300, margin={**_MARGIN, **room}, hovermode="x unified")
     chart.update_layout(showlegend=len(curves) > 1, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     return chart
 
@@ -131,6 +133,26 @@ def lines(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> go.Fig
 def draw(chart: go.Figure, key: str) -> None:
     """Show a chart in the colours of the page."""
     st.plotly_chart(chart, key=key, config={"displaylogo": False, "displayModeBar": False})
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], links: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Show a table as plain text, which is there at once: Streamlit's own waits for a megabyte of scripts.
+
+    Args:
+        rows: cells by column, the same columns in each.
+        links: by column where each cell leads, an address of this server or nothing.
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = []
+    for place, row in enumerate(rows):
+        cells = []
+        for name, value in row.items():
+            said, to = escape(str(value)), (links or {}).get(name, ())[place : place + 1]
+            cells.append(
+                f'<td><a href="{escape(to[0])}" target="_self">{said}</a></td>' if any(to) else f"<td>{said}</td>"
+            )
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    st.html(f'<div class="plain"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
 
 
 def show_picture(address: str, text: str) -> None:

@@ -1,9 +1,11 @@
 """Start: what can be done here, one click to the quick job, what is going on."""
 
+from urllib.parse import quote
+
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
-from ploutos_jax.ui.pages.shown import SIGNS, metrics, remember_job, scores, show_job_of, when
+from ploutos_jax.ui.pages.shown import SIGNS, metrics, remember_job, scores, show_job_of, show_table, when
 
 _QUICK = {"preset": "quick"}
 _PLACE = "start"
@@ -49,13 +51,13 @@ def _what_there_is() -> None:
             "Run": run["run"],
             "State": f"{SIGNS[run['state']]} {run['state']}",
             **score,
-            "Steps": run["timesteps"],
+            "Steps": f"{run['timesteps']:,}",
             "Data": run["data"],
             "Started": when(run["started"]),
         }
         for run, score in zip(runs, scores(runs), strict=True)
     ]
-    st.dataframe(rows, hide_index=True)
+    show_table(rows, {"Run": [f"/watch?run={quote(run['run'])}" for run in runs]})
     st.caption(
         f"Project: {machine['project']}. Folders on the disk are the truth: what a terminal starts appears here."
     )
