@@ -11,6 +11,12 @@ pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on 
 TITLES = ("Start", "Data", "Train", "Watch", "Models", "Evaluate", "Compare", "Sweeps", "Paper", "Jobs")
 SMALL = {"total timesteps": "1024", "num envs": "8", "features": "minimal"}
 SECONDS = 300
+FITS = """() => {
+  const frame = document.querySelector("iframe"), place = frame.getBoundingClientRect();
+  const below = [...document.querySelectorAll("h3")].find((each) => each.textContent === "Over the same bars");
+  return place.height >= frame.contentDocument.body.scrollHeight && below.getBoundingClientRect().top >= place.bottom;
+}"""
+"""A frame of curves is as high as what it holds, and what follows stands below it."""
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +81,7 @@ def test_every_page_is_drawn_without_an_error(tmp_path, browser, width, theme):
         curves = page.frame_locator("iframe").first
         curves.locator("#chart-equity svg.sketch polyline").nth(1).wait_for()  # at once, without Plotly's script
         curves.locator("#chart-equity .main-svg").first.wait_for()  # and by it, when the page has time
-        page.wait_for_function(  # as high as what it holds, and nothing over it
-            "(() => { const frame = document.querySelector('iframe'), inner = frame.contentDocument.body.scrollHeight;"
-            " const below = [...document.querySelectorAll('h3')].find((each) => each.textContent === 'Over the same bars');"
-            " return frame.clientHeight >= inner && below.getBoundingClientRect().top >= "
-            "frame.getBoundingClientRect().bottom; })()"
-        )
+        page.wait_for_function(FITS)
         page.context.close()
     assert wrong == []
 
