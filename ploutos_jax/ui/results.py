@@ -89,7 +89,7 @@ def remove_model(project: Project, path: str, confirm: str) -> None:
 
 
 def find_reports(project: Project) -> list[dict[str, Any]]:
-    """Return each report: its page, the run that it lies in, and its main figures; the newest first."""
+    """Return each report: its page, the run that it lies in, the runs that it compares, its main figures; newest first."""
     found = []
     for folder in _report_folders(project):
         page = next((folder / name for name in REPORT_PAGES if (folder / name).is_file()), None)
@@ -101,6 +101,7 @@ def find_reports(project: Project) -> list[dict[str, Any]]:
             {
                 "page": project.name_of(page),
                 "run": None if run is None else project.name_of(run),
+                "compares": sorted(map(str, compared)) if isinstance(compared := metrics.get("runs"), dict) else [],
                 "written": page.stat().st_mtime,
                 "figures": {name: metrics.get(name) for name in _FIGURES} if metrics else None,
             }

@@ -1,5 +1,6 @@
 """The pages, run by Streamlit's own test driver on a real API."""
 
+import json
 from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -140,11 +141,17 @@ def test_evaluate_embeds_a_report_and_asks_for_another(page, client):
 
 
 @pytest.mark.thorough
-def test_compare_sets_runs_side_by_side(page, client):
+def test_compare_sets_runs_side_by_side(page, client, project):
     paused(client)
+    for name, metrics in (("paper-1", {"sharpe": 1.0}), ("both", {"runs": {"run-1": {}, "run-2": {}}})):
+        folder = project.root / "reports" / name
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "report.html").write_text("<!doctype html><title>r</title><h1>r</h1>")
     shown = page("compare")
     rows, _ = table_of(shown)
     assert {row["Run"]: row["Sharpe"] for row in rows} == {"checkpoints/run-1": "1.50", "checkpoints/run-2": "1.50"}
+    assert shown.selectbox[0].options == ["reports/both/report.html"], "no report of one account"
     shown.button[0].click().run()
     [job] = client.get("/api/jobs").json()
     assert "--compare checkpoints/run-" in job["command"] and job["about"] == "reports/comparison-1"

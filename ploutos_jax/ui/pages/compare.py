@@ -31,6 +31,6 @@ def show() -> None:
         if job is not None:
             remember_job(job, "compare")
     show_job_of("compare")
-    pages = [report["page"] for report in api().get("/api/evaluations") if report["page"].endswith("/comparison.html")]
+    pages = [report["page"] for report in api().get("/api/evaluations") if report["compares"]]
     if pages:
         show_report(choose("Comparison", pages))
