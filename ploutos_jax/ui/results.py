@@ -89,7 +89,7 @@ def remove_model(project: Project, path: str, confirm: str) -> None:
 
 
 def find_reports(project: Project) -> list[dict[str, Any]]:
-    """Return each report: its page, the run that it lies in, the runs that it compares, its main figures; newest first."""
+    """Return each report: its page, the run that it lies in, runs that it compares, main figures; the newest first."""
     found = []
     for folder in _report_folders(project):
         page = next((folder / name for name in REPORT_PAGES if (folder / name).is_file()), None)
