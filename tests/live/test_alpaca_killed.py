@@ -53,10 +53,11 @@ os._exit(0)  # a stream takes seconds to close
 """
 
 
-def last_bar(path):
-    """The newest bar of a journal, -1 without one."""
+def newest(path, what="max(bar) FROM accounts"):
+    """The newest bar of an account, or another number of its journal; -1 without one."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
-        return db.execute("SELECT max(bar) FROM accounts").fetchone()[0] or 0
+        found = db.execute(f"SELECT {what}").fetchone()[0]
+        return -1 if found is None else found
     return -1
 
 
@@ -79,7 +80,9 @@ def test_a_trader_killed_in_mid_run_goes_on(tmp_path, keys, kills, num_bars):
     def let_time_pass():
         """The exchange's clock waits for a trader that lags behind, and goes on while none is there."""
         while not over.wait(0.02):
-            alpaca.furthest = max(alpaca.furthest, FIRST + max(last_bar(path), 0) + 6)
+            time_of = newest(path, "max(time) FROM moments")
+            if time_of > 0:
+                alpaca.furthest = max(alpaca.furthest, alpaca.index(time_of // 1_000_000) + 7)
 
     with serve(alpaca) as urls:
         teller = threading.Thread(target=let_time_pass)
@@ -88,12 +91,12 @@ def test_a_trader_killed_in_mid_run_goes_on(tmp_path, keys, kills, num_bars):
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         try:
             while True:
-                known = last_bar(path)
+                known = newest(path)
                 child = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
                 kill = done < kills and known < num_bars - 5
                 # At some moment of the bars that follow, the first one on a new account included.
                 bars, part = rng.randrange(0, 4), rng.uniform(0, 0.5)
-                while kill and child.poll() is None and last_bar(path) < known + bars:
+                while kill and child.poll() is None and newest(path) < known + bars:
                     time.sleep(0.002)
                 if kill:
                     time.sleep(part)

@@ -23,7 +23,6 @@ from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.experts.table import EXPERTS, PREFIX
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.io.load import load_panel
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from tests.agents.test_remembering import remembering
 from tests.evaluate.backtest.worlds import COSTLY, make_agent, make_eventful_panel, make_panel
@@ -321,6 +320,7 @@ def test_killed_at_random_moments(tmp_path, kills):
 
 @pytest.mark.slow
 @pytest.mark.realdata
+@pytest.mark.parametrize("form", ["discrete", "weights"])
 @pytest.mark.parametrize(
     ("file", "start", "end", "bars"),
     [
@@ -328,31 +328,19 @@ def test_killed_at_random_moments(tmp_path, kills):
         ("spy_1m_2024_2025.parquet", "2024-10-01", "2024-10-31", 8000),
     ],
 )
-def test_real_bars_are_traded_as_by_a_backtest(tmp_path, file, start, end, bars):
+def test_real_bars_are_traded_as_by_a_backtest(tmp_path, file, start, end, bars, form):
+    """In a process whose programs are compiled as for users.
+
+    With the quick compiler settings of the tests a step alone and one inside a scan round differently.
+    """
     if not (DATA / file).is_file():
         pytest.skip("needs the market data folder beside the repository")
-    panel = load_panel(DATA / file)
-    panel = panel.window(0, panel.find_rows(start, end).stop)
-    market = build_market(panel, "standard")
-    features, first = np.asarray(market.features), panel.find_rows(start, end).start
-    for config in (dataclasses.replace(COSTLY, fees="alpaca"), FORMS["weights"]):
-        agent = make_agent(market, config)
-        worst, seconds, path = 0.0, [], tmp_path / config.action
-
-        def follow(one, seconds=seconds):
-            nonlocal worst
-            worst = max(worst, float(np.abs(one.market.features[1] - features[first + one.number]).max()))
-            seconds.append(one.seconds)
-
-        with Journal(path) as journal:
-            Trader(agent, Replay(panel, start, end), journal).run(on_bar=follow)
-            compared = compare(journal, agent, labels_from(journal.facts()["labels"]))
-        assert len(seconds) > bars and worst <= 1e-6 and compared.fills_differ == 0
-        assert (compared.bars[["equity_replay", "cash_replay"]] == 0).all(axis=None)
-        assert all(abs(flip.margin) <= 1e-4 for flip in compared.flips)
-        alone = backtest(agent, market, start, end)
-        print(
-            f"{file} {config.action}: {len(seconds)} bars, features {worst:.1e}, {len(compared.paper.fills)} fills,"
-            f" {len(compared.flips)} flips {compared.flips[:3]}, equity against the backtest"
-            f" {np.abs(compared.paper.equity - alone.equity).max():.2g}, median {1e3 * np.median(seconds):.1f} ms"
-        )
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.live.real_bars", str(DATA / file), start, end, form]
+    done = subprocess.run([*command, str(tmp_path / "j")], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    found = json.loads(done.stdout)
+    assert found["bars"] > bars and found["features_apart"] <= 1e-6 and found["fills"] > 1000
+    assert found["fills_differ"] == 0 and found["equity_replay_apart"] == 0 and found["cash_replay_apart"] == 0
+    assert all(abs(margin) <= 1e-4 for margin in found["flips"])
