@@ -25,7 +25,7 @@ from ploutos_jax.market.experts.table import EXPERTS, PREFIX
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from tests.agents.test_remembering import remembering
-from tests.evaluate.backtest.worlds import COSTLY, make_agent, make_eventful_panel, make_panel
+from tests.evaluate.backtest.worlds import make_agent, make_eventful_panel, make_panel
 from tests.live.paper import FIRST, FORMS, account_equal, agent_of, play
 from tests.marks import thorough_but
 
