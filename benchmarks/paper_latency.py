@@ -80,8 +80,9 @@ if __name__ == "__main__":
     parser.add_argument("--output", default=None)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        found = [measure(number, given.bars, given.warm_up, Path(place)) for number in given.tickers]
-    for row in found:
-        print(json.dumps(row))
+        found = []
+        for number in given.tickers:
+            found.append(measure(number, given.bars, given.warm_up, Path(place)))
+            print(json.dumps(found[-1]), flush=True)
     if given.output is not None:
         Path(given.output).write_text(json.dumps(found, indent=2) + "\n")
