@@ -6,8 +6,6 @@ stretches, with a lead before them, are all that is encoded: see `agents.windows
 """
 
 import dataclasses
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -126,10 +124,15 @@ class Remembered:
 
 
 def encode_for(
-    stretches: Stretches | None, network: Network, agent: AgentParams, market: Market, drop_keys: Any
+    stretches: Stretches,
+    network: Network,
+    agent: AgentParams,
+    market: Market,
+    drop_key: PRNGKeyArray | None,
 ) -> tuple[Table, Array | None]:
     """Return the table of a market, and the states from which windows go on; None where they need none."""
-    if stretches is None or not stretches.windows.every:
+    drop_keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
+    if not stretches.windows.every:
         return encode_market(network, agent, market, drop_keys), None
     return encode_keeping(network, agent, market, stretches.windows, drop_keys)
 
