@@ -6,6 +6,7 @@ stretches, with a lead before them, are all that is encoded: see `agents.windows
 """
 
 import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -33,24 +34,26 @@ class Stretches:
     windows: Windows
 
 
-def stretches_of(config: TrainConfig, market: Market, episode_length: int, parts: Parts = WHOLE) -> Stretches | None:
+def stretches_of(
+    config: TrainConfig, num_bars: int, episode_length: int | None = None, parts: Parts = WHOLE
+) -> Stretches | None:
     """Return how rollouts are cut, or None where every gradient step encodes every row, or rows that stand alone.
 
     Args:
         config: of the run.
-        market: only its shapes are read.
-        episode_length: most bars of an episode.
+        num_bars: T, of the market, whose first row begins a path.
+        episode_length: most bars of an episode, if it is known.
         parts: of the environments.
     """
     policy, wanted = config.policy, config.time_gradient
-    if config.algorithm != "ppo" or not policy.warm_up or wanted == "whole" or market.lead is not None:
+    if config.algorithm != "ppo" or not policy.warm_up or wanted == "whole":
         return None
     length = config.steps_per_chunk if policy.time == "none" else _whole_stretch(config)
     lead = WARM_UP if isinstance(wanted, str) else wanted
-    windows = Windows.of(policy, min(length, episode_length), lead, market.num_bars)
+    windows = Windows.of(policy, min(length, episode_length or length), lead, num_bars)
     encoded = config.timesteps_per_update // config.num_minibatches
     encoded += encoded // windows.rows * windows.before
-    if wanted == "auto" and 2 * parts.of(encoded) > market.num_bars:
+    if wanted == "auto" and 2 * parts.of(encoded) > num_bars:
         return None
     return Stretches(length, windows)
 

@@ -58,7 +58,7 @@ def summed_gradients(
         network, agent: what is differentiated.
         market: features and masks.
         of: the loss.
-        chunk: of two arrays `[size]`, such as pairs and weights, `(samples, their weights)`; these have an `observation`.
+        chunk: of two arrays `[size]`, such as pairs and weights, samples, which have an `observation`, and weights.
         chunks: of `split_pairs`, of `split_own_pairs`, or places and lengths of `Remembered.in_chunks`.
         mode: how market rows are encoded; see `TableMode`.
         drop_key: of dropout, that of the rollout; None without it.

@@ -170,7 +170,8 @@ class Learner(LearnerOfProgram):
     def _encoded(self, state: TrainState, params: EnvParams) -> tuple[Table | None, Remembered | None]:
         """Return what the rollout looks up in the market, and what gradient steps by stretches go on from."""
         made = self.config, self.network, state.agent, params.market
-        stretches = stretches_of(self.config, params.market, self.env.config.episode_length, self.parts)
+        sizes = params.market.num_bars, self.env.config.episode_length, self.parts
+        stretches = stretches_of(self.config, *sizes) if params.market.lead is None else None
         if stretches is None:
             return table_of(*made, drop_key_of(self.config, state), self.parts), None
         table, states = encode_for(stretches, *made[1:], drop_key_of(self.config, state))

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from ploutos_jax.agents.acting import encode_market, started_warm
-from ploutos_jax.agents.windows import Windows, encode_keeping, encode_windows
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.train.config import TrainConfig
-from ploutos_jax.train.learning.stretches import Remembered, Stretches, cut, encode_for, stretches_of
+from ploutos_jax.train.learning.stretches import Remembered, encode_for, stretches_of
 from ploutos_jax.train.ppo.gradients import minibatch_gradients
-from tests.train.worlds import SHARED, compiled_update, largest_difference, make_learner, random_market
+from tests.train.worlds import SHARED, largest_difference, make_learner, random_market
 
 RECURRENT = dataclasses.replace(SHARED, time="recurrent", time_width=6, time_layers=2)
 POLICIES = {
@@ -50,7 +49,7 @@ def gradients(kind: str, lead: int):
     """Return gradients by every bar and by stretches, and the losses of each, of the same pieces of a rollout."""
     learner, params, hyper, state = world(kind)
     config, market = dataclasses.replace(learner.config, time_gradient=lead), params.market
-    stretches = stretches_of(config, market, ENV.episode_length)
+    stretches = stretches_of(config, NUM_BARS, ENV.episode_length)
 
     @jax.jit
     def both(state):
