@@ -3,12 +3,14 @@
 python benchmarks/memory_updates.py --data data/spy_1m_2024_2025.parquet
 
 Presets and settings of `time_gradient` take turns. Seconds are those of the processor for a whole update, rollout and
-all, the least of some; memory is what XLA says the compiled program takes beside its arguments. `away` is the distance
-of the first minibatch's gradient, at the parameters of a network that has not learnt, from that by every bar, over the
-size of the latter, and the cosine of the angle between them.
+all, the least of some; memory is what XLA says the compiled program takes beside its arguments.
+
+With `--leads 0 126 378`, besides, how far the gradient of a minibatch of a rollout is from that by every bar, after the
+updates of the last arm, over the size of the latter, and the cosine of the angle between them.
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -18,13 +20,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ploutos_jax.agents.acting import started_warm
+from ploutos_jax.agents.acting import encode_market, started_warm
 from ploutos_jax.agents.network import Network
 from ploutos_jax.datasets.config import read_market, split_market
 from ploutos_jax.env.trading import TradingEnv
 from ploutos_jax.runs.settings import parse_settings
 from ploutos_jax.train.learners import learner_of
+from ploutos_jax.train.learning.looking import drop_key_of
+from ploutos_jax.train.learning.stretches import Remembered, encode_for, stretches_of
 from ploutos_jax.train.memory import estimate_memory
+from ploutos_jax.train.ppo.distribution import quantile_targets
+from ploutos_jax.train.ppo.gradients import minibatch_gradients
 
 
 def learner_for(asked: argparse.Namespace, preset: str, time_gradient: str) -> tuple[Any, ...]:
@@ -63,18 +69,66 @@ def measure(asked: argparse.Namespace) -> list[dict[str, Any]]:
                 "wall_seconds": [],
             }
         )
-        runs.append((program, params, hyper, state))
+        runs.append([program, learner, params, hyper, state])
     for _ in range(asked.repeats):
-        for row, (program, params, hyper, state) in zip(rows, runs, strict=True):
+        for row, run in zip(rows, runs, strict=True):
+            program, _, params, hyper, state = run
             began = time.process_time(), time.perf_counter()
-            jax.block_until_ready(program(state, params, hyper))
+            run[-1] = jax.block_until_ready(program(state, params, hyper))[0]
             row["processor_seconds"].append(time.process_time() - began[0])
             row["wall_seconds"].append(time.perf_counter() - began[1])
     for row in rows:
         for kind in ("processor_seconds", "wall_seconds"):
             row[kind] = round(float(np.min(row[kind])), 2)
         row["steps_per_second"] = round(row["timesteps"] / row["wall_seconds"], 1)
+    if asked.leads:
+        for lead, (away, cosine) in zip(asked.leads, distances(runs[-1][1:], asked.leads), strict=True):
+            print(f"lead {lead}: away {away:.4f}, cosine {cosine:.5f}", flush=True)
     return rows
+
+
+def distances(run: list[Any], leads: list[int]) -> list[tuple[float, float]]:
+    """Return how far gradients by stretches are from that by every bar, and the cosine, for each lead."""
+    learner, params, hyper, state = run
+    network, market, drop_key = learner.network, params.market, drop_key_of(learner.config, state)
+    config = dataclasses.replace(learner.config, time_gradient=0)
+    length = stretches_of(config, market.num_bars).length
+    pieces = jnp.arange(config.num_envs // config.num_minibatches)
+    in_eights = jnp.concatenate([pieces + config.num_envs * chunk for chunk in range(length // config.steps_per_chunk)])
+
+    @jax.jit
+    def rolled_out(state: Any) -> Any:
+        keys = network.drop_keys(drop_key, jnp.arange(market.num_bars))
+        table = encode_market(network, state.agent, market, keys)
+        runner, ends, (stored, _) = learner._rollout(state, params, table)
+        samples = learner.samples(state, params, hyper, table, runner, ends, stored)[0]
+        if not config.policy.quantiles:
+            return samples
+        made = network, state.agent, market, table, stored, runner, ends, hyper, (state.key, drop_key)
+        return samples.replace(quantile_target=quantile_targets(*made))
+
+    samples = rolled_out(state)
+
+    @jax.jit
+    def by_every_bar(agent: Any) -> Any:
+        scaled, inputs = network.scale_once(agent, market)
+        fixed = network, scaled, inputs, samples, in_eights, hyper, config, "table", drop_key
+        return minibatch_gradients(*fixed)[0]
+
+    def by_stretches(agent: Any, lead: int) -> Any:
+        stretches = stretches_of(dataclasses.replace(config, time_gradient=lead), market.num_bars)
+        states = encode_for(stretches, network, agent, market, drop_key)[1]
+        scaled, inputs = network.scale_once(agent, market)
+        fixed = network, scaled, inputs, samples, pieces, hyper, config, "gather", drop_key
+        return minibatch_gradients(*fixed, remembered=Remembered(stretches, states))[0]
+
+    flat = lambda tree: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])  # noqa: E731
+    whole, found = flat(by_every_bar(state.agent)), []
+    for lead in leads:
+        own = flat(jax.jit(by_stretches, static_argnums=1)(state.agent, lead))
+        size = np.linalg.norm(whole)
+        found.append((float(np.linalg.norm(own - whole) / size), float(own @ whole / size / np.linalg.norm(own))))
+    return found
 
 
 def main() -> None:
@@ -85,6 +139,7 @@ def main() -> None:
     parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--rollout-length", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3, help="updates of each arm, in turn; the least counts")
+    parser.add_argument("--leads", type=int, nargs="*", default=[], help="whose gradients are compared, in bars")
     parser.add_argument("--json", type=Path, default=Path("runs/memory_updates.jsonl"))
     parser.add_argument("more", nargs="*", help="further settings, after --")
     asked = parser.parse_args()

@@ -2,7 +2,8 @@
 
 Source: Vaswani et al. 2017, "Attention Is All You Need"; Press, Smith and Lewis 2022, "Train Short, Test Long", for
 positions by slopes (ALiBi), and Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified
-Text-to-Text Transformer", for learnt ones; Jaegle et al. 2021, "Perceiver", for attention by way of a few learnt queries.
+Text-to-Text Transformer", for learnt ones; Jaegle et al. 2021, "Perceiver", for attention by way of a few learnt
+queries.
 """
 
 from functools import partial

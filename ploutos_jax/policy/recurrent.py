@@ -158,7 +158,8 @@ class Recurrent(nn.Module):
             state: `[L, A, D]`, of an LSTM `[L, A, 2D]`, after the row before the first; not read where that begins a
                 path.
         """
-        x = self.entry(features).astype(jnp.float32)
+        x = self.entry(features)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         begins, has_bar = reset[:, None, None], mask[..., None]
         last = []
         for layer in range(self.layers):

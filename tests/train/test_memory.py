@@ -168,7 +168,8 @@ SIZES = {
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat", "recurrent", "stretches"))]
+    "name",
+    ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat", "recurrent", "stretches"))],
 )
 def test_the_estimate_is_within_a_factor_of_two_of_the_compiled_program(name):
     config, sizes = SIZES[name]
