@@ -18,6 +18,9 @@ from ploutos_jax.policy.layers import Precision, dense
 
 HEADS = 4
 """Of the attention over bars; each has a slope of its own by which it forgets."""
+_REACH = 8.0
+"""What a logit moves by for each unit of what is learnt of its distance: to find one bar among 64 it has to rise by five,
+and Adam moves a number by the learning rate at a time."""
 _UNSEEN = -1e9
 """Added to the logit of a key that may not be seen: its weight is then exactly 0."""
 
@@ -144,7 +147,8 @@ class WindowedAttention(nn.Module):
         """Return what is added to logits: slopes, and what is learnt of each distance."""
         slopes = 2.0 ** (-8 * np.arange(1, HEADS + 1) / HEADS)
         distance = np.clip(self._distance(num_rows), 0, self.window - 1)  # beyond, nothing is seen
-        return jnp.asarray(-slopes[:, None, None] * distance, jnp.float32) + self.distances[layer][:, distance]
+        by_slope = jnp.asarray(-slopes[:, None, None] * distance, jnp.float32)
+        return by_slope + _REACH * self.distances[layer][:, distance]
 
     def _visible(self, seen: Array, there: Array, num_rows: int) -> Bool[Array, "blocks A queries keys"]:
         distance = self._distance(num_rows)

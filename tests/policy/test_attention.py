@@ -57,7 +57,7 @@ def by_hand(params, features, mask, reset):
             told = [layer(f"told_{number}", normed[s, a]) for s in keys]
             asked = layer(f"asked_{number}", normed[t, a])[part]
             slope = 2.0 ** (-8 * (head + 1) / HEADS)
-            added = [p[f"distances_{number}"][head, t - s] - slope * (t - s) for s in keys]
+            added = [8 * p[f"distances_{number}"][head, t - s] - slope * (t - s) for s in keys]
             logits = [asked @ k[:D][part] / np.sqrt(size) + x for k, x in zip(told, added, strict=True)]
             found = scipy.special.softmax(logits) @ np.array([k[D:][part] for k in told])
             after[t, a] += found @ p[f"joined_{number}"]["kernel"][part] + p[f"joined_{number}"]["bias"] / HEADS
