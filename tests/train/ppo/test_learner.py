@@ -111,8 +111,8 @@ def moved_agent(agent, num_assets):
     ("num_assets", "ratio", "action"),
     [
         pytest.param(1, "joint", "discrete", marks=pytest.mark.slow),
-        (1, "per_asset", "weights"),
-        (30, "per_asset", "discrete"),
+        pytest.param(1, "per_asset", "weights", marks=pytest.mark.thorough),
+        pytest.param(30, "per_asset", "discrete", marks=pytest.mark.thorough),
         (30, "joint", "weights"),
         pytest.param(1, "per_asset", "discrete", marks=pytest.mark.slow),
         pytest.param(1, "joint", "weights", marks=pytest.mark.slow),
