@@ -19,8 +19,8 @@ from ploutos_jax.policy.layers import Precision, dense
 HEADS = 4
 """Of the attention over bars; each has a slope of its own by which it forgets."""
 _REACH = 8.0
-"""What a logit moves by for each unit of what is learnt of its distance: to find one bar among 64 it has to rise by five,
-and Adam moves a number by the learning rate at a time."""
+"""What a logit moves by for each unit of what is learnt of its distance: to find one bar among 64 it has to rise by
+five, and Adam moves a number by the learning rate at a time."""
 _UNSEEN = -1e9
 """Added to the logit of a key that may not be seen: its weight is then exactly 0."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -111,7 +112,7 @@ def minibatch_gradients(
         scaled = (_at_least_float32(batch.advantage) - centre) / spread
         return batch.replace(advantage=scaled), jnp.repeat(weight, length)
 
-    rows_of = None
+    rows_of: Callable[[Any, Samples], Table] | None = None
     if remembered is not None:
         own, weights = (x.reshape(-1) for x in chunks)
         t = by_pair.observation.t[own // num_envs, :, own % num_envs]
@@ -123,8 +124,10 @@ def minibatch_gradients(
             scaled = (_at_least_float32(batch.advantage) - centre) / spread
             return batch.replace(advantage=scaled), weight
 
-        def rows_of(params: Any, batch: Samples) -> Table:
+        def stretch_rows(params: Any, batch: Samples) -> Table:
             return remembered.rows(network, agent.replace(network=params), market, batch.observation.t, drop_key)
+
+        rows_of = stretch_rows
 
     besides = loss.of_table if isinstance(loss, WithReturns) and mode == "table" else None
     made = summed_gradients(network, agent, market, loss, chunk, chunks, mode, drop_key, besides, num_chunks, rows_of)
