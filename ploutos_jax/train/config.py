@@ -332,7 +332,7 @@ class TrainConfig:
             value_clip=None if self.value_clip is None else 1.0,
             ratio=self.ratio,
             advantage=self.advantage,
-            time_gradient=self.time_gradient,
+            time_gradient=self.time_gradient if self.policy.warm_up else "auto",
             average=None if self.average is None else 0.5,
             cvar_weight=1.0 if self.cvar_weight else 0.0,
             **({"learning_rate_schedule": "adaptive", "target_kl": 1.0} if self.adapts_rate else {}),

@@ -82,6 +82,7 @@ def test_stretches_are_for_markets_that_are_long_beside_them():
     assert found == Stretches(32, Windows(rows=32, lead=378, every=64)) and found.windows.before == 441
     assert stretches_of(config, 10**5, episode_length=20).windows.rows == 20
     whole, told = (dataclasses.replace(config, time_gradient=x) for x in ("whole", 5))
+    assert len({each.of_program() for each in (config, whole, told)}) == 3
     assert stretches_of(whole, 10**6) is None and stretches_of(told, 500).windows.lead == 5
     # Twelve accounts do not fill eight minibatches: each rollout is cut in two.
     odd = dataclasses.replace(config, num_envs=12, num_minibatches=8)
