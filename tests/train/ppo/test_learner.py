@@ -328,6 +328,7 @@ OTHER_NUMBERS = {
     "max_grad_norm": 2.0,
     "target_kl": 0.01,
     "market_refresh": 3,
+    "time_gradient": 5,  # of networks that remember
     "checkpoint_every": 1000,
     "keep_checkpoints": 9,
     "eval_every": 1000,
