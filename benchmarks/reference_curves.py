@@ -22,6 +22,7 @@ import numpy as np
 
 from ploutos_jax.agents.acting import act_on
 from ploutos_jax.agents.network import Network
+from ploutos_jax.env.adapters.masks import action_masks
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.observation import ACCOUNT_FIELDS, ASSET_FIELDS
 from ploutos_jax.env.trading import TradingEnv
@@ -100,11 +101,11 @@ def planted_market() -> Market:
     return build_market(panel, [f"signal_{name}" for name in signals])
 
 
-def own_curve(seed: int, score: Callable[[Act, Any], float]) -> Curve:
+def own_curve(seed: int, score: Callable[[Act, Any], float], env: TradingEnv = ENV) -> Curve:
     """Train with this trainer; return the scores, the one before training first."""
-    params = ENV.default_params(planted_market().window(0, SPLIT))
+    params = env.default_params(planted_market().window(0, SPLIT))
     network = Network.create(CONFIG.policy, "discrete", 1, CONFIG.chunk_bytes)
-    learner = Learner(config=CONFIG, env=ENV, network=network)
+    learner = Learner(config=CONFIG, env=env, network=network)
     hyper = jax.tree.map(jnp.float32, CONFIG.hyper())
     state = learner.init(jax.random.key(seed), params)
     curve = [score(_act_of(network), state.agent)]
@@ -125,20 +126,25 @@ def _act_of(network: Network) -> Act:
     return act
 
 
-def reference_curve(seed: int, score: Callable[[Act, Any], float]) -> Curve:
-    """Train with Stable-Baselines3 through the adapter; return the scores, the one before training first."""
+def reference_curve(seed: int, score: Callable[[Act, Any], float], env: TradingEnv = ENV) -> Curve:
+    """Train with Stable-Baselines3 through the adapter; return the scores, the one before training first.
+
+    In an environment that takes actions away, with the maskable PPO of sb3-contrib.
+    """
     import torch
+    from sb3_contrib import MaskablePPO
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import VecNormalize
 
     from ploutos_jax.env.adapters.stable_baselines import StableBaselinesVecEnv
 
     torch.set_num_threads(1)
-    params = ENV.default_params(planted_market().window(0, SPLIT))
+    params = env.default_params(planted_market().window(0, SPLIT))
     vec_env = VecNormalize(
-        StableBaselinesVecEnv(ENV, params, CONFIG.num_envs, seed=1000 * seed), gamma=CONFIG.gamma, clip_obs=CLIP_INPUTS
+        StableBaselinesVecEnv(env, params, CONFIG.num_envs, seed=1000 * seed), gamma=CONFIG.gamma, clip_obs=CLIP_INPUTS
     )
-    agent = PPO(
+    learner = MaskablePPO if env.config.masks_actions else PPO
+    agent = learner(
         "MlpPolicy",
         vec_env,
         n_steps=CONFIG.steps_per_rollout,
@@ -181,7 +187,10 @@ def reference_act(weights: dict[str, Any], observation: Observation, params: Env
     *hidden, last = weights["layers"]
     for matrix, bias in hidden:
         x = jnp.tanh(matrix @ x + bias)
-    return jnp.argmax(last[0] @ x + last[1])[None]
+    scores = last[0] @ x + last[1]
+    if observation.valid is not None:
+        scores = jnp.where(action_masks(ENV.config, observation), scores, -jnp.inf)
+    return jnp.argmax(scores)[None]
 
 
 def oracle_act(learned: Any, observation: Observation, params: EnvParams) -> jax.Array:
@@ -190,28 +199,29 @@ def oracle_act(learned: Any, observation: Observation, params: EnvParams) -> jax
     return jnp.where(params.market.features[observation.t, :, 0] > 0, 1, 2)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _log_return(act: Act, learned: Any, params: EnvParams) -> jax.Array:
-    """Return the log return of playing all bars of a market once."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def play_once(env: TradingEnv, act: Act, learned: Any, params: EnvParams) -> tuple[jax.Array, jax.Array]:
+    """Return the log return of playing all bars of a market once, and the number of orders that were refused."""
     last = params.market.num_bars - 1
-    begin = ENV.reset_at(0, last, params)
+    begin = env.reset_at(0, last, params)
 
-    def step(carry: tuple[Observation, EnvState], _: None) -> tuple[tuple[Observation, EnvState], jax.Array]:
+    def step(carry: tuple[Observation, EnvState], _: None) -> tuple[tuple[Observation, EnvState], Any]:
         observation, state = carry
         action = act(learned, observation, params)
-        result = ENV.step_env(jax.random.key(0), state, action, params)
-        return result[:2], result[2]
+        result = env.step_env(jax.random.key(0), state, action, params)
+        return result[:2], (result[2], result[-1]["rejected_orders"])
 
-    return jax.lax.scan(step, begin, None, length=last)[1].sum()
+    rewards, refused = jax.lax.scan(step, begin, None, length=last)[1]
+    return rewards.sum(), refused.sum()
 
 
 def compare(num_seeds: int) -> dict[str, Any]:
     """Return curves of both learners as shares of the oracle's log return on unseen bars."""
     unseen = ENV.default_params(planted_market().window(SPLIT, NUM_BARS))
-    oracle = float(_log_return(oracle_act, None, unseen))
+    oracle = float(play_once(ENV, oracle_act, None, unseen)[0])
 
     def score(act: Act, learned: Any) -> float:
-        return float(_log_return(act, learned, unseen)) / oracle
+        return float(play_once(ENV, act, learned, unseen)[0]) / oracle
 
     curves, seconds = {}, {}
     for name, learn in (("ploutos_jax", own_curve), ("stable_baselines3", reference_curve)):
@@ -219,7 +229,7 @@ def compare(num_seeds: int) -> dict[str, Any]:
         curves[name] = [learn(seed, score) for seed in range(num_seeds)]
         seconds[name] = round(time.perf_counter() - began, 1)
     steps = np.arange(len(curves["ploutos_jax"][0])) * UPDATES_PER_SCORE * CONFIG.timesteps_per_update
-    bands = {name: _interval(np.array(values)) for name, values in curves.items()}
+    bands = {name: interval_of(np.array(values)) for name, values in curves.items()}
     low, _, high = bands["stable_baselines3"]
     own_low, own, own_high = bands["ploutos_jax"]
     return {
@@ -235,7 +245,7 @@ def compare(num_seeds: int) -> dict[str, Any]:
     }
 
 
-def _interval(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval_of(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return lower bound, mean and upper bound of the 95 % interval of the mean over seeds, `[N, K]` to `[K]` each."""
     # Two-sided 97.5 % points of Student's t by degrees of freedom.
     quantile = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}

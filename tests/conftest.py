@@ -42,11 +42,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is pytest.Config.ArgsSource.ARGS and config.option.markexpr.startswith(_NOT_THOROUGH):
         config.option.markexpr = config.option.markexpr.removeprefix(_NOT_THOROUGH)
     if hasattr(config, "cache"):  # absent under -p no:cacheprovider
+        _keep_bytecode(config.cache.mkdir("bytecode"))
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
     # By hand, not by the option of jaxtyping's plugin: the checker is one of the tests' own.
     shapes.install()
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Keep bytecode in pytest's cache where Python is told to leave none beside the sources.
+
+    uv installs sources alone, so each process that a test starts would else compile all that it imports, JAX first.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(folder)
+        sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -39,6 +39,7 @@ ELSEWHERE = {
 }
 """Pages whose Python another test executes."""
 PARSED = {"docs/design.md": "trains with all defaults", "data/README.md": "downloads"}
+THOROUGH = {"docs/stress.md"}
 SLOW = {"docs/index.md", "docs/tutorials/notebook.md", "docs/tutorials/own_reward.md"}
 """Pages that train."""
 OTHER_COMMANDS = {"python3", ".venv/bin/pip", "uv", ".venv/bin/uv", ".venv/bin/pre-commit", "bash", "git", "ruff"}
@@ -73,7 +74,10 @@ def inline_commands(page):
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page not in ELSEWHERE | PARSED]
 
 
-@pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow) if p in SLOW else p for p in WITH_PYTHON])
+MARKS = dict.fromkeys(THOROUGH, pytest.mark.thorough) | dict.fromkeys(SLOW, pytest.mark.slow)
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, marks=MARKS.get(p, ())) for p in WITH_PYTHON])
 def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
@@ -104,7 +108,7 @@ def test_python_that_is_not_run_names_what_there_is(page):
 
 
 def test_pages_that_are_excused_have_python():
-    assert all(blocks(page, "python") for page in [*ELSEWHERE, *PARSED, *SLOW])
+    assert all(blocks(page, "python") for page in [*ELSEWHERE, *PARSED, *MARKS])
 
 
 def understand(words):

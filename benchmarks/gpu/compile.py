@@ -112,11 +112,11 @@ def compiled(wanted: argparse.Namespace) -> tuple[Any, Any]:
     mesh = jax.sharding.Mesh(np.array(topology.devices).reshape(1), ("device",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     # Where the program is traced there is no GPU to be asked.
-    from ploutos_jax.policy import torsos
+    from ploutos_jax.policy import layers
     from ploutos_jax.train.learning import table_gradients
 
     with (
-        mock.patch.object(torsos, "alignment", lambda: 16),  # refuses a name that the module does not have
+        mock.patch.object(layers, "alignment", lambda: 16),  # refuses a name that the module does not have
         mock.patch.object(table_gradients, "asked_to_repeat", lambda: wanted.deterministic),
     ):
         program, arguments, estimate = {"simulator": simulator, "update": update}[wanted.program](wanted)

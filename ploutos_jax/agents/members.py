@@ -17,12 +17,12 @@ from ploutos_jax.policy.distributions import DiscreteHead, Head, LevelsHead
 
 @dataclasses.dataclass(frozen=True)
 class Members(Network):
-    """N networks of one shape. Their parameters and scaling are `[N, ...]`, member by member.
+    """M networks of one shape. Their parameters and scaling are `[M, ...]`, member by member.
 
-    Tables and outputs have the axis of the members after those of their batch: a row of the table is `[N, ...]`.
+    Tables and outputs have the axis of the members after those of their batch: a row of the table is `[M, ...]`.
 
     Attributes:
-        num_members: N, at least 2.
+        num_members: M, at least 2.
     """
 
     num_members: int = 2
@@ -46,7 +46,7 @@ class Members(Network):
         return jax.lax.map(lambda member: one.allocation(member, features, mask), agent).mean(axis=0)
 
     def encode(self, params: Any, scaling: Any, *inputs: Any, **more: Any) -> Table:
-        """Return the tables of all members, `[rows, N, ...]`; arguments as of `Network.encode`.
+        """Return the tables of all members, `[rows, M, ...]`; arguments as of `Network.encode`.
 
         Member after member, so that intermediate arrays keep within `chunk_bytes`.
         """
@@ -56,10 +56,10 @@ class Members(Network):
 
     def encode_on(
         self, params: Any, scaling: Any, features: Any, mask: Any, reset: Any, state: Any, drop_keys: Any = None
-    ) -> tuple[Table, Float[Array, "N L A D"]]:
-        """Return the tables of all members, `[rows, N, ...]`, and their states; arguments as of `Network.encode_on`.
+    ) -> tuple[Table, Float[Array, "M blocks A kept"]]:
+        """Return the tables of all members, `[rows, M, ...]`, and their states; arguments as of `Network.encode_on`.
 
-        The state is `[N, L, A, D]`, one by member.
+        The state is `[M, blocks, A, kept]`, one by member.
         """
         one = self.one
 
@@ -72,7 +72,7 @@ class Members(Network):
 
     def act(
         self, params: Any, scaling: Any, row: Table, mask: Bool[Array, "*batch A"], *observed: Any, **more: Any
-    ) -> tuple[Float[Array, "*batch N A outputs"], Float[Array, "*batch N K"]]:
+    ) -> tuple[Float[Array, "*batch M A outputs"], Float[Array, "*batch M K"]]:
         """Return outputs and values of all members; arguments as of `Network.act`, the row with its members' axis."""
         axis, one = mask.ndim - 1, self.one
 
@@ -84,7 +84,7 @@ class Members(Network):
 
 def choose_of(
     head: Head,
-    outputs: Float[Array, "N A outputs"],
+    outputs: Float[Array, "M A outputs"],
     tradable: Bool[Array, " A"],
     valid: UInt8[Array, " A"] | None,
     key: PRNGKeyArray | None,
@@ -96,7 +96,7 @@ def choose_of(
 
     Args:
         head: the action form.
-        outputs: `[N, A, outputs]`.
+        outputs: `[M, A, outputs]`.
         tradable: `[A]` assets that trade in the bar observed.
         valid: `[A]` of the observation.
         key: to draw with, each number of every member by itself, or a choice by the mean probabilities; greedy actions

@@ -115,7 +115,9 @@ class Network:
             return network
         return dataclasses.replace(network, regime_columns=columns_of(feature_names))
 
-    def fit_scaling(self, features: Float[Array, "T A F"], mask: Bool[Array, "T A"]) -> FeatureScaling:
+    def fit_scaling(
+        self, features: Float[Array | np.ndarray, "T A F"], mask: Bool[Array | np.ndarray, "T A"]
+    ) -> FeatureScaling:
         """Return the scaling of a market's features, fitted on its rows; weights of experts stay as they are."""
         return fit_features(features, mask).raw(self.model.num_experts)
 
@@ -172,7 +174,7 @@ class Network:
             return memory
         return memory, jnp.full(NUM_REGIMES, 1 / NUM_REGIMES)
 
-    def _with_chances(
+    def with_chances(
         self, scaling: ObservationScaling, features: Array, mask: Array, reset: Array, state: Any
     ) -> tuple[Array, Any, Any]:
         """Return features with the chances of regimes last, the state of the memory, and what becomes of the rest."""
@@ -211,7 +213,7 @@ class Network:
         features = market.features
         if scaling.regimes is not None:
             reset = begins_path(market.path_end)
-            features, *_ = self._with_chances(scaling, features, market.tradable, reset, self.blank_state())
+            features, *_ = self.with_chances(scaling, features, market.tradable, reset, self.blank_state())
         features = self._inputs(scaling, features)
         features = features.astype(jnp.bfloat16) if precision == "bfloat16" else features
         scaling = scaling.replace(features=None, forecast=None, regimes=None)
@@ -289,22 +291,42 @@ class Network:
             drop_keys: of dropout, in the market stage after the recurrence; None without it.
         """
 
-        features, state, chances = self._with_chances(scaling, features, mask, reset, state)
-        num_rows = features.shape[0]
-        num_chunks = max(self._num_chunks(features), -(-num_rows // ROWS_IN_ORDER))
+        features, state, chances = self.with_chances(scaling, features, mask, reset, state)
+        rows = (features, mask, reset, drop_keys)
+        state, table = self.in_order(params, scaling, rows, state, self.chunks_in_order(features))
+        return table, state if chances is None else (state, chances)
+
+    def in_order(
+        self, params: Any, scaling: ObservationScaling, inputs: Any, state: Array, num_chunks: int, keeps: bool = False
+    ) -> tuple[Array, Any]:
+        """Return the state after rows, and their table: what `encode_on` does once features hold all that is told.
+
+        Args:
+            params, scaling: of the agent.
+            inputs: features with the chances of regimes, mask, reset and keys of dropout of rows in order.
+            state: of the memory alone, before the first row.
+            num_chunks: of about equal size, each of which is recomputed in the backward pass.
+            keeps: whether the states before each chunk, `[chunks, L, A, D]`, come with the table.
+        """
+        num_rows = inputs[0].shape[0]
         # Rows that fill up the last chunk are bars that nobody has: they leave the state as it is.
         is_row = jnp.arange(-(-num_rows // num_chunks) * num_chunks).reshape(num_chunks, -1) < num_rows
 
-        def rows(state: Array, inputs: Any) -> tuple[Array, Table]:
+        def rows(state: Array, inputs: Any) -> tuple[Array, Any]:
             (features, mask, reset, keys), is_row = inputs
             scaled = self._inputs(scaling, features)
             inputs = scaled, mask & is_row[:, None], reset & is_row, state, keys, is_row
-            table, state = cast(tuple[Table, Array], self.model.apply(params, *inputs, method="encode_on"))
-            return state, table
+            table, after = cast(tuple[Table, Array], self.model.apply(params, *inputs, method="encode_on"))
+            return after, (table, state) if keeps else table
 
-        inputs = _in_chunks((features, mask, reset, drop_keys), num_chunks)
-        state, table = jax.lax.scan(jax.checkpoint(rows), state, (inputs, is_row))
-        return _joined(table, num_rows), state if chances is None else (state, chances)
+        state, made = jax.lax.scan(jax.checkpoint(rows), state, (_in_chunks(inputs, num_chunks), is_row))
+        if keeps:
+            return state, (_joined(made[0], num_rows), made[1])
+        return state, _joined(made, num_rows)
+
+    def chunks_in_order(self, features: Float[Array, "rows A F"]) -> int:
+        """Return into how many chunks rows are cut whose memory is handed on."""
+        return max(self._num_chunks(features), -(-features.shape[0] // ROWS_IN_ORDER))
 
     def _num_chunks(self, features: Float[Array, "rows A F"]) -> int:
         num_rows = features.shape[0]

@@ -3,8 +3,6 @@
 Histories are cut into stretches of equal length, each of which begins with the chances of the long run: the sum of
 their likelihoods is what is maximised, and all of them go side by side.
 
-Letters: N stretches, H rows of one, K states, R columns.
-
 Source: Rabiner 1989, "A Tutorial on Hidden Markov Models".
 """
 
@@ -25,7 +23,7 @@ _STAY = 0.95
 
 
 class Chain(NamedTuple):
-    """Chances `[K]` in the long run, `[K, K]` from state (row) to state, mean and deviation `[K, R]` of the columns."""
+    """Chances `[states]` in the long run, `[states, states]` from state (row) to state; `[states, columns]` moments."""
 
     start: np.ndarray
     transition: np.ndarray
@@ -34,7 +32,10 @@ class Chain(NamedTuple):
 
 
 def fit_chain(
-    seen: Float[np.ndarray, "T R"], is_known: Bool[np.ndarray, " T"], path_end: Int[np.ndarray, " T"], num_states: int
+    seen: Float[np.ndarray, "T columns"],
+    is_known: Bool[np.ndarray, " T"],
+    path_end: Int[np.ndarray, " T"],
+    num_states: int,
 ) -> Chain | None:
     """Return the likeliest model of five restarts, or None of fewer than 100 known rows.
 
@@ -42,7 +43,7 @@ def fit_chain(
         seen: columns by row.
         is_known: rows that tell something.
         path_end: last row of a row's path; no stretch reaches over one.
-        num_states: K.
+        num_states: of the market.
     """
     rows = np.flatnonzero(is_known)[-_MOST_ROWS:]
     if len(rows) < _LEAST_ROWS:
@@ -56,7 +57,7 @@ def fit_chain(
 
 
 def _stretches(values: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of each path in stretches `[N, H, R]`, and which of them are rows, `[N, H]`."""
+    """Return each path in stretches `[stretches, bars, columns]`, and which bars are rows, `[stretches, bars]`."""
     parts = []
     for end in np.unique(ends):
         path = values[ends == end]
@@ -106,7 +107,7 @@ def _maximise(data: np.ndarray, weight: np.ndarray, chain: Chain) -> tuple[float
 
 
 def _expect(data: np.ndarray, weight: np.ndarray, chain: Chain) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return log likelihood, chances `[N, H, K]` given all rows, 0 where there is none, and moves `[K, K]` expected."""
+    """Return log likelihood, chances `[stretches, bars, states]`, 0 of none, and `[states, states]` expected moves."""
     away = (data[:, :, None, :] - chain.mean) / chain.deviation
     log = -0.5 * (away**2 + np.log(2 * np.pi)).sum(axis=-1) - np.log(chain.deviation).sum(axis=-1)
     highest = log.max(axis=-1, keepdims=True)

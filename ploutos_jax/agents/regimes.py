@@ -6,7 +6,7 @@ over, which the model takes for as many bars, and is late at every switch (docs/
 agent is told are filtered chances: those of row t are known at close t. Smoothed ones, or the likeliest path, would
 tell of a switch before it happens.
 
-Letters: T bars, A assets, K states, R features of the market.
+Letters: T bars, A assets.
 
 Source: Hamilton 1989, "A New Approach to the Economic Analysis of Nonstationary Time Series and the Business Cycle".
 """
@@ -35,15 +35,15 @@ class RegimeModel(struct.PyTreeNode):
     """A hidden Markov model of `COLUMNS`, each of them normal and independent within a state.
 
     Attributes:
-        start: `[K]` chances in the long run, and those before the first bar of a path.
-        transition: `[K, K]` chance that a state (row) is followed by another (column).
-        mean, deviation: `[K, R]`; states are in order of the mean move.
+        start: `[regimes]` chances in the long run, and those before the first bar of a path.
+        transition: `[regimes, regimes]` chance that a state (row) is followed by another (column).
+        mean, deviation: `[regimes, columns]`; states are in order of the mean move.
     """
 
-    start: Float[Array, " K"]
-    transition: Float[Array, "K K"]
-    mean: Float[Array, "K R"]
-    deviation: Float[Array, "K R"]
+    start: Float[Array, " regimes"]
+    transition: Float[Array, "regimes regimes"]
+    mean: Float[Array, "regimes columns"]
+    deviation: Float[Array, "regimes columns"]
 
     @classmethod
     def blank(cls) -> "RegimeModel":
@@ -54,12 +54,12 @@ class RegimeModel(struct.PyTreeNode):
 
     def __call__(
         self,
-        features: Float[Array, "T A R"],
+        features: Float[Array, "T A columns"],
         mask: Bool[Array, "T A"],
         reset: Bool[Array, " T"],
-        before: Float[Array, " K"],
-    ) -> tuple[Float[Array, "T K"], Float[Array, " K"]]:
-        """Return the chances of the states at close t, `[T, K]`, and those after the last row.
+        before: Float[Array, " regimes"],
+    ) -> tuple[Float[Array, "T regimes"], Float[Array, " regimes"]]:
+        """Return the chances of the states at close t, `[T, regimes]`, and those after the last row.
 
         The step of a row is a matrix, `diag(likelihood)·transitionᵀ`, and a history a product of them: one associative
         scan. In the first row of a path it has rank one, so that nothing of another path is left.
@@ -79,7 +79,7 @@ class RegimeModel(struct.PyTreeNode):
         chances = chances / chances.sum(axis=-1, keepdims=True)
         return chances, chances[-1]
 
-    def likelihood(self, features: Float[Array, "T A R"], mask: Bool[Array, "T A"]) -> Float[Array, "T K"]:
+    def likelihood(self, features: Float[Array, "T A columns"], mask: Bool[Array, "T A"]) -> Float[Array, "T regimes"]:
         """Return how likely each state makes a row, against the likeliest of them."""
         seen, is_known = observed(features, mask)
         away = (seen[:, None, :] - self.mean) / self.deviation
@@ -95,9 +95,9 @@ def _then(earlier: Array, later: Array) -> Array:
 
 
 def observed(
-    features: Float[Array, "T A R"], mask: Bool[Array, "T A"]
-) -> tuple[Float[Array, "T R"], Bool[Array, " T"]]:
-    """Return the columns `[T, R]`, which are equal for all assets that know them, and whether any does, `[T]`."""
+    features: Float[Array, "T A columns"], mask: Bool[Array, "T A"]
+) -> tuple[Float[Array, "T columns"], Bool[Array, " T"]]:
+    """Return the columns `[T, columns]`, which are equal for all assets that know them, and whether any does, `[T]`."""
     weight = (mask[..., None] & (features != 0)).astype(features.dtype)
     number = weight.sum(axis=1)
     return (features * weight).sum(axis=1) / jnp.maximum(number, 1), (number > 0).all(axis=-1)
@@ -119,7 +119,7 @@ def columns_of(feature_names: Sequence[str]) -> tuple[int, ...]:
 
 
 def fit_regimes(
-    features: Float[np.ndarray, "T A R"], mask: Bool[np.ndarray, "T A"], path_end: np.ndarray
+    features: Float[np.ndarray, "T A columns"], mask: Bool[np.ndarray, "T A"], path_end: np.ndarray
 ) -> RegimeModel:
     """Return the model fitted to rows of a market; the blank one where there are too few rows to fit it.
 

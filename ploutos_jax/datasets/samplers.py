@@ -188,7 +188,7 @@ def weigh_starts(starts: jax.Array, num_first: int, share: float) -> np.ndarray:
         share: of the draws that are to lie at or beyond it.
 
     Returns:
-        `[M]` rows; M is at most some ten times N.
+        `[drawn]` rows, at most some ten times as many.
     """
     rows = np.asarray(starts)
     first, later = rows[rows < num_first], rows[rows >= num_first]

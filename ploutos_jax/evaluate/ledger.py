@@ -55,7 +55,7 @@ class Ledger(Shown):
         provenance: how these bars relate to those that the agent was trained and chosen on.
         calendar: of the market, by which figures are annualised.
         sessions: `[N+1]` trading day of each bar, as days since 1970-01-01; the dates in `times` without it.
-        regimes: `[N+1, K]` chances of the market's regimes that an agent was told at each close; None of others.
+        regimes: `[N+1, regimes]` chances of the market's regimes that an agent was told at each close; None of others.
         open, high, low: `[N+1, A]` prices as traded, for candles alone; None where they are not kept.
 
     Raises:
@@ -82,7 +82,7 @@ class Ledger(Shown):
     provenance: Provenance = UNKNOWN
     calendar: Calendar = Calendar()
     sessions: Int[np.ndarray, " rows"] | None = None
-    regimes: Float[np.ndarray, "rows K"] | None = None
+    regimes: Float[np.ndarray, "rows regimes"] | None = None
     open: Float[np.ndarray, "rows A"] | None = None
     high: Float[np.ndarray, "rows A"] | None = None
     low: Float[np.ndarray, "rows A"] | None = None

@@ -203,7 +203,7 @@ def _decide(
     agent: AgentParams,
     params: EnvParams,
     state: EnvState,
-    memory: Float[Array, "*members L A D"] | None,
+    memory: Float[Array, "*members blocks A kept"] | None,
 ) -> tuple[Observation, Num[Array, "E actions *edges"], Float[Array, "E *N A outputs"], Any]:
     seen = jax.vmap(env.observe, in_axes=(0, None))(state, params)
     return seen, *act_next(network, agent, params.market, seen, memory)

@@ -1,6 +1,6 @@
 """Closed bars as they come, and where they come from.
 
-Letters: W bars of history, A assets.
+Letters: A assets.
 """
 
 import dataclasses

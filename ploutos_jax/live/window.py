@@ -9,7 +9,7 @@ Experts decide by the number of bars since the first of the history, which is co
 
 The exception is an asset that has bars in few rows of the window: own bars are what features count.
 
-Letters: W bars, A assets.
+Letters: A assets.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _FIELDS = (*PRICES, "volume")
 
 
 def window_bars(calendar: Calendar) -> int:
-    """Return W, how many bars the features of the last one are made of: two sessions before the present one at least.
+    """Return how many bars the features of the last one are made of: two sessions before the present one at least.
 
     Args:
         calendar: of the bars.
@@ -79,7 +79,7 @@ class Adjustment:
 
 
 class BarWindow:
-    """The last W bars of A assets, as traded and adjusted.
+    """The last bars of A assets, as traded and adjusted.
 
     Args:
         labels: tickers, sectors, calendar, instruments.
@@ -168,7 +168,7 @@ class BarWindow:
         self._end = self.size
 
     def panel(self) -> Panel:
-        """Return the last W bars as traded; rows before the first bar are bars that nobody has."""
+        """Return the last bars as traded; rows before the first bar are bars that nobody has."""
         rows = slice(self._end - self.size, self._end)
         return Panel(
             **{name: x[rows] for name, x in self._raw.items()},

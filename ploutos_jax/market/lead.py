@@ -1,6 +1,6 @@
 """Lead: what is kept of the bars before a span, for networks that remember.
 
-Letters: W bars before, T bars, A assets, F features.
+Letters: T bars, A assets, F features.
 """
 
 import typing
@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float, Int
 
 @typing.no_type_check
 class Lead(struct.PyTreeNode):
-    """The bars before the first of a market, on its path: features `[W, A, F]` and which assets traded, `[W, A]`."""
+    """The bars before a market's first, on its path: features `[lead, A, F]` and which assets traded, `[lead, A]`."""
 
-    features: Float[jax.Array, "W A F"]
-    tradable: Bool[jax.Array, "W A"]
+    features: Float[jax.Array, "lead A F"]
+    tradable: Bool[jax.Array, "lead A"]
 
 
 def begins_path(path_end: Int[jax.Array | np.ndarray, " T"]) -> Bool[jax.Array, " T"]:
@@ -33,7 +33,7 @@ def lead_of(market: Any, row: int, length: int) -> Lead | None:
     Args:
         market: with `features`, `tradable`, `path_end`, and perhaps a `lead` of its own.
         row: of the first bar that is not among them.
-        length: W at most.
+        length: of the lead at most.
     """
     ends = np.asarray(market.path_end)
     start = int(np.searchsorted(ends, ends[row]))

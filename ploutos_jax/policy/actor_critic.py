@@ -182,7 +182,7 @@ class ActorCritic(nn.Module):
         num_outputs: numbers per asset that the action distribution takes.
         cap: largest weight of an asset where the first of these numbers says where its weight lies: an untrained
             network's is then the prior, equal parts of the assets that trade. None for other actions.
-        num_experts: M, of the first features, which are weights of experts; the prior is then a mix of equal parts and
+        num_experts: number of first features that are weights of experts; the prior is then a mix of equal parts and
             of them, see `Allocator`.
     """
 
@@ -257,10 +257,10 @@ class ActorCritic(nn.Module):
         features: Float[Array, "T A inputs"],
         mask: Bool[Array, "T A"],
         reset: Bool[Array, " T"],
-        state: Float[Array, "L A D"],
+        state: Float[Array, "blocks A kept"],
         drop_keys: Key[Array, " T"] | None = None,
         is_row: Bool[Array, " T"] | None = None,
-    ) -> tuple[Table, Float[Array, "L A D"]]:
+    ) -> tuple[Table, Float[Array, "blocks A kept"]]:
         """Return table rows of a network that remembers, and what it remembers after the last.
 
         See `Recurrent` and `WindowedAttention`.
@@ -274,10 +274,10 @@ class ActorCritic(nn.Module):
         return self._rows(features, (experts, seen, own), mask, drop_keys, chances), state
 
     @nn.nowrap
-    def blank_state(self) -> Float[Array, "L A D"]:
-        """Return what a network remembers that has seen nothing, `[L, A, D]`; without memory L is 0.
+    def blank_state(self) -> Float[Array, "blocks A kept"]:
+        """Return what a network remembers that has seen nothing, `[blocks, A, kept]`; without memory of 0 blocks.
 
-        Of an LSTM `[L, A, 2D]`, of attention the numbers of the bars that it looks back at.
+        Of an LSTM `[blocks, A, 2D]`, of attention the numbers of the bars that it looks back at.
         """
         memory = self.config.make_memory(parent=None)
         if memory is None:
@@ -335,7 +335,7 @@ class ActorCritic(nn.Module):
     def allocation(
         self, features: Float[Array, "*batch A inputs"], mask: Bool[Array, "*batch A"]
     ) -> Float[Array, "*batch parts"]:
-        """Return the shares `[..., M + 2]` of equal parts, of each expert and of cash, at scaled features."""
+        """Return the shares `[..., experts + 2]` of equal parts, of each expert and of cash, at scaled features."""
         return self.allocator(self._parted(self._without_chances(features)[0])[1], mask)
 
     def act(

@@ -16,14 +16,14 @@ _GAIN = 6.0
 
 
 class Allocator(nn.Module):
-    """Shares of equal parts, of M experts and of cash, of one row of the market: `softmax(W · summary + b)`.
+    """Shares of equal parts, of some experts and of cash, of one row of the market: `softmax(W · summary + b)`.
 
     The summary is mean and deviation of every feature over the assets that trade. W is 0 at first and b leaves `START`
     to equal parts: untrained, the mix is equal weight to within a fiftieth. Shares depend on the market alone, not on
     the account: they are worked out once for each row, all assets share them, and nothing is sampled.
 
     Attributes:
-        num_experts: M.
+        num_experts: at least 1.
     """
 
     num_experts: int
@@ -32,7 +32,7 @@ class Allocator(nn.Module):
     def __call__(
         self, features: Float[Array, "*batch A F"], mask: Bool[Array, "*batch A"]
     ) -> Float[Array, "*batch parts"]:
-        """Return the shares `[..., M + 2]`: equal parts, each expert, cash.
+        """Return the shares `[..., experts + 2]`: equal parts, each expert, cash.
 
         Args:
             features: scaled, known at the close of the row.
@@ -51,7 +51,7 @@ class Allocator(nn.Module):
     def mix(
         self,
         shares: Float[Array, "*batch parts"],
-        experts: Float[Array, "*batch A M"],
+        experts: Float[Array, "*batch A experts"],
         mask: Bool[Array, "*batch A"],
     ) -> Float[Array, "*batch A"]:
         """Return weights `[..., A]` of the mix; those of an expert add up to at most 1, and so do those of the mix."""

@@ -1,7 +1,9 @@
 """Attention: over the bars before, asset by asset and within a window, and across the assets of a bar.
 
 Source: Vaswani et al. 2017, "Attention Is All You Need"; Press, Smith and Lewis 2022, "Train Short, Test Long", for
-positions by slopes (ALiBi); Jaegle et al. 2021, "Perceiver", for attention by way of a few learnt queries.
+positions by slopes (ALiBi), and Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified
+Text-to-Text Transformer", for learnt ones; Jaegle et al. 2021, "Perceiver", for attention by way of a few learnt
+queries.
 """
 
 from functools import partial
@@ -16,6 +18,9 @@ from ploutos_jax.policy.layers import Precision, dense
 
 HEADS = 4
 """Of the attention over bars; each has a slope of its own by which it forgets."""
+_REACH = 8.0
+"""What a logit moves by for each unit of what is learnt of its distance: to find one bar among 64 it has to rise by
+five, and Adam moves a number by the learning rate at a time."""
 _UNSEEN = -1e9
 """Added to the logit of a key that may not be seen: its weight is then exactly 0."""
 
@@ -23,8 +28,10 @@ _UNSEEN = -1e9
 class WindowedAttention(nn.Module):
     """Blocks of layer norm, attention to the last W bars of the same asset, and a layer of 4 D units.
 
-    A bar attends to itself and to the W − 1 bars before it on its path, of those where the asset has one. Every head
-    takes off a slope times the distance, which is all that tells where a bar lies. Weights are shared by all assets.
+    A bar attends to itself and to the W − 1 bars before it on its path, of those where the asset has one. What tells
+    where a bar lies is a number for each distance and head, added to the logit: a slope times the distance, less of it
+    in every further head, and what is learnt beside it, 0 at first. Slopes alone could only fade: no sum of them finds
+    the bar of 20 bars ago among its neighbours. Weights are shared by all assets.
 
     Bars are worked through in blocks of 32, each with the W bars before it, so that no array grows with the square of
     the history. What is kept of the bars before is the input of each block: `[L, A, (W − 1)(D + 1) + 1]`, of each of
@@ -57,6 +64,8 @@ class WindowedAttention(nn.Module):
         self.asked = [dense(self.width, bias=False, scale=1.0, precision=self.precision) for _ in every]
         self.told = [dense(2 * self.width, bias=False, scale=1.0, precision=self.precision) for _ in every]
         self.joined = [dense(self.width, scale=1.0, precision=self.precision) for _ in every]
+        sizes = nn.initializers.zeros, (HEADS, self.window)
+        self.distances = [self.param(f"distances_{layer}", *sizes) for layer in every]
         self.middle_norms = [nn.LayerNorm() for _ in every]
         self.wide = [dense(4 * self.width, precision=self.precision) for _ in every]
         self.narrow = [dense(self.width, scale=0.5, precision=self.precision) for _ in every]
@@ -106,7 +115,7 @@ class WindowedAttention(nn.Module):
         asked = _blocks(asked.reshape(*asked.shape[:2], HEADS, size), self._block)
         keys, values = (self._with_bars_before(x.reshape(*x.shape[:2], HEADS, size), num_rows) for x in (keys, values))
         # [blocks, A, heads, queries, keys]
-        logits = jnp.einsum("nqahd,nkahd->nahqk", asked, keys) / size**0.5 + self._slopes(num_rows)
+        logits = jnp.einsum("nqahd,nkahd->nahqk", asked, keys) / size**0.5 + self._by_distance(layer, num_rows)
         weights = nn.softmax(jnp.where(visible[:, :, None], logits, _UNSEEN), axis=-1)
         found = jnp.einsum("nahqk,nkahd->nqahd", weights, values)
         found = found.reshape(-1, found.shape[2], self.width)[:num_rows]
@@ -134,9 +143,12 @@ class WindowedAttention(nn.Module):
         num_keys = self.window + self._block if num_rows >= self._block else num_rows + self.window - 1
         return np.arange(queries)[:, None] + self.window - 1 - np.arange(num_keys)
 
-    def _slopes(self, num_rows: int) -> Float[Array, "heads queries keys"]:
+    def _by_distance(self, layer: int, num_rows: int) -> Float[Array, "heads queries keys"]:
+        """Return what is added to logits: slopes, and what is learnt of each distance."""
         slopes = 2.0 ** (-8 * np.arange(1, HEADS + 1) / HEADS)
-        return jnp.asarray(-slopes[:, None, None] * np.maximum(self._distance(num_rows), 0), jnp.float32)
+        distance = np.clip(self._distance(num_rows), 0, self.window - 1)  # beyond, nothing is seen
+        by_slope = jnp.asarray(-slopes[:, None, None] * distance, jnp.float32)
+        return by_slope + _REACH * self.distances[layer][:, distance]
 
     def _visible(self, seen: Array, there: Array, num_rows: int) -> Bool[Array, "blocks A queries keys"]:
         distance = self._distance(num_rows)

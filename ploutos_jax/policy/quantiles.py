@@ -1,4 +1,4 @@
-"""A distribution as its quantiles: N numbers, one for the middle of each N-th of the chance.
+"""A distribution as its quantiles: n numbers, one for the middle of each n-th of the chance.
 
 Sources: Dabney, Rowland, Bellemare and Munos, "Distributional Reinforcement Learning with Quantile Regression" (2018);
 Dabney, Ostrovski, Silver and Munos (2018) for the loss.
@@ -16,26 +16,26 @@ _RANGE = 4.0
 """From the lowest to the highest quantile of an untrained head."""
 
 
-def levels(number: int) -> Float[np.ndarray, " N"]:
-    """Return the chances `(i − ½) / N` that the quantiles stand for."""
+def levels(number: int) -> Float[np.ndarray, " quantiles"]:
+    """Return the chances `(i − ½) / n` that the quantiles stand for."""
     return (np.arange(number) + 0.5) / number
 
 
-def first_bias(number: int) -> Float[np.ndarray, " N"]:
+def first_bias(number: int) -> Float[np.ndarray, " quantiles"]:
     """Return the bias of a head whose untrained quantiles lie evenly over a range of 4 around 0."""
     bias = np.full(number, np.log(np.expm1(_RANGE / number)), np.float32)
     bias[0] = -_RANGE / 2
     return bias
 
 
-def to_quantiles(outputs: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
+def to_quantiles(outputs: Float[Array, "*batch quantiles"]) -> Float[Array, "*batch quantiles"]:
     """Return quantiles, ascending whatever the outputs: the first one, and steps up from it, `softplus` of the rest."""
     steps = jax.nn.softplus(outputs[..., 1:])
     return jnp.cumsum(jnp.concatenate([outputs[..., :1], steps], axis=-1), axis=-1)
 
 
 def quantile_loss(
-    quantiles: Float[Array, "*batch N"], targets: Float[Array, "*batch M"], kappa: float = KAPPA
+    quantiles: Float[Array, "*batch quantiles"], targets: Float[Array, "*batch targets"], kappa: float = KAPPA
 ) -> Float[Array, "*batch"]:
     """Return `Σ_i mean_j |τ_i − 1{u < 0}| · L_κ(u) / κ` with `u = target_j − quantile_i` and Huber's L.
 
@@ -52,7 +52,7 @@ def quantile_loss(
     return (weight * huber / kappa).mean(axis=-1).sum(axis=-1)
 
 
-def tail_mean(quantiles: Float[Array, "*batch N"], tail: float) -> Float[Array, "*batch"]:
+def tail_mean(quantiles: Float[Array, "*batch quantiles"], tail: float) -> Float[Array, "*batch"]:
     """Return the CVaR, the mean of the worst share `tail`; the quantile that the share ends in counts by its part."""
     number = quantiles.shape[-1]
     weight = np.clip(tail * number - np.arange(number), 0, 1)

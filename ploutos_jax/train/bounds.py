@@ -24,6 +24,7 @@ TRAIN_BOUNDS: dict[str, Bound] = {
     "entropy_coef": Bound(0, 1e6),
     "value_coef": Bound(0, 1e6),
     "value_clip": Bound(0, 1e6, above=True),
+    "time_gradient": whole(0, 1_000_000),
     "average": share(below=True),
     "max_grad_norm": Bound(0, 1e30, above=True),
     "target_kl": Bound(0, 1e6, above=True),

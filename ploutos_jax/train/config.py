@@ -2,16 +2,15 @@
 
 import dataclasses
 import math
-import typing
 from typing import Any, Literal
 
 import jax
-from flax import struct
 
 from ploutos_jax.env.bounds import check_bounds, check_kinds, shown
 from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.bounds import POLICY_BOUNDS, TRAIN_BOUNDS
 from ploutos_jax.train.evolution_config import EvolutionConfig
+from ploutos_jax.train.hyper import Hyper
 
 MAY_CHANGE = frozenset({"chunk_megabytes", "total_timesteps", "checkpoint_every", "keep_checkpoints", "eval_every"})
 """Fields of `TrainConfig` that may differ when a run goes on; `total_timesteps` may only grow."""
@@ -69,6 +68,12 @@ class TrainConfig:
             estimation). `position`: by what the weight that it led to earned until it was traded again, against the
             mean action's; it knows which part of a profit is the market's luck, finds weak signals that the other
             does not, and needs actions that say weights (`bands`, `levels`, `weights`).
+        time_gradient: how far gradients of a network that remembers reach back (`ppo`). `whole`: to the beginning of
+            every path, for which each gradient step encodes every bar of the market. A number: so many bars before the
+            first one of a stretch that an account played, to a state that is the network's own but has no gradient;
+            each gradient step then encodes these bars alone, and minibatches hold whole stretches. `auto`: 378 bars,
+            three half-lives of the slowest unit, where that makes a gradient step encode less than half of the market,
+            else `whole`. Attention looks no further than it is given bars: of it nothing is cut off. In [0, 1e6].
         average: decay per gradient step of an average of the network's parameters, such as 0.995, with which the agent
             is scored and saved; None takes the last ones. In [0, 1).
         seed: first number of everything random. In [0, 2,147,483,647].
@@ -112,6 +117,7 @@ class TrainConfig:
     target_kl: float | None = None
     ratio: Literal["joint", "per_asset"] = "per_asset"
     advantage: Literal["gae", "position"] = "gae"
+    time_gradient: Literal["auto", "whole"] | int = "auto"
     average: float | None = None
     seed: int = 0
     num_seeds: int = 1
@@ -124,7 +130,10 @@ class TrainConfig:
     evolution: EvolutionConfig = EvolutionConfig()
 
     def __post_init__(self) -> None:
-        check_kinds(self, TRAIN_BOUNDS)
+        if isinstance(self.time_gradient, str) and self.time_gradient not in ("auto", "whole"):
+            found = shown(self.time_gradient)
+            raise ValueError(f"time_gradient={found} is unknown; use 'auto', 'whole' or a number of bars, such as 378.")
+        check_kinds(self, TRAIN_BOUNDS, (None, "auto", "whole"))
         check_kinds(self.policy, POLICY_BOUNDS)
         for name in ("num_envs", "total_timesteps", "num_minibatches", "num_epochs", "num_seeds", "keep_checkpoints"):
             if getattr(self, name) < 1:
@@ -178,6 +187,11 @@ class TrainConfig:
             raise ValueError(
                 f"algorithm={self.algorithm!r} learns what a unit of each asset is worth: it needs credit='per_asset'."
             )
+        if self.algorithm != "ppo" and not isinstance(self.time_gradient, str):
+            raise ValueError(
+                f"time_gradient={self.time_gradient} is of PPO's gradient steps; algorithm={self.algorithm!r} encodes"
+                " every bar in each of its own. Set time_gradient='auto', or use algorithm='ppo'."
+            )
         if self.advantage not in ("gae", "position"):
             raise ValueError(f"advantage={shown(self.advantage)} is unknown; use 'gae' or 'position'.")
         if self.judges_positions and self.policy.credit == "joint":
@@ -194,7 +208,7 @@ class TrainConfig:
             raise ValueError("cvar_weight judges how episodes end, which advantage='position' does not see: use 'gae'.")
         if self.ratio == "joint" and self.policy.credit == "per_asset":
             raise ValueError("ratio='joint' has one advantage for all assets: it needs credit='joint' too.")
-        check_bounds(self, TRAIN_BOUNDS)
+        check_bounds(self, TRAIN_BOUNDS, (None, "auto", "whole"))
         check_bounds(self.policy, POLICY_BOUNDS)
         if not isinstance(self.evolution, EvolutionConfig):
             raise ValueError(
@@ -318,6 +332,7 @@ class TrainConfig:
             value_clip=None if self.value_clip is None else 1.0,
             ratio=self.ratio,
             advantage=self.advantage,
+            time_gradient=self.time_gradient if self.policy.warm_up else "auto",
             average=None if self.average is None else 0.5,
             cvar_weight=1.0 if self.cvar_weight else 0.0,
             **({"learning_rate_schedule": "adaptive", "target_kl": 1.0} if self.adapts_rate else {}),
@@ -367,32 +382,3 @@ def _divisors(number: int) -> list[int]:
     """Return the divisors of a number, ascending."""
     small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return sorted({*small, *(number // divisor for divisor in small)})
-
-
-@typing.no_type_check
-class Hyper(struct.PyTreeNode):
-    """Numbers of PPO as leaves, so that one compiled program serves every value; see `TrainConfig`.
-
-    `decay`, `cosine_decay` and `entropy_decay` are the weights of the schedules, 1 for the one chosen. `value_clip` is
-    read by programs of a configuration that has one.
-    """
-
-    learning_rate: float
-    decay: float
-    cosine_decay: float
-    num_updates: float
-    gamma: float
-    gae_lambda: float
-    clip_range: float
-    entropy_coef: float
-    entropy_decay: float
-    value_coef: float
-    value_clip: float
-    max_grad_norm: float
-    target_kl: float
-    average: float = 0.0
-    tail: float = 0.05
-    cvar_weight: float = 0.0
-    turnover_penalty: float = 0.0
-    risk_aversion: float = 1.0
-    mix: float = 0.0

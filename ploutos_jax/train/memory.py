@@ -5,15 +5,15 @@ make the estimate agree with XLA's own analysis of the compiled program to a fac
 """
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from ploutos_jax.agents.network import ROWS_IN_ORDER, Network
+from ploutos_jax.market.long.device import device_bytes as device_bytes
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import TrainConfig
+from ploutos_jax.train.learning.stretches import stretches_of
 
 _SMALLEST_CHUNK = 4.0
 """Megabytes below which chunks are not made smaller: they would be slow, and other things larger anyway."""
@@ -81,15 +81,24 @@ def _estimate(
     num_assets, num_values, seeds = network.model.num_assets, network.model.num_values, config.num_seeds
     samples = config.timesteps_per_update
     minibatch = samples // config.num_minibatches
-    in_table = num_bars <= minibatch or network.warm_up > 0
+    stretches = stretches_of(config, num_bars)
+    in_table = stretches is None and (num_bars <= minibatch or network.warm_up > 0)
     row_bytes, table_row = network.row_bytes(num_features), network.torso.table_bytes(network.model.num_assets)
-    table = (_TABLE_COPIES if in_table else 1) * num_bars * table_row if in_table or num_bars <= samples else 0
+    has_table = in_table or stretches is not None or num_bars <= samples
+    table = (_TABLE_COPIES if in_table else 1) * num_bars * table_row if has_table else 0
     # A chunk is no larger than what there is to be done.
     rows = num_bars if in_table else minibatch
     of_rows = min(network.chunk_bytes, row_bytes * (min(rows, ROWS_IN_ORDER) if network.warm_up else rows))
     of_samples = min(network.chunk_bytes, network.sample_bytes() * minibatch)
     # Encoded in one chunk, the rows keep what their backward pass needs while chunks of samples come and go.
     joined = of_rows + of_samples if of_rows < network.chunk_bytes or not in_table else max(of_rows, of_samples)
+    if stretches is not None:
+        # As many stretches as fit at once, but one at least; the features of all rows, scaled; states left behind.
+        windows, inputs = stretches.windows, network.model.num_inputs(num_features)
+        of_stretch = max(row_bytes * (windows.rows + windows.before), network.sample_bytes() * windows.rows)
+        joined = max(of_stretch, min(network.chunk_bytes, minibatch // windows.rows * of_stretch))
+        kept = 4 * network.model.blank_state().size * -(-num_bars // windows.every) if windows.every else 0
+        table += num_bars * 4 * num_assets * inputs + kept
     advantages = 4 * _ADVANTAGE_COPIES * num_values * samples
     return MemoryEstimate(
         market=market_bytes,
@@ -181,22 +190,11 @@ def _advice(config: TrainConfig, market: Market, action: str, limit: int) -> str
     return f"Lower {', or '.join(options)}."
 
 
-def device_bytes() -> int | None:
-    """Return the memory of the default device: the limit of JAX's allocator, or RAM on a CPU; None if not known."""
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        return (device.memory_stats() or {}).get("bytes_limit")
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    container = Path("/sys/fs/cgroup/memory.max")
-    allowed = container.read_text(encoding="utf-8").strip() if container.is_file() else "max"
-    return min(installed, int(allowed)) if allowed.isdigit() else installed
-
-
 def _market_bytes(config: TrainConfig, market: Market) -> int:
-    """Return the bytes of the market, and of the one that is being drawn at the same time."""
-    return (1 if config.market_refresh is None else 2) * sum(leaf.nbytes for leaf in jax.tree.leaves(market))
+    """Return the bytes of the market, and of the one that is drawn, or copied to the device, at the same time."""
+    is_slice = market.labels is not None and market.labels.device_bars is not None
+    copies = 1 if config.market_refresh is None and not is_slice else 2
+    return copies * sum(leaf.nbytes for leaf in jax.tree.leaves(market))
 
 
 def stored_bytes(config: TrainConfig, network: Network) -> int:

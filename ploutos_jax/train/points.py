@@ -1,7 +1,4 @@
-"""Many settings at once: one compiled program trains an agent at every point of a sweep over numbers of the program.
-
-Letters: P points.
-"""
+"""Many settings at once: one compiled program trains an agent at every point of a sweep over numbers of the program."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +29,7 @@ _PARTS = 10
 """Of a run, after each of which it may be stopped."""
 
 Varied = tuple[Hyper, Mapping[str, Array]]
-"""What differs from point to point, `[P, ...]`: numbers of the learner, and numbers of the environment by name."""
+"""What differs from point to point, `[points, ...]`: numbers of the learner, and numbers of the environment by name."""
 
 
 def train_points(
@@ -47,14 +44,14 @@ def train_points(
     """Train at every point, side by side, from the same seeds, and return the agents of each, one for each seed.
 
     Each is what it would be in a run of its own up to the rounding of floats: products of matrices round differently
-    in a stack. Their memory is that of P runs, less the market, which they share.
+    in a stack. Their memory is that of as many runs, less the market, which they share.
 
     Args:
         config: settings of the learner, whose numbers `hyper` takes the place of.
         env: rules of the environment.
         params: its numbers, and the market to train on.
-        hyper: P numbers of the learner.
-        changed: numbers of the environment that differ, by name, `[P, ...]`; may be empty.
+        hyper: `[points]` numbers of the learner.
+        changed: numbers of the environment that differ, by name, `[points, ...]`; may be empty.
         should_stop: asked after every tenth of the run; True ends it there.
 
     Returns:
@@ -110,7 +107,7 @@ def update_points(
 def _first_states(
     learner: Algorithm, params: EnvParams, changed: Mapping[str, Array], number: int, forecast: Forecast | None
 ) -> TrainState:
-    """Return the states before the first update, `[P, ...]`; accounts follow the numbers of the environment."""
+    """Return the states before the first update, `[points, ...]`; accounts follow the numbers of the environment."""
     if not changed:
         first = first_state(learner, params, forecast=forecast)
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)).copy(), first)

@@ -1,6 +1,6 @@
 """Sizes that are measured, not guessed: short trainings that say how fast a device works with how many environments.
 
-Letters: E environments, M minibatches.
+Letters: E environments.
 """
 
 import dataclasses
@@ -97,9 +97,9 @@ class Probe:
     def choose(self, names: Sequence[str]) -> TrainConfig:
         """Return the settings with the fastest sizes, of those that fit and leave `FEWEST_UPDATES`.
 
-        First E by factors of 4 until speed has fallen twice, then its neighbours by 2, then M by factors of 2 likewise;
-        those that are not hopeless are timed again in turns. Among speeds within 3 % of the best the smaller E,
-        then the M nearest to that of the settings.
+        First E by factors of 4 until speed has fallen twice, then its neighbours by 2, then the minibatches by factors
+        of 2 likewise; those that are not hopeless are timed again in turns. Among speeds within 3 % of the best the
+        smaller E, then the number of minibatches nearest to that of the settings.
 
         Args:
             names: `num_envs`, `num_minibatches` or both.

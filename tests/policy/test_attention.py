@@ -57,7 +57,8 @@ def by_hand(params, features, mask, reset):
             told = [layer(f"told_{number}", normed[s, a]) for s in keys]
             asked = layer(f"asked_{number}", normed[t, a])[part]
             slope = 2.0 ** (-8 * (head + 1) / HEADS)
-            logits = [asked @ k[:D][part] / np.sqrt(size) - slope * (t - s) for k, s in zip(told, keys, strict=True)]
+            added = [8 * p[f"distances_{number}"][head, t - s] - slope * (t - s) for s in keys]
+            logits = [asked @ k[:D][part] / np.sqrt(size) + x for k, x in zip(told, added, strict=True)]
             found = scipy.special.softmax(logits) @ np.array([k[D:][part] for k in told])
             after[t, a] += found @ p[f"joined_{number}"]["kernel"][part] + p[f"joined_{number}"]["bias"] / HEADS
         for t, a in np.ndindex(len(x), A):
@@ -77,6 +78,9 @@ def test_it_is_what_its_formula_says(world, num_rows):
 @pytest.mark.parametrize(("window", "most", "block"), [(6, 2, 2), (6, 3, 3), (6, 4, 3), (7, 6, 7), (64, 32, 32)])
 def test_blocks_of_any_size_are_the_same(world, window, most, block):
     params, *rows = world
+    rng = np.random.default_rng(7)
+    learnt = {f"distances_{layer}": rng.normal(size=(HEADS, window)).astype(np.float32) for layer in range(L)}
+    params = {"params": params["params"] | learnt}
     one, other = (WindowedAttention(width=D, layers=L, window=window, most=x) for x in (most, 1000))
     assert one._block == block and other._block == window
     state = np.zeros((L, A, one.kept()), np.float32)

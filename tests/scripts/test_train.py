@@ -187,6 +187,7 @@ def test_several_seeds_give_a_mean_and_an_interval(finished, tmp_path):
     assert metrics["total_return"] == pytest.approx(returns[2], rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_run_that_diverges_keeps_its_last_good_state(finished, tmp_path):
     outcome = call("train", train_args(finished.data, "run", 4, "--learning-rate", "1e30"), tmp_path)
     assert outcome.code == 2

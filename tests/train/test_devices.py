@@ -116,8 +116,9 @@ def _apart(some, others):
         {"advantage": "position", "env": {"action": "bands"}, "target_kl": 0.02},
         {"cvar_weight": 0.1, "average": 0.9, "policy": {"quantiles": 8, "dropout": 0.1, "return_loss": 0.1}},
         {"num_minibatches": 8, "rollout_length": 8, "chunk_megabytes": 0.01},
+        {"time_gradient": 0, "num_minibatches": 4, "policy": {"time": "attention", "time_width": 8, "time_window": 8}},
     ],
-    ids=["plain", "seeds", "seeds over devices", "positions", "heads", "gathered"],
+    ids=["plain", "seeds", "seeds over devices", "positions", "heads", "gathered", "stretches"],
 )
 def test_four_devices_learn_what_one_learns(settings):
     one, four = (several.run(4, devices=number, **settings) for number in (1, 4))

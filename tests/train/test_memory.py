@@ -159,12 +159,17 @@ SIZES = {
         TrainConfig(num_envs=64, rollout_length=16, policy=PolicyConfig(time="recurrent")),
         {"num_bars": 1500, "num_assets": 30, "num_features": 20},
     ),
+    "stretches": (
+        TrainConfig(num_envs=64, rollout_length=32, policy=PolicyConfig(time="recurrent")),
+        {"num_bars": 30_000, "num_assets": 5, "num_features": 20},
+    ),
 }
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat", "recurrent"))]
+    "name",
+    ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat", "recurrent", "stretches"))],
 )
 def test_the_estimate_is_within_a_factor_of_two_of_the_compiled_program(name):
     config, sizes = SIZES[name]

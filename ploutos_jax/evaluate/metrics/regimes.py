@@ -22,7 +22,7 @@ class OfRegime(NamedTuple):
 
 
 def by_regime(
-    equity: Float[np.ndarray, " rows"], chances: Float[np.ndarray, "rows K"], bars_per_year: float
+    equity: Float[np.ndarray, " rows"], chances: Float[np.ndarray, "rows regimes"], bars_per_year: float
 ) -> dict[str, OfRegime]:
     """Return figures by the likeliest regime, as it was known at the close before each return.
 

@@ -228,7 +228,7 @@ def spread_labels(targets: np.ndarray, gap: float) -> np.ndarray:
     """Return places near `targets` that are at least `gap` apart, moved as little as possible (least squares).
 
     Args:
-        targets: `[K]` wanted places, in any order, as shares of the axis.
+        targets: `[places]` wanted places, in any order, as shares of the axis.
         gap: smallest distance between two places.
     """
     order = np.argsort(targets, kind="stable")

@@ -1,6 +1,6 @@
 """Rows of files laid out on one grid of all dates and all tickers; faulty bars are masked, none is filled in.
 
-Letters: T bars, A assets, N rows of one file.
+Letters: T bars, A assets; `entries` are rows of one file.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,11 +23,11 @@ class Table:
 
     Attributes:
         name: the file's name.
-        times, time_codes: dates (datetime64[ns], any order) and each row's `[N]` place in them.
-        symbols, symbol_codes: tickers (may repeat) and each row's `[N]` place in them.
-        columns: `[N]` float64 by name (prices, volume and perhaps dividend and split), NaN where missing.
-        signals: `[N]` float64 by name, NaN where missing.
-        sectors, sector_codes: sectors and each row's `[N]` place in them, -1 where missing.
+        times, time_codes: dates (datetime64[ns], any order) and each row's `[entries]` place in them.
+        symbols, symbol_codes: tickers (may repeat) and each row's `[entries]` place in them.
+        columns: `[entries]` float64 by name (prices, volume and perhaps dividend and split), NaN where missing.
+        signals: `[entries]` float64 by name, NaN where missing.
+        sectors, sector_codes: sectors and each row's `[entries]` place in them, -1 where missing.
         notes: what the reader changed or left out.
         adjusted: tickers whose prices the reader has scaled.
     """

@@ -1,6 +1,6 @@
 """Rows of one file or table, whatever it was, understood: dates, tickers, numbers, signals, and notes on all of it.
 
-Letters: N rows.
+`entries` are the rows of the table.
 """
 
 import re
@@ -88,7 +88,7 @@ def _form_of_vendor(columns: Mapping[str, str], dates: pd.Series, notes: list[st
 
 
 def _parse_columns(cells: Mapping[str, pd.Series], rows: Rows, notes: list[str]) -> dict[str, np.ndarray]:
-    """Return prices, volume and corporate actions, `[N]` each, and note what the file does not have."""
+    """Return prices, volume and corporate actions, `[entries]` each, and note what the file does not have."""
     numbers = {
         role: parse_numbers(cells[role], rows.source, rows.decimal, is_count=role == "volume")
         for role in NUMBERS
@@ -140,7 +140,7 @@ def _check_symbols(symbols: Sequence[str], source: Source, notes: list[str]) -> 
 
 
 def _take_factor(frame: pd.DataFrame, columns: Mapping[str, str], notes: list[str]) -> tuple[np.ndarray, str | None]:
-    """Return `[N]` bool, rows whose prices qlib's column of factors says to be adjusted, and that column.
+    """Return `[entries]` bool, rows whose prices qlib's column of factors says to be adjusted, and that column.
 
     A column of that name is qlib's where names begin with `$`, or a column `change` is beside it; else it is a signal.
     """
@@ -164,7 +164,7 @@ def _scale_to_total_return(numbers: dict[str, np.ndarray]) -> tuple[np.ndarray, 
     """Scale the prices by adj_close, in place, where it alone knows of dividends and splits; then it is taken out.
 
     Returns:
-        `[N]` bool, the rows whose prices have changed, and notes.
+        `[entries]` bool, the rows whose prices have changed, and notes.
     """
     adjusted, nothing = numbers.get("adj_close"), np.zeros(len(numbers["close"]), bool)
     if adjusted is None or numbers.keys() & {"dividend", "split", "capital_gain"}:

@@ -48,9 +48,9 @@ class StepFigures(struct.PyTreeNode):
         }
 
 
-def num_pairs(config: TrainConfig) -> int:
-    """Return how many pairs of time chunk and environment a rollout has."""
-    return config.num_envs * (config.steps_per_rollout // config.steps_per_chunk)
+def num_pairs(config: TrainConfig, length: int | None = None) -> int:
+    """Return how many pairs of time chunk and environment a rollout has; chunks are of `length` if it is given."""
+    return config.num_envs * (config.steps_per_rollout // (length or config.steps_per_chunk))
 
 
 def table_mode(config: TrainConfig, market: Market, parts: Parts = WHOLE) -> TableMode:
@@ -76,6 +76,7 @@ def take_steps(
     losses: Any,
     is_enough: Callable[[Any], Bool[Array, ""]],
     adam: optax.GradientTransformation = ADAM,
+    length: int | None = None,
 ) -> tuple[TrainState, StepFigures]:
     """Return the state after epochs of minibatches, and figures `[epochs, minibatches]` of their steps.
 
@@ -88,8 +89,9 @@ def take_steps(
         losses: what `gradient` gives beside the gradients, of any values.
         is_enough: whether the losses `[minibatches]` of an epoch call for no other.
         adam: what turns gradients into changes; its state is the optimiser's.
+        length: steps of a time chunk; `TrainConfig.steps_per_chunk` without it.
     """
-    pairs = num_pairs(config)
+    pairs = num_pairs(config, length)
     minibatch = pairs // config.num_minibatches
 
     def step(state: TrainState, pairs: Array) -> tuple[TrainState, StepFigures]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from ploutos_jax.agents.acting import encode_market, look_up
 from ploutos_jax.agents.network import AgentParams, Network
@@ -45,11 +45,12 @@ def summed_gradients(
     market: Market,
     of: SampleLoss,
     chunk: Callable[[tuple[Array, Array]], tuple[Any, Array]],
-    chunks: tuple[Int[Array, "chunks size"], Float[Array, "chunks size"]],
+    chunks: tuple[Int[Array, "chunks size"], Num[Array, "chunks size"]],
     mode: TableMode,
     drop_key: PRNGKeyArray | None = None,
     of_table: Callable[[Any, Table], tuple[Any, Table, Any]] | None = None,
     num_chunks: Int[Array, ""] | None = None,
+    rows_of: Callable[[Any, Any], Table] | None = None,
 ) -> tuple[Any, Any]:
     """Return gradients of a loss by the network's parameters, and its figures, summed over chunks.
 
@@ -57,22 +58,25 @@ def summed_gradients(
         network, agent: what is differentiated.
         market: features and masks.
         of: the loss.
-        chunk: `(pairs [size], weights [size]) -> (samples, their weights)`; the samples have an `observation`.
-        chunks: of `split_pairs`, or of `split_own_pairs`.
+        chunk: of two arrays `[size]`, such as pairs and weights, samples, which have an `observation`, and weights.
+        chunks: of `split_pairs`, of `split_own_pairs`, or places and lengths of `Remembered.in_chunks`.
         mode: how market rows are encoded; see `TableMode`.
         drop_key: of dropout, that of the rollout; None without it.
         of_table: `(parameters, table) -> (gradients by the one, by the other, figures)` of what the loss holds besides,
             of a whole table, in mode `table`; None for nothing.
         num_chunks: how many of the chunks are worked through, all of them without it.
+        rows_of: `(parameters, samples) -> rows` in mode `gather`; without it each sample's bar is encoded by itself.
     """
     zeros = jax.tree.map(jnp.zeros_like, agent.network)
     if mode == "gather":
 
-        def gathered(params: Any, batch: Any, weight: Array) -> tuple[Array, Any]:
+        def alone(params: Any, batch: Any) -> Table:
             t = batch.observation.t
             keys = network.drop_keys(drop_key, t)
-            rows = network.encode(params, agent.scaling, market.features[t], market.tradable[t], keys)
-            return of.loss(params, rows, batch, weight)
+            return network.encode(params, agent.scaling, market.features[t], market.tradable[t], keys)
+
+        def gathered(params: Any, batch: Any, weight: Array) -> tuple[Array, Any]:
+            return of.loss(params, (rows_of or alone)(params, batch), batch, weight)
 
         def gather_step(total: Any, inputs: tuple[Array, Array]) -> tuple[Any, None]:
             batch, weight = chunk(inputs)

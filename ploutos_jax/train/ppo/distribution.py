@@ -1,6 +1,6 @@
 """What quantiles of the return to come are learnt from, and what the worst episodes count beside the reward.
 
-Letters: S steps, E environments, N quantiles, K values.
+Letters: S steps, E environments, K values.
 """
 
 import typing
@@ -34,7 +34,7 @@ def quantile_targets(
     hyper: Hyper,
     keys: tuple[PRNGKeyArray, PRNGKeyArray | None],
     parts: Parts = WHOLE,
-) -> Float[Array, "S E N"]:
+) -> Float[Array, "S E quantiles"]:
     """Return draws of the return to come from each state of a rollout, in deviations of returns.
 
     Args:
@@ -61,14 +61,14 @@ def quantile_targets(
 def replaced_returns(
     key: PRNGKeyArray,
     reward: Float[Array, "S E"],
-    following: Float[Array, "S E N"],
+    following: Float[Array, "S E quantiles"],
     terminated: Bool[Array, "S E"],
     truncated: Bool[Array, "S E"],
     gamma: Float[Array, ""] | float,
     trace: Float[Array, ""] | float,
     parts: Parts = WHOLE,
-) -> Float[Array, "S E N"]:
-    """Return `Σ_{k<n} γᵏ r + γⁿ θ_j`, n steps on, for all N quantiles θ of the state that is reached.
+) -> Float[Array, "S E quantiles"]:
+    """Return `Σ_{k<n} γᵏ r + γⁿ θ_j`, n steps on, for all quantiles θ of the state that is reached.
 
     n is geometric with chance `1 − trace` of ending at each step, cut at the end of episode and rollout: the targets of
     many samples together have the distribution that a mixture over n has. An average over n, as a λ-return is, would be

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.policy.quantiles import quantile_loss
 from ploutos_jax.train.config import Hyper, TrainConfig
+from ploutos_jax.train.learning.stretches import Remembered
 from ploutos_jax.train.learning.table_gradients import (
     TableMode,
     flatten_pairs,
@@ -69,6 +71,7 @@ def minibatch_gradients(
     labels: Float[Array, "T A horizons"] | None = None,
     parts: Parts = WHOLE,
     moments: "PairMoments | None" = None,
+    remembered: Remembered | None = None,
 ) -> tuple[Any, LossSums]:
     """Return gradients of the PPO loss and its terms, averaged over the minibatch.
 
@@ -84,11 +87,15 @@ def minibatch_gradients(
             `table`, over those of the samples in mode `gather`.
         parts: of the environments; gradients are summed over all.
         moments: of `pair_moments`, where there are several parts.
+        remembered: how a network that remembers is differentiated by stretches, in mode `gather`; None by every row.
     """
-    length, num_envs = config.steps_per_chunk, parts.of(config.num_envs)
+    length = config.steps_per_chunk if remembered is None else remembered.stretches.length
+    num_envs = parts.of(config.num_envs)
     by_pair = jax.tree.map(lambda x: x.reshape(-1, length, *x.shape[1:]), samples)
     num_samples = pairs.shape[0] * length
     size, num_chunks = pairs_per_chunk(network, market, length, mode), None
+    if remembered is not None:
+        size = pairs.shape[0]  # all together are cut into stretches
     if moments is None:
         centre, spread = _advantage_stats(by_pair, market, pairs // num_envs, pairs % num_envs)
         chunks = split_pairs(pairs, size)
@@ -105,8 +112,25 @@ def minibatch_gradients(
         scaled = (_at_least_float32(batch.advantage) - centre) / spread
         return batch.replace(advantage=scaled), jnp.repeat(weight, length)
 
+    rows_of: Callable[[Any, Samples], Table] | None = None
+    if remembered is not None:
+        own, weights = (x.reshape(-1) for x in chunks)
+        t = by_pair.observation.t[own // num_envs, :, own % num_envs]
+        chunks, num_chunks = remembered.in_chunks(network, market.num_features, t, weights)
+
+        def chunk(inputs: tuple[Array, Array]) -> tuple[Samples, Array]:
+            (pair, step), weight = remembered.samples_of(own, inputs)
+            batch = jax.tree.map(lambda x: x[pair // num_envs, step, pair % num_envs], by_pair)
+            scaled = (_at_least_float32(batch.advantage) - centre) / spread
+            return batch.replace(advantage=scaled), weight
+
+        def stretch_rows(params: Any, batch: Samples) -> Table:
+            return remembered.rows(network, agent.replace(network=params), market, batch.observation.t, drop_key)
+
+        rows_of = stretch_rows
+
     besides = loss.of_table if isinstance(loss, WithReturns) and mode == "table" else None
-    made = summed_gradients(network, agent, market, loss, chunk, chunks, mode, drop_key, besides, num_chunks)
+    made = summed_gradients(network, agent, market, loss, chunk, chunks, mode, drop_key, besides, num_chunks, rows_of)
     grads, sums = parts.total(made)
     return grads, jax.tree.map(lambda x: x / num_samples, sums)
 

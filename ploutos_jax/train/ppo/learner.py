@@ -32,6 +32,7 @@ from ploutos_jax.train.learning.rollout_metrics import no_trading, trading_figur
 from ploutos_jax.train.learning.schedules import adapted_rate, hyper_at
 from ploutos_jax.train.learning.state import TrainState, begin
 from ploutos_jax.train.learning.steps import StepFigures, table_mode, take_steps
+from ploutos_jax.train.learning.stretches import Remembered, encode_for, stretches_of
 from ploutos_jax.train.ppo.advantages import gae, next_values
 from ploutos_jax.train.ppo.credit import credited, judged_positions, moved
 from ploutos_jax.train.ppo.distribution import Tail, penalised, quantile_targets
@@ -81,9 +82,7 @@ class Learner(LearnerOfProgram):
         hyper = hyper_at(hyper, state.update)
         if state.rate is not None:
             hyper = hyper.replace(learning_rate=hyper.learning_rate * state.rate)
-        table = table_of(
-            self.config, self.network, state.agent, params.market, drop_key_of(self.config, state), self.parts
-        )
+        table, remembered = self._encoded(state, params)
         runner, ends, (stored, trading) = self._rollout(state, params, table)
         tail = state.tail
         if tail is not None and stored.growth is not None:
@@ -98,7 +97,7 @@ class Learner(LearnerOfProgram):
             samples = samples.replace(quantile_target=quantile_targets(*made, self.parts))
         key, epoch_key = jax.random.split(state.key)
         fault = rollout_fault(stored.reward, stored.value, samples.advantage, self.parts)
-        learned, figures = self._epochs(state, params, hyper, samples, fault, epoch_key)
+        learned, figures = self._epochs(state, params, hyper, samples, fault, epoch_key, remembered)
         learned = learned.replace(runner=runner, key=key, tail=tail)
         if state.rate is not None:
             learned = learned.replace(rate=adapted_rate(state.rate, last_kl(figures), hyper.target_kl))
@@ -167,6 +166,16 @@ class Learner(LearnerOfProgram):
             planned=taken.planned,
             slope=step.info["reward_slope"].astype(jnp.float32) if judges else None,
         )
+
+    def _encoded(self, state: TrainState, params: EnvParams) -> tuple[Table | None, Remembered | None]:
+        """Return what the rollout looks up in the market, and what gradient steps by stretches go on from."""
+        made = self.config, self.network, state.agent, params.market
+        sizes = params.market.num_bars, self.env.config.episode_length, self.parts
+        stretches = stretches_of(self.config, *sizes) if params.market.lead is None else None
+        if stretches is None:
+            return table_of(*made, drop_key_of(self.config, state), self.parts), None
+        table, states = encode_for(stretches, *made[1:], drop_key_of(self.config, state))
+        return table, Remembered(stretches, states)
 
     def _rollout(
         self, state: TrainState, params: EnvParams, table: Table | None
@@ -237,21 +246,30 @@ class Learner(LearnerOfProgram):
         return samples, explained
 
     def _epochs(
-        self, state: TrainState, params: EnvParams, hyper: Hyper, samples: Samples, fault: Array, key: Array
+        self,
+        state: TrainState,
+        params: EnvParams,
+        hyper: Hyper,
+        samples: Samples,
+        fault: Array,
+        key: Array,
+        remembered: Remembered | None = None,
     ) -> tuple[TrainState, StepFigures]:
         config, drop_key = self.config, drop_key_of(self.config, state)
-        mode = table_mode(config, params.market, self.parts)
+        mode = "gather" if remembered is not None else table_mode(config, params.market, self.parts)
         market, scaling = params.market, state.agent.scaling
         labels = return_labels(market) if config.policy.return_loss else None
-        if mode == "table":  # every gradient step encodes every row
+        length = config.steps_per_chunk if remembered is None else remembered.stretches.length
+        if mode == "table" or remembered is not None:  # gradient steps encode the same rows again and again
             scaled, market = self.network.scale_once(state.agent, market)
             scaling = scaled.scaling
         several = not self.parts.is_one
-        moments = pair_moments(samples, params.market, config.steps_per_chunk) if several else None
+        moments = pair_moments(samples, params.market, length) if several else None
 
         def gradient(agent: AgentParams, pairs: Array) -> tuple[Any, LossSums]:
             agent = agent.replace(scaling=scaling)
             minibatch = samples, pairs, hyper, config, mode, drop_key, labels, self.parts, moments
+            minibatch = *minibatch, remembered
             return minibatch_gradients(self.network, agent, market, *minibatch)
 
         return take_steps(
@@ -263,6 +281,7 @@ class Learner(LearnerOfProgram):
             key,
             losses=LossSums.zeros(returns=labels is not None, quantile=config.policy.quantiles > 0),
             is_enough=lambda x: x.kl.mean() > hyper.target_kl,
+            length=length,
         )
 
 

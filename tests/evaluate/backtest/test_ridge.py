@@ -220,5 +220,6 @@ def test_ridge_is_fitted_in_seconds():
     assert time.perf_counter() - begin < 20  # on a machine where others work; alone it is a tenth of a second
 
 
+@pytest.mark.thorough
 def test_ridge_is_in_every_report():
     assert list(RULES)[-2:] == ["inverse volatility", "ridge"]

@@ -51,6 +51,7 @@ def test_the_hint_multiplies_the_price_between_the_next_open_and_its_close(panel
     assert (np.asarray(edged.spread_scale) > 0).all()
 
 
+@pytest.mark.thorough
 def test_hints_are_persistent_and_apart_from_prices(panels):
     hint = by_path(panels[0.0].signals[HINT])
     inside = np.log(by_path(panels[0.0].close) / by_path(panels[0.0].open))

@@ -60,6 +60,7 @@ def test_bars_are_consistent_and_say_what_they_are(panels, name):
     assert law.rows(slice(3, 9)).volatility_by_bar.shape == (6, NUM_ASSETS)
 
 
+@pytest.mark.thorough
 def test_persistent_hints_are_a_stationary_series_of_each_asset(panels):
     hint, _ = hint_and_returns(panels["persistent"])
     # The mean of an AR(1) has a deviation √((1 + φ) / (1 − φ)) times that of independent numbers.

@@ -92,6 +92,7 @@ def test_it_cannot_go_on_as_another_learner(whole):
         train(dataclasses.replace(CONFIG, algorithm="ppo"), planted.seen(), ENV, output=folder, resume=True)
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_is_an_agent(whole):
     folder, agent, _ = whole
     assert_identical(restore(folder).params, agent.params)

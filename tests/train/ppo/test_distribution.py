@@ -45,7 +45,9 @@ def learn(payoffs):
         last = jnp.zeros((S, E), bool).at[-1].set(True)
         following = jnp.broadcast_to(to_quantiles(outputs), (S, E, N))
         targets = replaced_returns(key, reward, following, last, ~last & False, 1.0, 0.9)
-        grads = jax.grad(lambda x: quantile_loss(to_quantiles(x), targets.reshape(-1, N)).mean())(outputs)
+        targets = targets.reshape(-1, N)
+        of_all = lambda x: jnp.broadcast_to(to_quantiles(x), targets.shape)  # noqa: E731
+        grads = jax.grad(lambda x: quantile_loss(of_all(x), targets).mean())(outputs)
         changes, state = optimizer.update(grads, state)
         return (optax.apply_updates(outputs, changes), state), None
 

@@ -16,6 +16,7 @@ from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.learning import table_gradients
 from ploutos_jax.train.learning.table_gradients import add_to_rows, pairs_per_chunk
 from ploutos_jax.train.ppo.gradients import Samples, minibatch_gradients
+from tests.marks import thorough_but
 from tests.train.worlds import LITTLE_OPTIMISED, TORSOS, largest_difference, random_market
 
 T, A, F, S, E = 41, 3, 4, 16, 6
@@ -197,7 +198,7 @@ def test_the_small_budget_makes_several_chunks_with_padding(torso, mode):
     assert 1 < rows < T and T % rows and not market.tradable.all()
 
 
-@pytest.mark.parametrize("shape", [(40,), (7, 3)])
+@pytest.mark.parametrize("shape", thorough_but([(40,)], [(40,), (7, 3)]))
 def test_rows_added_by_a_product_are_those_added_one_by_one(shape, monkeypatch):
     """What a GPU is given where results must repeat, against sums in double precision."""
     rng = np.random.default_rng(5)

@@ -111,8 +111,8 @@ def moved_agent(agent, num_assets):
     ("num_assets", "ratio", "action"),
     [
         pytest.param(1, "joint", "discrete", marks=pytest.mark.slow),
-        (1, "per_asset", "weights"),
-        (30, "per_asset", "discrete"),
+        pytest.param(1, "per_asset", "weights", marks=pytest.mark.thorough),
+        pytest.param(30, "per_asset", "discrete", marks=pytest.mark.thorough),
         (30, "joint", "weights"),
         pytest.param(1, "per_asset", "discrete", marks=pytest.mark.slow),
         pytest.param(1, "joint", "weights", marks=pytest.mark.slow),
@@ -328,6 +328,7 @@ OTHER_NUMBERS = {
     "max_grad_norm": 2.0,
     "target_kl": 0.01,
     "market_refresh": 3,
+    "time_gradient": 5,  # of networks that remember
     "checkpoint_every": 1000,
     "keep_checkpoints": 9,
     "eval_every": 1000,
