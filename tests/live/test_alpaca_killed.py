@@ -69,7 +69,7 @@ def keys(monkeypatch):
 
 @pytest.mark.parametrize(
     ("kills", "num_bars"),
-    [pytest.param(2, 25, marks=pytest.mark.thorough), pytest.param(25, 200, marks=pytest.mark.slow)],
+    [pytest.param(2, 25, marks=pytest.mark.thorough), pytest.param(20, 120, marks=pytest.mark.slow)],
 )
 def test_a_trader_killed_in_mid_run_goes_on(tmp_path, keys, kills, num_bars):
     path, rng = tmp_path / "j", random.Random(7)

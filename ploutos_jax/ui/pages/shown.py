@@ -70,7 +70,7 @@ def metrics(*figures: tuple[str, str] | tuple[str, str, str | None]) -> None:
     """Show figures in a row, which is broken where a screen is narrow: label, value, and what it gained."""
     row = st.container(horizontal=True, gap="medium")
     for label, value, *gain in figures:
-        row.metric(label, value, *gain, width="content")
+        row.metric(label, value, delta=gain[0] if gain else None, width="content")
 
 
 def scores(rows: Sequence[Mapping[str, Any]], key: str = "score") -> list[dict[str, str]]:
