@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ploutos_jax.agents.agent import Agent as Agent
     from ploutos_jax.agents.ensemble import ensemble as ensemble
     from ploutos_jax.datasets.config import DataConfig as DataConfig
+    from ploutos_jax.datasets.long import load_long_market as load_long_market
     from ploutos_jax.env.broker.fees import FeeKind as FeeKind
     from ploutos_jax.env.broker.fees import FeeSchedule as FeeSchedule
     from ploutos_jax.env.config import EnvConfig as EnvConfig
@@ -106,6 +107,7 @@ _NAMES = {
     "Agent": "agents.agent",
     "ensemble": "agents.ensemble",
     "DataConfig": "datasets.config",
+    "load_long_market": "datasets.long",
     "FeeKind": "env.broker.fees",
     "FeeSchedule": "env.broker.fees",
     "EnvConfig": "env.config",

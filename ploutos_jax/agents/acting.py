@@ -93,9 +93,19 @@ def respond(
     return network.act(agent.network, agent.scaling, row, mask, observation.assets, observation.account, drop_keys)
 
 
-def market_policy(network: Network, agent: AgentParams, market: Market, *, sampled: bool = False) -> Policy:
-    """Return how an agent acts in a rollout over a market: greedy actions, or sampled with the keys of the rollout."""
-    table = encode_market(network, agent, market)
+def market_policy(
+    network: Network, agent: AgentParams, market: Market, *, sampled: bool = False, memory: Any = None
+) -> Policy:
+    """Return how an agent acts in a rollout over a market: greedy actions, or sampled with the keys of the rollout.
+
+    With `memory`, of `remember`, the market goes on where that ends, as a slice of a longer one does.
+    """
+    if memory is None:
+        table = encode_market(network, agent, market)
+    else:
+        goes_on = jnp.zeros(market.tradable.shape[0], bool)
+        rows = market.features, market.tradable, goes_on
+        table = network.encode_on(agent.network, agent.scaling, *rows, memory)[0]
 
     def policy(keys: Array, observation: Observation) -> tuple[Array, None]:
         outputs, _ = respond(network, agent, market, look_up(table, observation.t), observation)
@@ -157,7 +167,11 @@ def act_next(
 
 
 def remember(
-    network: Network, agent: AgentParams, features: Float[Array, "W A F"], tradable: Bool[Array, "W A"]
+    network: Network,
+    agent: AgentParams,
+    features: Float[Array, "W A F"],
+    tradable: Bool[Array, "W A"],
+    memory: Any = None,
 ) -> Float[Array, "*members L A D"] | None:
     """Return what a network remembers of W bars of a path, the first of them its beginning; None if it does not.
 
@@ -165,9 +179,13 @@ def remember(
         network: shapes.
         agent: parameters and scaling.
         features, tradable: rows in order of time; there may be none.
+        memory: of the bars before the first; None where they begin a path.
     """
     if not network.warm_up:
         return None
+    if memory is not None:
+        goes_on = jnp.zeros(features.shape[0], bool)
+        return network.encode_on(agent.network, agent.scaling, features, tradable, goes_on, memory)[1]
     blank = network.model.blank_state()
     if isinstance(network, Members):
         blank = jnp.broadcast_to(blank, (network.num_members, *blank.shape))

@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ploutos_jax.market.long.mapped import release
 from ploutos_jax.market.panel import Market
 
 _BARS = (
     *("open", "high", "low", "close", "volume", "tradable", "delisted", "sessions", "path_end", "dividend", "split"),
     *("spread_scale", "impact_scale", "buyable"),
 )
+
+_AT_ONCE = 2**28
 
 
 def digest_of(tree: Any, without: tuple[str, ...] = ()) -> str:
@@ -30,7 +33,10 @@ def digest_of(tree: Any, without: tuple[str, ...] = ()) -> str:
             leaf = jax.random.key_data(leaf)
         array = np.ascontiguousarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape};".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        flat = array.reshape(-1).view(np.uint8)
+        for begin in range(0, flat.size, _AT_ONCE):
+            digest.update(flat[begin : begin + _AT_ONCE].data)
+            release(array)
     return digest.hexdigest()
 
 

@@ -115,7 +115,9 @@ class Network:
             return network
         return dataclasses.replace(network, regime_columns=columns_of(feature_names))
 
-    def fit_scaling(self, features: Float[Array, "T A F"], mask: Bool[Array, "T A"]) -> FeatureScaling:
+    def fit_scaling(
+        self, features: Float[Array | np.ndarray, "T A F"], mask: Bool[Array | np.ndarray, "T A"]
+    ) -> FeatureScaling:
         """Return the scaling of a market's features, fitted on its rows; weights of experts stay as they are."""
         return fit_features(features, mask).raw(self.model.num_experts)
 

@@ -14,12 +14,14 @@ from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.parts import WHOLE, Parts
 from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.env.types import Observation
+from ploutos_jax.market.long.mapped import release
 from ploutos_jax.policy.actor_critic import NUM_REGIMES
 
 _CLIP = 5.0
 _MAX_COUNT = 1e8
 """Beyond this many samples statistics move like an exponential average; float32 counts stay exact enough."""
 _MAX_FIT_VALUES = 2_000_000
+_FITS_AT_ONCE = 100_000
 _STEPS_AT_ONCE = 16
 """Steps of a recursion over time in one kernel; each alone would cost a GPU more to start than to do."""
 
@@ -53,12 +55,9 @@ def fit_features(features: Float[Array | np.ndarray, "T A F"], mask: Bool[Array 
         features: `[T, A, F]` training rows only.
         mask: `[T, A]` bool, bars that exist.
     """
-    values = np.asarray(features)[np.asarray(mask)]
+    values = _sample(np.asarray(features), np.asarray(mask))
     if len(values) == 0:
         raise ValueError("No asset is tradable in the training rows; widen --start/--end or check the universe file.")
-    if len(values) > _MAX_FIT_VALUES:
-        # Drawn, not every n-th: assets lie side by side, and a stride would meet only some of them.
-        values = values[np.random.default_rng(0).integers(0, len(values), _MAX_FIT_VALUES)]
     low, centre, high = np.percentile(values, [15.865525, 50, 84.134475], axis=0)
     spread = (high - low) / 2
     flat = ~(spread > 1e-12 * np.maximum(np.abs(centre), 1))
@@ -67,6 +66,31 @@ def fit_features(features: Float[Array | np.ndarray, "T A F"], mask: Bool[Array 
     centre, spread = np.where(flat, 0, centre), np.where(flat, np.where(events > 1e-12, events, 1), spread)
     dtype = np.asarray(features).dtype
     return FeatureScaling(centre=jnp.asarray(centre, dtype), spread=jnp.asarray(spread, dtype))
+
+
+def _sample(features: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return `[number, F]` the values of bars that exist, of very many a sample with replacement.
+
+    Of a table that lies in a file only the rows drawn are read, some of them at a time.
+    """
+    by_row = mask.sum(axis=1)
+    total = int(by_row.sum())
+    if total <= _MAX_FIT_VALUES:
+        return features[mask]
+    # Drawn, not every n-th: assets lie side by side, and a stride would meet only some of them.
+    drawn = np.random.default_rng(0).integers(0, total, _MAX_FIT_VALUES)
+    order, ends = np.argsort(drawn, kind="stable"), np.cumsum(by_row)
+    rows = np.searchsorted(ends, drawn[order], side="right")
+    values = np.empty((_MAX_FIT_VALUES, features.shape[-1]), features.dtype)
+    begins = np.flatnonzero(np.diff(rows, prepend=-1))
+    for begin, end in zip(begins, np.append(begins[1:], len(rows)), strict=True):
+        row, places = rows[begin], order[begin:end]
+        assets = np.flatnonzero(mask[row])[drawn[places] - (ends[row] - by_row[row])]
+        values[places] = features[row, assets]
+        if begin % _FITS_AT_ONCE < end - begin:
+            release(features)
+    release((features, mask))
+    return values
 
 
 @typing.no_type_check

@@ -60,9 +60,13 @@ def warn(text: str | None, said: list[str]) -> None:
 
 
 def next_command(settings: RunSettings, output: Path) -> str:
-    """Return the command that scores a run under stress, as it can be typed in any folder, with this interpreter."""
-    words = [*_evaluate(), "--checkpoint", str(output.absolute()), "--stress", str(_STRESSED)]
-    words += ["--output", str((output / "stress").absolute())]
+    """Return the command that scores a run under stress, as it can be typed in any folder, with this interpreter.
+
+    Without stress where the bars lie in files.
+    """
+    words = [*_evaluate(), "--checkpoint", str(output.absolute())]
+    if settings.data.device_bars is None:
+        words += ["--stress", str(_STRESSED), "--output", str((output / "stress").absolute())]
     # The run knows its files as they were named, seen from the folder that it was started in.
     data = settings.data
     if data.file is not None and not data.file.is_absolute():

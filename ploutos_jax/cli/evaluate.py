@@ -19,8 +19,8 @@ from urllib.parse import quote
 import numpy as np
 
 from ploutos_jax.cli.device import configure
-from ploutos_jax.cli.scored_runs import Run, few, hold_benchmark, notes_of, on_common_bars, short_names
-from ploutos_jax.cli.terminal import result_console, writing
+from ploutos_jax.cli.scored_runs import Run, few, hold_benchmark, notes_of, on_common_bars, read_long, short_names
+from ploutos_jax.cli.terminal import result_console, telling_of_files, writing
 from ploutos_jax.datasets.config import bars_after, read_panel, split_market
 from ploutos_jax.datasets.selection import expand_tickers
 from ploutos_jax.env.bounds import Bound, check_bounds, whole
@@ -56,6 +56,9 @@ EVALUATION_BOUNDS = {
 
 _OF_ONE_REPORT = ("stress", "scenarios", "severity", "slopes", "market_making", "tickers")
 """What a report shows of one run and a comparison of several does not."""
+
+_OF_BARS = ("stress", "scenarios", "severity", "slopes", "market_making", "benchmark")
+"""What needs all bars of a market at once."""
 
 STRESS_DRAWS = 32
 """Draws of a scenario where scenarios are named and no number of draws."""
@@ -180,11 +183,18 @@ def read_run(wanted: Evaluation, folder: str, data: str | None) -> Run:
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if data is not None and data != "synthetic" and not data.startswith("synthetic:"):
         changes |= {"edge": None, "paths": 1}  # of the made market that the run was trained on
-    source = data_of_run(Path(folder), tickers=(), liquid=None, **changes)
+    if data is not None and not (Path(data).is_dir() or data.lower().endswith(".parquet")):
+        changes |= {"device_bars": None}
+    source = data_of_run(Path(folder), liquid=None, **changes)
     with naming_source(f"The run in {folder}" if data is None else None, source):
-        panel = read_panel(source)
-    panel_of_agent = panel.select(agent.known_tickers(panel.symbols))
-    market = build_market(panel_of_agent, list(agent.feature_names), cache=source.cache_folder)
+        if source.device_bars is not None:
+            with telling_of_files():
+                panel, market = read_long(agent, source, [name for name in _OF_BARS if getattr(wanted, name)])
+        else:
+            panel = read_panel(dataclasses.replace(source, tickers=()))
+            of_agent = panel.select(agent.known_tickers(panel.symbols))
+            market = build_market(of_agent, list(agent.feature_names), cache=source.cache_folder)
+    source = dataclasses.replace(source, tickers=())
     span = market.window(wanted.start, wanted.end)
     if wanted.start is None and wanted.end is None:
         # The agent knows where its training ended; the file may have grown since, at either end.

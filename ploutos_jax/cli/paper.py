@@ -24,7 +24,7 @@ from ploutos_jax.live.journal import Journal, strip
 from ploutos_jax.live.notify import Say, to_all, to_command, to_log, to_webhook
 from ploutos_jax.live.reconcile import describe, reconcile
 from ploutos_jax.live.report import NOTICE, write_paper_report
-from ploutos_jax.live.routing import Router, check_rules
+from ploutos_jax.live.routing import Router, check_rules, late_exits
 from ploutos_jax.live.sources import open_source
 from ploutos_jax.live.trader import Followed, Trader
 from ploutos_jax.market.features.build import build_market
@@ -197,6 +197,11 @@ def trade(wanted: Paper, agent: Any) -> None:
                     f"Orders also go to Alpaca's paper account, of ${broker.equity:,.2f}; the simulated one began with"
                     f" ${agent.env_config.initial_cash:,.2f}."
                 )
+                if late := late_exits(agent.env_config):
+                    console.print(
+                        f"Exits of its rules ({', '.join(late)}) reach Alpaca when the bar that touched them has"
+                        " closed, as market orders; the report tells what that cost."
+                    )
         try:
             count = trader.run(on_bar=(lambda one: None) if wanted.quiet else _Progress())
         except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """A restored agent with the bars that it is scored on, and several of them on bars that all of them have."""
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.datasets.config import DataConfig
+from ploutos_jax.datasets.long import long_market
 from ploutos_jax.evaluate.backtest.run import hold
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.features.build import build_market
@@ -25,6 +27,33 @@ class Run(NamedTuple):
     panel: Panel
     market: Market
     span: Market
+
+
+def read_long(agent: Agent, source: DataConfig, unread: Sequence[str] = ()) -> tuple[Panel, Market]:
+    """Return the market of an agent's tickers where it lies in files, and in the place of a panel its labels alone.
+
+    Args:
+        agent: whose features and tickers are read.
+        source: of the bars.
+        unread: flags that are given and need all bars at once.
+
+    Raises:
+        ValueError: if there are such flags.
+    """
+    if unread:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unread)
+        raise ValueError(
+            f"{flags} need all bars at once, and those of this run lie in files (device_bars={source.device_bars});"
+            " leave them out, or name a part of the bars as --data."
+        )
+    market = long_market(source, list(agent.feature_names))
+    known = agent.known_tickers(market.symbols)
+    whole = market.labels
+    if known != list(market.symbols):
+        market = long_market(source, list(agent.feature_names), known)
+    none = np.zeros((0, len(whole.symbols) if whole else 0))
+    labels = None if whole is None else dataclasses.replace(whole, times=whole.times[:0])
+    return Panel(none, none, none, none, none, none > 0, np.zeros(0, np.int32), labels=labels), market
 
 
 def notes_of(run: Run) -> list[str]:

@@ -20,22 +20,24 @@ from typing import Any, Literal
 
 import tyro
 
-from ploutos_jax.cli.download import DOWNLOAD_BOUNDS, DownloadSettings
-from ploutos_jax.cli.evaluate import EVALUATION_BOUNDS, Evaluation
 from ploutos_jax.cli.short_help import FIRST
+from ploutos_jax.cli.sweep_settings import read_sweep
 from ploutos_jax.datasets.config import DATA_BOUNDS
 from ploutos_jax.env.bounds import ENV_BOUNDS, Bound
+from ploutos_jax.experiment.study.config import SWEEP_BOUNDS, SweepConfig
+from ploutos_jax.experiment.study.space import Choice, grid_of, read_space
 from ploutos_jax.experiment.validation.config import VALIDATION_BOUNDS, ValidationConfig
 from ploutos_jax.runs.command_line import REGISTRY, first_as, read, spell
 from ploutos_jax.runs.older import translate_flags
+from ploutos_jax.runs.overrides import merge
 from ploutos_jax.runs.presets import PRESETS
 from ploutos_jax.runs.settings import RUN_BOUNDS, RunSettings, parse_settings
 from ploutos_jax.train.config import POLICY_BOUNDS, TRAIN_BOUNDS
 from ploutos_jax.train.evolution_config import EVOLUTION_BOUNDS
 
 _BOUNDS: dict[str, Bound] = (
-    RUN_BOUNDS | DATA_BOUNDS | ENV_BOUNDS | TRAIN_BOUNDS | POLICY_BOUNDS | VALIDATION_BOUNDS | EVALUATION_BOUNDS
-) | (DOWNLOAD_BOUNDS | EVOLUTION_BOUNDS)
+    RUN_BOUNDS | DATA_BOUNDS | ENV_BOUNDS | TRAIN_BOUNDS | POLICY_BOUNDS | VALIDATION_BOUNDS | EVOLUTION_BOUNDS
+) | SWEEP_BOUNDS
 _TITLES = {"": "Run", "data": "Data", "env": "Rules and costs", "train": "Learner", "policy": "Network"}
 _TITLES |= {"evolution": "Population"}
 _BOXES = str.maketrans("│╭╮╰╯─", "      ")
@@ -49,11 +51,16 @@ def describe() -> dict[str, Any]:
         (`bool`, `int`, `float`, `str`), `optional`, `several`, `choices`, `low`, `high`, `default` and `help`.
         `presets`: by name the values that differ from the defaults. `first`: what matters first in training.
     """
+    from ploutos_jax.cli.download import DOWNLOAD_BOUNDS, DownloadSettings
+    from ploutos_jax.cli.evaluate import EVALUATION_BOUNDS, Evaluation
+
+    _BOUNDS.update(EVALUATION_BOUNDS | DOWNLOAD_BOUNDS)
     training = _sections(RunSettings())
     return {
         "commands": {
             "train": training,
             "validate": [{"title": "Validation", "settings": _settings(ValidationConfig)}, *training],
+            "sweep": [{"title": "Sweep", "settings": _settings(SweepConfig)}, *training],
             "evaluate": [{"title": "Evaluation", "settings": _settings(Evaluation)}],
             "download": [{"title": "Download", "settings": _settings(DownloadSettings)}],
         },
@@ -86,11 +93,35 @@ def _read_validation(words: list[str]) -> None:
     parse_settings(tyro.cli(ValidationConfig, args=spelled, return_unknown_args=True, registry=REGISTRY)[1])
 
 
+# Whoever waits for what a command says of a form should not wait for the libraries of another command.
+def _read_evaluation(words: list[str]) -> None:
+    from ploutos_jax.cli.evaluate import Evaluation
+
+    read(Evaluation, first_as("--checkpoint", words))
+
+
+def _read_download(words: list[str]) -> None:
+    from ploutos_jax.cli.download import DownloadSettings
+
+    read(DownloadSettings, words)
+
+
+def _read_sweep(words: list[str]) -> None:
+    config, settings = read_sweep(words)
+    space = read_space(config.over)
+    if config.checkpoint is None:  # what an agent is swept over, its own data decide
+        first = {n: part.values[0] if isinstance(part, Choice) else part.low for n, part in space.items()}
+        merge(settings, first, "over")
+    if config.trials is None or config.checkpoint is not None:
+        grid_of(space)
+
+
 _READERS: dict[str, Any] = {
     "train": parse_settings,
     "validate": _read_validation,
-    "evaluate": lambda words: read(Evaluation, first_as("--checkpoint", words)),
-    "download": lambda words: read(DownloadSettings, words),
+    "sweep": _read_sweep,
+    "evaluate": _read_evaluation,
+    "download": _read_download,
 }
 
 

@@ -4,7 +4,8 @@ ploutos sweep --over learning_rate=3e-4,1e-3,3e-3 --over spread_bps=1,5        n
 ploutos sweep --over learning_rate=1e-4:1e-2:log --over num_envs=32,64 --trials 16     a study: extra sweep
 ploutos sweep --checkpoint RUN --over spread_bps=1,5,20                        a trained agent under other costs
 
-Takes every setting of training besides its own. A study that was stopped goes on with the same command and --resume.
+Takes every setting of training besides its own. A study that was stopped goes on with --output FOLDER --resume, its
+settings those that it was started with.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from rich.console import Console
 from ploutos_jax.cli.device import configure
 from ploutos_jax.cli.orders import harmless
 from ploutos_jax.cli.short_help import HELP, describe_rest, settings_in_short
+from ploutos_jax.cli.sweep_settings import read_sweep
 from ploutos_jax.cli.terminal import result_console, resumable, writing
 from ploutos_jax.datasets.config import read_market
 from ploutos_jax.env.trading import TradingEnv
@@ -27,21 +29,21 @@ from ploutos_jax.evaluate.backtest.run import backtest, baselines
 from ploutos_jax.evaluate.inference.trials import Trials
 from ploutos_jax.evaluate.metrics.summary import summarize
 from ploutos_jax.experiment.study.choosing import Choosing, choosing_bars
-from ploutos_jax.experiment.study.config import SweepConfig, default_output
+from ploutos_jax.experiment.study.config import PICTURE, SETTINGS, TABLE, TRIAL_PREFIX, SweepConfig, default_output
 from ploutos_jax.experiment.study.grid import is_one_program, point_rows, sweep_grid
-from ploutos_jax.experiment.study.outcome import TRIAL_PREFIX, Table, best_of, study_table, trials_of
+from ploutos_jax.experiment.study.outcome import Table, best_of, study_table, trials_of
 from ploutos_jax.experiment.study.ray_study import StudyConfig, load_ray, run_study
 from ploutos_jax.experiment.study.space import Space, grid_of, read_space
 from ploutos_jax.experiment.study.trial import at_point, run_trial
 from ploutos_jax.experiment.sweep import sweep
 from ploutos_jax.market.panel import Market
-from ploutos_jax.runs.command_line import REGISTRY, spell
-from ploutos_jax.runs.older import translate_flags
-from ploutos_jax.runs.settings import RunSettings, data_of_run, parse_settings
+from ploutos_jax.runs.command_line import REGISTRY
+from ploutos_jax.runs.settings import RunSettings, data_of_run
 from ploutos_jax.train.checkpoints.export import load_agent
 from ploutos_jax.train.run.folder import check_output, plain, write_json
+from ploutos_jax.train.run.lock import locked
 
-TABLE, PICTURE, SETTINGS, BEST = "sweep.csv", "sweep.png", "sweep.yaml", "best"
+BEST = "best"
 _OF_ONE_CALL = ("output", "resume", "quiet", "config", "device", "report", "log", "at_once", "cores", "gpus")
 
 
@@ -66,30 +68,9 @@ def main(args: list[str]) -> int:
     with writing(f"The sweep {output}", "Trials that are done stay; make room, then go on with --resume."):
         _begin(output, config, settings)
         console.print(_describe(bars, output))
-        with resumable(output):
+        with resumable(output), locked(output):
             table, trials = _tried(config, narrowed, space, market, bars, output, one_program, console)
             return _conclude(narrowed, space, market, bars, output, table, trials)
-
-
-def read_sweep(args: list[str]) -> tuple[SweepConfig, RunSettings]:
-    """Return the settings of a command line; `--over` may stand in it several times.
-
-    Raises:
-        ValueError: naming what cannot be read.
-        SystemExit: for values that cannot be read (2).
-    """
-    words = spell(translate_flags(args), SweepConfig, RunSettings)
-    over: list[str] = []
-    others: list[str] = []
-    is_over = False
-    for word in words:
-        is_over = word == "--over" if word.startswith("--") else is_over
-        (over if is_over else others).append(word)
-    searched = [word for word in over if word != "--over"]
-    config, rest = tyro.cli(
-        SweepConfig, args=["--over", *searched, *others], return_unknown_args=True, registry=REGISTRY
-    )
-    return config, parse_settings(rest)
 
 
 def _tried(

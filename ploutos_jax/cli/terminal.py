@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from ploutos_jax.cli.early import CODES, WORDS, open_output
 from ploutos_jax.cli.signals import Listener
 
 _TABLE_WIDTH = 100
+_MAKER = "ploutos_jax.datasets.long"
+"""Who tells, through the log of Python, which files are being made."""
 
 
 def result_console() -> Console:
@@ -26,6 +29,23 @@ def result_console() -> Console:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.width = max(console.width, _TABLE_WIDTH)
     return console
+
+
+@contextlib.contextmanager
+def telling_of_files(*, quiet: bool = False) -> Iterator[None]:
+    """Print what is being done where files of a long market are made, which may take long, to stderr."""
+    log, handler = logging.getLogger(_MAKER), logging.StreamHandler()
+    before = log.level, log.propagate
+    if not quiet:
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from ploutos_jax.cli.detach import FLAG, start_job, without_flag
 from ploutos_jax.cli.hosts import ending_together
 from ploutos_jax.cli.short_help import help_of_train, wants_short
 from ploutos_jax.cli.signals import Interruption
-from ploutos_jax.cli.terminal import result_console, resumable, writing
+from ploutos_jax.cli.terminal import result_console, resumable, telling_of_files, writing
 from ploutos_jax.datasets.training import TrainingData
 from ploutos_jax.env.broker.instruments import describe_costs
 from ploutos_jax.env.limits import describe_limits
@@ -37,6 +37,7 @@ from ploutos_jax.experiment.run import (
 )
 from ploutos_jax.experiment.tracked import tracked
 from ploutos_jax.market.display import plural
+from ploutos_jax.market.long.store import bytes_per_row
 from ploutos_jax.runs.settings import RunSettings, parse_settings
 from ploutos_jax.train.progress import ProgressBar
 
@@ -70,7 +71,8 @@ def _run(settings: RunSettings, output: Path) -> int:
 
     tell(describe_start(settings, output))
     warn(describe_machine(settings), said)
-    data = read_data(settings, output)
+    with telling_of_files(quiet=settings.quiet):
+        data = read_data(settings, output)
     warn(describe_bars(settings, data.market), said)
     for note in data.market.notes:
         tell(f"Data: {note}", "dim")
@@ -125,7 +127,8 @@ def _show(settings: RunSettings, result: ExperimentResult, page: Path | None, ou
     if page is not None:
         final.print(f"\nReport, to be opened in a browser: {page.absolute()}")
         final.print(f"Curves of the training: {(output / PICTURE).absolute()}")
-    final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
+    if settings.data.device_bars is None:
+        final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
     final.print(f"Next: {next_command(settings, output)}")
 
 
@@ -144,7 +147,15 @@ def _describe(data: TrainingData) -> str:
     if data.num_paths > 1:
         span = f"{data.num_paths} paths of {training.num_bars // data.num_paths} bars"
     bars = training.calendar.describe()
-    return f"Training on {plural(training.num_assets, 'asset')}, {span}, {bars}; {training.num_features} features."
+    told = f"Training on {plural(training.num_assets, 'asset')}, {span}, {bars}; {training.num_features} features."
+    most = None if training.labels is None else training.labels.device_bars
+    if most is None or most >= training.num_bars:
+        return told
+    size = most * bytes_per_row(training.num_assets, training.num_features) / 2**20
+    return (
+        f"{told} They lie in files: {most:,} bars, {size:,.0f} MiB, are on the device at a time, and as many are on"
+        " their way there."
+    )
 
 
 def _rows(result: ExperimentResult) -> dict[str, Any]:

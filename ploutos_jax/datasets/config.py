@@ -3,12 +3,12 @@
 import dataclasses
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from ploutos_jax.datasets.kinds import check_draws, check_edge_of, read_experts
+from ploutos_jax.datasets.kinds import check_draws, check_edge_of, check_long, read_experts
 from ploutos_jax.datasets.planted import is_planted_name, read_planted
 from ploutos_jax.datasets.selection import expand_tickers, most_traded, read_spans, training_rows
 from ploutos_jax.datasets.splits import Window, cut
@@ -43,6 +43,8 @@ DATA_BOUNDS = {
     "volatility_jitter": share(below=True),
 }
 """Numbers of `DataConfig`."""
+LONG_BOUNDS = {"device_bars": whole(2, 1_000_000_000)}
+"""Those that may be a word."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +100,9 @@ class DataConfig:
         volatility_jitter: the returns of each drawn path, about their mean, are multiplied by one number drawn from 1 -
             jitter to 1 + jitter, such as 0.3. In [0, 1).
         feature_cache: keep the features of large files in the user's cache folder and read them from there.
+        device_bars: of Parquet files that do not fit into memory: so many bars of all tickers are on the device at a
+            time, the next ones are copied there while these are trained on; `auto` for as many as an eighth of its
+            memory holds (docs/long_bars.md). In [2, 1e9].
     """
 
     data: str = SYNTHETIC
@@ -126,9 +131,11 @@ class DataConfig:
     path_tickers: int | None = None
     volatility_jitter: float | None = None
     feature_cache: bool = True
+    device_bars: int | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         check_kinds(self, DATA_BOUNDS)
+        check_kinds(self, LONG_BOUNDS, (None, "auto"))
         _check_span(self, "start", "end")
         _check_span(self, "eval_start", "eval_end")
         object.__setattr__(self, "tickers", expand_tickers(self.tickers))
@@ -174,6 +181,8 @@ class DataConfig:
         check_edge_of(self)
         check_draws(self)
         check_bounds(self, DATA_BOUNDS)
+        check_bounds(self, LONG_BOUNDS, (None, "auto"))
+        check_long(self)
 
     @property
     def cache_folder(self) -> Path | None:
@@ -211,6 +220,11 @@ def read_panel(config: DataConfig) -> Panel:
     Raises:
         ValueError: naming what cannot be read; see `files.load_panel`.
     """
+    if config.device_bars is not None:
+        raise ValueError(
+            f"device_bars={config.device_bars}: this needs all bars at once. Bars that lie in files are trained on"
+            " (train) and played (evaluate); leave it out for anything else."
+        )
     if config.is_synthetic or config.is_planted:
         panel = _made_panel(config)
         panel = panel.select(config.tickers) if config.tickers else panel
@@ -324,8 +338,12 @@ def _check_warm_up(market: Market, stop: int) -> None:
     needed = warm_ups.get(slowest, 0) + 1
     if "known" not in market.feature_names:
         return
-    known = market.features[:stop, :, market.feature_names.index("known")]
-    longest = int(np.asarray(known > 0).sum(axis=0).max(initial=0))
+    if market.labels is not None and market.labels.device_bars is not None:
+        # The column lies in a file, between all others; bars that trade are next to all that there are.
+        known = market.tradable[:stop]
+    else:
+        known = market.features[:stop, :, market.feature_names.index("known")] > 0
+    longest = int(np.asarray(known).sum(axis=0).max(initial=0))
     if longest >= needed:
         return
     fitting = [name for name, names in FEATURE_SETS.items() if max(map(warm_ups.__getitem__, names)) < longest]

@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from ploutos_jax.market.experts.table import EXPERTS
 from ploutos_jax.market.synthetic.edge import check_edge
@@ -55,6 +56,40 @@ def check_draws(config: Made) -> None:
             f"volatility_jitter={config.volatility_jitter} is for paths that are drawn: --data bootstrap:FILE, or"
             f" synthetic with market_refresh; {config.data!r} stays as it is."
         )
+
+
+class Long(Made, Protocol):
+    """What of a `DataConfig` may not be asked of bars that are read a piece at a time."""
+
+    @property
+    def device_bars(self) -> Any: ...
+    @property
+    def file(self) -> Path | None: ...
+    @property
+    def spans(self) -> str | None: ...
+    @property
+    def liquid(self) -> int | None: ...
+    @property
+    def universe(self) -> str | None: ...
+    @property
+    def experts(self) -> tuple[str, ...]: ...
+
+
+def check_long(config: Long) -> None:
+    """Raise ValueError unless bars that are read a piece at a time are of files, and nothing needs all of them."""
+    if config.device_bars is None:
+        return
+    if config.file is None or config.is_bootstrap:
+        raise ValueError(
+            f"device_bars={config.device_bars} is for Parquet files, which are read a piece at a time;"
+            f" {config.data!r} is made, or resampled, as a whole."
+        )
+    for name in ("spans", "liquid", "universe", "experts", "stress_prob"):
+        if value := getattr(config, name):
+            raise ValueError(
+                f"{name}={value!r} needs all bars at once, and device_bars={config.device_bars} reads a piece at a"
+                " time; leave one of them out."
+            )
 
 
 def read_experts(given: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ploutos_jax.datasets.config import (
     read_panel,
     split_market,
 )
+from ploutos_jax.datasets.long import long_market
 from ploutos_jax.datasets.planted import read_planted
 from ploutos_jax.datasets.samplers import SyntheticSampler, bootstrap_stream, history_stream
 from ploutos_jax.market.features.build import build_market
@@ -71,6 +72,9 @@ def read_training(config: DataConfig, *, refresh: bool = False) -> TrainingData:
             " market_refresh too, or leave it out."
         )
     features = default_features(config)
+    if config.device_bars is not None:
+        market = long_market(config, features)
+        return TrainingData(split_market(market, config)[0], *_scored(market, config))
     key = jax.random.key(_STREAM_KEY)
     if config.is_bootstrap:
         panel = read_panel(config)

@@ -25,8 +25,10 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
         market: bars; the float type of its close is that of every number.
 
     Raises:
-        ValueError: if no episode of `episode_length` bars fits into the market, or the market lacks what a rule reads.
+        ValueError: if no episode of `episode_length` bars fits into the market, or the market lacks what a rule reads,
+            or it lies in files and has more bars than are to be on the device.
     """
+    _check_size(market)
     dtype = jnp.asarray(market.close).dtype
     for name in config.needs:
         if getattr(market, name) is None and not (name == "adv" and config.impact is None):
@@ -63,6 +65,44 @@ def make_params(config: EnvConfig, market: Market) -> EnvParams:
     numbers["max_position_pct"] = cap_of(config, market.num_assets)
     arrays |= {n: jnp.asarray(value, jnp.int32 if n in in_bars else dtype) for n, value in numbers.items()}
     return EnvParams(**arrays)
+
+
+def params_of_slice(config: EnvConfig, market: Market, rows: slice) -> EnvParams:
+    """Return the numbers of a market that lies in files, with the bars of a slice of it on the device.
+
+    Args:
+        config: settings.
+        market: all of it; what says which rules a program has is of the whole market, so that slices share one program.
+        rows: of the slice, in which an episode of `episode_length` bars has to fit.
+    """
+    params = make_params(config, market.window(rows.start, rows.stop))
+    return params.replace(has_gaps=None if _is_full(market) else jnp.zeros((), bool))
+
+
+def moved_to(params: EnvParams, config: EnvConfig, market: Market) -> EnvParams:
+    """Return the numbers of a slice beside the bars of another one, which are on the device already or go there.
+
+    Args:
+        params: of a slice of the same market.
+        config: settings that it was made with.
+        market: the other slice, without labels.
+    """
+    rates, caps = config.schedule.resolve(np.asarray(market.sessions))
+    fees = {
+        "fee_rates": jnp.asarray(rates, params.fee_rates.dtype),
+        "fee_caps": jnp.asarray(caps, params.fee_caps.dtype),
+    }
+    return params.replace(market=market, **fees)
+
+
+def _check_size(market: Market) -> None:
+    most = None if market.labels is None else market.labels.device_bars
+    if most is not None and market.num_bars > most:
+        raise ValueError(
+            f"This market has {market.num_bars:,} bars, of which a device holds {most:,} at a time (device_bars): it is"
+            " for training and backtests alone, which take slices of it. For anything else take fewer bars"
+            " (market.window), or read them without device_bars."
+        )
 
 
 _RENAMED = {

@@ -42,6 +42,9 @@ class Reference:
             ledger: of the agent over it, or over the bars that it was scored on.
             actions: `[N, A]` of the agent over it, if they are choices.
         """
+        most = None if market.labels is None else market.labels.device_bars
+        # Of a market that lies in files, its last bars.
+        market = market if most is None else market.window(max(0, market.num_bars - most))
         close, there = np.asarray(market.close, np.float64), np.asarray(market.tradable)
         rows = np.arange(len(close) - 1)
         within = np.asarray(market.path_end)[:-1] > rows  # the next bar is on the same path

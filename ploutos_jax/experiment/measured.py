@@ -34,6 +34,11 @@ def with_measured_sizes(
         sizes = {name: int(stored.setting(name, getattr(settings.train, name))) for name in settings.measure}
         train = dataclasses.replace(settings.train, **sizes)
         return dataclasses.replace(settings, train=train, measure=())
+    if data.market.labels is not None and data.market.labels.device_bars is not None:
+        raise ValueError(
+            f"{' and '.join(settings.measure)}=auto is measured on all bars at once, and these lie in files"
+            " (device_bars); give numbers."
+        )
     tell(f"Measuring {' and '.join(settings.measure)}: each row is a training of a few updates.")
     tell(_HEADING)
     probe = Probe(

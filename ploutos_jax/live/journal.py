@@ -165,6 +165,10 @@ class Journal:
             )
             yield number, bar, (values[8], values[9])
 
+    def first_bar(self) -> int:
+        """Return the number of the first bar of the history, 0 where none is written."""
+        return self.database.execute("SELECT min(bar) FROM moments").fetchone()[0] or 0
+
     def last_bar(self) -> int | None:
         """Return the number of the last bar of the account; None before its first."""
         number = self._db.execute("SELECT max(bar) FROM accounts").fetchone()[0]

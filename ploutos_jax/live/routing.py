@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ploutos_jax.env.config import EnvConfig
+from ploutos_jax.env.config import EXIT_RULES, EnvConfig
 from ploutos_jax.live.alpaca_broker import AwayError, Broker, Known, RefusedError
 from ploutos_jax.live.journal import Journal
 
@@ -46,6 +46,12 @@ def check_rules(config: EnvConfig) -> None:
                 f"The agent was trained with {name}={getattr(config, name)!r}; a broker gets market orders after the"
                 f" close of a bar, as {name}={allowed!r} has them. Trade it with --broker simulated."
             )
+
+
+def late_exits(config: EnvConfig) -> tuple[str, ...]:
+    """Return the exits of an agent's rules that the simulated broker works inside a bar, and another one after it."""
+    at_closes = ("max_holding_bars", "drawdown_halt")
+    return tuple(name for name in EXIT_RULES if name not in at_closes and getattr(config, name) is not None)
 
 
 class Router:

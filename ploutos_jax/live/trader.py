@@ -148,6 +148,7 @@ class Trader:
         window = BarWindow(self.source.labels, self.agent.feature_names)
         last = self.journal.last_bar()
         first = (-1 if last is None else last) - window.size + 1
+        window.count = max(first - self.journal.first_bar(), 0)
         for _, bar, factors in self.journal.bars(self.symbols, first):
             window.add(bar, factors)
         self._window = window

@@ -5,6 +5,8 @@ what is left in an exponential or Wilder's average of bars further back is below
 adjustment for splits and dividends does not, which is a running product; it is carried along, in float64, so that
 adjusted prices have the digits that they have in the whole history.
 
+Experts decide by the number of bars since the first of the history, which is counted.
+
 The exception is an asset that has bars in few rows of the window: own bars are what features count.
 
 Letters: A assets.
@@ -15,13 +17,15 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ploutos_jax.live.bars import PRICES, ClosedBar
+from ploutos_jax.live.expert_columns import ExpertColumns
 from ploutos_jax.live.next_bar import next_time
 from ploutos_jax.market.calendar import Calendar
-from ploutos_jax.market.experts.table import PREFIX
 from ploutos_jax.market.features.build import build_market
+from ploutos_jax.market.features.compute import MASKS
 from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Market, Panel
 
@@ -83,21 +87,21 @@ class BarWindow:
         adjustment: where an earlier window stopped; that of the first bar without it.
 
     Raises:
-        ValueError: if a feature is an expert: what those hold depends on the first bar of a history.
+        ValueError: if a feature is an expert, and the bars are intraday ones.
+
+    Attributes:
+        count: bars of the history so far, those that the window has forgotten among them.
     """
 
     def __init__(self, labels: Labels, feature_names: tuple[str, ...], adjustment: Adjustment | None = None) -> None:
-        experts = [name for name in feature_names if name.startswith(PREFIX)]
-        if experts:
-            raise ValueError(
-                f"The agent sees {experts[0]}, weights of a strategy that decides by the first bar of a history; it can"
-                " be played by a backtest, not bar by bar."
-            )
         self.labels = labels
-        self.size = window_bars(labels.calendar or Calendar())
+        self._experts = ExpertColumns(feature_names, labels.calendar or Calendar())
+        self.size = -(-max(window_bars(labels.calendar or Calendar()), self._experts.least_bars) // _STEP) * _STEP
+        self.count = 0
         num_assets, rows = len(labels.symbols), 2 * self.size
         self.adjustment = Adjustment.none(num_assets) if adjustment is None else adjustment
-        self._features = list(feature_names)
+        self._features = [name for name in feature_names if name not in self._experts.names]
+        self._order = tuple(feature_names)
         self._end = self.size
         self._raw = {name: np.full((rows, num_assets), np.nan) for name in _FIELDS}
         self._raw["volume"][:] = 0.0
@@ -151,7 +155,7 @@ class BarWindow:
             before = np.arange(row, 0, -1)
             self._sessions[:row] = bar.session - before
             self._times[:row] = bar.time - before.astype("timedelta64[D]")
-        self._end, self._num_bars = row + 1, self._num_bars + 1
+        self._end, self._num_bars, self.count = row + 1, self._num_bars + 1, self.count + 1
         if bar.next_session is None:
             self._following = next_time(self.panel())
         else:
@@ -187,7 +191,7 @@ class BarWindow:
             rows = slice(self._end - self.size, self._end)
             prices = {name: x[rows] for name, x in self._adjusted.items()}
             adjusted = panel.replace(**prices, dividend=None, split=None)
-        whole = build_market(panel, self._features, adjusted=adjusted)
+        whole = self._with_experts(build_market(panel, self._features, adjusted=adjusted))
         last = whole.replace(delisted=None, sector=None, labels=None)
         last = self._carry(jax.tree.map(lambda x: np.asarray(x)[-2:], last))
         time, session = self._following
@@ -205,6 +209,15 @@ class BarWindow:
             labels=dataclasses.replace(self.labels, times=np.append(panel.times[-2:], time)),
             feature_names=whole.feature_names,
         )
+
+    def _with_experts(self, whole: Market) -> Market:
+        """Return the market of the window with the columns of experts where the agent has them."""
+        if not self._experts.names:
+            return whole
+        joined = jnp.concatenate([whole.features, self._experts.of(whole, self.count)], axis=-1)
+        names = (*whole.feature_names, *self._experts.names)
+        order = (*(name for name in self._order if name not in MASKS), *MASKS)
+        return whole.replace(features=joined[..., np.array([names.index(name) for name in order])], feature_names=order)
 
     def _carry(self, last: Market) -> Market:
         """Return the rows with the last price of an asset that has had no bar for longer than the window."""

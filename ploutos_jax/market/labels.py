@@ -32,6 +32,7 @@ class Labels:
         cut_off: bars that lay before the first one in the history that this was cut from.
         hint: of a made market with a column that tells of returns, what it tells; None of all others.
         are_places: whether a column holds another asset on each path, so that its symbol names no ticker.
+        device_bars: of a market that lies in files, how many of its bars a device holds at a time; None of all others.
     """
 
     symbols: tuple[str, ...]
@@ -44,6 +45,11 @@ class Labels:
     cut_off: int = 0
     hint: HintLaw | None = None
     are_places: bool = False
+    device_bars: int | None = None
+
+    def lying_in_files(self, device_bars: int) -> "Labels":
+        """Return the labels of a market that lies in files, of which a device holds so many bars at a time."""
+        return dataclasses.replace(self, device_bars=device_bars)
 
     def rows(self, window: slice) -> "Labels":
         hint = None if self.hint is None else self.hint.rows(window)

@@ -168,9 +168,10 @@ _OWN = ("default", "quick", "gpu", "rebalance")
 def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the changes of a preset but for those that what a person chose rules out.
 
-    The known edge is of synthetic bars that nothing is done to; a forecast is fitted on bars that are not resampled; a
-    position can judge actions that say weights, asset by asset; how long rollouts are follows from the numbers of
-    accounts and of steps, where these are other ones; a run with a limit of its own ends there, converged or not.
+    The known edge is of synthetic bars that nothing is done to; a forecast is fitted on bars that are not resampled,
+    and on all of them at once; a position can judge actions that say weights, asset by asset; how long rollouts are
+    follows from the numbers of accounts and of steps, where these are other ones; a run with a limit of its own ends
+    there, converged or not.
     Settings that were chosen stay, and are refused where they do not go together.
 
     Args:
@@ -188,7 +189,8 @@ def fitting(preset: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     if preset in _OWN and chosen.keys() & {"num_envs", "total_timesteps", "timesteps"}:
         train.pop("rollout_length", None)
     policy = train.get("policy", {})
-    if "forecast" in policy and (source.startswith("bootstrap:") or is_stressed):
+    is_sliced = chosen.get("device_bars") is not None
+    if "forecast" in policy and (source.startswith("bootstrap:") or is_stressed or is_sliced):
         del policy["forecast"]
     if train.get("advantage") == "position" and (
         chosen.get("action") == "discrete" or chosen.get("order_type") == "limit" or chosen.get("credit") == "joint"

@@ -30,7 +30,7 @@ _RUN_ONLY = (
 )
 """Settings of one call that may differ when a run is continued."""
 
-_CHECKED_LATER = {"rollout_length", "num_minibatches"}
+_CHECKED_LATER = {"rollout_length", "num_minibatches", "device_bars"}
 """Settings that are compared with those of the checkpoint, where what was chosen without them is known."""
 
 

@@ -21,9 +21,10 @@ from ploutos_jax.train.hosts import Hosts, losing
 from ploutos_jax.train.learning.divergence import MAX_SKIPPED_IN_ROW, DivergedError, describe_fault
 from ploutos_jax.train.learning.state import TrainState
 from ploutos_jax.train.progress import MetricsRow, Observer, Progress, showing
-from ploutos_jax.train.resampling import Refresh, compile_refreshed
+from ploutos_jax.train.resampling import Refresh
 from ploutos_jax.train.run.folder import RunFolder
 from ploutos_jax.train.run.resources import Meter
+from ploutos_jax.train.slices import Slices
 from ploutos_jax.train.updates import States, compile_once, run_updates, run_updates_over, update_all
 
 MAX_UPDATES_PER_CALL = 64
@@ -55,7 +56,7 @@ class Calls:
     should_stop: Callable[[], bool]
     held_out: HeldOut | None
     agents_of: Callable[[TrainState], tuple[Agent, ...]]
-    refresh: Refresh | None = None
+    refresh: Refresh | Slices | None = None
     max_updates_per_call: int = MAX_UPDATES_PER_CALL
     progress: bool = False
     earlier: Sequence[MetricsRow] = ()
@@ -102,7 +103,7 @@ class Calls:
                 figures = self._figures_of(buffers)
             now = time.perf_counter()
             made = updates_of(states.now) - done
-            machine = meter.figures(now - call_began, made)
+            machine = meter.figures(now - call_began, made) | ({} if self.refresh is None else self.refresh.figures())
             rows = self._rows(figures, done, made, first, now - began)
             rows = [row | episodes.added(row) | machine for row in rows]
             done += made
@@ -152,7 +153,7 @@ class Calls:
         """Return the program of a call, `(states, params, hyper, count) -> (states, figures)`."""
         rows, learner, layout = MAX_UPDATES_PER_CALL, self.learner, self.layout
         if self.refresh is not None:
-            return compile_refreshed(rows, learner, self.refresh, states, self.params, self.hyper, layout)
+            return self.refresh.compile(rows, learner, states, self.params, self.hyper, layout)
         if layout is None:
             arguments = (states, self.params, self.hyper, jnp.int32(1))
             return compile_once(run_updates, (update_all, rows, learner), *arguments)

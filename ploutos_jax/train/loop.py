@@ -37,6 +37,7 @@ from ploutos_jax.train.resampling import Refresh
 from ploutos_jax.train.run.folder import RunFolder, check_output
 from ploutos_jax.train.run.loggers import Logger
 from ploutos_jax.train.run.provenance import describe_making
+from ploutos_jax.train.slices import Slices, describe_slices
 
 
 def train(
@@ -66,7 +67,8 @@ def train(
 
     Args:
         config: settings of the learner.
-        market: bars and features to train on; the scaling of features is fitted on these rows.
+        market: bars and features to train on; the scaling of features is fitted on these rows. One that lies in files
+            (`pj.load_long_market`) is put on the device a slice at a time.
         env: rules of the environment.
         params: its numbers; `env.default_params(market)` without them.
         hyper: numbers of the learner instead of those of `config`, for all seeds or `[num_seeds]`, one for each.
@@ -152,6 +154,9 @@ def train_seeds(
     # What can be refused is refused before anything is compiled or written.
     if loggers and output is None:
         raise ValueError("loggers receive what goes into the run folder: give output=, or use observers=.")
+    sliced = Slices.create(market, config, env, config.policy.warm_up)
+    if sliced is not None:
+        params = sliced.params_for(params, devices)
     params = env.default_params(with_sectors(market)) if params is None else params
     params = _strongly_typed(started_warm(params, config.policy.warm_up))
     resolve_reward(env.config.reward)
@@ -163,13 +168,15 @@ def train_seeds(
     if resume and hosts.number > 1:
         config = dataclasses.replace(config, rollout_length=hosts.first_says(config.steps_per_rollout)[0])
     layout = layout_of(devices, config)
-    refresh = Refresh.create(draw, config.market_refresh, market)
-    config = fit_to_device(config, market, env.config.action, device_bytes(), 1 if layout is None else layout.number)
+    refresh = Refresh.create(draw, config.market_refresh, market) if sliced is None else None
+    on_device = market if sliced is None else sliced.first_market()
+    config = fit_to_device(config, on_device, env.config.action, device_bytes(), 1 if layout is None else layout.number)
     network = Network.for_env(config.policy, env.config, market.num_assets, config.chunk_bytes, market.feature_names)
     learner = algorithm(config, env, network)
     numbers = make_hyperparams(learner, hyper)
     meta = describe(network, env.config, market, params, config.num_seeds)
     meta |= describe_run(config, market, params, numbers)
+    meta["train"] |= describe_slices(sliced)
     hosts.check_same(meta)
     if layout is not None:
         layout.on_each(learner)
@@ -189,8 +196,8 @@ def train_seeds(
                 " (without bootstrap: and market_refresh), or set forecast='none'."
             )
         params, forecast = told_ahead(params, is_redrawn=refresh is not None)
-    state = first_state(learner, params, refresh, forecast)
-    if refresh is not None:
+    state = first_state(learner, params, refresh, forecast, None if sliced is None else market)
+    if refresh is not None or sliced is not None:
         # Each market comes out of the compiled loop; the first one need not stay on the device.
         params = params.replace(market=None)
 
@@ -210,7 +217,7 @@ def train_seeds(
         should_stop,
         held_out,
         agents_of,
-        refresh,
+        refresh if sliced is None else sliced,
         max_updates_per_call,
         progress,
         layout=layout,

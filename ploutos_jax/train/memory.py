@@ -5,13 +5,12 @@ make the estimate agree with XLA's own analysis of the compiled program to a fac
 """
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from ploutos_jax.agents.network import ROWS_IN_ORDER, Network
+from ploutos_jax.market.long.device import device_bytes as device_bytes
 from ploutos_jax.market.panel import Market
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.learning.stretches import stretches_of
@@ -191,22 +190,11 @@ def _advice(config: TrainConfig, market: Market, action: str, limit: int) -> str
     return f"Lower {', or '.join(options)}."
 
 
-def device_bytes() -> int | None:
-    """Return the memory of the default device: the limit of JAX's allocator, or RAM on a CPU; None if not known."""
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        return (device.memory_stats() or {}).get("bytes_limit")
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    container = Path("/sys/fs/cgroup/memory.max")
-    allowed = container.read_text(encoding="utf-8").strip() if container.is_file() else "max"
-    return min(installed, int(allowed)) if allowed.isdigit() else installed
-
-
 def _market_bytes(config: TrainConfig, market: Market) -> int:
-    """Return the bytes of the market, and of the one that is being drawn at the same time."""
-    return (1 if config.market_refresh is None else 2) * sum(leaf.nbytes for leaf in jax.tree.leaves(market))
+    """Return the bytes of the market, and of the one that is drawn, or copied to the device, at the same time."""
+    is_slice = market.labels is not None and market.labels.device_bars is not None
+    copies = 1 if config.market_refresh is None and not is_slice else 2
+    return copies * sum(leaf.nbytes for leaf in jax.tree.leaves(market))
 
 
 def stored_bytes(config: TrainConfig, network: Network) -> int:

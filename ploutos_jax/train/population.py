@@ -12,6 +12,7 @@ from jax.scipy.special import betainc
 from ploutos_jax.agents.forecast import Forecast
 from ploutos_jax.agents.regimes import RegimeModel
 from ploutos_jax.env.types import EnvParams
+from ploutos_jax.market.panel import Market
 from ploutos_jax.train.algorithm import Algorithm
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.evolving import first_members
@@ -22,15 +23,21 @@ _CONFIDENCE = 0.95
 
 
 def first_state(
-    learner: Algorithm, params: EnvParams, refresh: Refresh | None = None, forecast: Forecast | None = None
+    learner: Algorithm,
+    params: EnvParams,
+    refresh: Refresh | None = None,
+    forecast: Forecast | None = None,
+    fitted_on: Market | None = None,
 ) -> TrainState:
     """Return the state of a run before its first update; with several seeds every leaf is `[seeds, ...]`, seed by seed.
 
-    The markets of a refreshed run are the same for all seeds, and whatever the seed.
+    The markets of a refreshed run are the same for all seeds, and whatever the seed. The scaling of features is fitted
+    on `fitted_on`, the market of `params` without it.
     """
     config = learner.config
     num_features = params.market.num_features if forecast is None else forecast.centre.shape[0]
-    features = learner.network.fit_scaling(params.market.features[..., :num_features], params.market.tradable)
+    rows = params.market if fitted_on is None else fitted_on
+    features = learner.network.fit_scaling(rows.features[..., :num_features], rows.tradable)
     more = () if forecast is None else (forecast,)
     states = [learner.init(jax.random.key(seed), params, features, *more) for seed in config.seeds]
     regimes = learner.network.fit_regimes(params.market)

@@ -71,6 +71,16 @@ class Refresh:
                 )
         return cls(draw=draw, every=every, market=market)
 
+    def compile(
+        self, num_rows: int, learner: Algorithm, states: States, params: EnvParams, hyper: Hyper, layout: Layout | None
+    ) -> Callable[[States, EnvParams, Hyper, Int[Array, ""]], tuple[States, Metrics]]:
+        """Compile a call of the run; see `compile_refreshed`."""
+        return compile_refreshed(num_rows, learner, self, states, params, hyper, layout)
+
+    def figures(self) -> dict[str, float]:
+        """Return what there is to tell of the machine: nothing is waited for."""
+        return {}
+
 
 def restart(learner: Algorithm, state: TrainState, params: EnvParams) -> TrainState:
     """Return the state of one seed with every environment in a new episode; statistics stay, running sums do not."""

@@ -29,6 +29,7 @@ _LONGEST_TEXT, _LONGEST_LIST = 1000, 2000
 _MADE = re.compile(r"(synthetic|planted[a-z_]*)(:[a-z0-9.]{1,20}){0,3}")
 _TICKER = re.compile(r"[A-Za-z0-9^][A-Za-z0-9.^=_-]{0,30}")
 _FILES = frozenset({"universe", "sectors"})
+_SEARCHED, _MOST_SEARCHED = "over", 20
 _NOT_HERE = frozenset({"config", "resume", "list_url", "base_url", "checkpoint", "compare", "overwrite"})
 """Settings that a request cannot choose: they name places outside, or the request itself decides."""
 
@@ -90,8 +91,25 @@ class Forms:
                 raise SettingError(f"{name[:100]!r} is no setting of {command}; did you mean {near!r}?")
             if name in _NOT_HERE:
                 raise SettingError(f"{name} cannot be chosen here; the command line takes it.")
-            words += self._word(known[name], value)
+            words += self._searched(value, known) if name == _SEARCHED else self._word(known[name], value)
         return words
+
+    def _searched(self, value: Value, known: Mapping[str, Any]) -> list[str]:
+        """Return what a sweep searches, each in a word: the setting has to be one that a request may choose."""
+        entries = value if isinstance(value, list) else [value]
+        if not entries or len(entries) > _MOST_SEARCHED or not all(isinstance(each, str) for each in entries):
+            raise SettingError(
+                f"{_SEARCHED} is a list of 1 to {_MOST_SEARCHED} texts such as 'learning_rate=1e-4,1e-3'."
+            )
+        for entry in map(str, entries):
+            name, _, text = entry.partition("=")
+            name = name.strip().replace("-", "_")
+            setting = known.get(name)
+            if setting is None or name in _NOT_HERE | {_SEARCHED, "output"}:
+                raise SettingError(f"{name[:100]!r} is no setting that a sweep can try here.")
+            for part in text.split(","):
+                self._text(name, part)
+        return [f"--{_SEARCHED}={str(entry).strip()}" for entry in entries]
 
     def _word(self, setting: Mapping[str, Any], value: Value) -> list[str]:
         name, flag = setting["name"], f"--{setting['name'].replace('_', '-')}"

@@ -1,7 +1,9 @@
 """The front end as an ASGI application: Streamlit's, in the colours of the reports, under one known address."""
 
 import contextlib
+import functools
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from streamlit import config
 from streamlit.starlette import App
 
-PAGES = ("data", "train", "watch", "models", "evaluate", "compare", "paper", "jobs")
+PAGES = ("data", "train", "watch", "models", "evaluate", "compare", "sweeps", "paper", "jobs")
 """Paths of the pages besides `/`."""
 _SCRIPT = Path(__file__).parent / "pages" / "app.py"
 _INDEX = Path(streamlit.__file__).parent / "static" / "index.html"
@@ -19,9 +21,16 @@ _ADDRESS = "<script>window.__streamlit = { BACKEND_BASE_URL: location.origin }</
 """Without it a page opened by its own path first asks below that path, in vain."""
 _CHUNKS = Path(streamlit.__file__).parent / "static" / "static" / "js"
 _TABLE, _CHART = "DataFrame.*.js", "PlotlyChart.*.js"
-_DRAWN: dict[str, tuple[str, ...]] = {"/compare": (_TABLE, _CHART), "/paper": (_TABLE, _CHART), "/data": (_TABLE,)}
+_DRAWN: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("/data", "/sweeps"), (_TABLE,)),
+    "/paper": (_TABLE, _CHART),
+}
 """Parts of Streamlit's own script that a page will need, by its path; a browser asks for them at once then."""
-_WHEN_IDLE = '<script>addEventListener("load",()=>setTimeout(()=>import("ADDRESS").catch(()=>{}),1500))</script>'
+_WHEN_IDLE = '<script>addEventListener("load",()=>setTimeout(()=>import("ADDRESS").catch(()=>{}),WAIT))</script>'
+_WAITS = {_TABLE: "1500", _CHART: "6000"}
+"""Milliseconds: most pages have tables; two draw by Plotly, whose script stops a page for a moment while it is read."""
+_NEEDS = re.compile(r"""from\s*["']\./([\w.-]+\.js)["']|import\s*["']\./([\w.-]+\.js)["']""")
+"""What a module of Streamlit's script cannot run without."""
 _USED = (
     *("pandas", "pyarrow", "plotly.graph_objects", "plotly.io", "streamlit.elements.arrow"),
     "streamlit.elements.plotly_chart",
@@ -51,7 +60,7 @@ _OPTIONS = {
         "#5c7a29",
         "#6b7280",
     ],
-    "theme.dark.primaryColor": "#6ea1ff",
+    "theme.dark.primaryColor": "#3b78e7",
     "theme.dark.backgroundColor": "#12161c",
     "theme.dark.secondaryBackgroundColor": "#1a2028",
     "theme.dark.textColor": "#e8ebf0",
@@ -107,17 +116,28 @@ def _paths() -> tuple[str, ...]:
 
 
 def _hints(path: str) -> str:
-    """Return what tells a browser which scripts the page needs at once, and has it read the others when it is idle.
-
-    Plotly's takes most of the time until a chart is drawn; who comes from another page need not wait for it.
-    """
-    now = _DRAWN.get(path, ())
-    found = []
+    """Return what tells a browser which scripts the page needs at once, and has it read the others when it is idle."""
+    now, found = _DRAWN.get(path, ()), []
     for pattern in (_TABLE, _CHART):
         for file in sorted(_CHUNKS.glob(pattern)):
-            address = f"/static/js/{file.name}"
             if pattern in now:
-                found.append(f'<link rel="modulepreload" href="{address}">')
+                # The modules that it imports too, or a browser hears of them only when it has read it.
+                found += [f'<link rel="modulepreload" href="/static/js/{name}">' for name in _with_needs(file.name)]
             else:
-                found.append(_WHEN_IDLE.replace("ADDRESS", address))
+                address = f"/static/js/{file.name}"
+                found.append(_WHEN_IDLE.replace("ADDRESS", address).replace("WAIT", _WAITS[pattern]))
     return "".join(found)
+
+
+@functools.cache
+def _with_needs(name: str) -> tuple[str, ...]:
+    """Return a module of Streamlit's script and all that it imports, directly or not."""
+    found, left = [], [name]
+    while left:
+        name = left.pop()
+        file = _CHUNKS / name
+        if name not in found and file.is_file():
+            found.append(name)
+            text = file.read_text(encoding="utf-8", errors="replace")
+            left += [one or other for one, other in _NEEDS.findall(text)]
+    return tuple(found)

@@ -1,6 +1,8 @@
 """What runs have left: checkpoints and exports, reports, validations. Found on the disk, and removed on request."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,26 @@ _FIGURES = ("sharpe", "total_return", "annual_return", "max_drawdown", "turnover
 
 class BusyError(ValueError):
     """A process writes to what is to be removed."""
+
+
+def stop_writer(folder: Path, what: str) -> int:
+    """Ask the process that writes to a folder to end, as Ctrl+C does in a terminal; return its number.
+
+    Args:
+        folder: of a run or a sweep.
+        what: the word for it.
+
+    Raises:
+        BusyError: if no process of this machine writes there, or it cannot be reached.
+    """
+    process = holder_of(folder)
+    if process is None:
+        raise BusyError(f"No process of this machine writes to this {what}.")
+    try:
+        os.kill(process, signal.SIGTERM)
+    except OSError as error:
+        raise BusyError(f"The process {process} cannot be stopped: {error.strerror}.") from None
+    return process
 
 
 def find_models(project: Project) -> list[dict[str, Any]]:
@@ -67,7 +89,7 @@ def remove_model(project: Project, path: str, confirm: str) -> None:
 
 
 def find_reports(project: Project) -> list[dict[str, Any]]:
-    """Return each report: its page, the run that it lies in, and its main figures; the newest first."""
+    """Return each report: its page, the run that it lies in, runs that it compares, main figures; the newest first."""
     found = []
     for folder in _report_folders(project):
         page = next((folder / name for name in REPORT_PAGES if (folder / name).is_file()), None)
@@ -79,6 +101,7 @@ def find_reports(project: Project) -> list[dict[str, Any]]:
             {
                 "page": project.name_of(page),
                 "run": None if run is None else project.name_of(run),
+                "compares": sorted(map(str, compared)) if isinstance(compared := metrics.get("runs"), dict) else [],
                 "written": page.stat().st_mtime,
                 "figures": {name: metrics.get(name) for name in _FIGURES} if metrics else None,
             }

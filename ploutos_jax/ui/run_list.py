@@ -46,7 +46,7 @@ class RunList:
         `stopped`, which can be resumed.
         """
         with self._lock:
-            stamp = [_stamp(folder / name) for name in (CONFIG_FILE, SUMMARY_FILE, METRICS_FILE)]
+            stamp = [stamp_of(folder / name) for name in (CONFIG_FILE, SUMMARY_FILE, METRICS_FILE)]
             known = self._facts.get(folder)
             if known is None or known[0] != stamp:
                 known = (stamp, self._read(folder))
@@ -141,7 +141,8 @@ def _find(run: RunFiles, name: str) -> Any:
     return value if isinstance(value, str | int | float | bool) else None
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
+def stamp_of(file: Path) -> tuple[int, int] | None:
+    """Return what changes when a file does, or None where there is none."""
     try:
         status = file.stat()
     except OSError:

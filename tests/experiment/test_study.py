@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ploutos_jax.cli.sweep import read_sweep
+from ploutos_jax.cli.sweep_settings import read_sweep
 from ploutos_jax.datasets.config import DataConfig, read_market, split_market
 from ploutos_jax.evaluate.report.sweep_picture import draw_study
 from ploutos_jax.experiment.study.choosing import choosing_bars

@@ -1,6 +1,7 @@
 """Alpaca on loopback, in its own formats: bars, calendar, corporate actions, a paper account, a stream in msgpack.
 
-Its clock runs through the trading hours of a week with a half day and a holiday, and jumps over the nights.
+Its clock runs through the trading hours of a week with a half day and a holiday, and jumps over the nights. That of
+coins runs through all hours.
 """
 
 import asyncio
@@ -44,14 +45,15 @@ class Alpaca:
         page: bars in an answer at most.
     """
 
+    tickers = TICKERS
+    stocks = True
+
     def __init__(self, now=0, speed=1.0, page=10_000):
-        self.begins = [
-            begin for day, hours in HOURS.items() for begin in range(moment(day, hours[0]), moment(day, hours[1]), STEP)
-        ]
+        self.begins = self._begins()
         self.num_bars, self.page, self.speed = len(self.begins), page, speed
         rng = np.random.default_rng(2)
         self.bars = {}
-        for ticker, price in TICKERS.items():
+        for ticker, price in self.tickers.items():
             close = np.round(price * np.exp(np.cumsum(rng.normal(0, 0.003, self.num_bars))), 2)
             opens = np.round(np.concatenate([[price], close[:-1]]) * np.exp(rng.normal(0, 0.0005, self.num_bars)), 2)
             high = np.round(np.maximum(opens, close) * 1.001, 2)
@@ -65,10 +67,15 @@ class Alpaca:
         self.turned_away = self.too_many = self.too_many_orders = 0
         self.asked, self.connections, self.subscribed = [], 0, []
         self.actions = {}
-        self.orders, self.posted = {}, []
+        self.orders, self.posted, self.again = {}, [], []  # names of orders that it had already
         self.rejects, self.refuses, self.fills_part = set(), set(), set()  # tickers
         self.lose_answers = 0  # orders that are taken without an answer yet
         self.equity = "100000"
+
+    def _begins(self):
+        return [
+            begin for day, hours in HOURS.items() for begin in range(moment(day, hours[0]), moment(day, hours[1]), STEP)
+        ]
 
     def place(self):
         """Bars that are over, and the share of the one under way."""
@@ -95,6 +102,8 @@ class Alpaca:
     # REST
 
     async def _answer(self, request):
+        if request.path == "/tests/clock":  # for the clock of a machine that runs as fast as this one
+            return web.json_response(self.clock())
         self.asked.append((request.method, request.path, dict(request.query)))
         if self.number() in self.away:
             self.turned_away += 1
@@ -109,7 +118,7 @@ class Alpaca:
         fixed = {
             "/v2/clock": self._clock,
             "/v2/calendar": self._calendar,
-            "/v2/stocks/bars": self._bars,
+            "/v2/stocks/bars" if self.stocks else "/v1beta3/crypto/us/bars": self._bars,
             "/v1/corporate-actions": self._actions,
             "/v2/account": self._account,
             "/v2/orders:by_client_order_id": self._find,
@@ -121,7 +130,7 @@ class Alpaca:
         if path.startswith("/v2/orders/") and request.method == "DELETE":
             return self._cancel(path.rpartition("/")[2])
         if path.startswith("/v2/assets/"):
-            return self._asset(path.rpartition("/")[2])
+            return self._asset(path.removeprefix("/v2/assets/"))
         return web.json_response({"code": 40410000, "message": f"no {path}"}, status=404)
 
     def _clock(self, _):
@@ -169,7 +178,7 @@ class Alpaca:
         rows = []
         for number in range(min(now + 1, self.num_bars)):
             begin = self.begins[number]
-            if number == 0 or self.begins[number - 1] != begin - STEP:
+            if self.stocks and (number == 0 or self.begins[number - 1] != begin - STEP):
                 rows += [(begin - 7 * STEP, self._row(ticker, number)), (begin - STEP, self._row(ticker, number))]
             if (ticker, number) not in self.absent:
                 rows.append((begin, self._row(ticker, number, 1.0 if number < now else 0.5)))
@@ -207,7 +216,7 @@ class Alpaca:
         )
 
     def _asset(self, ticker):
-        if ticker not in TICKERS:
+        if ticker not in self.tickers:
             return web.json_response({"code": 40410000, "message": f"asset not found for {ticker}"}, status=404)
         return web.json_response(
             {"id": str(uuid.uuid4()), "symbol": ticker, "tradable": True, "fractionable": ticker != "SPY"}
@@ -220,6 +229,7 @@ class Alpaca:
             self.too_many_orders -= 1
             return web.json_response({"message": "too many requests."}, status=429)
         if any(order["client_order_id"] == name for order in self.orders.values()):
+            self.again.append(name)
             return web.json_response({"code": 40010001, "message": "client_order_id must be unique"}, status=422)
         if ticker in self.refuses:
             return web.json_response({"code": 40310000, "message": "insufficient buying power"}, status=403)
@@ -324,7 +334,7 @@ class Alpaca:
         said = [row(ticker, number) for ticker in here]
         if number in self.repeated:
             said += said + [row(t, number - 1) for t in here if number and (t, number - 1) not in self.absent]
-        if number == 0 or self.begins[number - 1] != self.begins[number] - STEP:
+        if self.stocks and (number == 0 or self.begins[number - 1] != self.begins[number] - STEP):
             early = msgpack.Timestamp(self.begins[number] // 1000 - 60, 0)  # before the session
             said = [{**row(ticker, number), "t": early} for ticker in here] + said
         # Later than any bar waits to be traded.
@@ -334,6 +344,17 @@ class Alpaca:
             await _send(socket, said)
 
 
+class AlpacaCoins(Alpaca):
+    """Minute bars of two coins, around the clock."""
+
+    tickers = {"BTC/USD": 60_000.0, "ETH/USD": 3_000.0}  # noqa: RUF012  # read, never changed
+    stocks = False
+
+    def _begins(self):
+        first = moment("2024-07-03", "18:00")
+        return list(range(first, first + 2000 * STEP, STEP))
+
+
 async def _send(socket, messages):
     with contextlib.suppress(ConnectionError, RuntimeError):
         await socket.send_bytes(msgpack.packb(messages))
@@ -341,4 +362,4 @@ async def _send(socket, messages):
 
 def serve(alpaca):
     """Yield the addresses of REST and streams."""
-    return serve_exchange(alpaca, streams="/v2/iex")
+    return serve_exchange(alpaca, streams="/v2/iex" if alpaca.stocks else "/v1beta3/crypto/us")

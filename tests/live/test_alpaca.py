@@ -1,5 +1,6 @@
 """Alpaca through alpaca-py, from a server on loopback: each closed bar is traded once, each order is sent once."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.live.alpaca_broker import AlpacaPaper, AwayError
 from ploutos_jax.live.alpaca_feed import AlpacaFeed
 from ploutos_jax.live.bars import ClosedBar, labels_from
@@ -17,7 +19,7 @@ from ploutos_jax.live.guards import Guards
 from ploutos_jax.live.journal import Journal
 from ploutos_jax.live.ledger import compare
 from ploutos_jax.live.reconcile import describe, reconcile
-from ploutos_jax.live.routing import Router, broker_orders
+from ploutos_jax.live.routing import Router, broker_orders, check_rules, late_exits
 from ploutos_jax.live.stream import Stream, _panel
 from ploutos_jax.live.trader import Trader
 from ploutos_jax.market.features.build import build_market
@@ -227,6 +229,19 @@ def test_a_process_killed_while_it_sends_repeats_no_order(tmp_path, moment):
             router_of(journal, urls, said).send()
             assert broker_orders(journal)["status"].tolist() in (["filled"], ["accepted"])
     assert list(known_fills(alpaca)) == ["abc-0-AAPL-buy"] == list(dict.fromkeys(alpaca.posted))
+
+
+@pytest.mark.parametrize(("name", "value"), [("fill", "same_close"), ("order_type", "limit")])
+def test_rules_that_market_orders_do_not_follow_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"trained with {name}='{value}'; .* --broker simulated"):
+        check_rules(dataclasses.replace(EnvConfig(), **{name: value}))
+    check_rules(EnvConfig())
+
+
+def test_exits_inside_a_bar_are_known_to_come_late():
+    assert late_exits(EnvConfig()) == ("stop_loss", "take_profit")
+    off = EnvConfig(stop_loss=None, take_profit=None, max_holding_bars=5, drawdown_halt=0.2)
+    assert late_exits(off) == () and late_exits(dataclasses.replace(off, trailing_atr=2.0)) == ("trailing_atr",)
 
 
 def test_live_money_wrong_keys_and_unknown_tickers_are_refused(monkeypatch):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.live.bars import ClosedBar, labels_from, plain_labels
 from ploutos_jax.live.journal import Journal, strip
@@ -19,10 +21,11 @@ from ploutos_jax.live.trader import Trader
 from ploutos_jax.live.window import Adjustment, BarWindow, window_bars
 from ploutos_jax.market.adjust import total_return
 from ploutos_jax.market.calendar import Calendar
+from ploutos_jax.market.experts.table import EXPERTS, PREFIX
 from ploutos_jax.market.features.build import build_market
-from ploutos_jax.market.io.load import load_panel
+from ploutos_jax.policy.actor_critic import PolicyConfig
 from tests.agents.test_remembering import remembering
-from tests.evaluate.backtest.worlds import COSTLY, make_agent, make_eventful_panel, make_panel
+from tests.evaluate.backtest.worlds import make_agent, make_eventful_panel, make_panel
 from tests.live.paper import FIRST, FORMS, account_equal, agent_of, play
 from tests.marks import thorough_but
 
@@ -114,10 +117,72 @@ def test_an_asset_without_bars_for_longer_than_the_window_keeps_its_price():
     np.testing.assert_allclose(window.market().close[1:, 1], panel.close[99, 1], rtol=1e-6)
 
 
-def test_experts_are_refused():
-    labels = make_panel().labels
-    with pytest.raises(ValueError, match="expert_momentum, weights of a strategy that decides by the first bar"):
+def test_experts_of_intraday_bars_are_refused():
+    labels = dataclasses.replace(make_panel().labels, calendar=Calendar(252 * 390, 390, 252))
+    with pytest.raises(ValueError, match="expert_momentum, weights of a strategy that looks back for a year"):
         BarWindow(labels, ("expert_momentum", "known"))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("calendar", [Calendar(), Calendar(365.25, 1, 365.25)], ids=["stocks", "coins"])
+def test_experts_of_many_bars_decide_on_the_days_of_the_whole_history(calendar):
+    """Daily bars of more than a window, with gaps, a dividend and an asset that comes late; taken up twice."""
+    panel = make_panel(seed=8, num_bars=1500, num_assets=4)
+    rng, dividend = np.random.default_rng(9), np.zeros(panel.close.shape)
+    dividend[700, 1] = 1.0
+    missing = rng.random(panel.close.shape) < 0.02
+    missing[:400, 3] = True
+    prices = {name: np.where(missing, np.nan, getattr(panel, name)) for name in ("open", "high", "low", "close")}
+    volume = np.where(missing, 0.0, panel.volume)
+    panel = panel.replace(**prices, volume=volume, tradable=~missing, dividend=dividend)
+    labels = dataclasses.replace(panel.labels, calendar=calendar, instruments=panel.instruments)
+    panel = panel.replace(labels=labels)
+    names = [PREFIX + name for name in EXPERTS]
+    whole = build_market(panel, [*names, "log_return_1"])
+    held = np.asarray(whole.features)
+    window, adjustment = BarWindow(labels, whole.feature_names), None
+    assert window.size == (512 if calendar == Calendar() else 768)
+    compared = 0
+    for row in range(panel.num_bars):
+        if row in (1000, 1311):  # as a process does that goes on with a journal
+            adjustment = window.adjustment
+            window = BarWindow(labels, whole.feature_names, adjustment)
+            window.count, window.adjustment = row - window.size, Adjustment.none(4)
+            for earlier in range(row - window.size, row):
+                window.add(ClosedBar.of(panel, earlier))
+            window.adjustment = adjustment
+        window.add(ClosedBar.of(panel, row))
+        if row in (0, 1, 252, 300) or (row > 380 and row % 7 == 3):
+            market = window.market()
+            np.testing.assert_allclose(market.features[1], held[row], rtol=0, atol=1e-6, err_msg=str(row))
+            compared += 1
+    assert compared > 150 and market.feature_names == whole.feature_names
+    # The table is not one that stands still: each expert changes its mind, and none like another.
+    for place in range(len(names)):
+        assert len(np.unique(held[400:, :, place].round(4), axis=0)) > 4
+    assert len({held[400:, :, place].tobytes() for place in range(len(names))}) == len(names)
+
+
+@pytest.mark.thorough
+def test_an_agent_that_mixes_experts_trades_as_in_a_backtest(tmp_path):
+    panel = make_panel(seed=8, num_bars=420, num_assets=3)
+    market = build_market(panel, ["expert_momentum", "expert_mean_reversion", "log_return_1", "rsi_14"])
+    config = FORMS["bands"]
+    network = Network.for_env(PolicyConfig(hidden=(8, 8), width=8), config, 3, 2**20, market.feature_names)
+    assert network.model.num_experts == 2
+    plain = make_agent(market, config)
+    weights = network.init(jax.random.key(3), market.num_features)
+    scaling = plain.params.scaling.replace(features=network.fit_scaling(market.features, market.tradable))
+    agent = dataclasses.replace(plain, network=network, params=AgentParams(network=weights, scaling=scaling))
+    for end in (380, 395, 396, None):  # stopped and gone on
+        with Journal(tmp_path / "j") as journal:
+            Trader(agent, Replay(panel, 360, end), journal).run()
+    with Journal(tmp_path / "j", read_only=True) as journal:
+        compared = compare(journal, agent, labels_from(journal.facts()["labels"]))
+    assert len(compared.paper.fills) > 20 and compared.fills_differ == 0
+    assert all(abs(flip.margin) < 1e-4 for flip in compared.flips)
+    assert (compared.bars[["equity_replay", "cash_replay"]] == 0).all(axis=None)
+    np.testing.assert_allclose(compared.paper.equity, backtest(agent, market, 360).equity, rtol=1e-5)
 
 
 def test_stopped_and_gone_on_is_as_if_never_stopped(tmp_path):
@@ -255,6 +320,7 @@ def test_killed_at_random_moments(tmp_path, kills):
 
 @pytest.mark.slow
 @pytest.mark.realdata
+@pytest.mark.parametrize("form", ["discrete", "weights"])
 @pytest.mark.parametrize(
     ("file", "start", "end", "bars"),
     [
@@ -262,31 +328,19 @@ def test_killed_at_random_moments(tmp_path, kills):
         ("spy_1m_2024_2025.parquet", "2024-10-01", "2024-10-31", 8000),
     ],
 )
-def test_real_bars_are_traded_as_by_a_backtest(tmp_path, file, start, end, bars):
+def test_real_bars_are_traded_as_by_a_backtest(tmp_path, file, start, end, bars, form):
+    """In a process whose programs are compiled as for users.
+
+    With the quick compiler settings of the tests a step alone and one inside a scan round differently.
+    """
     if not (DATA / file).is_file():
         pytest.skip("needs the market data folder beside the repository")
-    panel = load_panel(DATA / file)
-    panel = panel.window(0, panel.find_rows(start, end).stop)
-    market = build_market(panel, "standard")
-    features, first = np.asarray(market.features), panel.find_rows(start, end).start
-    for config in (dataclasses.replace(COSTLY, fees="alpaca"), FORMS["weights"]):
-        agent = make_agent(market, config)
-        worst, seconds, path = 0.0, [], tmp_path / config.action
-
-        def follow(one, seconds=seconds):
-            nonlocal worst
-            worst = max(worst, float(np.abs(one.market.features[1] - features[first + one.number]).max()))
-            seconds.append(one.seconds)
-
-        with Journal(path) as journal:
-            Trader(agent, Replay(panel, start, end), journal).run(on_bar=follow)
-            compared = compare(journal, agent, labels_from(journal.facts()["labels"]))
-        assert len(seconds) > bars and worst <= 1e-6 and compared.fills_differ == 0
-        assert (compared.bars[["equity_replay", "cash_replay"]] == 0).all(axis=None)
-        assert all(abs(flip.margin) <= 1e-4 for flip in compared.flips)
-        alone = backtest(agent, market, start, end)
-        print(
-            f"{file} {config.action}: {len(seconds)} bars, features {worst:.1e}, {len(compared.paper.fills)} fills,"
-            f" {len(compared.flips)} flips {compared.flips[:3]}, equity against the backtest"
-            f" {np.abs(compared.paper.equity - alone.equity).max():.2g}, median {1e3 * np.median(seconds):.1f} ms"
-        )
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.live.real_bars", str(DATA / file), start, end, form]
+    done = subprocess.run([*command, str(tmp_path / "j")], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    found = json.loads(done.stdout)
+    assert found["bars"] > bars and found["features_apart"] <= 1e-6 and found["fills"] > 1000
+    assert found["fills_differ"] == 0 and found["equity_replay_apart"] == 0 and found["cash_replay_apart"] == 0
+    assert all(abs(margin) <= 1e-4 for margin in found["flips"])

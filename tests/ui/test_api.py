@@ -57,7 +57,7 @@ def test_a_run_that_is_none_is_refused(client, path, run, status):
 
 def test_a_report_is_served_and_reaches_nothing_of_this_server(client, project):
     [report] = client.get("/api/evaluations").json()
-    assert report["run"] == "checkpoints/run-1" and report["figures"]["sharpe"] == 1.5
+    assert report["run"] == "checkpoints/run-1" and report["figures"]["sharpe"] == 1.5 and report["compares"] == []
     page = client.get("/api/reports/page", params={"path": report["page"]})
     assert "A report" in page.text and page.headers["content-security-policy"].startswith("sandbox allow-scripts;")
     (project.root / "checkpoints" / "run-1" / "secret.txt").write_text("x")

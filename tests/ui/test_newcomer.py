@@ -8,9 +8,15 @@ from tests.ui.projects import control_room, wait_for, write_run
 playwright = pytest.importorskip("playwright.sync_api", reason="the control room's pages are driven by playwright")
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
 
-TITLES = ("Start", "Data", "Train", "Watch", "Models", "Evaluate", "Compare", "Paper", "Jobs")
+TITLES = ("Start", "Data", "Train", "Watch", "Models", "Evaluate", "Compare", "Sweeps", "Paper", "Jobs")
 SMALL = {"total timesteps": "1024", "num envs": "8", "features": "minimal"}
 SECONDS = 300
+FITS = """() => {
+  const frame = document.querySelector("iframe"), place = frame.getBoundingClientRect();
+  const below = [...document.querySelectorAll("h3")].find((each) => each.textContent === "Over the same bars");
+  return place.height >= frame.contentDocument.body.scrollHeight && below.getBoundingClientRect().top >= place.bottom;
+}"""
+"""A frame of curves is as high as what it holds, and what follows stands below it."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,10 @@ def test_every_page_is_drawn_without_an_error(tmp_path, browser, width, theme):
         assert frame.locator("html").get_attribute("data-theme") == theme
         page.goto(f"{address}/compare")  # by its own path, as a bookmark
         page.get_by_role("heading", name="Compare", exact=True).wait_for()
-        page.locator(".js-plotly-plot").first.wait_for()
+        curves = page.frame_locator("iframe").first
+        curves.locator("#chart-equity svg.sketch polyline").nth(1).wait_for()  # at once, without Plotly's script
+        curves.locator("#chart-equity .main-svg").first.wait_for()  # and by it, when the page has time
+        page.wait_for_function(FITS)
         page.context.close()
     assert wrong == []
 
@@ -107,11 +116,11 @@ def test_a_newcomer_trains_watches_evaluates_and_compares(tmp_path, browser):
         page.get_by_role("button", name="Write the report").click()
         wait_for(lambda: list(tmp_path.glob("checkpoints/run-*/evaluation-1/report.html")), SECONDS)
         go_to(page, "Compare")
-        page.locator(".js-plotly-plot").first.wait_for()
+        page.frame_locator("iframe").first.locator("#chart-equity polyline").nth(1).wait_for()
         page.get_by_role("button", name="Write the comparison").click()
         wait_for(lambda: list(tmp_path.glob("reports/comparison-1/*.html")), SECONDS)
         go_to(page, "Start")
         go_to(page, "Compare")
-        page.frame_locator("iframe").get_by_role("heading").first.wait_for()
+        page.frame_locator("iframe").nth(1).get_by_role("heading").first.wait_for()
         page.context.close()
     assert wrong == []

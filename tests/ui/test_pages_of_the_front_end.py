@@ -1,6 +1,9 @@
 """The pages, run by Streamlit's own test driver on a real API."""
 
+import json
 from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 
@@ -37,6 +40,21 @@ def page(client):
     return run
 
 
+def table_of(shown, which=0):
+    """Return the rows of a table that is plain text, by column, and where its cells lead."""
+    [text] = [each.body for each in [part.proto for part in shown.get("html")] if 'class="plain"' in each.body][which:][
+        :1
+    ]
+    tree = ElementTree.fromstring(text)
+    names = [cell.text for cell in tree.iter("th")]
+    rows = [
+        dict(zip(names, ("".join(cell.itertext()) for cell in row), strict=True))
+        for row in tree.iter("tr")
+        if row[0].tag == "td"
+    ]
+    return rows, [link.get("href") for link in tree.iter("a")]
+
+
 def paused(client):
     assert client.post("/api/queue", json={"paused": True}).status_code == 200
 
@@ -50,7 +68,10 @@ def stop_all(client):
 def test_start_shows_runs_and_starts_the_quick_job(page, client):
     paused(client)
     shown = page("start")
-    assert list(shown.dataframe[0].value["Run"]) == [run["run"] for run in client.get("/api/runs").json()]
+    rows, links = table_of(shown)
+    runs = client.get("/api/runs").json()
+    assert [(row["Run"], row["Steps"]) for row in rows] == [(run["run"], f"{run['timesteps']:,}") for run in runs]
+    assert links == [f"/watch?run={quote(run['run'])}" for run in runs]
     shown.button[0].click().run()
     assert not shown.exception and "ploutos train --preset=quick" in shown.code[0].value
     [job] = client.get("/api/jobs").json()
@@ -120,11 +141,17 @@ def test_evaluate_embeds_a_report_and_asks_for_another(page, client):
 
 
 @pytest.mark.thorough
-def test_compare_sets_runs_side_by_side(page, client):
+def test_compare_sets_runs_side_by_side(page, client, project):
     paused(client)
+    for name, metrics in (("paper-1", {"sharpe": 1.0}), ("both", {"runs": {"run-1": {}, "run-2": {}}})):
+        folder = project.root / "reports" / name
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "report.html").write_text("<!doctype html><title>r</title><h1>r</h1>")
     shown = page("compare")
-    assert set(shown.dataframe[0].value["Run"]) == {"checkpoints/run-1", "checkpoints/run-2"}
-    assert list(shown.dataframe[0].value["Sharpe"]) == ["1.50", "1.50"]
+    rows, _ = table_of(shown)
+    assert {row["Run"]: row["Sharpe"] for row in rows} == {"checkpoints/run-1": "1.50", "checkpoints/run-2": "1.50"}
+    assert shown.selectbox[0].options == ["reports/both/report.html"], "no report of one account"
     shown.button[0].click().run()
     [job] = client.get("/api/jobs").json()
     assert "--compare checkpoints/run-" in job["command"] and job["about"] == "reports/comparison-1"
@@ -135,7 +162,7 @@ def test_jobs_and_watch_are_shown(page, client):
     paused(client)
     client.post("/api/runs", json={"values": {"preset": "quick"}})
     shown = page("jobs")
-    assert shown.toggle[0].value and list(shown.dataframe[0].value["About"]) == ["checkpoints/run-3"]
+    assert shown.toggle[0].value and [row["About"] for row in table_of(shown)[0]] == ["checkpoints/run-3"]
     assert page("watch").title[0].value == "Watch"
     stop_all(client)
 
@@ -148,7 +175,7 @@ def test_a_project_without_anything_is_shown_too(tmp_path, described, monkeypatc
     (tmp_path / ".ploutos").mkdir()
     (tmp_path / ".ploutos" / "settings.json").write_bytes(described.read_bytes())
     with served(make_app(Project(tmp_path))) as client:
-        for name in ("start", "data", "train", "watch", "models", "evaluate", "compare", "paper", "jobs"):
+        for name in ("start", "data", "train", "watch", "models", "evaluate", "compare", "sweeps", "paper", "jobs"):
             test = AppTest.from_function(show_page, default_timeout=SECONDS)
             test.secrets["api"] = {"address": str(client.base_url), "key": "k"}
             test.secrets["page"] = name

@@ -243,11 +243,16 @@ def oracle(market: Market, first: int = 0, *, cost: Cost = 0.0) -> Float[np.ndar
 def rules_for(market: Market, *, fill: str | None = None, cost: Cost = 0.0) -> dict[str, Rule]:
     """Return the rules that a report on this market shows: `RULES`, and on a made market with a hint the oracle.
 
+    On a market that lies in files those that look at no history: cash, buy and hold, equal weight.
+
     Args:
         market: bars.
         fill: when orders fill; with it `foresight` is among them, named `ORACLE`.
         cost: of a side, which the oracle of a hint that lasts needs to know; see `side_cost`.
     """
+    if market.labels is not None and market.labels.device_bars is not None:
+        # The others estimate from returns of the whole history, which is not in memory.
+        return {name: rule for name, rule in RULES.items() if rule in (cash, buy_and_hold, equal_weight)}
     rules = {**RULES, HINT_ORACLE: partial(oracle, cost=cost)} if _has_hint(market) else dict(RULES)
     return rules if fill is None else {**rules, ORACLE: partial(foresight, fill=fill)}
 

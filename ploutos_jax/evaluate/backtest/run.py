@@ -31,7 +31,15 @@ from ploutos_jax.evaluate.backtest.baselines import (
 )
 from ploutos_jax.evaluate.backtest.oracles.costs import side_cost
 from ploutos_jax.evaluate.backtest.recorder import Records, record_account, to_ledger
-from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.backtest.slices import (
+    AgentPolicy,
+    RandomPolicy,
+    Remembered,
+    is_sliced,
+    play_slices,
+    rule_policy,
+)
+from ploutos_jax.evaluate.ledger import Ledger, Role
 from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.distributions import head_for
 
@@ -67,6 +75,18 @@ def backtest(
     agent.check_market(market)
     span = _span(market, start, end, agent.network.warm_up)
     env = _whole_span(env.config if env is not None else agent.env_config, span)
+    if is_sliced(span):
+        remembered = Remembered.of(agent, span)
+        return play_slices(
+            name,
+            env,
+            agent.with_own_sectors(span),
+            AgentPolicy(agent.network, seed is not None),
+            remembered,
+            seed=seed or 0,
+            pass_by=remembered.pass_by,
+            provenance=agent.provenance(span.times[0], span.times[-1], span.calendar),
+        )
     params = env.default_params(agent.with_own_sectors(span))
     runner = _start(env, params, seed or 0, 1)
     sampled = seed is not None
@@ -117,21 +137,31 @@ def baselines_by_rule(
     seen = market.window(None, first + span.num_bars)
     plain = config.without_strategy_rules()
     env = _whole_span(plain, span)
+    if is_sliced(span):
+        return {name: _rule_in_slices(name, env, span, rule, rule(seen, first)) for name, rule in rules.items()}
     params = env.default_params(span)
     runner = _start(env, params, 0, 1)
     ledgers = {}
     for name, rule in rules.items():
         targets = jnp.asarray(rule(seen, first), params.initial_cash.dtype)
         records = _play_rule(env, span.num_bars - 1, targets, params, runner)
-        role = (
-            "oracle"
-            if name in (ORACLE, HINT_ORACLE)
-            else "market"
-            if rule in (buy_and_hold, equal_weight)
-            else "baseline"
-        )
-        ledgers[name] = to_ledger(name, span, plain, records, role=role)
+        ledgers[name] = to_ledger(name, span, plain, records, role=_role(name, rule))
     return ledgers
+
+
+def _role(name: str, rule: Rule) -> Role:
+    if name in (ORACLE, HINT_ORACLE):
+        return "oracle"
+    return "market" if rule in (buy_and_hold, equal_weight) else "baseline"
+
+
+def _rule_in_slices(name: str, env: TradingEnv, span: Market, rule: Rule, targets: np.ndarray) -> Ledger:
+    dtype = jnp.zeros(()).dtype
+
+    def of_slice(rows: slice) -> jax.Array:
+        return jnp.asarray(targets[rows], dtype)
+
+    return play_slices(name, env, span, rule_policy, of_slice, role=_role(name, rule))
 
 
 def hold(market: Market, config: EnvConfig) -> Ledger:
@@ -147,6 +177,8 @@ def random_actions(market: Market, config: EnvConfig, start: Any = None, end: An
     """
     span = _span(market, start, end)
     env = _whole_span(config, span)
+    if is_sliced(span):
+        return play_slices(RANDOM, env, span, RandomPolicy(env.config), lambda _: None, seed=seed, role="random")
     params = env.default_params(span)
     records = _play_random(env, span.num_bars - 1, params, _start(env, params, seed, 1))
     return to_ledger(RANDOM, span, env.config, records, role="random")

@@ -6,6 +6,11 @@ from typing import Literal
 
 from ploutos_jax.env.bounds import Bound, check_bounds, check_kinds, share, whole
 
+TABLE, PICTURE, SETTINGS = "sweep.csv", "sweep.png", "sweep.yaml"
+"""Files of a sweep's folder."""
+TRIAL_PREFIX = "trial-"
+"""Begin of the names of a study's run folders."""
+
 SWEEP_BOUNDS = {
     "trials": whole(1, 1_000_000),
     "choose": share(below=True),

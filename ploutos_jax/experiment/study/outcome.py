@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from ploutos_jax.evaluate.inference.trials import Trials, read_trials
+from ploutos_jax.experiment.study.config import TRIAL_PREFIX
 from ploutos_jax.experiment.study.trial import NO_SCORE
 from ploutos_jax.runs.run_files import RunFiles, is_run
 
-TRIAL_PREFIX = "trial-"
 Table = pd.DataFrame
 """A row for each trial."""
 

@@ -10,7 +10,9 @@ import dataclasses
 import importlib
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -193,6 +195,7 @@ def _runtime(ray: Any, study: StudyConfig) -> Iterator[None]:
     # Trials of one shape are one program, which one of them compiles.
     variables["JAX_COMPILATION_CACHE_DIR"] = cache or str(own)
     variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    handler = signal.getsignal(signal.SIGTERM)
     ray.init(
         address=os.environ.get("RAY_ADDRESS"),
         include_dashboard=False if "RAY_ADDRESS" not in os.environ else None,
@@ -200,6 +203,8 @@ def _runtime(ray: Any, study: StudyConfig) -> Iterator[None]:
         logging_level="ERROR",
         runtime_env={"env_vars": variables},
     )
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process as if something had failed
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ploutos_jax.experiment.run import prepared_output, read_data, train_agents
+from ploutos_jax.experiment.study.config import TRIAL_PREFIX
 from ploutos_jax.runs.overrides import merge
 from ploutos_jax.runs.run_files import is_run
 from ploutos_jax.runs.settings import RunSettings
@@ -71,7 +72,7 @@ def run_trial(
 def name_of(point: Mapping[str, Any]) -> str:
     """Return the name of a trial's folder, which follows from its point: a study that forgot a trial finds it again."""
     text = json.dumps({name: point[name] for name in sorted(point)}, default=str)
-    return f"trial-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{TRIAL_PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def peak_bytes() -> int:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 
-from ploutos_jax.market.io.columns import Source, find_columns
+from ploutos_jax.market.io.columns import ROLES, Source, find_columns, normalize
+from ploutos_jax.market.io.keys import keys_of
 from ploutos_jax.market.io.sizes import check_columns, check_table
 from ploutos_jax.market.io.wide import find_wide_names, to_long
 
@@ -29,8 +30,19 @@ def read_arrow(path: Path, given: Mapping[str, str]) -> tuple[Source, pd.DataFra
         pyarrow.ArrowException, OSError: if it is no such file.
     """
     source = Source(str(path))
-    table = _read_parquet(path, source) if path.name.lower().endswith(".parquet") else _read_feather(path, source)
+    is_parquet = path.name.lower().endswith(".parquet")
+    table = _with_keys(_read_parquet(path, source), path) if is_parquet else _read_feather(path, source)
     return take_table(table, source, given)
+
+
+def _with_keys(table: pa.Table, path: Path) -> pa.Table:
+    """Return a table with the ticker that a folder above its file names, `ticker=AAPL`, where it has none itself."""
+    if any(ROLES.get(normalize(name)) == "ticker" for name in table.column_names):
+        return table
+    for key, value in keys_of(path).items():
+        if ROLES.get(normalize(key)) == "ticker":
+            return table.append_column(key, pa.array([value] * table.num_rows))
+    return table
 
 
 def take_table(table: pa.Table, source: Source, given: Mapping[str, str]) -> tuple[Source, pd.DataFrame]:

@@ -13,12 +13,14 @@ import numpy as np
 from ploutos_jax.market.instrument import describe_instruments, find_instruments
 from ploutos_jax.market.io.align import Table, lay_out, name_few, relabel
 from ploutos_jax.market.io.columns import read_mapping
+from ploutos_jax.market.io.files import find_files
 from ploutos_jax.market.io.markets_file import read_venues
-from ploutos_jax.market.io.read import SUFFIXES, find_suffix, read_rows
+from ploutos_jax.market.io.read import find_suffix, read_rows
 from ploutos_jax.market.io.sizes import check_grid
 from ploutos_jax.market.io.tables import understand
 from ploutos_jax.market.io.times import Exchange, lay_out_sessions
 from ploutos_jax.market.io.universe import keep_members, keep_tickers, load_sectors
+from ploutos_jax.market.labels import Labels
 from ploutos_jax.market.panel import Panel
 from ploutos_jax.market.tickers import show_marks
 
@@ -58,7 +60,8 @@ def load_panel(
     US equity at prices as traded.
 
     Args:
-        path: a file ending in .csv, .csv.gz, .parquet or .feather, or a folder of such files.
+        path: a file ending in .csv, .csv.gz, .parquet or .feather, or a folder of such files. Parquet files also lie
+            in folders in it, by year (`2024`) or by a key (`year=2024`, `ticker=AAPL`).
         tickers: the tickers to keep, in this order; all, sorted, if None.
         start, end: first and last date to keep, both included; see `Panel.window`.
         universe: CSV with ticker, start and end; outside these spans (last day included, blank end: still a member)
@@ -83,7 +86,7 @@ def load_panel(
             ticker, an empty span, a universe that shares no ticker with the data, or the memory that is missing.
     """
     place, given = Exchange.find(exchange_timezone, exchange), read_mapping(columns)
-    files = _find_files(Path(path))
+    files = find_files(Path(path))
     tables = [_read_table(file, place, given) for file in files]
     panel = assemble(
         tables,
@@ -144,38 +147,25 @@ def assemble(
         panel = keep_members(panel, present, universe)
     if start is not None or end is not None:
         panel = panel.window(start, end)
-    panel = relabel(panel, *_notes_on_costs(panel))
+    panel = relabel(panel, *(notes_on_costs(panel.labels) if panel.labels else ()))
     panel = relabel(panel, notes=tuple(map(show_marks, panel.notes)))
     return panel.validate()
 
 
-def _notes_on_costs(panel: Panel) -> list[str]:
+def notes_on_costs(labels: Labels) -> list[str]:
     """Return what the default costs take the tickers for, where it is not US equities at prices as traded."""
     notes = [
         f"{who} are taken for {name}: costs that are left to the instrument (tick, fees) are those of {name}, not of US"
         " equities; the setting instrument overrides that."
-        for name, who in describe_instruments(panel.symbols, panel.instruments).items()
+        for name, who in describe_instruments(labels.symbols, labels.instruments or ()).items()
     ]
-    adjusted = [symbol for symbol in panel.symbols if symbol in set(panel.labels.adjusted if panel.labels else ())]
+    adjusted = [symbol for symbol in labels.symbols if symbol in set(labels.adjusted)]
     if adjusted:
         notes.append(
             f"Prices of {name_few(adjusted)} are adjusted, not those that were traded: costs that are left to the"
             " instrument have no tick and no fee per share there."
         )
     return notes
-
-
-def _find_files(path: Path) -> list[Path]:
-    accepted = ", ".join(SUFFIXES)
-    if not path.exists():
-        raise ValueError(f"No such file or folder: {path}; give a file ending in {accepted}, or a folder.")
-    if not path.is_dir():
-        return [path]
-    files = sorted(path.iterdir())
-    files = [file for file in files if find_suffix(file, SUFFIXES) and file.is_file() and file.name[0] != "."]
-    if not files:
-        raise ValueError(f"The folder {path} holds no data file; accepted are files ending in {accepted}.")
-    return files
 
 
 def _read_table(path: Path, place: Exchange, given: Mapping[str, str]) -> Table:

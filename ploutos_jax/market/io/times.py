@@ -114,7 +114,9 @@ def parse_times(
 def _is_intraday(clock: pd.DatetimeIndex, codes: np.ndarray, owners: np.ndarray) -> bool:
     """Return whether the typical date of a ticker holds more than one bar."""
     dates = clock.normalize().to_numpy("datetime64[D]").astype(np.int64)[codes]
-    _, counts = np.unique(np.stack([owners, dates]), axis=1, return_counts=True)
+    # As one number each: rows of a table are sorted a hundred times slower.
+    pairs = owners * (dates.max() - dates.min() + 1) + dates - dates.min()
+    _, counts = np.unique(pairs, return_counts=True)
     return bool(np.median(counts) > 1)
 
 

@@ -90,6 +90,7 @@ BOARD_NAMES = {
     "host_memory_bytes": "resources/host_memory_bytes",
     "program_share": "resources/program_share",
     "host_cpu_share": "resources/host_cpu_share",
+    "data_wait_share": "resources/data_wait_share",
 }
 """Figure -> scalar, by the names of Stable-Baselines3 where it has one. Other figures are named by `_PREFIXES`."""
 

@@ -17,6 +17,7 @@ MACHINE_FIGURES = (
     "device_memory_bytes",
     "program_share",
     "host_cpu_share",
+    "data_wait_share",
 )
 """Figures of a row that depend on the machine and its load; all others repeat with the same seed."""
 
@@ -36,7 +37,8 @@ class Meter:
         """Return the figures of the rows of a call, which say what it took.
 
         `program_share` is the share of the time since the last call that was spent in the compiled program; the rest
-        went into figures, scores and checkpoints, while a GPU had nothing to do. `host_cpu_share` is the CPU time of
+        went into figures, scores and checkpoints, while a GPU had nothing to do; of a market that lies in files it
+        holds what was waited for the next slice (`data_wait_share`). `host_cpu_share` is the CPU time of
         this process, of all its threads, over that of all cores it may use. Of several devices,
         `device_memory_bytes_by_device` holds the peak of each.
 

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from ploutos_jax.ui.api import jobs, papers, runs
+from ploutos_jax.ui.api import jobs, papers, runs, sweeps
 from ploutos_jax.ui.api.access import Access
 from ploutos_jax.ui.api.context import Context, answer_errors
 from ploutos_jax.ui.project import Project
@@ -24,6 +24,7 @@ _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _FILES = {
     "/live": ("live.html", "text/html"),
     "/live.js": ("live.js", "text/javascript"),
+    "/curves.js": ("curves.js", "text/javascript"),
     "/live.css": ("live.css", "text/css"),
     "/api/docs": ("operations.html", "text/html"),
     "/operations.js": ("operations.js", "text/javascript"),
@@ -91,6 +92,7 @@ def make_app(
     app.include_router(runs.router)
     app.include_router(jobs.router)
     app.include_router(papers.router)
+    app.include_router(sweeps.router)
     for address, (name, kind) in _FILES.items():
         _serve(app, address, _PAGES / name, kind)
     _serve(app, "/plotly.js", _PLOTLY, "text/javascript", seconds=86_400)

@@ -56,6 +56,25 @@ class Compare(Start):
     runs: Annotated[list[Path], Field(min_length=2, max_length=20)]
 
 
+class Sweep(Start):
+    """What is searched and how, and settings of training; with a run its agent under other costs, not trained."""
+
+    run: Path | None = None
+
+
+class OneSweep(Body):
+    """A sweep, by its folder."""
+
+    sweep: Path
+
+
+class ResumeSweep(Room):
+    """A sweep to go on with, and how many trials side by side, with how many cores each."""
+
+    sweep: Path
+    values: Values = {}
+
+
 class OneJournal(Body):
     """A paper account, by its journal."""
 
@@ -72,7 +91,7 @@ class PaperReport(Room):
 class Check(Body):
     """A command and settings of it, to be read by its own parser."""
 
-    command: Annotated[str, StringConstraints(pattern="^(train|validate|evaluate|download)$")]
+    command: Annotated[str, StringConstraints(pattern="^(train|validate|evaluate|download|sweep)$")]
     values: Values = {}
 
 

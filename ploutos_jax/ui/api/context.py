@@ -1,5 +1,6 @@
 """What all rooms of the API work with, and how its errors are answered."""
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from ploutos_jax.ui.api.bodies import JobState, Room
+from ploutos_jax.ui.api.bodies import JobState, Room, Values
 from ploutos_jax.ui.data_files import DataFiles, RefusedError, TooLargeError
 from ploutos_jax.ui.forms import Forms, SettingError
 from ploutos_jax.ui.jobs.record import Job, Jobs, QueueFullError
@@ -15,9 +16,15 @@ from ploutos_jax.ui.live_figures import LiveFigures
 from ploutos_jax.ui.project import OutsideError, Project
 from ploutos_jax.ui.results import BusyError
 from ploutos_jax.ui.run_list import RunList
+from ploutos_jax.ui.sweeps import Sweeps
 
-NEEDS = {"train": (1, 2000), "validate": (1, 2500), "evaluate": (1, 1500), "download": (0, 500), "paper": (1, 1500)}
-"""Cores and MB that a job of each command is taken to need."""
+_MOST_CORES = max((os.cpu_count() or 1) - 1, 1)
+NEEDS = {
+    **{"train": (1, 2000), "validate": (1, 2500), "evaluate": (1, 1500), "download": (0, 500), "paper": (1, 1500)},
+    "sweep": (_MOST_CORES, 4000),
+}
+"""Cores and MB that a job of each command is taken to need; a sweep takes what there is, and leaves room for a small
+job beside it."""
 
 _STATUS: dict[type[Exception], int] = {
     OutsideError: 400,
@@ -41,6 +48,7 @@ class Context(NamedTuple):
     forms: Forms
     data: DataFiles
     live: LiveFigures
+    sweeps: Sweeps
     key: str
 
     @classmethod
@@ -59,8 +67,18 @@ class Context(NamedTuple):
             Forms(project),
             DataFiles(project, max_upload_mb),
             LiveFigures(runs),
+            Sweeps(project),
             secrets.token_urlsafe(32),
         )
+
+    def with_output(self, values: Values, folder: str, stem: str) -> dict[str, Any]:
+        """Return settings with a folder of their own, the next free `folder/stem-N`, where none is chosen."""
+        taken = {job.about for job in self.jobs.all() if job.state in ("waiting", "running")}
+        free = self.project.next_free(folder, stem)
+        while free in taken:
+            head, _, number = free.rpartition("-")
+            free = f"{head}-{int(number) + 1}"
+        return {**values, "output": values.get("output") or free}
 
     def start(self, words: Sequence[str], about: str, room: Room) -> JobState:
         """Ask for a job; return what is known of it."""

@@ -1,7 +1,5 @@
 """Runs: what there is, settings, curves, logs; start, stop, go on. Evaluations, comparisons and validations of them."""
 
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +11,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from ploutos_jax.runs.run_files import RunFiles
 from ploutos_jax.train.run.folder import CONFIG_FILE
 from ploutos_jax.train.run.text_log import LOG_FILE
-from ploutos_jax.ui.api.bodies import Compare, Evaluate, JobState, OneRun, Record, Resume, Start, Values
+from ploutos_jax.ui.api.bodies import Compare, Evaluate, JobState, OneRun, Record, Resume, Start
 from ploutos_jax.ui.api.context import Context, context_of, responses
 from ploutos_jax.ui.results import (
     BusyError,
@@ -22,6 +20,7 @@ from ploutos_jax.ui.results import (
     find_validations,
     remove_model,
     report_page,
+    stop_writer,
 )
 from ploutos_jax.ui.run_list import holder_of
 from ploutos_jax.ui.series import CURVES
@@ -86,22 +85,14 @@ async def follow_runs(here: Here, run: RunNames = []) -> StreamingResponse:  # n
 @router.post("/runs", tags=["runs"], status_code=202, responses={**responses(400, 429, 503)})
 def start_run(here: Here, body: Start) -> JobState:
     """Train: a job of `ploutos train` with these settings."""
-    values = _with_output(body.values, here, "checkpoints", "run")
+    values = here.with_output(body.values, "checkpoints", "run")
     return here.start(here.forms.words("train", values), str(values["output"]), body)
 
 
 @router.post("/runs/stop", tags=["runs"], status_code=202, responses={**responses(400, 404, 409)})
 def stop_run(here: Here, body: OneRun) -> Record:
     """Ask the process that trains to end, whoever started it: it writes a checkpoint first."""
-    folder = here.project.run(body.run)
-    process = holder_of(folder)
-    if process is None:
-        raise BusyError("No process of this machine writes to this run.")
-    try:
-        os.kill(process, signal.SIGTERM)
-    except OSError as error:
-        raise BusyError(f"The process {process} cannot be stopped: {error.strerror}.") from None
-    return {"run": body.run, "process": process}
+    return {"run": body.run, "process": stop_writer(here.project.run(body.run), "run")}
 
 
 @router.post("/runs/resume", tags=["runs"], status_code=202, responses={**responses(400, 404, 409, 429, 503)})
@@ -134,7 +125,7 @@ def delete_model(here: Here, path: RunName, confirm: Annotated[str, Query(max_le
 def compare_models(here: Here, body: Compare) -> JobState:
     """Score runs over the same bars, on one page: a job of `ploutos evaluate --compare`."""
     names = [here.project.name_of(here.project.run(name)) for name in body.runs]
-    values = _with_output(body.values, here, "reports", "comparison")
+    values = here.with_output(body.values, "reports", "comparison")
     words = here.forms.words("evaluate", values)
     words[1:1] = ["--compare", *names]
     return here.start(words, str(values["output"]), body)
@@ -153,7 +144,7 @@ def evaluate(here: Here, body: Evaluate) -> JobState:
     if not folder.is_dir():
         raise FileNotFoundError("There is no run or exported agent of that name.")
     name = here.project.name_of(folder)
-    values = _with_output(body.values, here, name, "evaluation")
+    values = here.with_output(body.values, name, "evaluation")
     words = here.forms.words("evaluate", values)
     words[1:1] = [f"--checkpoint={name}"]
     return here.start(words, str(values["output"]), body)
@@ -175,23 +166,13 @@ def list_validations(here: Here) -> list[Record]:
 @router.post("/validations", tags=["validations"], status_code=202, responses={**responses(400, 429, 503)})
 def validate(here: Here, body: Start) -> JobState:
     """Retrain on every fold of a history: a job of `ploutos validate`."""
-    values = _with_output(body.values, here, "checkpoints", "validation")
+    values = here.with_output(body.values, "checkpoints", "validation")
     return here.start(here.forms.words("validate", values), str(values["output"]), body)
 
 
 def events(stream: AsyncIterator[bytes]) -> StreamingResponse:
     """Return a stream of server-sent events."""
     return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
-
-
-def _with_output(values: Values, here: Context, folder: str, stem: str) -> dict[str, Any]:
-    """Return settings with a folder of their own, where none is chosen."""
-    taken = {job.about for job in here.jobs.all() if job.state in ("waiting", "running")}
-    free = here.project.next_free(folder, stem)
-    while free in taken:
-        head, _, number = free.rpartition("-")
-        free = f"{head}-{int(number) + 1}"
-    return {**values, "output": values.get("output") or free}
 
 
 def _end_of(file: Path) -> str:

@@ -1,7 +1,10 @@
 // Live curves of chosen runs, from server-sent events. Nothing is kept here that the server does not send again.
 "use strict";
 
-const COLOURS = ["#1f77d0", "#e07b00", "#12936b", "#c2408f", "#7a5af0", "#8a6d3b", "#0c8fb3", "#c0392b"];
+const COLOURS = {
+  light: ["#1f5fe0", "#d97706", "#0f9d76", "#c2408f", "#7a5af0", "#8a6d3b", "#0c8fb3", "#c0392b", "#5c7a29", "#6b7280"],
+  dark: ["#6ea1ff", "#f5a742", "#3ccfa0", "#ee7fc0", "#a994ff", "#c9a96a", "#48c4e8", "#ff8a7a", "#a3c45c", "#9aa3b0"],
+};
 const SHOWN_FIRST = ["held_out_sharpe", "equity", "episode_return_mean", "loss"];
 const NAMES = {
   episode_return_mean: "mean return of episodes", held_out_sharpe: "Sharpe ratio, held out", equity: "equity ($)",
@@ -18,7 +21,15 @@ let runs = [], source = null, redraw = 0;
 const byId = (id) => document.getElementById(id);
 const words = (name) => NAMES[name] || name.replaceAll("_", " ");
 const make = (tag, text, more = {}) => Object.assign(document.createElement(tag), { textContent: text }, more);
-const colourOf = (name) => COLOURS[[...chosen].indexOf(name) % COLOURS.length];
+const isCurvesAlone = asked.get("view") === "curves";  // the page around it chooses runs then
+const colourOf = (name) => {
+  const colours = COLOURS[document.documentElement.dataset.theme];
+  return colours[[...chosen].indexOf(name) % colours.length];
+};
+
+function say(text, kind = "") {
+  Object.assign(byId("connection"), { textContent: text, className: kind });
+}
 
 function setTheme() {
   const dark = asked.get("theme") ? asked.get("theme") === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -30,8 +41,8 @@ function connect() {
   points.clear(); logs.clear();
   const query = [...chosen].map((name) => "run=" + encodeURIComponent(name)).join("&");
   source = new EventSource("/api/runs/live?" + query);
-  source.onopen = () => { byId("connection").textContent = "Live: what is written is shown within two seconds."; };
-  source.onerror = () => { byId("connection").textContent = "The server does not answer; asking again …"; };
+  source.onopen = () => say("Live: what is written is shown within two seconds.");
+  source.onerror = () => say("The server does not answer; asking again …", "bad");
   source.addEventListener("runs", (event) => { runs = JSON.parse(event.data); chooseFirst(); showRuns(); });
   source.addEventListener("figures", (event) => {
     const news = JSON.parse(event.data);
@@ -105,19 +116,22 @@ function action(label, address, name) {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ run: name }),
     });
     const said = await answer.json();
-    byId("connection").textContent = answer.ok ? `${label}: asked for.` : said.detail;
+    say(answer.ok ? `${label}: asked for.` : said.detail, answer.ok ? "" : "bad");
   };
   return button;
 }
 
 function offerFigures() {
-  const select = byId("figures");
+  const place = byId("figures");
   const there = new Set([...points.values()].flatMap((rows) => rows.slice(-20).flatMap((row) => Object.keys(row))));
   for (const name of ["update", "timesteps", "seconds"]) there.delete(name);
-  const known = new Set([...select.options].map((option) => option.value));
+  const known = new Set([...place.querySelectorAll("input")].map((box) => box.value));
   for (const name of [...SHOWN_FIRST.filter((each) => there.has(each)), ...there]) {
     if (known.has(name)) continue;
-    select.append(make("option", words(name), { value: name, selected: SHOWN_FIRST.includes(name) }));
+    const box = make("input", "", { type: "checkbox", value: name, checked: SHOWN_FIRST.includes(name) });
+    const label = make("label", "");
+    label.append(box, words(name));
+    place.append(label);
     known.add(name);
   }
 }
@@ -127,26 +141,35 @@ function drawSoon() {
 }
 
 function draw() {
-  const style = getComputedStyle(document.documentElement);
-  const [ink, line, along] = [style.getPropertyValue("--ink"), style.getPropertyValue("--line"), byId("along").value];
-  const names = [...byId("figures").selectedOptions].map((option) => option.value);
-  for (const old of [...byId("charts").children]) if (!names.includes(old.id.slice(6))) { Plotly.purge(old); old.remove(); }
+  const style = getComputedStyle(document.documentElement), along = byId("along").value;
+  const [ink, grid, panel] = ["--ink", "--line", "--panel"].map((name) => style.getPropertyValue(name).trim());
+  const names = [...byId("figures").querySelectorAll("input:checked")].map((box) => box.value);
+  for (const old of [...byId("charts").children]) {
+    if (names.includes(old.id.slice(6))) continue;
+    if (window.Plotly) Plotly.purge(old);
+    old.remove();
+  }
   for (const name of names) {
     let place = byId("chart-" + name);
     if (!place) byId("charts").append(place = make("div", "", { id: "chart-" + name, className: "chart" }));
-    const traces = [...chosen].map((run) => {
+    const lines = [...chosen].map((run) => {
       const rows = (points.get(run) || []).filter((row) => row[name] !== undefined && row[along] !== undefined);
-      return { x: rows.map((row) => row[along]), y: rows.map((row) => row[name]), name: run, mode: "lines",
-        line: { color: colourOf(run), width: 2 } };
+      return { x: rows.map((row) => row[along]), y: rows.map((row) => row[name]), name: run, colour: colourOf(run) };
     });
-    const axis = { gridcolor: line, zerolinecolor: line, automargin: true };
-    Plotly.react(place, traces, {
-      title: { text: words(name), font: { size: 14 }, x: 0.02 }, paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 }, showlegend: chosen.size > 1,
-      legend: { orientation: "h", y: -0.25 }, xaxis: { ...axis, title: { text: along } }, yaxis: axis,
-      margin: { l: 50, r: 10, t: 34, b: 40 }, uirevision: along, hovermode: "x unified",
-    }, { responsive: true, displaylogo: false, displayModeBar: false });
+    drawLines(place, lines, { title: words(name), along: byId("along").selectedOptions[0].text, ink, grid, panel });
   }
+  showLegend();
+  if (names.length) readPlotly(drawSoon);
+}
+
+function showLegend() {
+  byId("legend").replaceChildren(...[...chosen].map((name) => {
+    const dot = make("span", "", { className: "dot" });
+    dot.style.background = colourOf(name);
+    const entry = make("span", "");
+    entry.append(dot, name);
+    return entry;
+  }));
 }
 
 function showLog() {
@@ -155,9 +178,23 @@ function showLog() {
   if (atEnd) pre.scrollTop = pre.scrollHeight;
 }
 
+// Within another page of this server: as high as what it holds, and so are the boxes that it stands in.
+function fitFrame() {
+  if (!window.frameElement) return;
+  new ResizeObserver(() => {
+    const height = `${document.body.scrollHeight + 8}px`;
+    for (let box = window.frameElement; box && box.dataset.testid !== "stVerticalBlock"; box = box.parentElement) {
+      box.style.height = height;
+    }
+  }).observe(document.body);
+}
+
 setTheme();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { setTheme(); drawSoon(); });
+document.body.dataset.view = isCurvesAlone ? "curves" : "all";
+fitFrame();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { setTheme(); showRuns(); drawSoon(); });
 byId("figures").addEventListener("change", drawSoon);
 byId("along").addEventListener("change", drawSoon);
+addEventListener("resize", drawSoon);
 addEventListener("pagehide", () => source && source.close());
 connect();

@@ -30,4 +30,5 @@ async function show() {
   }
 }
 
+document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 show();

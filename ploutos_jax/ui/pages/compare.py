@@ -1,12 +1,12 @@
 """Compare: scores and curves of runs side by side, and one page that scores them over the same bars."""
 
+from urllib.parse import quote
+
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
 from ploutos_jax.ui.pages.form import start_checked
-from ploutos_jax.ui.pages.shown import choose, curves, draw, remember_job, scores, show_job_of, show_report
-
-_CURVES = ("held_out_sharpe", "equity", "episode_return_mean", "loss")
+from ploutos_jax.ui.pages.shown import choose, remember_job, scores, show_job_of, show_live, show_report, show_table
 
 
 def show() -> None:
@@ -21,25 +21,16 @@ def show() -> None:
         return
     rows = [runs[name] for name in chosen]
     table = zip(chosen, rows, scores(rows), strict=True)
-    st.dataframe(
-        [{"Run": name, **score, "Preset": run["preset"], "Data": run["data"]} for name, run, score in table],
-        hide_index=True,
-    )
+    shown = [{"Run": n, **score, "Preset": run["preset"] or "–", "Data": run["data"] or "–"} for n, run, score in table]
+    show_table(shown, {"Run": [f"/watch?run={quote(name)}" for name in chosen]})
     st.caption("Each on the bars held out from its own training.")
-    found = api().get("/api/runs/figures", run=chosen)
-    there = {name for points in found["runs"].values() for point in points[-20:] for name in point}
-    names = [name for name in found["curves"] if name in there]
-    wanted = st.multiselect("Figures", names, default=[name for name in _CURVES if name in names])
-    columns = st.columns(2)
-    for place, name in enumerate(wanted):
-        with columns[place % 2]:
-            draw(curves(found["runs"], name, name.replace("_", " ")), f"curve {name}")
+    show_live(chosen, curves_alone=True)
     st.subheader("Over the same bars")
     if len(chosen) > 1 and st.button("Write the comparison", type="primary"):
         job = start_checked("evaluate", "/api/models/compare", {}, {"runs": chosen})
         if job is not None:
             remember_job(job, "compare")
     show_job_of("compare")
-    pages = [report["page"] for report in api().get("/api/evaluations") if report["page"].startswith("reports/")]
+    pages = [report["page"] for report in api().get("/api/evaluations") if report["compares"]]
     if pages:
         show_report(choose("Comparison", pages))

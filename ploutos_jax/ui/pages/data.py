@@ -18,7 +18,9 @@ def show() -> None:
     st.title("Data")
     files = api().get("/api/data")
     if files:
-        st.dataframe([_row(file) for file in files], hide_index=True)
+        wide, narrow = st.column_config.Column(width="medium"), st.column_config.Column(width=80)
+        widths = {"File": wide, "Span": wide, "Tickers": narrow, "Bars": narrow, "Size": narrow}
+        st.dataframe([_row(file) for file in files], hide_index=True, column_config=widths)
         path = choose("Coverage and quality of", [file["path"] for file in files])
         if st.button("Read this file"):
             st.session_state["read file"] = path
@@ -41,11 +43,11 @@ def _row(file: dict[str, Any]) -> dict[str, Any]:
     span = f"{facts['first'][:10]} to {facts['last'][:10]}" if facts else "not read yet"
     return {
         "File": file["path"],
-        "Size": size(file["bytes"]),
-        "Changed": when(file["changed"]),
+        "Span": span,
         "Tickers": f"{facts['num_assets']:,}" if facts else "",
         "Bars": f"{facts['num_bars']:,}" if facts else "",
-        "Span": span,
+        "Size": size(file["bytes"]),
+        "Changed": when(file["changed"]),
     }
 
 
@@ -80,7 +82,7 @@ def _show_facts(path: str) -> None:
 
 def _take_in() -> None:
     st.markdown(
-        "CSV, Parquet or Feather. A file is kept in `data/` if `load_panel` reads it, else it is named why not."
+        "CSV, Parquet or Feather. A file is kept in `data/` if `load_panel` reads it; else you are told why not."
     )
     sent = st.file_uploader("A file of bars", type=["csv", "parquet", "feather", "gz"])
     if sent is not None and st.button("Take it in"):

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
+from ploutos_jax.ui.pages.shown import choose
 
 OFF = "off"
 HIDDEN = frozenset({"preset", "config", "resume", "checkpoint", "compare", "overwrite", "quiet", "output", "list_url"})
@@ -32,8 +33,10 @@ def ask(
         texts: shorter help, by name.
     """
     changed: dict[str, Any] = {}
-    columns = st.columns(2)
+    columns = []
     for place, setting in enumerate(each for each in settings if each["name"] not in HIDDEN):
+        if place % 2 == 0:  # row by row, so that fields keep their order where a narrow screen stacks columns
+            columns = st.columns(2)
         name = setting["name"]
         default = defaults.get(name, setting["default"])
         text = (texts or {}).get(name) or setting["help"]
@@ -66,6 +69,26 @@ def _written(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def ask_preset_and_data(settings: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Show fields for the preset and the data; return the values chosen, and those that the preset gives others.
+
+    Args:
+        settings: of the command, by name.
+    """
+    presets = api().get("/api/settings")["presets"]
+    preset = choose("Preset", list(presets), help=settings["preset"]["help"] + " Its values are the ones below.")
+    files = [file["path"] for file in api().get("/api/data")]
+    source = choose(
+        "Data",
+        ["synthetic", *files, "planted"],
+        {"synthetic": "30 made stocks", "planted": "made, with a known answer"},
+        help=settings["data"]["help"],
+    )
+    defaults: dict[str, Any] = {**presets[preset]}
+    is_other = source != defaults.get("data", "synthetic")
+    return {"preset": preset} | ({"data": source} if is_other else {}), defaults
 
 
 def start_checked(command: str, address: str, values: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Any:

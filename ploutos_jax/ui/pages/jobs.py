@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import api
-from ploutos_jax.ui.pages.shown import SIGNS, choose, show_job, when
+from ploutos_jax.ui.pages.shown import SIGNS, choose, show_job, show_table, when
 
 _SHOWN = 50
 
@@ -38,4 +38,4 @@ def _list() -> None:
         }
         for job in jobs
     ]
-    st.dataframe(rows, hide_index=True)
+    show_table(rows)

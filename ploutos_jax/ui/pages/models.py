@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
-from ploutos_jax.ui.pages.shown import choose, size
+from ploutos_jax.ui.pages.shown import choose, show_table, size
 
 
 def show() -> None:
@@ -25,7 +25,7 @@ def show() -> None:
         }
         for model in models
     ]
-    st.dataframe(rows, hide_index=True)
+    show_table(rows)
     path = choose("Folder", [model["path"] for model in models])
     model = next(each for each in models if each["path"] == path)
     if model["kind"] == "run":

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
-from ploutos_jax.ui.pages.shown import choose, draw, lines, remember_job, show_job_of, show_report, when
+from ploutos_jax.ui.pages.shown import choose, draw, lines, metrics, remember_job, show_job_of, show_report, when
 
 _PLACE = "paper"
 _GUARDS = {
@@ -56,13 +56,12 @@ def _account(journal: str) -> None:
     equity = points[-1][1] if points else None
     begun = points[0][1] if points else None
     last = None if account["last"] is None else datetime.fromtimestamp(account["last"], UTC)
-    columns = st.columns(4)
-    columns[0].metric("Equity", "–" if equity is None else f"${equity:,.0f}", _gain(equity, begun))
-    columns[1].metric("Cash", f"${points[-1][2]:,.0f}" if points else "–")
-    columns[2].metric("Bars", f"{account['bars']:,}")
-    columns[3].metric(
-        "Last bar (UTC)",
-        "–" if last is None else f"{last:%Y-%m-%d}" if not last.hour + last.minute else f"{last:%m-%d %H:%M}",
+    day = "–" if last is None else f"{last:%Y-%m-%d}" if not last.hour + last.minute else f"{last:%m-%d %H:%M}"
+    metrics(
+        ("Equity", "–" if equity is None else f"${equity:,.0f}", _gain(equity, begun)),
+        ("Cash", f"${points[-1][2]:,.0f}" if points else "–"),
+        ("Bars", f"{account['bars']:,}"),
+        ("Last bar (UTC)", day),
     )
     st.caption(f"{_state(account)} – {account['source']}, {', '.join(account['symbols'][:12])}")
     if len(points) > 1:
@@ -88,7 +87,7 @@ def _gain(equity: float | None, begun: float | None) -> str | None:
 
 
 def _plain(value: Any) -> str:
-    return "yes" if value is True else str(value)
+    return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _table(rows: list[dict[str, Any]], none: str) -> None:
@@ -96,7 +95,10 @@ def _table(rows: list[dict[str, Any]], none: str) -> None:
         st.caption(none)
         return
     named = [{name.replace("_", " ").capitalize(): value for name, value in row.items()} for row in rows]
-    st.dataframe(named, hide_index=True, height=min(38 + 35 * len(rows), 320))
+    number = st.column_config.NumberColumn
+    looks = {"Value": number(format="$%,.2f"), "Shares": number(format="%,.4f"), "Filled": number(format="%,.4f")}
+    looks |= {name: number(format="%,.4f") for name in ("Price", "Entry", "Close")}
+    st.dataframe(named, hide_index=True, height=min(38 + 35 * len(rows), 320), column_config=looks)
 
 
 def _kill_switch(journal: str, account: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,14 +22,15 @@ FOR_PEOPLE = {
     "total_cost": "Cost ($)",
 }
 _SHARES = frozenset({"total_return", "annual_return", "max_drawdown"})
-_LAST_LINES = 40
+_COUNTS = frozenset({"num_trades"})
+_LAST_LINES = 12
 _MARGIN = {"l": 10, "r": 10, "t": 50, "b": 10}
-_REPORT_HEIGHT, _LIVE_HEIGHT = 1600, 1500
+_REPORT_HEIGHT, _LIVE_HEIGHT, _CURVES_HEIGHT = 1600, 1500, 760
 
 
 def when(seconds: float) -> str:
     """Return a moment as this machine's clock shows it."""
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
 def size(num_bytes: int) -> str:
@@ -59,7 +61,16 @@ def figure(name: str, value: Any) -> str:
     """Return a figure of a score as people read it."""
     if not isinstance(value, int | float):
         return "–"
-    return f"{value:+.1%}" if name in _SHARES else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+    if name in _SHARES:
+        return f"{value:+.1%}"
+    return f"{value:,.0f}" if name in _COUNTS or abs(value) >= 100 else f"{value:.2f}"
+
+
+def metrics(*figures: tuple[str, str] | tuple[str, str, str | None]) -> None:
+    """Show figures in a row, which is broken where a screen is narrow: label, value, and what it gained."""
+    row = st.container(horizontal=True, gap="medium")
+    for label, value, *gain in figures:
+        row.metric(label, value, *gain, width="content")
 
 
 def scores(rows: Sequence[Mapping[str, Any]], key: str = "score") -> list[dict[str, str]]:
@@ -94,34 +105,12 @@ def show_job(name: str) -> None:
         st.code(job["command"], language="bash", wrap_lines=True)
         lines = [line for line in log.splitlines() if line.strip()]
         if lines:
-            st.code("\n".join(lines[-_LAST_LINES:]), language=None, height=220, wrap_lines=True)
+            st.code("\n".join(lines[-_LAST_LINES:]), language=None)
+        if len(lines) > _LAST_LINES:
+            st.markdown(f'<a href="/api/jobs/{name}/log" target="_blank">All that it said</a>', unsafe_allow_html=True)
         if job["state"] in ("running", "waiting") and st.button("Stop", key=f"stop {name}"):
             api().post(f"/api/jobs/{name}/stop", {})
             st.rerun(scope="fragment")
-
-
-def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], name: str, title: str) -> go.Figure:
-    """Return a chart of one figure of several runs over their steps.
-
-    Args:
-        runs: points of each.
-        name: of the figure.
-        title: of the chart.
-    """
-    chart = go.Figure()
-    for run, points in runs.items():
-        there = [point for point in points if name in point]
-        x, y = [point["timesteps"] for point in there], [point[name] for point in there]
-        chart.add_trace(go.Scatter(x=x, y=y, name=run, mode="lines"))
-    chart.update_layout(
-        title=title,
-        height=340,
-        margin=_MARGIN,
-        hovermode="x unified",
-        legend={"orientation": "h", "y": -0.2},
-        xaxis_title="steps",
-    )
-    return chart
 
 
 def lines(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> go.Figure:
@@ -135,14 +124,47 @@ def lines(curves: Mapping[str, Sequence[Sequence[float]]], title: str) -> go.Fig
     for name, points in curves.items():
         times = [datetime.fromtimestamp(point[0], UTC).replace(tzinfo=None) for point in points]
         chart.add_trace(go.Scatter(x=times, y=[point[1] for point in points], name=name, mode="lines"))
-    chart.update_layout(title=title, height=300, margin=_MARGIN, hovermode="x unified")
-    chart.update_layout(showlegend=len(curves) > 1, legend={"orientation": "h", "y": -0.2})
+    room = {"t": 80} if len(curves) > 1 else {}
+    chart.update_layout(title=title, height=300, margin={**_MARGIN, **room}, hovermode="x unified")
+    chart.update_layout(showlegend=len(curves) > 1, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     return chart
 
 
 def draw(chart: go.Figure, key: str) -> None:
     """Show a chart in the colours of the page."""
     st.plotly_chart(chart, key=key, config={"displaylogo": False, "displayModeBar": False})
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], links: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Show a table as plain text, which is there at once: Streamlit's own waits for a megabyte of scripts.
+
+    Args:
+        rows: cells by column, the same columns in each.
+        links: by column where each cell leads, an address of this server or nothing.
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = []
+    for place, row in enumerate(rows):
+        cells = []
+        for name, value in row.items():
+            said, to = escape(str(value)), (links or {}).get(name, ())[place : place + 1]
+            cells.append(
+                f'<td><a href="{escape(to[0])}" target="_self">{said}</a></td>' if any(to) else f"<td>{said}</td>"
+            )
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    st.html(f'<div class="plain"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
+
+
+def show_picture(address: str, text: str) -> None:
+    """Show a picture of this server, to be scrolled on a narrow screen.
+
+    Args:
+        address: of the picture.
+        text: what is on it.
+    """
+    look = "width:100%;min-width:36rem;border-radius:.5rem"
+    picture = f'<img src="{address}" alt="{text}" style="{look}">'
+    st.markdown(f'<div style="overflow-x:auto">{picture}</div>', unsafe_allow_html=True)
 
 
 def show_report(page: str) -> None:
@@ -152,7 +174,14 @@ def show_report(page: str) -> None:
     st.iframe(address, height=_REPORT_HEIGHT)
 
 
-def show_live(runs: Sequence[str]) -> None:
-    """Embed the live curves of runs; without any, of those that run."""
-    theme = st.context.theme.type or "light"
-    st.iframe(f"/live?{urlencode({'run': list(runs), 'theme': theme}, doseq=True)}", height=_LIVE_HEIGHT)
+def show_live(runs: Sequence[str], *, curves_alone: bool = False) -> None:
+    """Embed the live curves of runs; without any, of those that run.
+
+    Args:
+        runs: by name.
+        curves_alone: without the list of runs, their progress and logs.
+    """
+    asked = {"run": list(runs), "theme": st.context.theme.type or "light"} | (
+        {"view": "curves"} if curves_alone else {}
+    )
+    st.iframe(f"/live?{urlencode(asked, doseq=True)}", height=_CURVES_HEIGHT if curves_alone else _LIVE_HEIGHT)

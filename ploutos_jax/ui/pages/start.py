@@ -1,9 +1,11 @@
 """Start: what can be done here, one click to the quick job, what is going on."""
 
+from urllib.parse import quote
+
 import streamlit as st
 
 from ploutos_jax.ui.pages.client import RefusedError, api
-from ploutos_jax.ui.pages.shown import SIGNS, remember_job, scores, show_job_of, when
+from ploutos_jax.ui.pages.shown import SIGNS, metrics, remember_job, scores, show_job_of, show_table, when
 
 _QUICK = {"preset": "quick"}
 _PLACE = "start"
@@ -33,12 +35,13 @@ def show() -> None:
 @st.fragment(run_every=2)
 def _what_there_is() -> None:
     runs, machine = api().get("/api/runs"), api().get("/api/machine")
-    columns = st.columns(4)
-    columns[0].metric("Runs", len(runs))
-    columns[1].metric("Running", sum(run["state"] == "running" for run in runs))
-    columns[2].metric("Cores", machine["cores"])
     free = machine["free_memory_mb"]
-    columns[3].metric("Free memory", "–" if free is None else f"{free / 1024:.1f} GB")
+    metrics(
+        ("Runs", f"{len(runs):,}"),
+        ("Running", str(sum(run["state"] == "running" for run in runs))),
+        ("Cores", str(machine["cores"])),
+        ("Free memory", "–" if free is None else f"{free / 1024:.1f} GB"),
+    )
     if not runs:
         st.info("No run yet.")
         return
@@ -47,14 +50,14 @@ def _what_there_is() -> None:
         {
             "Run": run["run"],
             "State": f"{SIGNS[run['state']]} {run['state']}",
-            "Steps": run["timesteps"],
+            **score,
+            "Steps": f"{run['timesteps']:,}",
             "Data": run["data"],
             "Started": when(run["started"]),
-            **score,
         }
         for run, score in zip(runs, scores(runs), strict=True)
     ]
-    st.dataframe(rows, hide_index=True)
+    show_table(rows, {"Run": [f"/watch?run={quote(run['run'])}" for run in runs]})
     st.caption(
         f"Project: {machine['project']}. Folders on the disk are the truth: what a terminal starts appears here."
     )
