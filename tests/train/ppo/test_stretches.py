@@ -151,8 +151,8 @@ def bar_after_bar(network, agent, older, market, begins, weight, first: int, lea
 def test_the_gradient_is_that_of_a_loop_from_a_state_that_stays(first: int):
     """In double precision, by finite differences of a loop that knows nothing of windows."""
     rng = np.random.default_rng(1)
+    learner, params, _, state = world("mingru")  # others read it in single precision
     with jax.enable_x64(True):
-        learner, params, _, state = world("mingru")
         wide = jax.tree.map(lambda x: x.astype(float) if x.dtype == jnp.float32 else x, (params.market, state.agent))
         market, agent = wide
         network, windows = learner.network, Windows.of(RECURRENT, rows=5, lead=10, num_bars=NUM_BARS)
