@@ -95,9 +95,9 @@ if TYPE_CHECKING:
     from ploutos_jax.train.checkpoints.export import export_policy as export_policy
     from ploutos_jax.train.checkpoints.export import load_ensemble as load_ensemble
     from ploutos_jax.train.checkpoints.export import load_policy as load_policy
-    from ploutos_jax.train.config import Hyper as Hyper
     from ploutos_jax.train.config import TrainConfig as TrainConfig
     from ploutos_jax.train.held_out import HeldOut as HeldOut
+    from ploutos_jax.train.hyper import Hyper as Hyper
     from ploutos_jax.train.learning.divergence import DivergedError as DivergedError
     from ploutos_jax.train.loop import train as train
     from ploutos_jax.train.loop import train_seeds as train_seeds
@@ -146,7 +146,7 @@ _NAMES = {
     "export_policy": "train.checkpoints.export",
     "load_ensemble": "train.checkpoints.export",
     "load_policy": "train.checkpoints.export",
-    "Hyper": "train.config",
+    "Hyper": "train.hyper",
     "TrainConfig": "train.config",
     "HeldOut": "train.held_out",
     "train": "train.loop",

@@ -56,6 +56,23 @@ def test_questions_are_answered_within_three_folders():
             assert path.split("/")[1:-1] == opened
 
 
+AXES = re.compile(r'\b[A-Z]\w*\[[^"\n]*(?:\n[^"\n]*)?"([^"\n]*)"\]|`\[([^\]`\n]*)\]`')
+"""Shapes of annotations, and those that docstrings write in brackets."""
+
+
+def test_letters_of_axes_are_those_of_the_glossary():
+    letters = re.findall(r"^\| ([A-Z]) \|", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(letters) == len(set(letters)) >= 12
+    strange, found = [], set()
+    for path in sorted((ROOT / "ploutos_jax").rglob("*.py")):
+        for shape in AXES.finditer(path.read_text(encoding="utf-8")):
+            axes = set(re.findall(r"(?<![\w%'-])([A-Z])(?![\w%'])", shape[1] or shape[2] or ""))
+            strange += [f"{path.relative_to(ROOT)}: {shape.group()}" for _ in axes - set(letters)]
+            found |= axes
+    assert strange == []
+    assert found == set(letters), "the glossary names a letter that no shape has"
+
+
 def test_layers_on_the_page_are_those_on_disk():
     page = PAGES[0].read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `(ploutos_jax/[\w/]+)/` \|", page, re.MULTILINE))

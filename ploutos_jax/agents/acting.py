@@ -142,7 +142,7 @@ def act_next(
     agent: AgentParams,
     market: Market,
     observation: Observation,
-    memory: Float[Array, "*members L A D"] | None,
+    memory: Float[Array, "*members blocks A kept"] | None,
 ) -> tuple[Num[Array, "E actions *edges"], Float[Array, "E *N A outputs"], Any]:
     """Return greedy actions for observations `[E]` of one bar, the outputs behind them, and the memory after the bar.
 
@@ -169,11 +169,11 @@ def act_next(
 def remember(
     network: Network,
     agent: AgentParams,
-    features: Float[Array, "W A F"],
-    tradable: Bool[Array, "W A"],
+    features: Float[Array, "lead A F"],
+    tradable: Bool[Array, "lead A"],
     memory: Any = None,
-) -> Float[Array, "*members L A D"] | None:
-    """Return what a network remembers of W bars of a path, the first of them its beginning; None if it does not.
+) -> Float[Array, "*members blocks A kept"] | None:
+    """Return what a network remembers of some bars of a path, the first of them its beginning; None if it does not.
 
     Args:
         network: shapes.

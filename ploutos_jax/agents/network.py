@@ -225,7 +225,7 @@ class Network:
     def allocation(
         self, agent: AgentParams, features: Float[Array, "rows A F"], mask: Bool[Array, "rows A"]
     ) -> Float[Array, "rows parts"]:
-        """Return the shares `[rows, M + 2]` of equal parts, of M experts and of cash at rows of a market."""
+        """Return the shares `[rows, experts + 2]` of equal parts, of the experts and of cash at rows of a market."""
         if agent.scaling.regimes is not None:  # the allocator looks at no chances
             features = _beside(features, jnp.zeros((features.shape[0], NUM_REGIMES)))
         inputs = self._inputs(agent.scaling, features)
@@ -286,8 +286,8 @@ class Network:
             params, scaling: of the agent.
             features, mask: rows in order of time; row t is known at close t.
             reset: `[rows]` whether a row begins a path.
-            state: after the row before, `blank_state()` before any: of the memory `[L, A, D]`; where regimes are told
-                beside it their chances.
+            state: after the row before, `blank_state()` before any: of the memory `[blocks, A, kept]`; where regimes
+                are told beside it their chances.
             drop_keys: of dropout, in the market stage after the recurrence; None without it.
         """
 
@@ -306,7 +306,7 @@ class Network:
             inputs: features with the chances of regimes, mask, reset and keys of dropout of rows in order.
             state: of the memory alone, before the first row.
             num_chunks: of about equal size, each of which is recomputed in the backward pass.
-            keeps: whether the states before each chunk, `[chunks, L, A, D]`, come with the table.
+            keeps: whether the states before each chunk, `[chunks, blocks, A, kept]`, come with the table.
         """
         num_rows = inputs[0].shape[0]
         # Rows that fill up the last chunk are bars that nobody has: they leave the state as it is.

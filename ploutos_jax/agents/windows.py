@@ -66,7 +66,7 @@ _EVERY = 64
 
 def encode_keeping(
     network: Network, agent: AgentParams, market: Market, windows: Windows, drop_keys: Key[Array, " T"] | None
-) -> tuple[Table, Float[Array, "states L A kept"]]:
+) -> tuple[Table, Float[Array, "states blocks A kept"]]:
     """Return the table of all rows of a market, and what is remembered before every so many of them.
 
     Args:
@@ -89,7 +89,7 @@ def encode_windows(
     agent: AgentParams,
     market: Market,
     windows: Windows,
-    states: Float[Array, "states L A kept"] | None,
+    states: Float[Array, "states blocks A kept"] | None,
     first: Int[Array, " n"],
     drop_key: PRNGKeyArray | None,
 ) -> Table:

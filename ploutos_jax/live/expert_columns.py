@@ -4,7 +4,7 @@ An expert decides once in so many sessions, counted from the first bar of a hist
 multiple of all these numbers it decides on the same days, and it looks back for a year, so that a window of a year and
 a bit holds all that it goes by. Of intraday bars that would be tens of thousands.
 
-Letters: W bars, A assets.
+Letters: A assets.
 """
 
 import math
@@ -50,11 +50,11 @@ class ExpertColumns:
         """How long a window has to be; 0 without experts."""
         return self._reach + self._cycle + 1 if self.names else 0
 
-    def of(self, market: Market, count: int) -> Float[Array, "W A experts"]:
+    def of(self, market: Market, count: int) -> Float[Array, "bars A experts"]:
         """Return the weights of the experts; what holds in the whole history holds in the last rows.
 
         Args:
-            market: of the W last bars.
+            market: of the last bars.
             count: bars of the history up to the newest one.
         """
         num_bars = market.num_bars
@@ -69,5 +69,5 @@ class ExpertColumns:
 
 
 @partial(jax.jit, static_argnames=("names", "calendar"))
-def _weights(market: Market, names: tuple[str, ...], calendar: Calendar) -> Float[Array, "W A experts"]:
+def _weights(market: Market, names: tuple[str, ...], calendar: Calendar) -> Float[Array, "bars A experts"]:
     return jnp.moveaxis(table(market, names, calendar), 1, -1)

@@ -277,7 +277,7 @@ class ActorCritic(nn.Module):
     def blank_state(self) -> Float[Array, "blocks A kept"]:
         """Return what a network remembers that has seen nothing, `[blocks, A, kept]`; without memory of 0 blocks.
 
-        Of an LSTM `[blocks, A, 2D]`, of attention the numbers of the bars that it looks back at.
+        Of an LSTM `[blocks, A, 2 width]`, of attention the numbers of the bars that it looks back at.
         """
         memory = self.config.make_memory(parent=None)
         if memory is None:

@@ -26,24 +26,24 @@ _UNSEEN = -1e9
 
 
 class WindowedAttention(nn.Module):
-    """Blocks of layer norm, attention to the last W bars of the same asset, and a layer of 4 D units.
+    """Blocks of layer norm, attention to the last bars of the same asset, and a layer four times as wide.
 
-    A bar attends to itself and to the W − 1 bars before it on its path, of those where the asset has one. What tells
-    where a bar lies is a number for each distance and head, added to the logit: a slope times the distance, less of it
-    in every further head, and what is learnt beside it, 0 at first. Slopes alone could only fade: no sum of them finds
-    the bar of 20 bars ago among its neighbours. Weights are shared by all assets.
+    A bar attends to itself and to the bars of its window before it on its path, of those where the asset has one. What
+    tells where a bar lies is a number for each distance and head, added to the logit: a slope times the distance, less
+    of it in every further head, and what is learnt beside it, 0 at first. Slopes alone could only fade: no sum of them
+    finds the bar of 20 bars ago among its neighbours. Weights are shared by all assets.
 
-    Bars are worked through in blocks of 32, each with the W bars before it, so that no array grows with the square of
-    the history. What is kept of the bars before is the input of each block: `[L, A, (W − 1)(D + 1) + 1]`, of each of
-    the last W − 1 bars its D numbers and whether the asset had one, and how many bars of the path there were.
+    Bars are worked through in blocks of 32, each with the window before it, so that no array grows with the square of
+    the history. Kept of the bars before is the input of each block, `[blocks, A, (window − 1)(width + 1) + 1]`: of
+    each of the last `window − 1` bars its numbers and whether the asset had one, and how many of the path there were.
 
     Attributes:
-        width: D, numbers of an asset; a multiple of 4, the heads.
-        layers: L, blocks.
-        window: W, bars seen by a block, its own among them.
+        width: numbers of an asset; a multiple of 4, the heads.
+        layers: number of blocks.
+        window: bars seen by a block, its own among them.
         precision: of the matrix products.
-        most: bars in a block, at most; a part of W. Fewer are a smaller share of keys that no query may see, more are
-            larger products.
+        most: bars in a block, at most; a part of the window. Fewer are a smaller share of keys that no query may
+            see, more are larger products.
     """
 
     width: int = 32
@@ -75,16 +75,17 @@ class WindowedAttention(nn.Module):
         features: Float[Array, "T A inputs"],
         mask: Bool[Array, "T A"],
         reset: Bool[Array, " T"],
-        state: Float[Array, "L A kept"],
+        state: Float[Array, "blocks A kept"],
         is_row: Bool[Array, " T"] | None = None,
-    ) -> tuple[Float[Array, "T A D"], Float[Array, "L A kept"]]:
-        """Return what is made of each row and those before it, `[T, A, D]`, and what is kept after the last one.
+    ) -> tuple[Float[Array, "T A width"], Float[Array, "blocks A kept"]]:
+        """Return what is made of each row and those before it, `[T, A, width]`, and what is kept after the last one.
 
         Args:
             features: `[T, A, inputs]` rows in order of time; row t is known at close t.
             mask: `[T, A]` whether an asset has a bar.
             reset: `[T]` whether a row begins a path.
-            state: `[L, A, kept]` after the row before the first, zeros before any; not read where that begins a path.
+            state: `[blocks, A, kept]` after the row before the first, zeros before any; not read where that begins
+                a path.
             is_row: `[T]` False for rows that fill up the end and leave the state as it is; None if there are none.
         """
         num_rows, num_assets = mask.shape
@@ -107,7 +108,7 @@ class WindowedAttention(nn.Module):
         count = jnp.minimum(count, window)
         return x, jnp.concatenate([last, jnp.full((self.layers, num_assets, 1), count, last.dtype)], axis=-1)
 
-    def _attend(self, layer: int, tokens: Array, visible: Array, num_rows: int) -> Float[Array, "T A D"]:
+    def _attend(self, layer: int, tokens: Array, visible: Array, num_rows: int) -> Float[Array, "T A width"]:
         size = self.width // HEADS
         normed = self.norms[layer](tokens)
         asked = _wide(self.asked[layer](normed[self.window - 1 :]))
@@ -128,7 +129,7 @@ class WindowedAttention(nn.Module):
         return parts[-1] if 4 * parts[-1] >= min(self.most, self.window) else self.window
 
     def _with_bars_before(self, x: Array, num_rows: int) -> Array:
-        """Return rows `[W − 1 + T, ...]` as those that each block of `_blocks` may see, `[blocks, W + block, ...]`."""
+        """Return rows `[window − 1 + T, ...]` as the blocks may see them, `[blocks, window + block, ...]`."""
         block = self._block
         if num_rows < block:
             return x[None]
@@ -187,7 +188,7 @@ class AcrossAssets(nn.Module):
 
     Attributes:
         width: numbers that each asset is given.
-        size: D, numbers that are compared.
+        size: numbers that are compared.
         queries: m, learnt queries.
         precision: of the matrix products.
     """
@@ -205,7 +206,9 @@ class AcrossAssets(nn.Module):
         self.of_queries = layer(2 * size, scale=1.0)
         self.back = layer(self.width, scale=0.5)
 
-    def __call__(self, x: Float[Array, "*batch A D"], mask: Bool[Array, "*batch A"]) -> Float[Array, "*batch A width"]:
+    def __call__(
+        self, x: Float[Array, "*batch A inputs"], mask: Bool[Array, "*batch A"]
+    ) -> Float[Array, "*batch A width"]:
         """Return what each asset learns of the others, `[..., A, width]`; `mask [..., A]` says which ones trade."""
         scale = self.size**-0.5
         keys, values, asked = jnp.split(_wide(self.of_assets(x)), 3, axis=-1)

@@ -28,8 +28,8 @@ WARM_UP = 3 * LONGEST
 
 @jax.custom_vjp
 def linear_recurrence(
-    decay: Float[Array, "T A D"], added: Float[Array, "T A D"], first: Float[Array, "A D"]
-) -> Float[Array, "T A D"]:
+    decay: Float[Array, "T A width"], added: Float[Array, "T A width"], first: Float[Array, "A width"]
+) -> Float[Array, "T A width"]:
     """Return `h_t = decay_t · h_{t−1} + added_t` for all rows, with `first` before the first.
 
     Its gradient is one scan back, `λ_t = g_t + decay_{t+1} · λ_{t+1}`, and keeps decays and states alone.
@@ -79,7 +79,7 @@ linear_recurrence.defvjp(_forward, _backward)
 
 def lstm(
     seen: Float[Array, "T A gates"],
-    own: Float[Array, "D gates"],
+    own: Float[Array, "width gates"],
     mask: Bool[Array, "T A"],
     reset: Bool[Array, " T"],
     first: Float[Array, "A both"],
@@ -93,7 +93,7 @@ def lstm(
 
     Args:
         seen: what the inputs of a row give to the four gates, `[T, A, 4D]`.
-        own: what the output before gives to them, `[D, 4D]`.
+        own: what the output before gives to them, `[width, 4D]`.
         mask: whether an asset has a bar.
         reset: whether a row begins a path.
         first: `[A, 2D]` outputs and cells before the first row.
@@ -121,8 +121,8 @@ class Recurrent(nn.Module):
     where the minGRU can only fade, at the cost of one step after another. Its state is `[A, 2D]`, output and cell.
 
     Attributes:
-        width: D, numbers that a block gives of an asset.
-        layers: L, blocks.
+        width: numbers that a block gives of an asset.
+        layers: number of blocks.
         precision: of the matrix products.
         cell: `mingru` or `lstm`.
     """
@@ -166,16 +166,16 @@ class Recurrent(nn.Module):
         features: Float[Array, "T A inputs"],
         mask: Bool[Array, "T A"],
         reset: Bool[Array, " T"],
-        state: Float[Array, "L A kept"],
-    ) -> tuple[Float[Array, "T A D"], Float[Array, "L A kept"]]:
-        """Return what is made of each row and those before it, `[T, A, D]`, and the state after the last one.
+        state: Float[Array, "blocks A kept"],
+    ) -> tuple[Float[Array, "T A width"], Float[Array, "blocks A kept"]]:
+        """Return what is made of each row and those before it, `[T, A, width]`, and the state after the last one.
 
         Args:
             features: `[T, A, inputs]` rows in order of time; row t is known at close t.
             mask: `[T, A]` whether an asset has a bar.
             reset: `[T]` whether a row begins a path.
-            state: `[L, A, D]`, of an LSTM `[L, A, 2D]`, after the row before the first; not read where that begins a
-                path.
+            state: `[blocks, A, width]`, of an LSTM twice as wide, after the row before the first; not read where that
+                begins a path.
         """
         x = self.entry(features)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -12,7 +12,7 @@ import pytest
 
 from ploutos_jax.cli.download import DOWNLOAD_BOUNDS, DownloadSettings
 from ploutos_jax.cli.evaluate import EVALUATION_BOUNDS, Evaluation
-from ploutos_jax.datasets.config import DATA_BOUNDS, DataConfig
+from ploutos_jax.datasets.config import DATA_BOUNDS, LONG_BOUNDS, DataConfig
 from ploutos_jax.env.bounds import ENV_BOUNDS, Bound, shown, whole
 from ploutos_jax.env.config import EnvConfig
 from ploutos_jax.env.rewards import resolve_reward
@@ -45,7 +45,7 @@ CLASSES = {
     EnvConfig: (EnvConfig, ENV_BOUNDS),
     TrainConfig: (TrainConfig, TRAIN_BOUNDS),
     PolicyConfig: (of_policy, POLICY_BOUNDS),
-    DataConfig: (of_data, DATA_BOUNDS),
+    DataConfig: (of_data, DATA_BOUNDS | LONG_BOUNDS),
     RunSettings: (RunSettings, RUN_BOUNDS),
     ValidationConfig: (ValidationConfig, VALIDATION_BOUNDS),
     Evaluation: (lambda **changes: Evaluation(output="report", **changes), EVALUATION_BOUNDS),
@@ -63,6 +63,7 @@ BESIDE: dict[str, dict[str, typing.Any]] = {
     "commission_bps": {"spread_bps": 0.0, "slippage_bps": 0.0},
     "paths": {"data": "synthetic:2"},
     "mix": {"algorithm": "mixed"},
+    "device_bars": {"data": "bars.parquet"},
 }
 UNREACHED = {("batch_size", "high")}
 """No rollout has as many samples."""

@@ -24,7 +24,7 @@ PROMISED = {
     "update",
     "timesteps",
     "loss",
-    *TIMES,
+    *({*TIMES} - {"data_wait_share"}),  # of markets in files
     "episode_return_mean",
     "policy_loss",
     "value_loss",

@@ -66,15 +66,15 @@ def parse_times(
     of its rows: a clock time in a daily file (of the close, or of a day that is not over) stands for its date.
 
     Args:
-        column: `[N]` texts, dates or moments.
-        owners: `[N]` a number for the ticker of each row.
+        column: `[entries]` texts, dates or moments.
+        owners: `[entries]` a number for the ticker of each row.
         source: the file, for messages.
         exchange: whose midnight starts a day.
         form: of texts, as `strptime` takes it; found without it.
 
     Returns:
-        `[M]` datetime64[ns] in any order, the place of each row in them, and notes on stamps that were read as dates
-        and on counts of seconds.
+        `[dates]` datetime64[ns] in any order, the place of each row in them, and notes on stamps that were read as
+        dates and on counts of seconds.
 
     Raises:
         ValueError: naming the first row that holds no date.

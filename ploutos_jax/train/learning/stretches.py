@@ -71,7 +71,7 @@ class Remembered:
 
     Attributes:
         stretches: sizes.
-        states: `[states, L, A, D]` of `encode_keeping`, of the parameters before the update; None where none are kept.
+        states: `[states, blocks, A, kept]` of `encode_keeping`, by parameters before the update; None of none.
     """
 
     stretches: Stretches
