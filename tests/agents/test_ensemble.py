@@ -174,6 +174,7 @@ def test_none_and_wrong_names_are_refused(market):
         pj.ensemble(members(market, num=2), ["one"])
 
 
+@pytest.mark.thorough
 def test_an_export_holds_all_members(market, tmp_path):
     several = pj.ensemble(members(market), ["seed 0", "seed 1", "seed 2"])
     folder = pj.export_policy(several, tmp_path / "policy")

@@ -143,6 +143,7 @@ def test_rows_in_chunks_one_by_one_and_scaled_ahead_are_the_table(policy):
     np.testing.assert_allclose(state[1] if isinstance(state, tuple) else state, agent.regimes(market)[11], atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_gates_mix_layers_and_scale_what_is_made_of_the_account():
     """The mixture of layers that are all one is that layer, and gates of nothing leave the account as it was."""
     market, agent = telling(POLICIES["gates"])

@@ -35,6 +35,7 @@ def sizes(tiny, large):
     return [pytest.param(tiny, id="tiny"), pytest.param(large, id="large", marks=pytest.mark.gpu)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cases", sizes(CASES[:1], CASES))
 def test_trading_is_that_of_the_float64_reference(cases):
     for case in cases:
@@ -42,6 +43,7 @@ def test_trading_is_that_of_the_float64_reference(cases):
         assert found.steps > 1000 and found.events["order"] > 100 and max(found.worst.values()) < TOLERANCE
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", sizes((65, 3), (253, 503)))
 @pytest.mark.parametrize("kind", ["discrete", "weights"])
 def test_trading_is_that_of_a_cpu(kind, shape, record_property):

@@ -52,7 +52,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", thorough_but(["discrete", "bands"], FORMS))
+@pytest.mark.parametrize("form", thorough_but(["bands"], FORMS))
 def test_orders_are_the_first_of_a_backtest_with_one_more_bar(panel, form):
     agent = make_agent(make_market(), FORMS[form])
     orders = orders_for_today(agent, panel.window(0, LAST + 1))
@@ -67,7 +67,7 @@ def test_orders_are_the_first_of_a_backtest_with_one_more_bar(panel, form):
     assert orders.attrs["decided"] == str(panel.times[LAST])[:10] and orders.attrs["fills"] == "at the next open"
 
 
-@pytest.mark.parametrize("form", ["discrete", "weights"])
+@pytest.mark.parametrize("form", thorough_but(["weights"], ["discrete", "weights"]))
 def test_at_any_open_they_are_the_same_tickers_and_values(panel, form):
     """The bar that comes opens elsewhere: sizes in dollars stay, since they are shares of equity."""
     agent = make_agent(make_market(), FORMS[form])

@@ -49,6 +49,7 @@ def test_an_account_is_that_of_a_backtest(tmp_path, form):
         assert compared.paper.fills.drop(columns="date").equals(whole.fills.drop(columns="date"))
 
 
+@pytest.mark.thorough
 def test_splits_dividends_gaps_and_an_asset_that_ends(tmp_path):
     panel = make_eventful_panel()
     agent = agent_of(panel)

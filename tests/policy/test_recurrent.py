@@ -177,6 +177,7 @@ def test_an_lstm_is_the_loop_begins_anew_and_keeps_its_state_without_a_bar():
         np.testing.assert_allclose(found, np.stack(expected), rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_an_lstm_bar_by_bar_is_all_of_them_at_once():
     block = Recurrent(width=4, layers=2, cell="lstm")
     rng = np.random.default_rng(7)

@@ -100,6 +100,7 @@ class Watched:
         return SimpleNamespace(compile=lambda: call)
 
 
+@pytest.mark.thorough
 def test_one_compilation_and_donated_buffers(monkeypatch):
     traces, updates, seen = [], [], []
     watched = Watched(host_side.run_updates)

@@ -97,8 +97,13 @@ class ParquetBars:
         self.columns = find_columns(self._names, self.source, self.given)
         self._check()
 
+    def _head(self, number: int) -> pa.Table:
+        """Return the first rows, and read none beyond their row groups."""
+        nothing_ahead = {"batch_readahead": 0, "fragment_readahead": 1, "use_threads": False}
+        return self._data.scanner(columns=self._names, batch_size=number, **nothing_ahead).head(number)
+
     def _with_sample(self) -> Source:
-        head = self._data.head(20, columns=self._names)
+        head = self._head(20)
         cells = [["" if cell is None else str(cell) for cell in column.to_pylist()] for column in head.columns]
         return Source(str(self.path), sample=list(zip(*cells, strict=True)))
 
@@ -224,7 +229,7 @@ class ParquetBars:
     @cached_property
     def signals(self) -> tuple[str, ...]:
         """Names of the columns that become signals, as the first rows tell."""
-        head = self._data.head(_SAMPLE, columns=self._names)
+        head = self._head(_SAMPLE)
         if self.is_named_by_file:
             head = head.append_column("ticker", pa.array(["A"] * head.num_rows))
         found = set(self._understood(head).signals)

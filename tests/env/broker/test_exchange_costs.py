@@ -54,6 +54,7 @@ def test_one_ticker_is_charged_as_if_the_settings_said_so(venue):
     assert by_exchange == played(written, market) and len({row[1] for row in by_exchange}) > 3
 
 
+@pytest.mark.thorough
 def test_every_fill_of_two_tickers_is_by_its_own_rules():
     panel = make_panel(num_assets=2)
     config = dataclasses.replace(PLAIN, fees="exchange", spread_bps=0, slippage_bps=0)

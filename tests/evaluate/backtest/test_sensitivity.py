@@ -114,6 +114,7 @@ def test_where_an_event_moves_the_difference_shows():
     assert abs(found.moved["stop_loss"] - found.slopes["stop_loss"]) > 1e-3
 
 
+@pytest.mark.thorough
 def test_a_figure_of_ones_own_and_a_number_of_each_asset():
     market = make_market()
     agent = blind_agent(market, CONFIG)

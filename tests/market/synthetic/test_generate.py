@@ -11,6 +11,7 @@ from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.sectors import GICS_SECTORS
 from ploutos_jax.market.synthetic.generate import synthetic_panel
 from ploutos_jax.market.synthetic.params import SyntheticParams
+from tests.marks import thorough_but
 
 NUM_PANELS, NUM_ASSETS, NUM_BARS = 4, 30, 2520
 
@@ -136,7 +137,7 @@ def driftless():
     return [panel.window(i * NUM_BARS, (i + 1) * NUM_BARS) for panel in panels for i in range(4)]
 
 
-@pytest.mark.parametrize("level", [0.01, 0.02, 0.04])
+@pytest.mark.parametrize("level", thorough_but([0.02], [0.01, 0.02, 0.04]))
 def test_a_level_touched_tells_nothing_of_the_close(driftless, level):
     """Leaving at a level inside the bar is worth as much as waiting for the close."""
     opens, high, low, close = (
@@ -196,7 +197,7 @@ def test_prices_without_drift_are_a_martingale(simple_returns):
     assert abs(plain.mean()) < 4 * plain.std() / np.sqrt(plain.size)
 
 
-@pytest.mark.parametrize("rule", ["stop", "target", "both"])
+@pytest.mark.parametrize("rule", thorough_but(["both"], ["stop", "target", "both"]))
 def test_exits_inside_the_bar_earn_nothing(simple_returns, rule):
     """Highs and lows are those of a path that does not know where the bar will close.
 
@@ -264,6 +265,7 @@ def test_sessions_of_minutes_open_and_close_as_in_new_york(minutes):
     assert not np.isin(holidays, panel.times.astype("datetime64[D]")).any()
 
 
+@pytest.mark.thorough
 def test_a_session_moves_and_trades_most_at_its_ends(minutes):
     """First and last half hours have about 15 % of the volume each, noon's 5.6 %; the open moves 1.7 times as far."""
     _, bars = minutes

@@ -125,6 +125,7 @@ def _last_account(env, market):
     return jax.jit(jax.vmap(play))(jnp.array([89, 179, 269]))
 
 
+@pytest.mark.thorough
 def test_jitter_gives_each_path_its_own_numbers():
     still, shaken = (
         draw_bank(jax.random.key(3), dataclasses.replace(RECIPE, num_bars=90, jitter=jitter)) for jitter in (0.0, 0.2)

@@ -28,6 +28,9 @@ def difference(step: int, of_weight: bool, way: np.ndarray, gamma: float, trace:
     return (values[0] - values[1]) / (2 * STEP)
 
 
+pytestmark = pytest.mark.thorough
+
+
 @pytest.mark.parametrize("of_weight", [False, True], ids=["outputs", "weights"])
 @pytest.mark.parametrize("trace", thorough_but([0.7], [1.0, 0.7]))
 def test_each_decision_is_judged_by_its_own_discounted_future(of_weight: bool, trace: float):

@@ -39,6 +39,7 @@ def test_labels_are_those_of_the_regression_horizon_by_horizon(ragged):
     assert np.isnan(labels[-1]).all() and np.isfinite(labels[-3, :, 0]).any()
 
 
+@pytest.mark.thorough
 def test_labels_know_nothing_beyond_their_horizon_or_their_path(ragged):
     labels = np.asarray(return_labels(ragged))
     row = 200
