@@ -9,9 +9,7 @@ that would be refused or come to nothing are no choices; unmasked, the broker re
 bars that training never saw, against buying whenever the column is above 0 and selling whenever it is not.
 """
 
-import argparse
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -28,6 +26,7 @@ from benchmarks.reference_curves import (
     SPLIT,
     UPDATES_PER_SCORE,
     Act,
+    compare_and_draw,
     interval_of,
     oracle_act,
     own_curve,
@@ -113,13 +112,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Compare, write figures and picture, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="runs of each learner, at least 2")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder to write to")
-    wanted = parser.parse_args()
-    result = compare(wanted.seeds)
-    (wanted.output / "masked_curves.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draw(result, wanted.output / "masked_curves.png")
+    result = compare_and_draw("masked_curves", __doc__, compare, draw)
     arms = result["arms"]
     print(f"| Steps | {' | '.join(arms)} |\n|--:|{'--:|' * len(arms)}")
     for place, steps in enumerate(result["timesteps"]):

@@ -288,15 +288,23 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path)
 
 
-def main() -> None:
-    """Compare, write figures and picture, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def compare_and_draw(
+    name: str, about: str | None, compare: Callable[[int], dict[str, Any]], draw: Callable[[dict[str, Any], Path], None]
+) -> dict[str, Any]:
+    """Read the command line, compare, write `name`.json and `name`.png, and return the figures."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="runs of each learner, at least 2")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder to write to")
     wanted = parser.parse_args()
     result = compare(wanted.seeds)
-    (wanted.output / "reference_curves.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draw(result, wanted.output / "reference_curves.png")
+    (wanted.output / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    draw(result, wanted.output / f"{name}.png")
+    return result
+
+
+def main() -> None:
+    """Compare, write figures and picture, and print the table."""
+    result = compare_and_draw("reference_curves", __doc__, compare, draw)
     print("| Steps | ploutos_jax | Stable-Baselines3 |\n|--:|--:|--:|")
     bands = [np.array(result["intervals"][name]) for name in ("ploutos_jax", "stable_baselines3")]
     for place, steps in enumerate(result["timesteps"]):
