@@ -82,11 +82,13 @@ def run_updates(
         The states after the last update, and the metrics `[num_rows, ...]`, those of update i in row i; rows that no
         update has filled are 0.
     """
-    shapes = jax.eval_shape(partial(update, learner), states.now, params, hyper)[1]
+    # Traced once for the shapes of its figures and for the loop: Python takes a second for each.
+    advance = jax.jit(partial(update, learner), inline=True)
+    shapes = jax.eval_shape(advance, states.now, params, hyper)[1]
     rows = jax.tree.map(lambda x: jnp.zeros((num_rows, *x.shape), x.dtype), shapes)
 
     def one(done: Array, states: States, rows: Metrics) -> tuple[Array, States, Metrics, Array]:
-        now, metrics = update(learner, states.now, params, hyper)
+        now, metrics = advance(states.now, params, hyper)
         good = states.good
         if good is not None:
             is_good = parts_of(learner).agreed((now.skipped_in_row == 0).all())

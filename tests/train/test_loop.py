@@ -125,7 +125,7 @@ def test_one_compilation_and_donated_buffers(monkeypatch):
     )
     assert len(seen) == 4 and len(set(seen)) == 1, f"the step was traced again between calls: {seen}"
     assert seen[0] <= 4
-    assert len(updates) == 2, "once for the shapes of its figures, once for the program"
+    assert len(updates) == 1, "for the shapes of its figures and for the program"
     assert watched.num_programs == 1 and watched.donated == [True] * 4
     assert agent.env_config.reward is counting_reward
 

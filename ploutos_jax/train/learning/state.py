@@ -1,6 +1,7 @@
 """What training carries from update to update, and how it begins."""
 
 import typing
+from functools import partial
 from typing import Any
 
 import jax
@@ -93,6 +94,19 @@ def begin(
     """
     market = params.market
     features = network.fit_scaling(market.features, market.tradable) if features is None else features
+    network_key, env_key, learner_key = jax.random.split(key, 3)
+    weights = network.init(network_key, features.centre.shape[0])
+    runner = jax.jit(start_runner, static_argnums=(0, 3), static_argnames="staggered")(
+        env, params, env_key, config.num_envs, staggered=True
+    )
+    return TrainState(runner=runner, key=learner_key, **_nothing_seen(config, network, weights, features, forecast))
+
+
+@partial(jax.jit, static_argnums=(0, 1))  # one program: each of its numbers would be one of its own
+def _nothing_seen(
+    config: TrainConfig, network: Network, weights: Any, features: FeatureScaling, forecast: Forecast | None
+) -> dict[str, Any]:
+    """Return the fields of a state besides its environments and its key."""
     scaling = ObservationScaling(
         features=features,
         assets=RunningMoments.create(network.num_fields[0]),
@@ -100,21 +114,14 @@ def begin(
         forecast=forecast,
         regimes=None if network.model.config.regimes == "none" else RegimeModel.blank(),
     )
-    network_key, env_key, learner_key = jax.random.split(key, 3)
-    weights = jax.jit(network.init, static_argnums=1)(network_key, features.centre.shape[0])
-    runner = jax.jit(start_runner, static_argnums=(0, 3), static_argnames="staggered")(
-        env, params, env_key, config.num_envs, staggered=True
-    )
-    return TrainState(
-        agent=AgentParams(network=weights, scaling=scaling),
-        optimizer=ADAM.init(weights),
-        returns=ReturnScaling.create(config.num_envs, network.model.num_values),
-        runner=runner,
-        key=learner_key,
-        update=jnp.zeros((), jnp.int32),
-        skipped=jnp.zeros((), jnp.int32),
-        skipped_in_row=jnp.zeros((), jnp.int32),
-        fault=jnp.zeros((), jnp.int32),
-        average=None if config.average is None else jax.tree.map(jnp.copy, weights),
-        rate=jnp.ones(()) if config.learning_rate_schedule == "adaptive" else None,
-    )
+    return {
+        "agent": AgentParams(network=weights, scaling=scaling),
+        "optimizer": ADAM.init(weights),
+        "returns": ReturnScaling.create(config.num_envs, network.model.num_values),
+        "update": jnp.zeros((), jnp.int32),
+        "skipped": jnp.zeros((), jnp.int32),
+        "skipped_in_row": jnp.zeros((), jnp.int32),
+        "fault": jnp.zeros((), jnp.int32),
+        "average": None if config.average is None else jax.tree.map(jnp.copy, weights),
+        "rate": jnp.ones(()) if config.learning_rate_schedule == "adaptive" else None,
+    }
