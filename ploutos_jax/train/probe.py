@@ -37,6 +37,9 @@ _SECONDS, _FEWEST, _MOST = 0.5, 3, 50
 _FINALISTS, _ROUNDS = 0.3, 5
 """Share of the best speed from which sizes are timed again in turns, and how often: other work then meets all alike."""
 
+_TURNS = 4
+"""Of looking around the fastest size, at most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -97,9 +100,10 @@ class Probe:
     def choose(self, names: Sequence[str]) -> TrainConfig:
         """Return the settings with the fastest sizes, of those that fit and leave `FEWEST_UPDATES`.
 
-        First E by factors of 4 until speed has fallen twice, then its neighbours by 2, then the minibatches by factors
-        of 2 likewise; those that are not hopeless are timed again in turns. Among speeds within 3 % of the best the
-        smaller E, then the number of minibatches nearest to that of the settings.
+        First E by factors of 4 until speed has fallen twice. What is not hopeless is timed again in turns; around the
+        fastest E is tried by factors of 2, and the minibatches likewise until speed has fallen twice. All that again
+        until nothing new lies around the fastest. Among speeds within 3 % of the best the smaller E, then the number
+        of minibatches nearest to that of the settings.
 
         Args:
             names: `num_envs`, `num_minibatches` or both.
@@ -110,20 +114,32 @@ class Probe:
         minibatches = self._config.num_minibatches
         if "num_envs" in names:
             self._climb((number, minibatches) for number in _FIRST_NUMBERS)
-            best = self._best()
-            for number in (2 * best.num_envs, best.num_envs // 2):
-                self._try(number, minibatches)
         else:
             self._try(self._config.num_envs, minibatches)
+        self._settle()
+        for _ in range(_TURNS):
+            # Which is fastest is known only when other work has met all alike: what was tried may surround another.
+            if not self._look_around(names):
+                break
+            self._settle()
+        for size in self._near():
+            self._tell(self._found[size])
+        best = self._best()
+        return self._with(best.num_envs, best.num_minibatches)
+
+    def _look_around(self, names: Sequence[str]) -> bool:
+        """Try sizes near the fastest; return whether there were any that had not been tried."""
+        before, best = len(self._found), self._best()
+        number, minibatches = best.num_envs, best.num_minibatches
+        if "num_envs" in names:
+            for each in (2 * number, number // 2):
+                self._try(each, minibatches)
         if "num_minibatches" in names and self._config.batch_size is None:
-            number = self._best().num_envs
             fewer = [minibatches >> step for step in range(1, 7) if minibatches >> step]
             more = [minibatches << step for step in range(1, 7) if minibatches << step <= _MOST_MINIBATCHES]
             for sizes in (fewer, more):
                 self._climb((number, each) for each in sizes)
-        self._settle()
-        best = self._best()
-        return self._with(best.num_envs, best.num_minibatches)
+        return len(self._found) > before
 
     def measure(self, num_envs: int, num_minibatches: int) -> Measured | None:
         """Return what a pair of sizes takes; None where the two cannot go together."""
@@ -144,14 +160,15 @@ class Probe:
 
     def _settle(self) -> None:
         """Time the sizes that are not hopeless again, in turns."""
-        near = [size for size in self._timers if self._speed(size) >= _FINALISTS * self._fastest()]
+        near = self._near()
         for _ in range(_ROUNDS):
             for size in near:
                 row = self._found[size]
                 speed = round(max(self._speed(size), self._timers[size]()), 1)
                 self._found[size] = dataclasses.replace(row, steps_per_second=speed)
-        for size in near:
-            self._tell(self._found[size])
+
+    def _near(self) -> list[tuple[int, int]]:
+        return [size for size in self._timers if self._speed(size) >= _FINALISTS * self._fastest()]
 
     def _speed(self, size: tuple[int, int]) -> float:
         return self._found[size].steps_per_second or 0.0
