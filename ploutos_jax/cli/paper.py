@@ -144,11 +144,7 @@ def main(args: list[str]) -> int:
     if wanted.report is not None:
         with Journal(wanted.journal, read_only=True) as journal:
             compared = write_paper_report(wanted.report, journal, agent, overwrite=wanted.overwrite)
-        most = compared.bars["equity_replay"].abs().max()
-        console.print(
-            f"Report: {Path(wanted.report) / 'report.html'}. The same actions replayed: at most ${most:,.2f} of equity"
-            f" apart, {compared.fills_differ} fills; choices that differ in the backtest: {len(compared.flips)}."
-        )
+        console.print(f"Report: {Path(wanted.report) / 'report.html'}. {describe_comparison(compared)}")
     return 0
 
 

@@ -217,6 +217,7 @@ class Trader:
             self.journal.write_decision(
                 number, self.version, hash_of(decision.seen), decision.action, judged.action, self._now()
             )
+            self.journal.write_outputs(number, decision.outputs)
             for order in planned:
                 self.journal.write_order({**order, "bar": number, "client_id": self._client_id(number, order)})
             self.journal.write_account(number, figures, self._to_bytes(judged.action))
