@@ -19,7 +19,6 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.policy.distributions import Head
 
-
 _ROWS_ALONE, _NUMBERS_ALONE = 16, 128
 """Rows, and rows times assets, that a row encoded by itself is repeated to at least: few of them a CPU multiplies by
 other programs, which add up in another order than those of a whole market."""

@@ -21,6 +21,7 @@ from ploutos_jax.live.alpaca_broker import AlpacaPaper
 from ploutos_jax.live.drift import DriftMonitor
 from ploutos_jax.live.guards import Guards
 from ploutos_jax.live.journal import Journal, strip
+from ploutos_jax.live.ledger import describe_comparison
 from ploutos_jax.live.notify import Say, to_all, to_command, to_log, to_webhook
 from ploutos_jax.live.reconcile import describe, reconcile
 from ploutos_jax.live.report import NOTICE, write_paper_report
