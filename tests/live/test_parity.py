@@ -1,8 +1,13 @@
 """What a paper account sees and says beside a backtest of the same bars: rows, outputs of the network, flips."""
 
 import dataclasses
+import json
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +31,8 @@ from tests.evaluate.backtest.worlds import make_agent, make_panel
 from tests.live.paper import FORMS, agent_of, play
 
 pytestmark = pytest.mark.thorough
+ROOT = Path(__file__).resolve().parents[2]
+BITCOIN = ROOT.parent / "shared" / "data" / "crypto_btcusd_1h_2018_2022.parquet"
 
 
 def seen_in_cash(market, t):
@@ -156,3 +163,24 @@ def test_scaled_features_of_a_long_series_are_those_of_the_table(calendar, devia
     assert found == {}
     # The table is one of numbers that move.
     assert (table[5300:].std(axis=(0, 1)) > 0).sum() > len(FEATURES) - 8
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_a_trained_agent_decides_as_in_the_backtest_of_a_year(tmp_path):
+    """Programs are compiled as for users; see `test_real_bars_are_traded_as_by_a_backtest`."""
+    if not BITCOIN.is_file():
+        pytest.skip("needs the market data folder beside the repository")
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    run, sizes = str(tmp_path / "run"), ["--total-timesteps", "131072", "--num-envs", "64"]
+    train = ["scripts/train.py", "--data", str(BITCOIN), "--end", "2020-12-31", *sizes, "--output", run]
+    trade = ["-m", "tests.live.real_bars", str(BITCOIN), "2021-01-01", "2021-12-31", run, str(tmp_path / "j")]
+    for command in (train, trade):
+        command = [sys.executable, "-W", "ignore", *command]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    found = json.loads(done.stdout)
+    assert found["bars"] > 8000 and found["fills"] > 300 and found["scaled_features_apart"] <= 1e-6
+    assert found["fills_differ"] == 0 and found["equity_replay_apart"] == 0 and found["cash_replay_apart"] == 0
+    assert found["outputs_apart"] <= 1e-5 and all(abs(margin) <= 1e-4 for margin in found["flips"])
