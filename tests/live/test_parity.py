@@ -67,6 +67,25 @@ def test_a_row_alone_has_the_outputs_that_it_has_in_a_market(num_assets):
     assert np.abs(mine).max() > 0.01
 
 
+@pytest.mark.parametrize("cell", ["mingru", "lstm"])
+def test_a_network_that_remembers_says_what_it_says_in_a_backtest(tmp_path, cell):
+    """A row goes on from the state before it, and its copies leave the state as it is.
+
+    Not to the bit: with the quick compiler settings of the tests the recurrence rounds otherwise alone.
+    """
+    panel = make_panel(num_bars=180, num_assets=2)
+    market = build_market(panel, "minimal")
+    plain = make_agent(market, FORMS["bands"])
+    network = Network.create(PolicyConfig(time="recurrent", time_cell=cell), "bands", 2, 2**20)
+    weights = jax.tree.map(lambda x: 2 * x, network.init(jax.random.key(4), market.num_features))
+    agent = dataclasses.replace(plain, network=network, params=plain.params.replace(network=weights))
+    play(tmp_path / "j", panel, agent=agent)
+    found = compared(tmp_path, agent)
+    assert found.outputs_apart < 1e-6 and all(abs(flip.margin) < 1e-6 for flip in found.flips)
+    assert found.fills_differ == 0 and len(found.paper.fills) > 20
+    assert (found.bars["equity_replay"] == 0).all()
+
+
 def traded(folder, form):
     panel = make_panel()
     agent = agent_of(panel, FORMS[form])
