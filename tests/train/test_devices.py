@@ -137,6 +137,16 @@ def _hosts(number, **asked):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 4])
+def test_several_hosts_learn_what_one_learns(number):
+    one = several.run(updates=4)
+    hosts = [several.result_of(process) for process in _hosts(number, updates=4)]
+    assert len({host["digest"] for host in hosts}) == 1, "each holds the same bits"
+    assert all(host["rows"] == [] for host in hosts[1:]), "host 0 alone tells"
+    assert _apart(hosts[0], one) < 1e-3
+
+
+@pytest.mark.slow
 def test_a_lost_host_ends_the_run_which_goes_on_with_other_numbers_of_hosts(tmp_path):
     """One process is killed in an update; then 1 host goes on, then 2. What comes out is what one alone makes."""
     constant = {"learning_rate_schedule": "constant"}

@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -15,7 +16,7 @@ from ploutos_jax.ui.jobs.record import Job, Jobs, QueueFullError
 from ploutos_jax.ui.live_figures import LiveFigures
 from ploutos_jax.ui.project import OutsideError, Project
 from ploutos_jax.ui.results import BusyError
-from ploutos_jax.ui.run_list import RunList
+from ploutos_jax.ui.run_list import RunList, holder_of
 from ploutos_jax.ui.sweeps import Sweeps
 
 _MOST_CORES = max((os.cpu_count() or 1) - 1, 1)
@@ -79,6 +80,17 @@ class Context(NamedTuple):
             head, _, number = free.rpartition("-")
             free = f"{head}-{int(number) + 1}"
         return {**values, "output": values.get("output") or free}
+
+    def check_can_go_on(self, kind: str, folder: Path, values: Values, may_change: frozenset[str]) -> None:
+        """Refuse to go on with what a process writes to, and settings that cannot change then.
+
+        Raises:
+            BusyError: either of them; it says which, and what can change.
+        """
+        if holder_of(folder) is not None:
+            raise BusyError(f"A process writes to this {kind} already.")
+        if others := sorted(values.keys() - may_change):
+            raise BusyError(f"{others[0]!r} cannot change when a {kind} goes on; {', '.join(sorted(may_change))} can.")
 
     def start(self, words: Sequence[str], about: str, room: Room) -> JobState:
         """Ask for a job; return what is known of it."""

@@ -14,7 +14,6 @@ from ploutos_jax.train.run.text_log import LOG_FILE
 from ploutos_jax.ui.api.bodies import Compare, Evaluate, JobState, OneRun, Record, Resume, Start
 from ploutos_jax.ui.api.context import Context, context_of, responses
 from ploutos_jax.ui.results import (
-    BusyError,
     find_models,
     find_reports,
     find_validations,
@@ -22,7 +21,6 @@ from ploutos_jax.ui.results import (
     report_page,
     stop_writer,
 )
-from ploutos_jax.ui.run_list import holder_of
 from ploutos_jax.ui.series import CURVES
 
 router = APIRouter(prefix="/api")
@@ -99,10 +97,7 @@ def stop_run(here: Here, body: OneRun) -> Record:
 def resume_run(here: Here, body: Resume) -> JobState:
     """Go on with a run from its newest checkpoint: a job of `ploutos train --resume`."""
     folder = here.project.run(body.run)
-    if holder_of(folder) is not None:
-        raise BusyError("A process writes to this run already.")
-    if others := sorted(body.values.keys() - _MAY_CHANGE):
-        raise BusyError(f"{others[0]!r} cannot change when a run goes on; {', '.join(sorted(_MAY_CHANGE))} can.")
+    here.check_can_go_on("run", folder, body.values, _MAY_CHANGE)
     name = here.project.name_of(folder)
     words = here.forms.words("train", body.values)
     words[1:1] = [f"--config={name}/{CONFIG_FILE}", f"--output={name}", "--resume"]

@@ -8,8 +8,7 @@ from fastapi.responses import FileResponse
 from ploutos_jax.ui.api.bodies import JobState, OneSweep, Record, ResumeSweep, Sweep
 from ploutos_jax.ui.api.context import Context, context_of, responses
 from ploutos_jax.ui.forms import SettingError
-from ploutos_jax.ui.results import BusyError, stop_writer
-from ploutos_jax.ui.run_list import holder_of
+from ploutos_jax.ui.results import stop_writer
 from ploutos_jax.ui.sweeps import checked
 
 router = APIRouter(prefix="/api", tags=["sweeps"])
@@ -63,10 +62,7 @@ def resume_sweep(here: Here, body: ResumeSweep) -> JobState:
     """Go on with a sweep: a job of `ploutos sweep --resume`, its settings those that it was started with."""
     folder = here.sweeps.folder_of(body.sweep)
     checked(folder)
-    if holder_of(folder) is not None:
-        raise BusyError("A process works on this sweep already.")
-    if others := sorted(body.values.keys() - _MAY_CHANGE):
-        raise BusyError(f"{others[0]!r} cannot change when a sweep goes on; {', '.join(sorted(_MAY_CHANGE))} can.")
+    here.check_can_go_on("sweep", folder, body.values, _MAY_CHANGE)
     name = here.project.name_of(folder)
     words = here.forms.words("sweep", body.values)
     words[1:1] = [f"--output={name}", "--resume"]
