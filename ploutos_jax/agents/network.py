@@ -292,7 +292,6 @@ class Network:
             drop_keys: of dropout, in the market stage after the recurrence; None without it.
             copies: of one row alone that are multiplied with it and forgotten, as by `act_next`.
         """
-
         features, state, chances = self.with_chances(scaling, features, mask, reset, state)
         rows = (features, mask, reset, drop_keys)
         if not copies:
@@ -325,8 +324,8 @@ class Network:
         """
         num_rows = inputs[0].shape[0]
         # Rows that fill up the last chunk are bars that nobody has: they leave the state as it is.
-        is_row = jnp.arange(-(-num_rows // num_chunks) * num_chunks).reshape(num_chunks, -1)
-        is_row = is_row < (num_rows if num_known is None else num_known)
+        places = jnp.arange(-(-num_rows // num_chunks) * num_chunks).reshape(num_chunks, -1)
+        is_row = places < (num_rows if num_known is None else num_known)
 
         def rows(state: Array, inputs: Any) -> tuple[Array, Any]:
             (features, mask, reset, keys), is_row = inputs
