@@ -114,6 +114,7 @@ def test_readme_is_short():
     assert len(README.read_text(encoding="utf-8").split()) <= README_WORDS
 
 
+@pytest.mark.thorough
 def test_quick_start_runs(tmp_path):
     code = marked_block(README.read_text(encoding="utf-8"), "quick-start")
     assert len([line for line in code.splitlines() if line.strip()]) <= QUICK_START_LINES

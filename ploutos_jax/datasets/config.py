@@ -336,10 +336,8 @@ def _check_warm_up(market: Market, stop: int) -> None:
     warm_ups = {feature.name: feature.warm_up for feature in FEATURES}
     slowest = max(market.feature_names, key=lambda name: warm_ups.get(name, 0))
     needed = warm_ups.get(slowest, 0) + 1
-    if "known" not in market.feature_names:
-        return
-    if market.labels is not None and market.labels.device_bars is not None:
-        # The column lies in a file, between all others; bars that trade are next to all that there are.
+    if "known" not in market.feature_names or (market.labels is not None and market.labels.device_bars is not None):
+        # There is no such column, or it lies in a file, between all others: bars that trade are next to all.
         known = market.tradable[:stop]
     else:
         known = market.features[:stop, :, market.feature_names.index("known")] > 0

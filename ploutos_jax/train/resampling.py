@@ -25,7 +25,16 @@ from ploutos_jax.train.algorithm import Algorithm, Metrics
 from ploutos_jax.train.config import Hyper
 from ploutos_jax.train.devices import Layout
 from ploutos_jax.train.learning.state import TrainState
-from ploutos_jax.train.updates import States, compile_once, has_failed, parts_of, repeat, run_updates, update_all
+from ploutos_jax.train.updates import (
+    States,
+    compile_once,
+    has_failed,
+    is_stacked,
+    parts_of,
+    repeat,
+    run_updates,
+    update_all,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +214,7 @@ def _run_refreshed(
 
     def begin_anew(now: TrainState, market: Market) -> TrainState:
         begin = partial(restart, learner, params=on(market))
-        return begin(now) if learner.config.num_seeds == 1 else jax.vmap(begin)(now)
+        return jax.vmap(begin)(now) if is_stacked(learner) else begin(now)
 
     def stretch(done: Array, place: _Place, buffers: Metrics) -> tuple[Array, _Place, Metrics, Array]:
         states, market, is_missing = place

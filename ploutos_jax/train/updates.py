@@ -50,7 +50,7 @@ class States(struct.PyTreeNode):
 
 def update_all(learner: Algorithm, state: TrainState, params: EnvParams, hyper: Hyper) -> tuple[TrainState, Metrics]:
     """Do one update of every seed."""
-    if learner.config.num_seeds == 1:
+    if not is_stacked(learner):
         return learner.update(state, params, hyper)
     if learner.config.evolution.population is not None:
         return update_members(learner, state, params, hyper)
@@ -121,6 +121,11 @@ def run_updates_over(
 def parts_of(learner: Algorithm) -> Parts:
     """Return the parts that a learner sees one of; a learner of a user's own has all."""
     return getattr(learner, "parts", WHOLE)
+
+
+def is_stacked(learner: Algorithm) -> bool:
+    """Return whether leaves of a program's states begin with an axis of seeds: on a device there may be but one."""
+    return learner.config.num_seeds > 1 or parts_of(learner).seeds_on > 1
 
 
 _Key = tuple[Any, ...]

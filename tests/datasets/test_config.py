@@ -63,6 +63,13 @@ def test_a_span_without_bars_is_refused(market):
         split_market(market, DataConfig(start="2030-01-01"))
 
 
+@pytest.mark.parametrize("names", [("momentum_252_21",), ("momentum_252_21", "known")])
+def test_features_that_no_training_bar_completes_are_refused(market, names):
+    alone = market.replace(features=market.features[..., : len(names)] > 0, feature_names=names)
+    with pytest.raises(ValueError, match="momentum_252_21 needs 253 bars to warm up, .* no asset has more than"):
+        split_market(alone, DataConfig())
+
+
 def test_bars_after_a_date(market):
     later = bars_after(market, "2015-04-10")
     assert later is not None

@@ -77,6 +77,7 @@ def test_metrics_hold_every_figure(printed):
     assert metrics["facts"]["trials"].startswith(f"{metrics['evidence']['num_trials']}, counted in 1 run folder")
 
 
+@pytest.mark.thorough
 def test_equity_and_trades_are_tables(printed):
     report = printed[1]
     equity, trades = (pd.read_parquet(report / f"{name}.parquet") for name in ("equity", "trades"))

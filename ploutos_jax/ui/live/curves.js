@@ -24,7 +24,7 @@ function short(value) {
 
 function ticks(low, high, most) {
   const rough = (high - low) / most, unit = 10 ** Math.floor(Math.log10(rough));
-  const step = unit * [1, 2, 5, 10].find((each) => each * unit >= rough);
+  const step = unit * [1, 2, 2.5, 5, 10].find((each) => each * unit >= rough);
   const found = [];
   for (let at = Math.ceil(low / step) * step; at <= high + step * 1e-6; at += step) found.push(at);
   return found;
