@@ -85,11 +85,19 @@ def check_rejax_ppo(made, folder):
     assert float(made["info"]["cost"]) > 0, "a purchase costs"
 
 
+def check_rllib_ppo(made, folder):
+    first, second, *_ = made["results"]
+    assert (first["num_env_steps_sampled_lifetime"], second["num_env_steps_sampled_lifetime"]) == (1024, 2048)
+    # 16 accounts in 64 steps each: one whole episode, and it takes as many steps as were asked for.
+    assert first["num_episodes"] == 16 and first["episode_len_min"] == first["episode_len_max"] == made["EPISODE"]
+    assert second["num_episodes_lifetime"] == 32 and abs(second["episode_return_mean"]) < 1
+
+
 CHECKS = {name.removeprefix("check_"): check for name, check in list(globals().items()) if name.startswith("check_")}
 THOROUGH = ("checkpoints", "own_strategy", "sweep_costs", "read_report")
 """All four share the compiled update of one market's shape; the others compile their own, and are slow."""
 MARKS = dict.fromkeys(THOROUGH, pytest.mark.thorough)
-EXTRAS = {"stable_baselines": "stable_baselines3", "rejax_ppo": "rejax"}
+EXTRAS = {"stable_baselines": "stable_baselines3", "rejax_ppo": "rejax", "rllib_ppo": "ray.rllib"}
 """What an example needs beside the extra `test`; it is skipped where that is not installed."""
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ploutos_jax.agents.acting import started_warm
 from ploutos_jax.agents.agent import Agent
-from ploutos_jax.agents.forecast import told_ahead
+from ploutos_jax.agents.forecast import Forecast, told_ahead
 from ploutos_jax.agents.network import Network
 from ploutos_jax.agents.spec import agent_from, describe
 from ploutos_jax.env.rewards import resolve_reward
@@ -187,15 +187,7 @@ def train_seeds(
         check_output(Path(output), resume=resume)
         goes_on = resume and check_resumable(output, meta)
     goes_on = bool(hosts.first_says(goes_on)[0])
-    forecast = None
-    if config.policy.forecast != "none":
-        if refresh is not None and refresh.draw.source is not None:
-            raise ValueError(
-                f"forecast={config.policy.forecast!r}: bars that are resampled hold the returns that the forecast is"
-                " fitted on, in another order, and would teach the agent to trust it too much. Train on the file itself"
-                " (without bootstrap: and market_refresh), or set forecast='none'."
-            )
-        params, forecast = told_ahead(params, is_redrawn=refresh is not None)
+    params, forecast = _with_forecast(config, params, refresh)
     state = first_state(learner, params, refresh, forecast, None if sliced is None else market)
     if refresh is not None or sliced is not None:
         # Each market comes out of the compiled loop; the first one need not stay on the device.
@@ -241,6 +233,21 @@ def train_seeds(
         folder.add(describe_making(market) | {"num_parameters": weights})
         folder.say(f"{weights:,} parameters, {config.num_updates} updates of {config.timesteps_per_update:,} steps")
         return agents_of(run.go(state, folder, checkpoints, best))
+
+
+def _with_forecast(
+    config: TrainConfig, params: EnvParams, refresh: Refresh | None
+) -> tuple[EnvParams, Forecast | None]:
+    """Return numbers whose market holds what a forecast tells, and the forecast; None where none is asked for."""
+    if config.policy.forecast == "none":
+        return params, None
+    if refresh is not None and refresh.draw.source is not None:
+        raise ValueError(
+            f"forecast={config.policy.forecast!r}: bars that are resampled hold the returns that the forecast is"
+            " fitted on, in another order, and would teach the agent to trust it too much. Train on the file itself"
+            " (without bootstrap: and market_refresh), or set forecast='none'."
+        )
+    return told_ahead(params, is_redrawn=refresh is not None)
 
 
 def _best_agent(

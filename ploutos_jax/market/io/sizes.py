@@ -49,10 +49,10 @@ def text_size(path: Path) -> int:
     if path.suffix.lower() != ".gz":
         return size
     if size * _MOST_PACKED < 1 << 32:
-        # Then the last four bytes tell.
+        # Then the last four bytes tell, but of a file that is cut off, whose last bytes say anything.
         with path.open("rb") as file:
             file.seek(-min(size, 4), os.SEEK_END)
-            return int.from_bytes(file.read(4), "little")
+            return min(int.from_bytes(file.read(4), "little"), size * _MOST_PACKED)
     most, counted = free_memory(), 0
     with gzip.open(path, "rb") as file:
         while counted <= most and (part := file.read(1 << 22)):
