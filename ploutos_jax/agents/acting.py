@@ -19,6 +19,10 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import Table
 from ploutos_jax.policy.distributions import Head
 
+_ROWS_ALONE, _NUMBERS_ALONE = 16, 128
+"""Rows, and rows times assets, that a row encoded by itself is repeated to at least: few of them a CPU multiplies by
+other programs, which add up in another order than those of a whole market."""
+
 
 def encode_market(
     network: Network, agent: AgentParams, market: Market, drop_keys: Key[Array, " T"] | None = None
@@ -146,7 +150,8 @@ def act_next(
 ) -> tuple[Num[Array, "E actions *edges"], Float[Array, "E *N A outputs"], Any]:
     """Return greedy actions for observations `[E]` of one bar, the outputs behind them, and the memory after the bar.
 
-    For whoever follows bars as they come: `act_on` for a network that remembers would encode its whole past again.
+    For whoever follows bars as they come: `act_on` for a network that remembers would encode its whole past again. On a
+    CPU the outputs are, but for few forms of networks, those of `encode_market` to the bit.
 
     Args:
         network: shapes.
@@ -156,11 +161,16 @@ def act_next(
         memory: of `remember`; None for a network without.
     """
     t = observation.t
+    together = max(_ROWS_ALONE, -(-_NUMBERS_ALONE // market.tradable.shape[1]))
     if memory is None:
-        row = network.encode(agent.network, agent.scaling, market.features[t], market.tradable[t])
+        at = jnp.repeat(t, together)
+        rows = network.encode(agent.network, agent.scaling, market.features[at], market.tradable[at])
+        row = jax.tree.map(lambda x: x[:: len(at) // len(t)], rows)
     else:
         features, there = market.features[t[:1]], market.tradable[t[:1]]
-        row, memory = network.encode_on(agent.network, agent.scaling, features, there, jnp.zeros(1, bool), memory)
+        row, memory = network.encode_on(
+            agent.network, agent.scaling, features, there, jnp.zeros(1, bool), memory, None, together - 1
+        )
         row = jax.tree.map(lambda x: jnp.repeat(x, t.shape[0], axis=0), row)
     outputs, _ = respond(network, agent, market, row, observation)
     return choose(network, outputs, None, market, observation), outputs, memory

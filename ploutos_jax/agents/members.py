@@ -55,7 +55,15 @@ class Members(Network):
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tables)
 
     def encode_on(
-        self, params: Any, scaling: Any, features: Any, mask: Any, reset: Any, state: Any, drop_keys: Any = None
+        self,
+        params: Any,
+        scaling: Any,
+        features: Any,
+        mask: Any,
+        reset: Any,
+        state: Any,
+        drop_keys: Any = None,
+        copies: int = 0,
     ) -> tuple[Table, Float[Array, "M blocks A kept"]]:
         """Return the tables of all members, `[rows, M, ...]`, and their states; arguments as of `Network.encode_on`.
 
@@ -65,7 +73,7 @@ class Members(Network):
 
         def of_member(member: Any) -> tuple[Table, Array]:
             params, scaling, state = member
-            return one.encode_on(params, scaling, features, mask, reset, state, drop_keys)
+            return one.encode_on(params, scaling, features, mask, reset, state, drop_keys, copies)
 
         tables, states = jax.lax.map(of_member, (params, scaling, state))
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tables), states

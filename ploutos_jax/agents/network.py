@@ -275,6 +275,7 @@ class Network:
         reset: Bool[Array, " rows"],
         state: Any,
         drop_keys: Key[Array, " rows"] | None = None,
+        copies: int = 0,
     ) -> tuple[Table, Any]:
         """Return table rows of a network that remembers, and what it remembers after them.
 
@@ -289,15 +290,27 @@ class Network:
             state: after the row before, `blank_state()` before any: of the memory `[blocks, A, kept]`; where regimes
                 are told beside it their chances.
             drop_keys: of dropout, in the market stage after the recurrence; None without it.
+            copies: of one row alone that are multiplied with it and forgotten, as by `act_next`.
         """
-
         features, state, chances = self.with_chances(scaling, features, mask, reset, state)
         rows = (features, mask, reset, drop_keys)
-        state, table = self.in_order(params, scaling, rows, state, self.chunks_in_order(features))
+        if not copies:
+            state, table = self.in_order(params, scaling, rows, state, self.chunks_in_order(features))
+        else:
+            rows = jax.tree.map(lambda x: jnp.repeat(x, 1 + copies, axis=0), rows)
+            state, table = self.in_order(params, scaling, rows, state, 1, num_known=1)
+            table = jax.tree.map(lambda x: x[:1], table)
         return table, state if chances is None else (state, chances)
 
     def in_order(
-        self, params: Any, scaling: ObservationScaling, inputs: Any, state: Array, num_chunks: int, keeps: bool = False
+        self,
+        params: Any,
+        scaling: ObservationScaling,
+        inputs: Any,
+        state: Array,
+        num_chunks: int,
+        keeps: bool = False,
+        num_known: int | None = None,
     ) -> tuple[Array, Any]:
         """Return the state after rows, and their table: what `encode_on` does once features hold all that is told.
 
@@ -307,10 +320,12 @@ class Network:
             state: of the memory alone, before the first row.
             num_chunks: of about equal size, each of which is recomputed in the backward pass.
             keeps: whether the states before each chunk, `[chunks, blocks, A, kept]`, come with the table.
+            num_known: rows after so many leave the state as it is; all count without it.
         """
         num_rows = inputs[0].shape[0]
         # Rows that fill up the last chunk are bars that nobody has: they leave the state as it is.
-        is_row = jnp.arange(-(-num_rows // num_chunks) * num_chunks).reshape(num_chunks, -1) < num_rows
+        places = jnp.arange(-(-num_rows // num_chunks) * num_chunks).reshape(num_chunks, -1)
+        is_row = places < (num_rows if num_known is None else num_known)
 
         def rows(state: Array, inputs: Any) -> tuple[Array, Any]:
             (features, mask, reset, keys), is_row = inputs

@@ -21,6 +21,7 @@ from ploutos_jax.live.alpaca_broker import AlpacaPaper
 from ploutos_jax.live.drift import DriftMonitor
 from ploutos_jax.live.guards import Guards
 from ploutos_jax.live.journal import Journal, strip
+from ploutos_jax.live.ledger import describe_comparison
 from ploutos_jax.live.notify import Say, to_all, to_command, to_log, to_webhook
 from ploutos_jax.live.reconcile import describe, reconcile
 from ploutos_jax.live.report import NOTICE, write_paper_report
@@ -144,11 +145,7 @@ def main(args: list[str]) -> int:
     if wanted.report is not None:
         with Journal(wanted.journal, read_only=True) as journal:
             compared = write_paper_report(wanted.report, journal, agent, overwrite=wanted.overwrite)
-        most = compared.bars["equity_replay"].abs().max()
-        console.print(
-            f"Report: {Path(wanted.report) / 'report.html'}. The same actions replayed: at most ${most:,.2f} of equity"
-            f" apart, {compared.fills_differ} fills; choices that differ in the backtest: {len(compared.flips)}."
-        )
+        console.print(f"Report: {Path(wanted.report) / 'report.html'}. {describe_comparison(compared)}")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""What training was like, to be told later what has changed: how far prices move in a bar, what trading costs.
+"""What training was like, to be told later what has changed: how far prices move, what an agent does, what it costs.
 
-Letters: T bars, A assets, N decisions.
+Letters: T bars, A assets.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ import numpy as np
 from ploutos_jax.evaluate.ledger import Ledger
 from ploutos_jax.market.panel import Market
 
+ORDER = "order"
+"""Reason of a fill that the agent asked for."""
 KEY = "reference"
 """Under which a run's `summary.json` holds it."""
 
@@ -25,22 +27,24 @@ class Reference:
 
     Attributes:
         deviation: of the log return of a bar.
-        actions: share of each choice among all; {} where actions are numbers, or nobody knows.
+        invested: what the agent's actions led to: share of the bars after whose close so many tenths of equity were
+            invested, by `tenths_of`; {} where nobody knows.
+        trading: share of bars in which its orders filled; None where nobody knows.
         cost_bps: what trading cost, basis points of the value traded; None where nothing was traded.
     """
 
     deviation: float
-    actions: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    invested: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    trading: float | None = None
     cost_bps: float | None = None
 
     @classmethod
-    def of(cls, market: Market, ledger: Ledger | None = None, actions: np.ndarray | None = None) -> "Reference":
+    def of(cls, market: Market, ledger: Ledger | None = None) -> "Reference":
         """Return what bars were like, and an account that traded them.
 
         Args:
             market: of training, or the history before an account where that is not at hand.
             ledger: of the agent over it, or over the bars that it was scored on.
-            actions: `[N, A]` of the agent over it, if they are choices.
         """
         most = None if market.labels is None else market.labels.device_bars
         # Of a market that lies in files, its last bars.
@@ -51,11 +55,15 @@ class Reference:
         moves = np.log(close[1:] / np.where(close[:-1] > 0, close[:-1], np.nan))
         moves = moves[there[1:] & there[:-1] & within[:, None]]
         deviation = float(np.nanstd(moves)) if moves.size else 0.0
-        cost = None
-        if ledger is not None:
-            traded = float(ledger.fills["shares"].to_numpy() @ ledger.fills["price"].to_numpy())
-            cost = 1e4 * float(ledger.cost.sum()) / traded if traded > 0 else None
-        return cls(deviation, {} if actions is None else shares_of(actions), cost)
+        if ledger is None:
+            return cls(deviation)
+        fills = ledger.fills
+        traded = float(fills["shares"].to_numpy() @ fills["price"].to_numpy())
+        cost = 1e4 * float(ledger.cost.sum()) / traded if traded > 0 else None
+        equity = np.where(ledger.equity > 0, ledger.equity, np.inf)
+        of_orders = fills.loc[fills["reason"] == ORDER, "bar"]
+        trading = of_orders.nunique() / max(1, len(ledger.equity) - 1)
+        return cls(deviation, tenths_of(ledger.gross_exposure[1:] / equity[1:]), trading, cost)
 
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON holds of it."""
@@ -67,13 +75,14 @@ class Reference:
         file = Path(run) / "summary.json"
         try:
             plain = json.loads(file.read_text(encoding="utf-8"))[KEY]
-            found = cls(float(plain["deviation"]), dict(plain["actions"]), plain["cost_bps"])
+            of_agent = dict(plain.get("invested", {})), plain.get("trading")
+            found = cls(float(plain["deviation"]), *of_agent, plain["cost_bps"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if math.isfinite(found.deviation) else None
 
 
-def shares_of(actions: np.ndarray) -> dict[str, float]:
-    """Return how often each choice is taken, by its number."""
-    values, counts = np.unique(np.asarray(actions), return_counts=True)
+def tenths_of(invested: np.ndarray) -> dict[str, float]:
+    """Return the share of bars with so many whole tenths of equity invested, "0" to "9", and "10" for all and more."""
+    values, counts = np.unique(np.clip(np.floor(10 * invested + 1e-6), 0, 10), return_counts=True)
     return {str(int(value)): float(count / counts.sum()) for value, count in zip(values, counts, strict=True)}

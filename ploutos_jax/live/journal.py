@@ -41,6 +41,8 @@ CREATE TABLE events (
 );
 CREATE INDEX orders_by_bar ON orders (bar);
 """
+_OUTPUTS = "CREATE TABLE IF NOT EXISTS outputs (bar INTEGER PRIMARY KEY, numbers BLOB NOT NULL)"
+"""Beside the others: journals of before have none."""
 
 
 class Journal:
@@ -82,6 +84,8 @@ class Journal:
         elif version != _FORMAT:
             self.close()
             raise ValueError(f"{self.path} is no journal that this version reads; give another file.")
+        if not read_only:
+            self._db.execute(_OUTPUTS)
 
     def __enter__(self) -> "Journal":
         return self
@@ -174,6 +178,18 @@ class Journal:
         number = self._db.execute("SELECT max(bar) FROM accounts").fetchone()[0]
         return None if number is None else int(number)
 
+    def write_outputs(self, number: int, outputs: np.ndarray) -> None:
+        """Write what the network said at the close of a bar, of which the agent's action is the greedy choice."""
+        numbers = np.ascontiguousarray(outputs, np.float32).tobytes()
+        self._db.execute("INSERT INTO outputs VALUES (?, ?)", (number, numbers))
+
+    def outputs(self) -> dict[int, np.ndarray]:
+        """Return what the network said, flat float32 numbers by bar; {} of a journal of before these were written."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'outputs'").fetchone():
+            return {}
+        found = self._db.execute("SELECT bar, numbers FROM outputs ORDER BY bar")
+        return {bar: np.frombuffer(numbers, np.float32) for bar, numbers in found}
+
     def write_decision(
         self, number: int, agent: str, observation: str, wanted: np.ndarray, action: np.ndarray, moment: float
     ) -> None:
@@ -258,7 +274,8 @@ class _Transaction:
 
 
 def strip(path: str | Path, output: str | Path) -> None:
-    """Write a copy of a journal for sharing: without the vendor's bars, the account's name, and what events say.
+    """Write a copy of a journal for sharing: without the vendor's bars, the account's name, and what events and
+    the network say.
 
     Decisions, orders, fills and accounts stay, with prices that were traded.
 
@@ -280,6 +297,7 @@ def strip(path: str | Path, output: str | Path) -> None:
             copy.execute("PRAGMA secure_delete=ON")
             copy.execute("DELETE FROM bars")
             copy.execute("DELETE FROM state")
+            copy.execute("DROP TABLE IF EXISTS outputs")
             copy.execute("DELETE FROM facts WHERE name NOT IN ('symbols', 'agent', 'begun', 'interval_seconds')")
             copy.execute("UPDATE orders SET client_id = 'order-' || rowid")
             if copy.execute("SELECT 1 FROM sqlite_master WHERE name = 'broker_orders'").fetchone():

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ploutos_jax.agents.agent import Agent
 from ploutos_jax.evaluate.backtest.recorder import ACCOUNT
-from ploutos_jax.evaluate.backtest.replay import replay
+from ploutos_jax.evaluate.backtest.replay import Replayed, replay
 from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.evaluate.ledger import FILL_COLUMNS, PART_COLUMNS, Ledger
 from ploutos_jax.live.bars import PRICES
@@ -115,14 +115,15 @@ def ledger_of(journal: Journal, panel: Panel, *, name: str = "paper") -> Ledger:
 
 
 class Flip(NamedTuple):
-    """A choice that the agent makes otherwise in the backtest.
+    """What the agent decides otherwise in the backtest, at the same account.
 
     Attributes:
         bar: of the account.
         ticker: whose.
-        paper, backtest: the choices.
-        margin: by how much the backtest's logit is above that of the paper account's choice; of numbers, how far apart
-            they are.
+        paper, backtest: the choices; of weights both, of bands the edges that are further apart.
+        margin: in the units of the network's outputs: of choices, by how much the backtest's logit is above that of the
+            paper account's choice; of weights and bands, how far the scores are apart that these are made of, those of
+            the bar's assets that are furthest. NaN of numbers where the journal holds no outputs.
     """
 
     bar: int
@@ -142,6 +143,8 @@ class Comparison(NamedTuple):
         bars: one row per bar: the difference of equity and cash to both, dollars.
         fills_differ: fills of the journal that the replay does not have to the bit.
         flips: choices that differ at the same account; of numbers, those further apart than a millionth.
+        outputs_apart: most that an output of the network differs by from the backtest's; NaN where the journal holds
+            none.
     """
 
     paper: Ledger
@@ -150,6 +153,7 @@ class Comparison(NamedTuple):
     bars: pd.DataFrame
     fills_differ: int
     flips: list[Flip]
+    outputs_apart: float
 
 
 def compare(journal: Journal, agent: Agent, labels: Labels) -> Comparison:
@@ -176,19 +180,49 @@ def compare(journal: Journal, agent: Agent, labels: Labels) -> Comparison:
     exact = ["bar", "ticker", "side", "shares", "price", "reference_price", "fee", "reason"]
     mine, theirs = (list(map(tuple, one.fills[exact].to_numpy().tolist())) for one in (paper, played.ledger))
     apart = sum(a != b for a, b in zip(mine, theirs, strict=False)) + abs(len(mine) - len(theirs))
-    flips = _flips(agent, wanted, played.actions, played.outputs, labels.symbols)
-    return Comparison(paper, played.ledger, alone, differences, apart, flips)
+    said = _outputs_of(journal, played.outputs)
+    flips = _flips(agent, wanted, played, said, labels.symbols)
+    return Comparison(
+        paper, played.ledger, alone, differences, apart, flips, float(np.abs(said - played.outputs).max())
+    )
+
+
+def describe_comparison(compared: Comparison) -> str:
+    """Return in words how a paper account differs from the replay of its actions and from the backtest."""
+    bars, flips = compared.bars, compared.flips
+    most = max((abs(flip.margin) for flip in flips), default=0.0)
+    margin = f", at a margin of the network's outputs of at most {most:.1e}" if flips and most == most else ""
+    return (
+        f"The same actions replayed: at most ${bars['equity_replay'].abs().max():,.2f} of equity apart,"
+        f" {compared.fills_differ} fills. The backtest: at most ${bars['equity_backtest'].abs().max():,.2f} of equity"
+        f" apart; decisions that differ: {len(flips)} of {len(bars) - 1}{margin}."
+    )
+
+
+def _outputs_of(journal: Journal, like: np.ndarray) -> np.ndarray:
+    """Return what the network said in the steps of an account, `[N, ...]`; NaN where the journal does not know."""
+    said = np.full_like(like, np.nan)
+    for bar, numbers in journal.outputs().items():
+        if bar < len(said):
+            said[bar] = numbers.reshape(said.shape[1:])
+    return said
 
 
 def _flips(
-    agent: Agent, wanted: np.ndarray, own: np.ndarray, outputs: np.ndarray, symbols: tuple[str, ...]
+    agent: Agent, wanted: np.ndarray, played: Replayed, said: np.ndarray, symbols: tuple[str, ...]
 ) -> list[Flip]:
-    if not agent.env_config.is_choice:
-        apart = np.abs(wanted - own).reshape(*wanted.shape[:2], -1).max(axis=-1)
-        mine, theirs = (x.reshape(*x.shape[:2], -1)[..., 0] for x in (wanted, own))
-        places = np.argwhere(apart > _SAME)
-        return [Flip(int(i), symbols[a], float(mine[i, a]), float(theirs[i, a]), float(apart[i, a])) for i, a in places]
+    own, outputs = played.actions, played.outputs
     found = []
+    if not agent.env_config.is_choice:
+        mine, theirs = (x.reshape(*x.shape[:2], -1) for x in (wanted, own))
+        apart = np.abs(mine - theirs)
+        scores = outputs.shape[-1] // 2  # their deviations come last
+        margins = np.abs(said - outputs)[..., :scores].reshape(len(said), -1).max(axis=-1)
+        for i, a in np.argwhere((apart > _SAME).any(axis=-1)):
+            edge = int(apart[i, a].argmax())
+            values = float(mine[i, a, edge]), float(theirs[i, a, edge])
+            found.append(Flip(int(i), symbols[a], *values, float(margins[i])))
+        return found
     for i, a in np.argwhere(wanted != own):
         logits = outputs[i, ..., a, :].reshape(-1, outputs.shape[-1]).mean(axis=0)
         margin = float(logits[int(own[i, a])] - logits[int(wanted[i, a])])

@@ -11,7 +11,7 @@ from ploutos_jax.evaluate.report.write import write_report
 from ploutos_jax.live.bars import labels_from
 from ploutos_jax.live.differences import DIFFERENCES_FILE
 from ploutos_jax.live.journal import Journal
-from ploutos_jax.live.ledger import Comparison, Flip, bars_of, compare, market_of
+from ploutos_jax.live.ledger import Comparison, Flip, bars_of, compare, describe_comparison, market_of
 from ploutos_jax.live.reconcile import BROKER_FILE, describe, reconcile
 from ploutos_jax.live.routing import broker_orders
 
@@ -23,7 +23,7 @@ def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, ov
     """Write the report of a paper account, with the backtest of its bars beside it, and return both.
 
     Besides the files of `write_report` the folder gets `paper_against_backtest.parquet`, the differences bar by bar,
-    and `flips.parquet`, choices that the agent makes otherwise in the backtest. Where orders went to a broker,
+    and `flips.parquet`, decisions that the agent takes otherwise in the backtest. Where orders went to a broker,
     `broker_against_simulated.parquet` holds its fills beside the simulated ones.
 
     Args:
@@ -50,6 +50,7 @@ def write_paper_report(folder: str | Path, journal: Journal, agent: Agent, *, ov
         "account": f"paper, {facts['source']}",
         "agent": facts["agent"],
         "fills": "simulated",
+        "against the backtest": describe_comparison(compared),
         "notice": NOTICE,
     }
     sent = len(broker_orders(journal)) > 0

@@ -1,8 +1,8 @@
 """Closed bars out of a stream that breaks, repeats itself and leaves things out; REST says what really was.
 
 A row is closed when the venue's clock has passed its end. A symbol's bar is taken from the socket only where the venue
-has called it closed there, and all before it are known; in every other case it is asked for. Once a row has gone out it
-stays: what comes later, or otherwise, is told and not traded.
+has called it closed there, once or alike, and all before it are known; in every other case it is asked for. Once a row
+has gone out it stays: what comes later, or otherwise, is told and not traded.
 
 Letters: A assets.
 """
@@ -106,6 +106,7 @@ class Stream:
         self._step = int(1000 * feed.seconds)
         self._grace = 1000 * min(_GRACE * feed.seconds, _MOST_GRACE_SECONDS)
         self._candles: dict[str, dict[int, Candle]] = {symbol: {} for symbol in labels.symbols}
+        self._doubted: dict[str, set[int]] = {symbol: set() for symbol in labels.symbols}
         self._given: dict[str, Candle | None] = {}
         self._given_at = 0
         self._known_until: dict[str, int] = {}
@@ -186,11 +187,17 @@ class Stream:
         """Take in what the socket said: the next bar, one after a gap that is asked for later, or one again."""
         symbol, candle = said
         known = self._known_until[symbol]
+        before = self._candles[symbol].get(candle.time, candle)
         if candle.time % self._step:
             self._say("feed", f"{symbol}: a bar that begins at {_moment(candle.time)}, between two; left out")
+        elif before != candle:
+            # Two last words on a bar that has not been traded: REST says which it is.
+            del self._candles[symbol][candle.time]
+            self._doubted[symbol].add(candle.time)
+            self._known_until[symbol] = min(known, candle.time)
         elif candle.time < known:
             self._tell_revision(symbol, candle)
-        else:
+        elif candle.time not in self._doubted[symbol]:
             self._candles[symbol][candle.time] = candle
             while known in self._candles[symbol]:
                 known = self._feed.first_from(known + self._step)
@@ -215,6 +222,7 @@ class Stream:
             for moment in [moment for moment in own if moment < closed]:
                 del own[moment]
             own |= {candle.time: candle for candle in candles if start <= candle.time < closed}
+            self._doubted[symbol] = {moment for moment in self._doubted[symbol] if moment >= closed}
             self._known_until[symbol] = self._feed.first_from(closed)
         return True
 

@@ -217,6 +217,7 @@ class Trader:
             self.journal.write_decision(
                 number, self.version, hash_of(decision.seen), decision.action, judged.action, self._now()
             )
+            self.journal.write_outputs(number, decision.outputs)
             for order in planned:
                 self.journal.write_order({**order, "bar": number, "client_id": self._client_id(number, order)})
             self.journal.write_account(number, figures, self._to_bytes(judged.action))
@@ -229,7 +230,7 @@ class Trader:
         if self.router is not None:
             self.router.send()
         seconds = time.perf_counter() - began
-        self._watch_drift(number, market, judged.action, figures, fills)
+        self._watch_drift(number, market, figures, fills)
         return Followed(number, market, judged.action, seconds)
 
     def _to_bytes(self, pending: np.ndarray) -> bytes:
@@ -334,9 +335,7 @@ class Trader:
             self.journal.write_event(number, self._now(), kind, text)
         self._say(kind, text)
 
-    def _watch_drift(
-        self, number: int, market: Market, action: np.ndarray, figures: dict[str, float], fills: list[dict[str, Any]]
-    ) -> None:
+    def _watch_drift(self, number: int, market: Market, figures: dict[str, float], fills: list[dict[str, Any]]) -> None:
         close = np.asarray(market.close[1], np.float64)
         before, self._before = self._before, close
         if self.monitor is None:
@@ -345,5 +344,7 @@ class Trader:
             returns = np.full_like(close, np.nan) if before is None else np.log(close / before)
         traded = sum(fill["shares"] * fill["price"] for fill in fills)
         rows = np.asarray(market.features[1]), np.asarray(market.tradable[1])
-        for drift in self.monitor.follow(*rows, returns, action, figures["cost"], traded):
+        invested = figures["gross_exposure"] / figures["equity"] if figures["equity"] > 0 else 0.0
+        acts = invested, any(fill["reason"] == "order" for fill in fills)
+        for drift in self.monitor.follow(*rows, returns, *acts, figures["cost"], traded):
             self._tell(number, "drift", describe_drift(drift))

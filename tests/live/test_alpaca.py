@@ -94,7 +94,7 @@ def test_a_half_day_a_holiday_and_every_fault(tmp_path, capfd):
         alpaca.lose_answers = 1 if len(numbers) in (12, 16) else alpaca.lose_answers
         alpaca.rejects = {"SPY"} if 18 <= len(numbers) < 22 else set()
         alpaca.refuses = {"AAPL"} if 24 <= len(numbers) < 28 else set()
-        alpaca.fills_part = set(SYMBOLS) if 80 <= len(numbers) < 95 else set()
+        alpaca.fills_part = set(SYMBOLS) if 32 <= len(numbers) < 44 or 80 <= len(numbers) < 95 else set()
 
     with serve(alpaca) as urls, Journal(tmp_path / "j") as journal:
         stream = stream_of(alpaca, urls, say=lambda *words: said.append(words))

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from ploutos_jax.evaluate.backtest.run import backtest
 from ploutos_jax.evaluate.reference import Reference
 from ploutos_jax.live.drift import WINDOW, DriftMonitor, describe_drift
 from ploutos_jax.live.guards import Guards
@@ -146,25 +147,32 @@ def test_drift_of_features_returns_actions_and_costs_is_told_once():
     centre, spread = np.asarray(scaling.centre), np.asarray(scaling.spread)
     rng = np.random.default_rng(0)
 
-    def follow(monitor, shift=0.0, deviation=0.02, action=1, cost=1.0):
+    def follow(monitor, shift=0.0, deviation=0.02, invested=0.55, every=5, cost=1.0):
         found = []
-        for _ in range(WINDOW + 5):
+        for bar in range(WINDOW + 5):
             features = centre + spread * rng.normal(0, 1, (3, len(centre)))
             features[:, 0] += shift * spread[0]
             returns = rng.normal(0, deviation, 3)
-            found += monitor.follow(features, np.ones(3, bool), returns, np.full(3, action), cost, 10_000.0)
+            acts = invested, bar % every == 0
+            found += monitor.follow(features, np.ones(3, bool), returns, *acts, cost, 10_000.0)
         return found
 
-    reference = Reference(0.02, {"1": 1.0}, cost_bps=1.0)
+    reference = Reference(0.02, {"5": 0.7, "6": 0.295, "9": 0.005}, trading=0.2, cost_bps=1.0)
     assert follow(DriftMonitor(agent, reference)) == []
     for changed, what in (
         ({"shift": 4.0}, "feature"),
         ({"deviation": 0.07}, "returns"),
-        ({"action": 2}, "actions"),
+        ({"invested": 0.95}, "actions"),
+        ({"every": 1}, "actions"),
+        ({"every": 1000}, "actions"),
         ({"cost": 5.0}, "costs"),
     ):
         found = follow(DriftMonitor(agent, reference), **changed)
         assert [one.what for one in found] == [what] and describe_drift(found[0])
+    # Positions last: those of a part of training alone are no drift, and neither are twice as many orders.
+    assert follow(DriftMonitor(agent, reference), invested=0.65, every=2) == []
+    told = [follow(DriftMonitor(agent, reference), **more)[0] for more in ({"invested": 0.95}, {"every": 1})]
+    assert told[0] == ("actions", "invested", 1.0, 0.005) and told[1] == ("actions", "trading", 1.0, 0.2)
     shifted = follow(DriftMonitor(agent, reference), shift=4.0)[0]
     assert shifted.name == agent.feature_names[0] and shifted.now == pytest.approx(4.0, abs=0.3)
 
@@ -174,9 +182,16 @@ def test_what_training_was_like():
     from ploutos_jax.market.features.build import build_market
 
     market = build_market(panel, "minimal")
-    reference = Reference.of(market, actions=np.array([[0, 1], [1, 1]]))
-    assert reference.actions == {"0": 0.25, "1": 0.75} and reference.cost_bps is None
+    reference = Reference.of(market)
     assert reference.deviation == pytest.approx(np.diff(np.log(panel.close), axis=0).std(), rel=1e-4)
+    assert reference.invested == {} and reference.trading is None and reference.cost_bps is None
+    ledger = backtest(agent_of(panel), market)
+    known = Reference.of(market, ledger)
+    share = ledger.gross_exposure[1:] / ledger.equity[1:]
+    by_hand = [((share >= low / 10) & (share < (low + 1) / 10)).mean() for low in range(10)] + [(share >= 1).mean()]
+    assert known.invested == {str(i): pytest.approx(x) for i, x in enumerate(by_hand) if x}
+    bars = {bar for bar, reason in zip(ledger.fills["bar"], ledger.fills["reason"], strict=True) if reason == "order"}
+    assert known.trading == pytest.approx(len(bars) / (panel.num_bars - 1)) and len(bars) > 5
 
 
 def test_notices_go_by_webhook_and_command_and_one_that_fails_stops_nothing(tmp_path, capsys):
@@ -226,7 +241,7 @@ def test_paths_that_lie_end_to_end_have_no_return_between_them():
 
 def test_a_reference_is_read_from_a_run(tmp_path):
     assert Reference.read(tmp_path) is None
-    known = Reference(0.02, {"1": 1.0}, 3.5)
+    known = Reference(0.02, {"1": 1.0}, 0.25, 3.5)
     (tmp_path / "summary.json").write_text(json.dumps({"reference": known.to_plain()}))
     assert Reference.read(tmp_path) == known
     (tmp_path / "summary.json").write_text('{"reference": {"deviation": "x"}}')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ploutos_jax.live.stream import Stream
+from ploutos_jax.live.stream import Heard, Stream
 from ploutos_jax.market.calendar import Calendar
 from ploutos_jax.market.io.exchange import Candle
 from ploutos_jax.market.labels import Labels
@@ -21,6 +21,7 @@ class Feed:
         self.clock = 130.0 * STEP  # bars to come are closed already: nothing has to be waited for
         self.refuses = {"bars": 0, "events": 0}
         self.split_on = {}
+        self.told, self.asked = [], []
 
     def now(self):
         self.clock += 1
@@ -37,9 +38,12 @@ class Feed:
 
     def fetch(self, symbol, first, end):
         self._answer("bars")
+        self.asked.append((symbol, first // STEP))
         return [Candle(t, 1.0, 2.0, 0.5, t / STEP, 10.0) for t in range(first, end, STEP)]
 
     def listen(self, symbols, heard):
+        for symbol, number, close in self.told:
+            heard.put(Heard(symbol, Candle(number * STEP, 1.0, 2.0, 0.5, close, 10.0)))
         return lambda: None
 
     def first_from(self, moment):
@@ -89,3 +93,16 @@ def test_what_went_ex_is_on_the_first_row_of_its_session_and_nothing_before_the_
     bars = take(Stream(feed, LABELS, sleep=feed.sleep), 12, feed)
     assert [bar.split.tolist() for bar in bars] == [[2.0, 1.0], *[[1.0, 1.0]] * 9, [3.0, 1.0], [1.0, 1.0]]
     assert [bar.dividend[0] for bar in bars] == [0.5, *[0.0] * 9, 1.0, 0.0]
+
+
+def test_a_bar_on_which_the_socket_has_two_last_words_is_asked_for():
+    """Before it is traded: the second word alone, or the first, would be a price that the venue does not stand by."""
+    feed, said = Feed(), []
+    feed.clock, feed.slept = 110.5 * STEP, []
+    feed.told = [(symbol, number, float(number)) for symbol in "AB" for number in range(100, 110)]
+    feed.told += [("A", 103, 103.5), ("A", 103, 103.5), ("A", 104, 104.0)]
+    feed.told.remove(("B", 106, 106.0))
+    feed.told += [("B", 108, 108.5)]  # behind a bar that has not been heard of
+    bars = take(Stream(feed, LABELS, say=lambda *words: said.append(words), sleep=feed.sleep), 10, feed)
+    assert [bar.close.tolist() for bar in bars] == [[n, n] for n in range(100, 110)]
+    assert feed.asked == [("A", 103), ("B", 106)] and said == []

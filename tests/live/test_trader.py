@@ -344,4 +344,5 @@ def test_real_bars_are_traded_as_by_a_backtest(tmp_path, file, start, end, bars,
     found = json.loads(done.stdout)
     assert found["bars"] > bars and found["features_apart"] <= 1e-6 and found["fills"] > 1000
     assert found["fills_differ"] == 0 and found["equity_replay_apart"] == 0 and found["cash_replay_apart"] == 0
+    assert found["scaled_features_apart"] <= 1e-5 and found["outputs_apart"] <= 1e-4
     assert all(abs(margin) <= 1e-4 for margin in found["flips"])

@@ -53,7 +53,8 @@ def test_the_report_is_that_of_a_backtest(finished, traded):
     folder = traded[0]
     outcome = paper(folder, str(finished.folder), "--journal", "j.sqlite", "--report", "report")
     assert outcome.code == 0, outcome.err
-    assert "replayed: at most $0.00 of equity apart, 0 fills; choices that differ in the backtest: 0." in outcome.out
+    assert "replayed: at most $0.00 of equity apart, 0 fills. The backtest: at most $0.00 of equity" in outcome.out
+    assert "apart; decisions that differ: 0 of " in outcome.out
     agent = pj.restore(finished.folder)
     market = pj.build_market(pj.load_panel(finished.data), list(agent.feature_names))
     alone = pj.backtest(agent, market, "2016-04-01")

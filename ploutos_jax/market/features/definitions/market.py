@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ploutos_jax.market.features.compacted import Bars
 from ploutos_jax.market.features.definitions.feature import Feature
-from ploutos_jax.market.features.indicators.rolling import divide, rolling_moments
+from ploutos_jax.market.features.indicators.rolling import divide, rolling_powers
 from ploutos_jax.market.features.indicators.statistics import cross_sectional_mean
 
 _LEAST = 1e-5
@@ -34,7 +34,9 @@ def _deviation(returns: jax.Array, window: int) -> jax.Array:
     mean = jnp.nan_to_num(cross_sectional_mean(returns))
     # The first row has no return: what it counts as must not warm up a window.
     mean = mean.at[0].set(jnp.nan)
-    return rolling_moments(mean, window)[1]
+    # Distances to the mean, not to the last move: after one of ten deviations those cost two digits, which another
+    # program of the same formula rounds otherwise.
+    return jnp.sqrt(rolling_powers(mean, window)[0])
 
 
 def _scaled(returns: jax.Array) -> jax.Array:
