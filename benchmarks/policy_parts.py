@@ -6,7 +6,8 @@ python benchmarks/policy_parts.py real --data data/sp500.parquet
 One market per experiment, five seeds of the learner in one program, the learner and the bands of the preset `default`
 without its forecast unless said otherwise, no costs. The score on made markets is what the agent's positions were
 promised on bars after those of training, over what the positions of the rule that knows the law were; on real ones the
-Sharpe ratio after costs and what was traded. Every arm is a line of JSON as soon as it ends.
+Sharpe ratio after costs, what was traded, and the difference to the arm without parts: by its seeds, and by its bars
+(the five accounts as one, studentised bootstrap). Every arm is a line of JSON as soon as it ends.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -31,13 +32,16 @@ from ploutos_jax.evaluate.backtest.baselines import equal_weight, oracle
 from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.oracles.rules import filter_oracle
 from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule
+from ploutos_jax.evaluate.inference.bootstrap import sharpe_difference
+from ploutos_jax.evaluate.ledger import Ledger
+from ploutos_jax.evaluate.metrics.returns import sharpe
+from ploutos_jax.evaluate.metrics.trades import turnover
 from ploutos_jax.market.features.build import build_market
 from ploutos_jax.market.panel import Market
 from ploutos_jax.market.synthetic.planted import planted_panel
 from ploutos_jax.market.synthetic.planted.hinted import hinted_panel
 from ploutos_jax.market.synthetic.planted.lag import Lag
 from ploutos_jax.market.synthetic.planted.regimes import Regimes
-from ploutos_jax.policy.actor_critic import PolicyConfig
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.loop import train_seeds
 
@@ -158,7 +162,7 @@ def run_real(data: str, steps: int, seeds: int, only: list[str], write: Callable
     split = split_market(market, config)[0].num_bars
     first = market.num_bars - round(0.2 * market.num_bars) if split >= market.num_bars else split
     base: dict[str, Any] = {"action": "bands", "stop_loss": None, "take_profit": None}
-    arms: dict[str, tuple[PolicyConfig, dict[str, Any]]] = {}
+    arms: dict[str, tuple[TrainConfig, dict[str, Any]]] = {}
     for name, policy in {
         "none": {},
         "recurrent": {"time": "recurrent", "time_width": 16},
@@ -171,24 +175,52 @@ def run_real(data: str, steps: int, seeds: int, only: list[str], write: Callable
         arms[name] = learner(steps, **policy), base
     arms["discrete"] = learner(steps), {**base, "action": "discrete"}
     arms["discrete, advised masks"] = learner(steps), {**base, "action": "discrete", "action_masks": "advised"}
+    without: dict[str, np.ndarray] = {}
     for name, (config_of, rules_of) in arms.items():
         if only and name not in only:
             continue
         if rules_of["action"] == "discrete":
             config_of = dataclasses.replace(config_of, advantage="gae")
         config_of = dataclasses.replace(config_of, num_seeds=seeds)
-        env, began = TradingEnv(EnvConfig(**rules_of)), time.perf_counter()
+        env, began = TradingEnv(EnvConfig(**rules_of)), time.process_time()
         agents = train_seeds(config_of, market.window(0, first), env)
         ledgers = [backtest(agent, market, first) for agent in agents]
         equal = baselines_by_rule(market, env.config, {"equal": equal_weight}, first)["equal"]
+        figures = [Figures.of(ledger) for ledger in ledgers]
         row = {"experiment": "real", "arm": name, "steps": steps, "bars": [first, market.num_bars - first]}
-        row |= summary([_sharpe(ledger) for ledger in ledgers]) | {"equal_weight": round(_sharpe(equal), 3)}
-        write(row | {"seconds": round(time.perf_counter() - began)})
+        row |= summary([each.sharpe for each in figures])
+        of_equal = Figures.of(equal)
+        row |= {
+            "equal_weight": round(of_equal.sharpe, 3),
+            "turnover": [round(each.turnover, 2) for each in figures],
+            "yearly": [round(each.yearly, 4) for each in figures],
+            "equal_weight_yearly": round(of_equal.yearly, 4),
+            "exposure": round(
+                float(np.mean([(ledger.gross_exposure / ledger.equity)[1:].mean() for ledger in ledgers])), 3
+            ),
+        }
+        together = np.mean([ledger.returns for ledger in ledgers], axis=0)
+        # What a part is compared with decides in the same way as it does.
+        without.setdefault(rules_of["action"], together)
+        for other, returns in {"without": without[rules_of["action"]], "equal_weight": equal.returns}.items():
+            found = sharpe_difference(together, returns)
+            row[f"lead_of_{other}"] = [round(x, 3) for x in (found.difference, found.low, found.high, found.p_value)]
+        write(row | {"seconds": round(time.process_time() - began)})
 
 
-def _sharpe(ledger: Any) -> float:
-    returns = np.diff(ledger.equity) / ledger.equity[:-1]
-    return float(np.sqrt(252) * returns.mean() / max(returns.std(), 1e-12))
+class Figures(NamedTuple):
+    """What an account made: Sharpe ratio and return a year after costs, and turnover a year."""
+
+    sharpe: float
+    yearly: float
+    turnover: float
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "Figures":
+        """Return the figures of an account over daily bars."""
+        years = len(ledger.returns) / 252
+        yearly = (ledger.equity[-1] / ledger.equity[0]) ** (1 / years) - 1
+        return cls(sharpe(ledger.returns), float(yearly), turnover(ledger.turnover, ledger.equity, years))
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from ploutos_jax.market.panel import Market
 from ploutos_jax.policy.actor_critic import NUM_REGIMES, ActorCritic, PolicyConfig, Table
 from ploutos_jax.policy.attention import HEADS
 from ploutos_jax.policy.distributions import BandsHead, Head, head_for
+from ploutos_jax.policy.layers import KEPT
 from ploutos_jax.policy.torsos import Torso
 
 
@@ -33,7 +34,7 @@ class AgentParams(struct.PyTreeNode):
 
 ROWS_IN_ORDER = 256
 """Most rows that a network that remembers encodes at once: a scan over more is deeper, and keeps more."""
-_KEPT_BY_BLOCK = 4
+_KEPT_BY_BLOCK = 2
 """Arrays of a block's width that live at once while it goes forward and backward, for each of `_CHUNK_COPIES`."""
 _KEPT_BY_ATTENTION = 10
 """The same of a block of attention, beside its logits and weights."""
@@ -334,7 +335,9 @@ class Network:
             table, after = cast(tuple[Table, Array], self.model.apply(params, *inputs, method="encode_on"))
             return after, (table, state) if keeps else table
 
-        state, made = jax.lax.scan(jax.checkpoint(rows), state, (_in_chunks(inputs, num_chunks), is_row))
+        keep = jax.checkpoint_policies.save_only_these_names(KEPT)
+        anew = jax.checkpoint(rows, policy=keep if self.model.config.time == "attention" else None)
+        state, made = jax.lax.scan(anew, state, (_in_chunks(inputs, num_chunks), is_row))
         if keeps:
             return state, (_joined(made[0], num_rows), made[1])
         return state, _joined(made, num_rows)

@@ -83,7 +83,8 @@ def _run(settings: RunSettings, output: Path) -> int:
     settings = with_measured_sizes(settings, data, output, tell)
     outlook = outlook_of(settings, data.market.calendar)
     with tracked(settings, output) as told:
-        with Interruption() as interruption, ProgressBar(quiet=settings.quiet, outlook=outlook) as bar:
+        progress = ProgressBar(quiet=settings.quiet, outlook=outlook, minutes=settings.minutes)
+        with Interruption() as interruption, progress as bar:
             trained = train_agents(
                 settings,
                 data,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from ploutos_jax.policy.attending import attend, hide
 from ploutos_jax.policy.layers import Precision, dense
 
 HEADS = 4
@@ -94,13 +95,13 @@ class WindowedAttention(nn.Module):
         there = jnp.concatenate([past[0, ..., -1] > 0, mask])
         seen = _rows_before(reset, state[0, 0, -1])
         num_own = num_rows if is_row is None else is_row.sum()
-        visible = self._visible(seen, there, num_rows)
+        hidden = hide(self._visible(seen, there, num_rows))
         count = jnp.where(num_own > 0, seen[jnp.maximum(num_own - 1, 0)] + 1, state[0, 0, -1])
         x, kept = _wide(self.entry(features)), []
         for layer in range(self.layers):
             tokens = jnp.concatenate([past[layer, ..., :-1], x])
             kept.append(jax.lax.dynamic_slice_in_dim(tokens, num_own, before))
-            x = x + self._attend(layer, tokens, visible, num_rows)
+            x = x + self._attend(layer, tokens, hidden, num_rows)
             x = x + self.narrow[layer](nn.gelu(self.wide[layer](self.middle_norms[layer](x))))
         has_bar = jax.lax.dynamic_slice_in_dim(there, num_own, before)[None, ..., None]
         last = jnp.concatenate([jnp.stack(kept), jnp.broadcast_to(has_bar, (self.layers, *has_bar.shape[1:]))], axis=-1)
@@ -108,17 +109,14 @@ class WindowedAttention(nn.Module):
         count = jnp.minimum(count, window)
         return x, jnp.concatenate([last, jnp.full((self.layers, num_assets, 1), count, last.dtype)], axis=-1)
 
-    def _attend(self, layer: int, tokens: Array, visible: Array, num_rows: int) -> Float[Array, "T A width"]:
+    def _attend(self, layer: int, tokens: Array, hidden: Array, num_rows: int) -> Float[Array, "T A width"]:
         size = self.width // HEADS
         normed = self.norms[layer](tokens)
         asked = _wide(self.asked[layer](normed[self.window - 1 :]))
         keys, values = jnp.split(_wide(self.told[layer](normed)), 2, axis=-1)
         asked = _blocks(asked.reshape(*asked.shape[:2], HEADS, size), self._block)
         keys, values = (self._with_bars_before(x.reshape(*x.shape[:2], HEADS, size), num_rows) for x in (keys, values))
-        # [blocks, A, heads, queries, keys]
-        logits = jnp.einsum("nqahd,nkahd->nahqk", asked, keys) / size**0.5 + self._by_distance(layer, num_rows)
-        weights = nn.softmax(jnp.where(visible[:, :, None], logits, _UNSEEN), axis=-1)
-        found = jnp.einsum("nahqk,nkahd->nqahd", weights, values)
+        found = attend(asked, keys, values, self._by_distance(layer, num_rows), hidden)
         found = found.reshape(-1, found.shape[2], self.width)[:num_rows]
         return _wide(self.joined[layer](found))
 
@@ -149,7 +147,10 @@ class WindowedAttention(nn.Module):
         slopes = 2.0 ** (-8 * np.arange(1, HEADS + 1) / HEADS)
         distance = np.clip(self._distance(num_rows), 0, self.window - 1)  # beyond, nothing is seen
         by_slope = jnp.asarray(-slopes[:, None, None] * distance, jnp.float32)
-        return by_slope + _REACH * self.distances[layer][:, distance]
+        # A product with ones where a pair has a distance: looked up, each number would be looked up for every asset.
+        has_distance = jnp.asarray(distance.ravel() == np.arange(self.window)[:, None], self.distances[layer].dtype)
+        learnt = (self.distances[layer] @ has_distance).reshape(HEADS, *distance.shape)
+        return by_slope + _REACH * learnt
 
     def _visible(self, seen: Array, there: Array, num_rows: int) -> Bool[Array, "blocks A queries keys"]:
         distance = self._distance(num_rows)

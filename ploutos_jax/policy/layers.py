@@ -14,6 +14,10 @@ _HIDDEN_INIT = nn.initializers.orthogonal(2**0.5)
 Precision = Literal["float32", "bfloat16"]
 
 
+KEPT = "kept"
+"""Name of what a backward pass that works out rows anew keeps: what attention found, as dear as all else."""
+
+
 def dense(
     features: int,
     *,

@@ -8,7 +8,7 @@ from typing import Any
 _SECTIONS = {"training": "train", "environment": "env"}
 
 _NO_SETTING: dict[str, str] = {
-    "nohup": "start the command in the background: nohup python scripts/train.py ... &",
+    "nohup": "--detach, which starts the run in the background as a job",
     "model": "a trained run is a folder; type python scripts/evaluate.py --checkpoint RUN --data FILE --output REPORT",
     "period": "history is downloaded first",
     "interval": "history is downloaded first",

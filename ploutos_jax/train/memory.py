@@ -12,6 +12,7 @@ import jax
 from ploutos_jax.agents.network import ROWS_IN_ORDER, Network
 from ploutos_jax.market.long.device import device_bytes as device_bytes
 from ploutos_jax.market.panel import Market
+from ploutos_jax.policy.attention import HEADS
 from ploutos_jax.train.config import TrainConfig
 from ploutos_jax.train.learning.stretches import stretches_of
 
@@ -92,6 +93,9 @@ def _estimate(
     of_samples = min(network.chunk_bytes, network.sample_bytes() * minibatch)
     # Encoded in one chunk, the rows keep what their backward pass needs while chunks of samples come and go.
     joined = of_rows + of_samples if of_rows < network.chunk_bytes or not in_table else max(of_rows, of_samples)
+    policy = config.policy
+    if in_table and policy.time == "attention":  # what its backward pass does not work out again
+        table += num_bars * 4 * num_assets * policy.time_layers * (policy.time_width + HEADS)
     if stretches is not None:
         # As many stretches as fit at once, but one at least; the features of all rows, scaled; states left behind.
         windows, inputs = stretches.windows, network.model.num_inputs(num_features)

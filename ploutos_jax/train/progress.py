@@ -54,10 +54,11 @@ class ProgressBar:
     Args:
         quiet: show nothing.
         outlook: the gain of a month that is aimed at, which is shown beside what it would be; None shows neither.
+        minutes: after which the run ends, if its steps are not done before; None for no such limit.
     """
 
-    def __init__(self, *, quiet: bool = False, outlook: Outlook | None = None) -> None:
-        self._outlook, self._growths = outlook, list[MetricsRow]()
+    def __init__(self, *, quiet: bool = False, outlook: Outlook | None = None, minutes: float | None = None) -> None:
+        self._outlook, self._growths, self._minutes = outlook, list[MetricsRow](), minutes
         self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._is_live = self._console.is_terminal and not quiet
         self._is_plain = not self._console.is_terminal and not quiet
@@ -98,13 +99,21 @@ class ProgressBar:
             self._growths += [{"growth_per_step": row.get("growth_per_step")} for row in figures.rows]
             words = "\n".join(filter(None, (words, self._outlook.describe(self._growths))))
         self._bar.figures = words
+        share = share_done(figures, self._minutes)
         self._bar.update(
-            self._task, description="training", total=total, completed=done, steps=f"{steps} steps", speed=speed
+            self._task,
+            description="training",
+            total=total,
+            completed=share * total,
+            steps=f"{steps} steps",
+            speed=speed,
         )
         share_due, seconds_due = self._line_due
-        share, now = done / total, time.monotonic()
+        now = time.monotonic()
         if self._is_plain and (share >= share_due or now >= seconds_due or done >= total):
-            self._console.print(f"{share:4.0%}  {describe_speed(figures)}  {words.replace(chr(10), '  ')}")
+            self._console.print(
+                f"{share:4.0%}  {describe_speed(figures, self._minutes)}  {words.replace(chr(10), '  ')}"
+            )
             self._line_due = (np.floor(20 * share) + 1) / 20, now + _SECONDS_PER_LINE
 
 
@@ -193,12 +202,23 @@ def known_figures(figures: Progress) -> dict[str, float]:
     return {name: row[name] for row in figures.rows for name in _SHOWN if row.get(name) is not None}
 
 
-def describe_speed(figures: Progress) -> str:
-    """Return steps done, speed and time left in words: 1.2M/3.0M steps  120.0k steps/s  0:15 left."""
+def share_done(figures: Progress, minutes: float | None = None) -> float:
+    """Return the share of a run that is done, by its steps or by the `minutes` of training after which it ends."""
+    by_steps = figures.done_timesteps / figures.total_timesteps
+    return by_steps if minutes is None else min(1.0, max(by_steps, figures.rows[-1]["seconds"] / (60 * minutes)))
+
+
+def describe_speed(figures: Progress, minutes: float | None = None) -> str:
+    """Return steps done, speed and time left in words: 1.2M/3.0M steps  120.0k steps/s  0:15 left.
+
+    Of a run that ends after `minutes` of training, no more than is left of them.
+    """
     done, total = figures.done_timesteps, figures.total_timesteps
     rate = figures.rows[-1]["steps_per_second"]
-    left = _clock((total - done) / max(rate, 1e-9))
-    return f"{_short(done)}/{_short(total)} steps  {_short(rate)} steps/s  {left} left"
+    left = (total - done) / max(rate, 1e-9)
+    if minutes is not None:
+        left = min(left, max(0.0, 60 * minutes - figures.rows[-1]["seconds"]))
+    return f"{_short(done)}/{_short(total)} steps  {_short(rate)} steps/s  {_clock(left)} left"
 
 
 def _short(number: float) -> str:

@@ -7,6 +7,7 @@ import pytest
 import scipy.special
 
 from ploutos_jax.policy.actor_critic import PolicyConfig
+from ploutos_jax.policy.attending import attend, hide
 from ploutos_jax.policy.attention import HEADS, AcrossAssets, WindowedAttention
 from ploutos_jax.policy.torsos import SharedTorso
 from tests.marks import thorough_but
@@ -67,6 +68,29 @@ def by_hand(params, features, mask, reset):
             after[t, a] += layer(f"narrow_{number}", wide)
         x = after
     return x
+
+
+def test_the_gradient_of_the_product_is_that_of_its_formula():
+    rng = np.random.default_rng(3)
+    blocks, queries, keys, size = 2, 3, 5, 2
+    of_queries, of_keys = (blocks, queries, A, HEADS, size), (blocks, keys, A, HEADS, size)
+    shapes = of_queries, of_keys, of_keys, (HEADS, queries, keys)
+    visible = rng.random((blocks, A, queries, keys)) > 0.4
+    visible[..., 2] = True
+    with jax.enable_x64(True):
+        given = [jnp.asarray(rng.normal(size=shape)) for shape in shapes]
+        pull = jnp.asarray(rng.normal(size=of_queries))
+
+        def plain(asked, keys, values, added):
+            logits = jnp.einsum("nqahd,nkahd->nahqk", asked, keys) / size**0.5 + added
+            weights = jax.nn.softmax(jnp.where(visible[:, :, None], logits, -jnp.inf), axis=-1)
+            return jnp.einsum("nahqk,nkahd->nqahd", weights, values)
+
+        own = jax.vjp(lambda *x: attend(*x, hide(jnp.asarray(visible))), *given)
+        expected = jax.vjp(plain, *given)
+        np.testing.assert_allclose(own[0], expected[0], rtol=1e-10)
+        for one, other in zip(own[1](pull), expected[1](pull), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("num_rows", thorough_but([W, 3], [T, W, 3]))

@@ -47,7 +47,7 @@ def test_flags_of_stable_baselines_are_read():
     [
         ("--type enhanced", "no variant of Sentio; there are standard, maskable, enhanced-maskable"),
         ("--device cuda:1", "CUDA_VISIBLE_DEVICES=1, and --device gpu"),
-        ("--nohup", "nohup python scripts/train.py ... &"),
+        ("--nohup", "--detach"),
         ("--model final_model.zip", "python scripts/evaluate.py --checkpoint RUN --data FILE --output REPORT"),
         ("--period 10y", "scripts/download.py --tickers TICKERS --period 10y --output data/bars.parquet"),
         ("--interval=1h", "scripts/download.py --tickers TICKERS --interval 1h --output data/bars.parquet"),

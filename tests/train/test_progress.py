@@ -19,6 +19,16 @@ def test_speed_in_words():
     assert describe_speed(HALF) == "5.0k/10.0k steps  2.0k steps/s  0:02 left"
 
 
+def test_a_run_of_so_many_minutes_is_told_when_they_end(capsys):
+    slow = Progress([{**ROW, "steps_per_second": 1.0, "seconds": 30.0}], 5_000, 1_000_000)
+    assert describe_speed(slow, 2.0).endswith(" 1:30 left") and describe_speed(slow).endswith(" 276:23:20 left")
+    with ProgressBar(minutes=2.0) as bar:
+        bar(slow)
+        bar(dataclasses.replace(slow, rows=[{**ROW, "seconds": 121.0}]))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith(" 25%  5.0k/1.0M steps") and lines[2].startswith("100%") and "0:00 left" in lines[2]
+
+
 def test_a_file_gets_lines(capsys):
     with ProgressBar() as bar:
         bar(HALF)
