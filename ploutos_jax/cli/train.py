@@ -128,6 +128,11 @@ def _show(settings: RunSettings, result: ExperimentResult, page: Path | None, ou
     if page is not None:
         final.print(f"\nReport, to be opened in a browser: {page.absolute()}")
         final.print(f"Curves of the training: {(output / PICTURE).absolute()}")
+    if settings.model_name is not None:
+        from ploutos_jax.train.checkpoints.export import named_files
+
+        model, metadata = named_files(settings.model_name)
+        final.print(f"Model: {model}\nMetadata: {metadata}")
     if settings.data.device_bars is None:
         final.print("\nThe next command says what crashes, halts and wider spreads would do to it.")
     final.print(f"Next: {next_command(settings, output)}")

@@ -102,7 +102,7 @@ def write_named(agent: Agent, name: str, more: Mapping[str, Any]) -> tuple[Path,
         name: path without an ending; its folder is made.
         more: what else goes into the metadata, such as scores and settings.
     """
-    arrays_file, metadata_file = _named_files(Path(name).absolute())
+    arrays_file, metadata_file = named_files(name)
     arrays, description = _exported(agent)
     arrays_file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arrays_file.parent, prefix=f".{arrays_file.stem}-") as place:
@@ -114,7 +114,9 @@ def write_named(agent: Agent, name: str, more: Mapping[str, Any]) -> tuple[Path,
     return arrays_file, metadata_file
 
 
-def _named_files(name: Path) -> tuple[Path, Path]:
+def named_files(name: str | Path) -> tuple[Path, Path]:
+    """Return where `write_named` puts the arrays and the metadata of an agent of that name."""
+    name = Path(name).absolute()
     return name.with_name(f"{name.name}{_NAMED}"), name.with_name(f"{name.name}_metadata.json")
 
 
@@ -130,7 +132,7 @@ def load_policy(path: PathLike) -> Agent:
     place = Path(path).absolute()
     files = place / ARRAYS_FILE, place / DESCRIPTION_FILE
     if place.suffix == _NAMED:
-        files = _named_files(place.with_suffix(""))
+        files = named_files(place.with_suffix(""))
     arrays_file, description_file = files
     description = _read_description(description_file, arrays_file)
     try:

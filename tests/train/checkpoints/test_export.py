@@ -16,6 +16,7 @@ from ploutos_jax.train.checkpoints.export import (
     export_policy,
     load_agent,
     load_policy,
+    named_files,
     write_named,
 )
 from tests.train.checkpoints.test_checkpoint import actions_of, run_python
@@ -204,6 +205,7 @@ def test_files_of_a_name_of_ones_own(finished_run, tmp_path):
         finished_run.agent, str(tmp_path / "deep" / "my.agent"), {"metrics": {"sharpe": 1.5}}
     )
     assert (arrays.name, metadata.name) == ("my.agent.pth", "my.agent_metadata.json")
+    assert named_files(tmp_path / "deep" / "my.agent") == (arrays, metadata)
     assert json.loads(metadata.read_text())["metrics"] == {"sharpe": 1.5}
     for read in (load_policy, load_agent):
         assert_identical(read(arrays).params, finished_run.agent.params)
