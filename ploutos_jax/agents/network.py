@@ -281,8 +281,7 @@ class Network:
         """Return table rows of a network that remembers, and what it remembers after them.
 
         One row at a time, with the state handed on, is the same as all at once: so an agent can follow bars as they
-        come. In chunks the state goes from one to the next, which changes nothing, and the gradient goes all the way
-        back.
+        come. In chunks the state goes from one to the next, which changes nothing, and the gradient goes all back.
 
         Args:
             params, scaling: of the agent.
@@ -295,12 +294,11 @@ class Network:
         """
         features, state, chances = self.with_chances(scaling, features, mask, reset, state)
         rows = (features, mask, reset, drop_keys)
-        if not copies:
-            state, table = self.in_order(params, scaling, rows, state, self.chunks_in_order(features))
-        else:
+        if copies:
             rows = jax.tree.map(lambda x: jnp.repeat(x, 1 + copies, axis=0), rows)
-            state, table = self.in_order(params, scaling, rows, state, 1, num_known=1)
-            table = jax.tree.map(lambda x: x[:1], table)
+        num_chunks, num_known = (1, 1) if copies else (self.chunks_in_order(features), None)
+        state, table = self.in_order(params, scaling, rows, state, num_chunks, num_known=num_known)
+        table = jax.tree.map(lambda x: x[:1], table) if copies else table
         return table, state if chances is None else (state, chances)
 
     def in_order(
@@ -335,9 +333,8 @@ class Network:
             table, after = cast(tuple[Table, Array], self.model.apply(params, *inputs, method="encode_on"))
             return after, (table, state) if keeps else table
 
-        keep = jax.checkpoint_policies.save_only_these_names(KEPT)
-        anew = jax.checkpoint(rows, policy=keep if self.model.config.time == "attention" else None)
-        state, made = jax.lax.scan(anew, state, (_in_chunks(inputs, num_chunks), is_row))
+        keep = jax.checkpoint_policies.save_only_these_names(KEPT) if self.model.config.time == "attention" else None
+        state, made = jax.lax.scan(jax.checkpoint(rows, policy=keep), state, (_in_chunks(inputs, num_chunks), is_row))
         if keeps:
             return state, (_joined(made[0], num_rows), made[1])
         return state, _joined(made, num_rows)

@@ -92,6 +92,7 @@ def test_equity_and_trades_are_tables(printed):
     assert len(closed) == metrics["num_trades"] and len(trades) > 0
 
 
+@pytest.mark.thorough
 def test_pictures_and_page_exist(printed):
     report = printed[1]
     pictures = [report / "backtest_equity.png", *report.glob("backtest_trades_*.png")]
