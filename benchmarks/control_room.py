@@ -7,6 +7,7 @@ by turns, in a process of low priority. The ratio is that of the medians of the 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +47,50 @@ def last_update(run: Path) -> int:
     return json.loads(lines[-1])["update"] if lines else 0
 
 
-def measure(viewers: int, port: int, folder: Path) -> dict[str, float]:
-    """Return medians of seconds an update without and with viewers, and their ratio."""
-    address, run = f"http://127.0.0.1:{port}", folder / "checkpoints" / "run-1"
+@contextlib.contextmanager
+def serving(port: int, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Serve a project until the block ends; the server answers when it begins."""
     serve = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--port", str(port)]
     server = subprocess.Popen(serve, cwd=folder, stdout=subprocess.DEVNULL)
     try:
         while True:
             try:
-                ask(f"{address}/api/machine")
+                ask(f"http://127.0.0.1:{port}/api/machine")
                 break
             except OSError:
                 time.sleep(0.5)
-        values = {"preset": "quick", "total_timesteps": 10**9, "checkpoint_every": 10**9, "eval_every": 10**9}
-        job = ask(f"{address}/api/runs", {"values": values})
-        while not (run / "metrics.jsonl").exists() or last_update(run) < 100:
-            time.sleep(1)
+        yield server
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def start_endless_run(address: str, run: Path) -> dict[str, Any]:
+    """Start a run that trains on and on in that folder; return its job once it has made a hundred updates."""
+    values = {"preset": "quick", "total_timesteps": 10**9, "checkpoint_every": 10**9, "eval_every": 10**9}
+    job = ask(f"{address}/api/runs", {"values": values})
+    while not (run / "metrics.jsonl").exists() or last_update(run) < 100:
+        time.sleep(1)
+    return job
+
+
+def memory_mb(process: "subprocess.Popen[bytes]") -> float:
+    """Return the resident memory of a process, MB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def job_ended(address: str, job: dict[str, Any]) -> None:
+    """Wait until a job has ended."""
+    while ask(f"{address}/api/jobs/{job['id']}")["state"] in ("waiting", "running"):
+        time.sleep(0.5)
+
+
+def measure(viewers: int, port: int, folder: Path) -> dict[str, float]:
+    """Return medians of seconds an update without and with viewers, and their ratio."""
+    address, run = f"http://127.0.0.1:{port}", folder / "checkpoints" / "run-1"
+    with serving(port, folder) as server:
+        job = start_endless_run(address, run)
         speed: dict[bool, list[float]] = {False: [], True: []}
         for turn in range(TURNS):
             is_watched = turn % 2 == 1
@@ -82,18 +112,14 @@ def measure(viewers: int, port: int, folder: Path) -> dict[str, float]:
                 watcher.terminate()
                 watcher.wait()
         ask(f"{address}/api/jobs/{job['id']}/stop", {})
-        while ask(f"{address}/api/jobs/{job['id']}")["state"] == "running":
-            time.sleep(0.5)
-        status = Path(f"/proc/{server.pid}/status").read_text()
-    finally:
-        server.terminate()
-        server.wait()
+        job_ended(address, job)
+        server_mb = memory_mb(server)
     alone, watched = statistics.median(speed[False]), statistics.median(speed[True])
     return {
         "seconds_alone": alone,
         "seconds_watched": watched,
         "ratio": watched / alone,
-        "server_mb": int(status.partition("VmRSS:")[2].split()[0]) / 1024,
+        "server_mb": server_mb,
         "load": os.getloadavg()[0],
     }
 

@@ -10,7 +10,7 @@ counts in the compiled program, the body of a loop once: no measure of what goes
 
 import argparse
 import dataclasses
-import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.memory_updates import keep_rows
 from ploutos_jax.agents.network import AgentParams, Network
 from ploutos_jax.agents.scaling import ObservationScaling, RunningMoments
 from ploutos_jax.env.observation import ACCOUNT_FIELDS
@@ -124,12 +127,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("runs/memory_gradient.jsonl"))
     asked = parser.parse_args()
     rows = measure(asked.assets, asked.arms, asked.repeats)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    with asked.json.open("a", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in rows)
-    print(f"| {' | '.join(rows[0])} |\n|{'--|' * len(rows[0])}")
-    for row in rows:
-        print(f"| {' | '.join(map(str, row.values()))} |")
+    keep_rows(rows, asked.json)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,16 @@ def distances(run: list[Any], leads: list[int]) -> list[tuple[float, float]]:
     return found
 
 
+def keep_rows(rows: list[dict[str, Any]], path: Path) -> None:
+    """Add rows to a file of JSON lines, and print them as a table."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+    print(f"| {' | '.join(rows[0])} |\n|{'--|' * len(rows[0])}")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row.values()))} |")
+
+
 def main() -> None:
     """Measure, print a table, and add the rows to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,12 +154,7 @@ def main() -> None:
     parser.add_argument("more", nargs="*", help="further settings, after --")
     asked = parser.parse_args()
     rows = measure(asked)
-    asked.json.parent.mkdir(parents=True, exist_ok=True)
-    with asked.json.open("a", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in rows)
-    print(f"| {' | '.join(rows[0])} |\n|{'--|' * len(rows[0])}")
-    for row in rows:
-        print(f"| {' | '.join(map(str, row.values()))} |")
+    keep_rows(rows, asked.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long pages of the control room take in Chromium, with finished runs and one that trains meanwhile.
 
-python benchmarks/pages.py --runs 50 --repeats 3 --output pages.json
+python -m benchmarks.pages --runs 50 --repeats 3 --output pages.json
 
 A run is trained and copied, so that all have figures and a report; another one trains while pages are opened: by their
 address in a browser that was never there, by their address again, and from the menu. Times are to the heading and to
@@ -12,8 +12,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.control_room import ROOT, ask, last_update
+from benchmarks.control_room import ask, job_ended, memory_mb, serving, start_endless_run
 
 PAGES = ("", "data", "train", "watch", "models", "evaluate", "compare", "sweeps", "paper", "jobs")
 WITH_CURVES = ("watch", "compare")
@@ -78,39 +76,19 @@ def visit(address: str, repeats: int, chromium: str) -> dict[str, dict[str, list
     }
 
 
-def job_ended(address: str, job: dict[str, Any]) -> None:
-    while ask(f"{address}/api/jobs/{job['id']}")["state"] in ("waiting", "running"):
-        time.sleep(0.5)
-
-
 def measure(runs: int, repeats: int, port: int, chromium: str, folder: Path) -> dict[str, Any]:
     """Return the seconds of pages, and the memory of the server."""
     address, first = f"http://127.0.0.1:{port}", folder / "checkpoints" / "run-1"
-    serve = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--port", str(port)]
-    server = subprocess.Popen(serve, cwd=folder, stdout=subprocess.DEVNULL)
-    try:
-        while True:
-            try:
-                ask(f"{address}/api/machine")
-                break
-            except OSError:
-                time.sleep(0.5)
+    with serving(port, folder) as server:
         job_ended(address, ask(f"{address}/api/runs", {"values": {"preset": "quick"}}))
         for number in range(2, runs + 1):
             shutil.copytree(first, first.with_name(f"run-{number}"))
-        values = {"preset": "quick", "total_timesteps": 10**9, "checkpoint_every": 10**9, "eval_every": 10**9}
-        live = ask(f"{address}/api/runs", {"values": values})
-        run = first.with_name(f"run-{runs + 1}")
-        while not (run / "metrics.jsonl").exists() or last_update(run) < 100:
-            time.sleep(1)
+        live = start_endless_run(address, first.with_name(f"run-{runs + 1}"))
         found: dict[str, Any] = visit(address, repeats, chromium)
-        status = Path(f"/proc/{server.pid}/status").read_text()
+        found |= {"server_mb": memory_mb(server), "load": os.getloadavg()[0]}
         ask(f"{address}/api/jobs/{live['id']}/stop", {})
         job_ended(address, live)
-    finally:
-        server.terminate()
-        server.wait()
-    return found | {"server_mb": int(status.partition("VmRSS:")[2].split()[0]) / 1024, "load": os.getloadavg()[0]}
+    return found
 
 
 if __name__ == "__main__":
