@@ -98,9 +98,15 @@ class ParquetBars:
         self._check()
 
     def _head(self, number: int) -> pa.Table:
-        """Return the first rows, and read none beyond their row groups."""
-        nothing_ahead = {"batch_readahead": 0, "fragment_readahead": 1, "use_threads": False}
-        return self._data.scanner(columns=self._names, batch_size=number, **nothing_ahead).head(number)
+        """Return the first rows, and read no row group beyond those that hold them."""
+        parts, found = [], 0
+        # A scanner's own head() may have begun with the row groups after them by the time that it stops.
+        groups = (group for fragment in self._data.get_fragments() for group in fragment.split_by_row_group())
+        while found < number and (group := next(groups, None)) is not None:
+            scanner = group.scanner(schema=self._data.schema, columns=self._names, batch_size=number)
+            parts.append(scanner.head(number - found))
+            found += parts[-1].num_rows
+        return pa.concat_tables(parts) if parts else self._data.schema.empty_table().select(self._names)
 
     def _with_sample(self) -> Source:
         head = self._head(20)

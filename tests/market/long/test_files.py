@@ -96,6 +96,15 @@ def test_row_groups_outside_a_span_are_not_read(folders, tmp_path):
         damaged.read(survey, 0, len(survey.times) - 1)
 
 
+def test_the_sample_is_of_the_first_rows_wherever_their_groups_lie(tmp_path):
+    for number, (first, last) in enumerate([(0, 0), (0, 7), (7, 12), (12, 500)]):
+        FRAME[first:last].to_parquet(tmp_path / f"{number}.parquet", index=False, row_group_size=4)
+    sample = ParquetBars(tmp_path, Exchange()).source.sample
+    wanted = [tuple(str(cell) for cell in row) for row in FRAME.head(20).itertuples(index=False)]
+    assert [row[1:] for row in sample] == [row[1:] for row in wanted]
+    assert [pd.Timestamp(row[0]) for row in sample] == list(FRAME.head(20)["date"])
+
+
 def test_what_cannot_be_read_a_span_at_a_time_is_refused(tmp_path):
     frame = FRAME.head(50)
     frame.to_csv(tmp_path / "bars.csv", index=False)
