@@ -72,7 +72,7 @@ class Probe:
         params: its numbers; the default ones of that market without.
         is_redrawn: whether the run redraws its market.
         tell: is told of each measurement as soon as there is one.
-        seconds: after which no further size is tried.
+        seconds: after which no further size is tried, and those that were are timed in turns once, not five times.
     """
 
     def __init__(
@@ -161,7 +161,9 @@ class Probe:
     def _settle(self) -> None:
         """Time the sizes that are not hopeless again, in turns."""
         near = self._near()
-        for _ in range(_ROUNDS):
+        for number in range(_ROUNDS):
+            if number and time.perf_counter() > self._until:
+                return
             for size in near:
                 row = self._found[size]
                 speed = round(max(self._speed(size), self._timers[size]()), 1)

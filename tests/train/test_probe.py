@@ -60,6 +60,26 @@ def test_what_lies_around_the_fastest_is_tried_when_it_is_known():
     assert (chosen.num_envs, chosen.num_minibatches) == (256, 1)
 
 
+def test_where_time_is_over_sizes_are_timed_in_turns_once(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    class Slow(Timed):
+        def _timer(self, config):
+            speed, size = super()._timer(config)
+
+            def timed():
+                now[0] += 100.0
+                calls.append(config.num_envs)
+                return speed()
+
+            return timed, size
+
+    probe = Slow(CONFIG, random_market(), TradingEnv(EnvConfig(episode_length=12)), seconds=250.0)
+    assert probe.choose(("num_envs",)).num_envs == 256
+    assert calls == [16, 64, 256, 256], "the last one is far ahead of the others: it alone is timed again"
+
+
 def test_sizes_between_two_steps_are_tried_too():
     probe = timed()
     probe.best = 128
