@@ -39,6 +39,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "none": {},
     "mingru": {"time": "recurrent"},
     "attention": {"time": "attention"},
+    "lru": {"time": "recurrent", "time_cell": "lru"},
     "lstm": {"time": "recurrent", "time_cell": "lstm"},
 }
 
@@ -122,7 +123,7 @@ def main() -> None:
     """Measure, print a table, and add the rows to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--assets", type=int, default=30)
-    parser.add_argument("--arms", nargs="+", choices=[*ARMS], default=["none", "mingru", "attention"])
+    parser.add_argument("--arms", nargs="+", choices=[*ARMS], default=["none", "mingru", "lru", "attention"])
     parser.add_argument("--repeats", type=int, default=9, help="steps of each arm, in turn; the least counts")
     parser.add_argument("--json", type=Path, default=Path("runs/memory_gradient.jsonl"))
     asked = parser.parse_args()

@@ -81,10 +81,12 @@ def lag(steps: int) -> Experiment:
     """Hints of 20 and of 60 bars ago tell the next return: 8,192 bars to train on."""
     market = build_market(hinted_panel(jax.random.key(11), Lag(NUM_ASSETS, STRENGTH), 12_288), ())
     reach = {"time_gradient": 64}  # the older hint lies 60 bars back
+    further = {"time_gradient": 128}
     arms = {
         "none": learner(steps),
         "attention": learner(steps, time="attention", time_width=16),
         "mingru": dataclasses.replace(learner(steps, time="recurrent"), **reach),
+        "lru": dataclasses.replace(learner(steps, time="recurrent", time_cell="lru"), **further),
         "lstm": dataclasses.replace(learner(steps, time="recurrent", time_cell="lstm"), **reach),
     }
     return Experiment(market, market, 8192, oracle, arms)
@@ -166,6 +168,7 @@ def run_real(data: str, steps: int, seeds: int, only: list[str], write: Callable
     for name, policy in {
         "none": {},
         "recurrent": {"time": "recurrent", "time_width": 16},
+        "lru": {"time": "recurrent", "time_cell": "lru"},
         "attention": {"time": "attention", "time_width": 16},
         "across": {"across": "attention"},
         "regimes: features": {"regimes": "features"},

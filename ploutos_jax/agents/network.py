@@ -34,7 +34,7 @@ class AgentParams(struct.PyTreeNode):
 
 ROWS_IN_ORDER = 256
 """Most rows that a network that remembers encodes at once: a scan over more is deeper, and keeps more."""
-_KEPT_BY_BLOCK = 2
+_KEPT_BY_BLOCK = {"mingru": 2, "lru": 4, "lstm": 6}
 """Arrays of a block's width that live at once while it goes forward and backward, for each of `_CHUNK_COPIES`."""
 _KEPT_BY_ATTENTION = 10
 """The same of a block of attention, beside its logits and weights."""
@@ -151,7 +151,7 @@ class Network:
         if not self.warm_up:
             return widest
         policy = self.model.config
-        of_block = _KEPT_BY_BLOCK * (3 if policy.time_cell == "lstm" else 1) * policy.time_width
+        of_block = _KEPT_BY_BLOCK[policy.time_cell] * policy.time_width
         if policy.time == "attention":
             of_block = _KEPT_BY_ATTENTION * policy.time_width + 4 * HEADS * policy.time_window
         return max(widest, 4 * policy.time_layers * of_block * self.model.num_assets)

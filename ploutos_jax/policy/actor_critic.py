@@ -1,7 +1,7 @@
 """ActorCritic: a torso with an actor head per asset and a critic head, in two stages."""
 
 import dataclasses
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import flax.linen as nn
 import jax
@@ -43,8 +43,9 @@ class PolicyConfig:
         time_width: numbers that it keeps of an asset in each of its blocks; for `attention` a multiple of 4, its heads.
         time_layers: its blocks.
         time_window: bars that a block of `attention` looks at, its own among them.
-        time_cell: what a block's memory is: `mingru`, all rows at once, or `lstm`, whose gates look at its own state,
-            one row after another.
+        time_cell: what a block's memory is: `mingru`, averages that fade, all rows at once; `lru`, which turns as it
+            fades, so that it can tell how long ago something was, up to about twice `time_width` bars; or `lstm`, whose
+            gates look at its own state, one row after another.
         across: what an asset is told of the others of its bar (`shared` torso): `mean`, the mean over them;
             `attention`, besides, what eight learnt queries find among them.
         regimes: what the network is told of regimes of the market, three hidden states whose chances are known at the
@@ -104,8 +105,8 @@ class PolicyConfig:
                 f"across='attention' is among assets that a market stage keeps apart, which torso={self.torso!r} does"
                 " not; use torso='shared', or across='mean'."
             )
-        if self.time_cell not in ("mingru", "lstm"):
-            raise ValueError(f"time_cell={self.time_cell!r} is unknown; use 'mingru' or 'lstm'.")
+        if self.time_cell not in get_args(Cell):
+            raise ValueError(f"time_cell={self.time_cell!r} is unknown; use 'mingru', 'lru' or 'lstm'.")
         if self.time != "none" and self.torso != "shared":
             raise ValueError(
                 f"time={self.time!r} remembers each asset by itself, which torso={self.torso!r} does not keep apart;"
@@ -277,7 +278,7 @@ class ActorCritic(nn.Module):
     def blank_state(self) -> Float[Array, "blocks A kept"]:
         """Return what a network remembers that has seen nothing, `[blocks, A, kept]`; without memory of 0 blocks.
 
-        Of an LSTM `[blocks, A, 2 width]`, of attention the numbers of the bars that it looks back at.
+        Of LRU and LSTM `[blocks, A, 2 width]`, of attention the numbers of the bars that it looks back at.
         """
         memory = self.config.make_memory(parent=None)
         if memory is None:

@@ -4,7 +4,8 @@ A gated unit whose gate does not look at its own state is linear in that state, 
 scan of depth log T; T small products one after another, as of a GRU or LSTM, would take T kernels. A CPU has no kernels
 to start and goes by rows all the same.
 
-Source: Feng, Tung, Ahmed, Bengio and Hajimirsadeghi, "Were RNNs All We Needed?" (2024), for the minGRU.
+Source: Feng, Tung, Ahmed, Bengio and Hajimirsadeghi, "Were RNNs All We Needed?" (2024), for the minGRU; Orvieto, Smith,
+Gu, Fernando, Gulcehre, Pascanu and De, "Resurrecting Recurrent Neural Networks for Long Sequences" (2023), for the LRU.
 """
 
 from typing import Any, Literal
@@ -13,11 +14,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Complex, Float, Inexact
 
 from ploutos_jax.policy.layers import Precision, dense
 
-Cell = Literal["mingru", "lstm"]
+Cell = Literal["mingru", "lru", "lstm"]
 
 SHORTEST, LONGEST = 2, 126
 """Half-lives in bars of an untrained network's units, the first and the last of them."""
@@ -28,9 +29,9 @@ WARM_UP = 3 * LONGEST
 
 @jax.custom_vjp
 def linear_recurrence(
-    decay: Float[Array, "T A width"], added: Float[Array, "T A width"], first: Float[Array, "A width"]
-) -> Float[Array, "T A width"]:
-    """Return `h_t = decay_t · h_{t−1} + added_t` for all rows, with `first` before the first.
+    decay: Inexact[Array, "T A width"], added: Inexact[Array, "T A width"], first: Inexact[Array, "A width"]
+) -> Inexact[Array, "T A width"]:
+    """Return `h_t = decay_t · h_{t−1} + added_t` for all rows, with `first` before the first; all real or all complex.
 
     Its gradient is one scan back, `λ_t = g_t + decay_{t+1} · λ_{t+1}`, and keeps decays and states alone.
     """
@@ -117,6 +118,12 @@ class Recurrent(nn.Module):
     `z = σ(W_z x + b_z)`, `h_t = (1 − z) h_{t−1} + z (W_h x + b_h)`. A path begins with h = 0, whatever was before; an
     asset without a bar keeps its state. States are means of what went in, so that they stay bounded.
 
+    With `cell="lru"` states are complex and turn as they fade: `h_t = λ h_{t−1} + √(1 − |λ|²) W x`, a λ of each unit
+    that does not look at the bar. Averages that fade tell bars of long ago apart by their sizes alone, which rounding
+    eats; these do by their angles, so that sums of them find the bar of exactly 20 bars ago. Angles of untrained units
+    are spread evenly over half a turn a bar, and they forget half in `width / 2` bars: about twice the width is as far
+    as they tell bars apart. A state is `[A, 2D]`, real parts before imaginary ones.
+
     With `cell="lstm"` the recurrence of a block is an LSTM, whose gates look at its own state: it may count and wait
     where the minGRU can only fade, at the cost of one step after another. Its state is `[A, 2D]`, output and cell.
 
@@ -124,7 +131,7 @@ class Recurrent(nn.Module):
         width: numbers that a block gives of an asset.
         layers: number of blocks.
         precision: of the matrix products.
-        cell: `mingru` or `lstm`.
+        cell: `mingru`, `lru` or `lstm`.
     """
 
     width: int = 32
@@ -135,7 +142,7 @@ class Recurrent(nn.Module):
     @nn.nowrap
     def kept(self) -> int:
         """Return how many numbers of an asset and block are kept from bar to bar."""
-        return (2 if self.cell == "lstm" else 1) * self.width
+        return (1 if self.cell == "mingru" else 2) * self.width
 
     def setup(self) -> None:
         half_lives = np.geomspace(SHORTEST, LONGEST, self.width)
@@ -154,6 +161,12 @@ class Recurrent(nn.Module):
                 self.param(f"own_gates_{layer}", nn.initializers.orthogonal(), (self.width, 4 * self.width))
                 for layer in every
             ]
+            return
+        if self.cell == "lru":
+            start = nn.initializers.constant(np.log(2 * np.log(2) / self.width))
+            self.fading = [self.param(f"fading_{layer}", start, (self.width,)) for layer in every]
+            self.turning = [self.param(f"turning_{layer}", nn.initializers.zeros, (self.width,)) for layer in every]
+            self.candidates = [dense(2 * self.width, scale=1.0, precision=self.precision) for _ in every]
             return
         self.gates = [
             dense(self.width, scale=0.1, precision=self.precision, bias_init=nn.initializers.constant(start))
@@ -174,8 +187,8 @@ class Recurrent(nn.Module):
             features: `[T, A, inputs]` rows in order of time; row t is known at close t.
             mask: `[T, A]` whether an asset has a bar.
             reset: `[T]` whether a row begins a path.
-            state: `[blocks, A, width]`, of an LSTM twice as wide, after the row before the first; not read where that
-                begins a path.
+            state: `[blocks, A, width]`, of LRU and LSTM twice as wide, after the row before the first; not read where
+                that begins a path.
         """
         x = self.entry(features)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -186,6 +199,8 @@ class Recurrent(nn.Module):
             if self.cell == "lstm":
                 kept = lstm(self.seen_gates[layer](seen), self.own_gates[layer], mask, reset, state[layer])
                 states = kept[..., : self.width]
+            elif self.cell == "lru":
+                states = kept = self._turned(layer, seen, begins, has_bar, state[layer])
             else:
                 share = nn.sigmoid(self.gates[layer](seen))
                 decay = jnp.where(begins, 0, jnp.where(has_bar, 1 - share, 1))
@@ -195,3 +210,21 @@ class Recurrent(nn.Module):
             x = x + value * nn.sigmoid(gate)
             last.append(kept[-1])
         return x, jnp.stack(last)
+
+    def _turned(
+        self, layer: int, seen: Array, begins: Array, has_bar: Array, first: Float[Array, "A both"]
+    ) -> Float[Array, "T A both"]:
+        rate = jnp.exp(self.fading[layer])
+        # In parts of what lies between two units: an angle counts for every bar that is remembered, and learnt as such
+        # its gradient would be tens of times all others, which a bound on their norm would then take away.
+        angle = np.pi / self.width * (np.arange(self.width) + 0.5 + self.turning[layer])
+        unit = jnp.exp(jax.lax.complex(-rate, angle))
+        added = jnp.sqrt(-jnp.expm1(-2 * rate)) * _as_complex(self.candidates[layer](seen).astype(rate.dtype))
+        decay = jnp.where(begins, 0, jnp.where(has_bar, unit, 1))
+        states = linear_recurrence(decay, jnp.where(has_bar, added, 0), _as_complex(first))
+        return jnp.concatenate([states.real, states.imag], axis=-1)
+
+
+def _as_complex(both: Float[Array, "*rows both"]) -> Complex[Array, "*rows width"]:
+    """Return complex numbers of real parts and, after them, imaginary ones."""
+    return jax.lax.complex(*jnp.split(both, 2, axis=-1))

@@ -67,7 +67,7 @@ def test_a_row_alone_has_the_outputs_that_it_has_in_a_market(num_assets):
     assert np.abs(mine).max() > 0.01
 
 
-@pytest.mark.parametrize("cell", ["mingru", "lstm"])
+@pytest.mark.parametrize("cell", ["mingru", "lru", "lstm"])
 def test_a_network_that_remembers_says_what_it_says_in_a_backtest(tmp_path, cell):
     """A row goes on from the state before it, and its copies leave the state as it is.
 

@@ -159,6 +159,10 @@ SIZES = {
         TrainConfig(num_envs=64, rollout_length=16, policy=PolicyConfig(time="recurrent")),
         {"num_bars": 1500, "num_assets": 30, "num_features": 20},
     ),
+    "lru": (
+        TrainConfig(num_envs=64, rollout_length=16, policy=PolicyConfig(time="recurrent", time_cell="lru")),
+        {"num_bars": 1500, "num_assets": 30, "num_features": 20},
+    ),
     "stretches": (
         TrainConfig(num_envs=64, rollout_length=32, policy=PolicyConfig(time="recurrent")),
         {"num_bars": 30_000, "num_assets": 5, "num_features": 20},
@@ -169,7 +173,7 @@ SIZES = {
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
-    ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gather", "flat", "recurrent", "stretches"))],
+    ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in SIZES if name != "table")],
 )
 def test_the_estimate_is_within_a_factor_of_two_of_the_compiled_program(name):
     config, sizes = SIZES[name]

@@ -26,6 +26,7 @@ from tests.train.worlds import (
 RECURRENT = dataclasses.replace(SHARED, time="recurrent", time_width=6, time_layers=2)
 POLICIES = {
     "mingru": RECURRENT,
+    "lru": dataclasses.replace(RECURRENT, time_cell="lru"),
     "lstm": dataclasses.replace(RECURRENT, time_cell="lstm"),
     "attention": dataclasses.replace(SHARED, time="attention", time_width=8, time_layers=2, time_window=8),
 }
@@ -106,7 +107,7 @@ def test_what_is_no_reach_of_gradients_is_refused():
 
 
 @pytest.mark.parametrize(
-    "kind", ["mingru", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("lstm", "attention"))]
+    "kind", ["mingru", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("lru", "lstm", "attention"))]
 )
 def test_rows_of_windows_are_those_of_the_market(kind: str):
     learner, params, _, state = world(kind)
@@ -219,7 +220,7 @@ def gradients(kind: str, lead: int):
 @pytest.mark.parametrize("kind", POLICIES)
 def test_a_lead_as_long_as_the_past_gives_the_gradient_by_every_bar(kind: str):
     (plain, losses), (by_stretch, same) = gradients(kind, 0 if kind == "attention" else NUM_BARS)
-    assert largest_difference(by_stretch, plain) < (2e-4 if kind == "attention" else 2e-5)
+    assert largest_difference(by_stretch, plain) < (2e-4 if kind in ("attention", "lru") else 2e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), same, losses)
     if kind == "mingru":
         (cut_off, _), (nothing_lost, _) = gradients(kind, 0)[1], (plain, losses)
