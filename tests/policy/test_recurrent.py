@@ -192,6 +192,7 @@ def test_an_untrained_unit_forgets_half_in_its_half_life():
         assert float(after[0, 0, unit]) == pytest.approx(0.5, rel=0.02)
 
 
+@pytest.mark.thorough
 def test_units_that_turn_find_a_bar_of_long_ago():
     """What untrained units of the default size hold tells bars of 20 and of 60 bars ago from all others."""
     model, ago = Recurrent(layers=1, cell="lru"), np.arange(400)

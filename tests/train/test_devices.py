@@ -29,6 +29,7 @@ NUM_ENVS, NUM_CHUNKS = 24, 3
 FIGURES = ("loss", "grad_norm", "entropy", "episode_return_mean", "equity", "explained_variance")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "size"), [(4, 100), (4, 3), (8, 5), (24, 100)])
 def test_parts_together_have_every_pair_of_a_minibatch_once(number, size):
     pairs = np.random.default_rng(0).permutation(NUM_ENVS * NUM_CHUNKS)[:30]
@@ -85,6 +86,7 @@ def test_what_does_not_fit_is_refused():
     assert RunSettings(devices="all").devices_wanted == "all" and RunSettings(devices="3").devices_wanted == 3
 
 
+@pytest.mark.thorough
 def test_hosts_are_joined_by_whole_addresses_alone(monkeypatch):
     with pytest.raises(ValueError, match="give --coordinator HOST:PORT too"):
         join(None, 2, 0)

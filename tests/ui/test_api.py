@@ -46,6 +46,7 @@ def test_what_another_terminal_starts_is_listed_within_two_seconds(client, proje
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "path", ["/api/runs/one", "/api/runs/config", "/api/runs/log", "/api/runs/figures", "/api/runs/live"]
 )
@@ -137,6 +138,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("values", "status"), HOSTILE, ids=[str(values)[:40] for values, _ in HOSTILE])
 def test_hostile_settings_start_nothing(client, project, values, status):
     answer = client.post("/api/runs", json={"values": values})

@@ -124,6 +124,7 @@ def test_trajectory_is_that_of_the_environment_bit_for_bit(kind: str):
     assert len(ends) > 2 and not all(ends)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [(kind, "SameStep") for kind in ("one asset", "discrete", "weights", "levels", "bands")]

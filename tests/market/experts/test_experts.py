@@ -59,6 +59,7 @@ def filled(targets, market):
     return np.where(np.asarray(market.tradable)[-len(rows) :], rows, 0.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EXPERTS)
 @pytest.mark.parametrize("kind", ["whole", "ragged"])
 def test_an_expert_holds_what_the_baseline_holds(name, kind, request):

@@ -69,6 +69,7 @@ def expect(panel: Panel) -> dict[str, np.ndarray]:
     return {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("column", ALONE, ids=[NAMES[i] for i in ALONE])
 def test_values_and_warm_up(column, world, single, double, expected):

@@ -82,6 +82,7 @@ def steps_of(run):
     return sorted(int(path.name) for path in (run / STEPS_FOLDER).iterdir() if path.name.isdecimal())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_the_one_before_a_damaged_one_is_restored(finished_run, run, damage):
     *_, earlier, newest = steps_of(run)

@@ -72,6 +72,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("changes", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_breaks_a_run_is_named(finished_run, changes, said):
     before = files_of(finished_run.folder)
