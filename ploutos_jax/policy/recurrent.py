@@ -151,7 +151,9 @@ class Recurrent(nn.Module):
         every = range(self.layers)
         self.entry = dense(self.width, precision=self.precision)
         self.norms = [nn.LayerNorm() for _ in every]
-        self.outputs = [dense(2 * self.width, scale=1.0, precision=self.precision) for _ in every]
+        # What units that turn hold of every bar is noise until it is known which of them matter: it begins small.
+        scale = 0.1 if self.cell == "lru" else 1.0
+        self.outputs = [dense(2 * self.width, scale=scale, precision=self.precision) for _ in every]
         if self.cell == "lstm":
             bias = nn.initializers.constant(np.concatenate([np.zeros(self.width), -start, np.zeros(2 * self.width)]))
             self.seen_gates = [

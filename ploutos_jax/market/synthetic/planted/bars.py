@@ -12,6 +12,7 @@ from ploutos_jax.market.hints import HINT, HintLaw
 from ploutos_jax.market.labels import UNKNOWN_SECTOR, Labels
 from ploutos_jax.market.panel import Market, Panel
 from ploutos_jax.market.synthetic.brownian_bridge import draw_bars
+from ploutos_jax.market.synthetic.labels import FIRST_DATE, LAST_YEAR
 
 PLANTED_NOTE = f"The signal {HINT!r} looks ahead on purpose: it tells the next bar's return, as no real column can."
 
@@ -19,7 +20,8 @@ NUM_BARS = 5040
 """Twenty years of days: of the share kept for scoring, too much is left for luck to decide."""
 
 FIRST_PRICE = 100.0
-_FIRST_DATE = np.datetime64("2010-01-04")
+MOST_BARS = int(np.busday_count(FIRST_DATE, f"{LAST_YEAR + 1}-01-01"))
+"""Of one path: business days until dates are no longer read as dates."""
 _VOLUME_SHARES = 1e8
 _MOST_FALL = -0.9
 
@@ -36,6 +38,11 @@ def check_numbers(
     """Raise ValueError for sizes and numbers of which no planted market can be made."""
     if num_assets < 1 or num_bars < 1:
         raise ValueError(f"A planted panel needs at least 1 asset and 1 bar, not {num_assets} and {num_bars}.")
+    if num_bars > MOST_BARS:
+        raise ValueError(
+            f"num_bars={num_bars}: daily bars from {FIRST_DATE} on reach the end of {LAST_YEAR} with {MOST_BARS:,}."
+            " Take fewer, and more assets."
+        )
     if not 0 <= strength <= 1:
         raise ValueError(f"strength={strength} must lie in [0, 1]: it is the correlation of hint and next return.")
     if num_noise < 0:
@@ -99,8 +106,8 @@ def noise_names(num_noise: int) -> tuple[str, ...]:
 
 
 def business_days(num_bars: int) -> np.ndarray:
-    """Return datetime64[D] from 2010-01-04 on, weekends left out."""
-    return np.busday_offset(_FIRST_DATE, np.arange(num_bars), roll="forward")
+    """Return datetime64[D] from 2010-01-04 on, weekends left out; of many paths, they begin anew after 2199."""
+    return np.busday_offset(FIRST_DATE, np.arange(num_bars) % MOST_BARS, roll="forward")
 
 
 def planted_labels(num_bars: int, law: HintLaw, note: str = PLANTED_NOTE) -> Labels:
