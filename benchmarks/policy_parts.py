@@ -1,6 +1,6 @@
 """Each part of a policy on the market that was made for it, five agents side by side, and on a real one.
 
-python benchmarks/policy_parts.py lag regimes pairs rules      made markets; what each is stands beside it below
+python benchmarks/policy_parts.py lag long_lag regimes pairs rules     made markets; what each is stands beside it below
 python benchmarks/policy_parts.py real --data data/sp500.parquet
 
 One market per experiment, five seeds of the learner in one program, the learner and the bands of the preset `default`
@@ -77,9 +77,9 @@ def learner(steps: int, **policy: Any) -> TrainConfig:
     return dataclasses.replace(config, total_timesteps=steps, num_seeds=5, policy=changed)
 
 
-def lag(steps: int) -> Experiment:
+def lag(steps: int, bars: int = 8192) -> Experiment:
     """Hints of 20 and of 60 bars ago tell the next return: 8,192 bars to train on."""
-    market = build_market(hinted_panel(jax.random.key(11), Lag(NUM_ASSETS, STRENGTH), 12_288), ())
+    market = build_market(hinted_panel(jax.random.key(11), Lag(NUM_ASSETS, STRENGTH), bars + 4096), ())
     reach = {"time_gradient": 64}  # the older hint lies 60 bars back
     further = {"time_gradient": 128}
     arms = {
@@ -89,7 +89,12 @@ def lag(steps: int) -> Experiment:
         "lru": dataclasses.replace(learner(steps, time="recurrent", time_cell="lru"), **further),
         "lstm": dataclasses.replace(learner(steps, time="recurrent", time_cell="lstm"), **reach),
     }
-    return Experiment(market, market, 8192, oracle, arms)
+    return Experiment(market, market, bars, oracle, arms)
+
+
+def long_lag(steps: int) -> Experiment:
+    """The same with five times the bars, 40,960: whether what is missing there is what one history cannot tell."""
+    return lag(steps, 40_960)
 
 
 def regimes(steps: int) -> Experiment:
@@ -128,8 +133,8 @@ def rules(steps: int) -> Experiment:
     return Experiment(market, market, 2400, oracle, dict.fromkeys(envs, config), envs)
 
 
-EXPERIMENTS = {each.__name__: each for each in (lag, regimes, pairs, rules)}
-STEPS = {"lag": 131_072, "regimes": 131_072, "pairs": 65_536, "rules": 65_536}
+EXPERIMENTS = {each.__name__: each for each in (lag, long_lag, regimes, pairs, rules)}
+STEPS = {"lag": 131_072, "long_lag": 524_288, "regimes": 131_072, "pairs": 65_536, "rules": 65_536}
 
 
 def run_made(name: str, steps: int, seeds: int, only: list[str], write: Callable[[Row], None]) -> None:
