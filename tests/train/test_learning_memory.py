@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.learning import Probe, environment
+from benchmarks.policy_parts import lag
 from ploutos_jax.evaluate.backtest.oracles.expected import expected_edge_of
 from ploutos_jax.evaluate.backtest.run import backtest, baselines_by_rule
 from ploutos_jax.market.features.build import build_market
@@ -60,3 +62,16 @@ def test_what_has_to_be_put_together_over_time_is_found_with_memory_alone():
     alone = edge_of_agent(PolicyConfig()) / oracle
     assert remembering > 0.9, f"the agent that remembers is promised {remembering:.2f} of the oracle's edge"
     assert alone < 0.4, f"the one that does not {alone:.2f}"
+
+
+@pytest.mark.slow
+def test_hints_of_exactly_20_and_60_bars_ago_are_found_by_units_that_turn():
+    """One history of 8,192 bars tells so much and no more: with five times as many it is above .9 (benchmarks)."""
+    made, env = lag(131_072), environment(Probe(preset="default"), NUM_ASSETS)
+    rule = baselines_by_rule(made.told.window(made.split), env.config, {"rule": made.rule})["rule"]
+    found = {}
+    for arm in ("lru", "none"):
+        agent = train(dataclasses.replace(made.arms[arm], num_seeds=1), made.seen.window(0, made.split), env)
+        found[arm] = expected_edge_of(backtest(agent, made.seen, made.split), made.told).net
+    best = expected_edge_of(rule, made.told).net
+    assert found["lru"] > 0.65 * best and found["none"] < 0.1 * best, f"{found} of {best}"

@@ -156,7 +156,7 @@ def test_it_says_what_it_is():
     [
         ({"num_assets": 0}, "at least 1 asset and 1 bar, not 0 and 50"),
         ({"num_bars": 0}, "at least 1 asset and 1 bar, not 2 and 0"),
-        ({"num_bars": 60_000}, "num_bars=60000: daily bars from 2010-01-04 on reach the end of 2199 with 49,567. Take fewer"),
+        ({"num_bars": 60_000}, "num_bars=60000: daily bars from 2010-01-04 on reach the end of 2199 with 49,567."),
         ({"strength": 1.1}, "strength=1.1 must lie in [0, 1]"),
         ({"strength": -0.1}, "strength=-0.1 must lie in [0, 1]"),
         ({"strength": float("nan")}, "strength=nan must lie in [0, 1]"),
