@@ -77,6 +77,7 @@ WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page not in 
 MARKS = dict.fromkeys(THOROUGH, pytest.mark.thorough) | dict.fromkeys(SLOW, pytest.mark.slow)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", [pytest.param(p, marks=MARKS.get(p, ())) for p in WITH_PYTHON])
 def test_python_on_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -228,6 +228,7 @@ def differs(program: EnvConfig, change: dict[str, Any]) -> bool:
     return any((a != b).any() for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_changes_something(name: str):
     assert differs(make_config(**GENTLE), {name: NUMBERS[name]})

@@ -91,6 +91,7 @@ def slopes(action: str, rules: str, **more: Any) -> tuple[np.ndarray, np.ndarray
 QUICK = (("bands", "stops and targets"),)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", thorough_but(QUICK, itertools.product(["weights", "bands"], RULES)), ids=", ".join)
 def test_autodiff_equals_central_differences(case: tuple[str, str]):
     by_autodiff, central, largest = slopes(*case)

@@ -31,6 +31,7 @@ def trade(path, panel, config=WEIGHTS, source=None, on_bar=lambda trader, one: N
         return journal.events(), journal.accounts(), journal.decisions(), journal.fills(), said
 
 
+@pytest.mark.thorough
 def test_an_order_that_is_worth_too_much_is_left_out(tmp_path):
     events, _, decisions, fills, said = trade(tmp_path / "j", make_panel(), guards=Guards(max_order_cash=25_000))
     assert (events["kind"] == "order value").any() and said[0][0] == "order value"
@@ -41,6 +42,7 @@ def test_an_order_that_is_worth_too_much_is_left_out(tmp_path):
     assert len(orders) > 0 and (orders["shares"] * orders["price"])[orders["reason"] == "order"].max() <= 25_000
 
 
+@pytest.mark.thorough
 def test_a_position_is_not_made_larger_than_its_limit(tmp_path):
     events, accounts, _, fills, _ = trade(tmp_path / "j", make_panel(), guards=Guards(max_position=0.25))
     assert (events["kind"] == "position").any() and len(fills) > 0

@@ -53,6 +53,7 @@ def test_masks_that_take_nothing_away_change_nothing(head: DiscreteHead | Levels
     np.testing.assert_array_equal(head.entropy(logits), head.entropy(logits, full))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("head", [DiscreteHead(), LevelsHead()], ids=["discrete", "levels"])
 @pytest.mark.parametrize("scale", [0.0, 3.0, 60.0])
 def test_a_million_samples_are_all_valid(head: DiscreteHead | LevelsHead, scale: float):
@@ -245,6 +246,7 @@ def test_nothing_and_all_of_the_cap_are_within_reach(bands: BandsHead):
     np.testing.assert_allclose(band, [[0, 0], [bands.cap, 2], [0, 2]], rtol=1e-6)  # 2: no upper edge
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cap", [None, 0.4, 1.0])
 @pytest.mark.parametrize("num_assets", [4, 30])
 def test_an_untrained_network_holds_equal_parts_of_what_trades(cap: float | None, num_assets: int):

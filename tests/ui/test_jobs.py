@@ -30,6 +30,7 @@ def pause(jobs):
     (jobs.folder / PAUSED).touch()
 
 
+@pytest.mark.thorough
 def test_a_job_is_the_ordinary_command_and_says_how_it_ended(jobs):
     good, bad = jobs.submit(["--version"]), jobs.submit(["train", "--num-envs=0; touch here"])
     assert good.command == "ploutos --version" and bad.command == "ploutos train '--num-envs=0; touch here'"

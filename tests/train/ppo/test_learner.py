@@ -107,6 +107,7 @@ def moved_agent(agent, num_assets):
     return agent.replace(network=jax.tree.map(jnp.add, agent.network, waves), scaling=scaling)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("num_assets", "ratio", "action"),
     [
@@ -144,6 +145,7 @@ def test_the_first_ratio_is_near_one_in_bfloat16():
     assert 0 <= float(losses.kl) < 1e-6 and float(losses.clipped) == 0
 
 
+@pytest.mark.thorough
 def test_metrics_tell_the_first_kl():
     learner, params, hyper, state = standard()
     _, metrics = compiled_update(learner)(state, params, hyper)
